@@ -1,0 +1,144 @@
+"""Every error the library raises on purpose, drawn first as a tree.
+
+CogkpError
+├── ConfigError        a configuration file or object is wrong (all problems at once)
+├── DataError          a data set, its labels or its images are wrong
+│   └── ImageError     one image or mask file cannot be used
+├── GeometryError      a shape, a camera or a map is not what geometry needs
+├── ModelError         a network was asked for something it cannot be
+├── ArtifactError      a file we wrote earlier cannot be used
+│   └── CheckpointError
+├── OutputError        a result cannot be written where it was asked to go
+├── TrainingError      training cannot start or cannot go on
+├── EvaluationError    an evaluation would be empty or without meaning
+└── ExportError        a deployed model cannot be made
+    ├── ParityError    the exported model disagrees with its source
+    └── EngineError    the inference engine cannot be built
+
+A message reads: what is wrong @ where: expected ..., got .... What to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+import attrs
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "CogkpError",
+    "ConfigError",
+    "DataError",
+    "EngineError",
+    "EvaluationError",
+    "ExportError",
+    "GeometryError",
+    "ImageError",
+    "ModelError",
+    "OutputError",
+    "ParityError",
+    "Problem",
+    "TrainingError",
+    "closest",
+]
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong, as data; ``str()`` gives its single line."""
+
+    what: str
+    where: str = ""
+    expected: str = ""
+    got: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f" @ {self.where}" if self.where else ""
+        wanted = f"expected {self.expected}" if self.expected else ""
+        found = f"got {self.got}" if self.got else ""
+        facts = ", ".join(part for part in (wanted, found) if part)
+        line = f"{self.what}{place}" + (f": {facts}" if facts else "")
+        return f"{line}. {self.hint}" if self.hint else line
+
+
+class CogkpError(Exception):
+    """Base of all errors raised on purpose; carries its parts as :class:`Problem`."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", expected: str = "", got: str = "", hint: str = "") -> None:
+        self.problem = Problem(what, where, expected, got, hint)
+        super().__init__(str(self.problem))
+
+
+class ConfigError(CogkpError):
+    """A configuration is wrong; ``problems`` lists everything found, one line each."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DataError(CogkpError):
+    """A data set, its labels or its images are wrong."""
+
+
+class ImageError(DataError):
+    """One image or mask file cannot be used."""
+
+
+class GeometryError(CogkpError):
+    """A shape, a camera or a map is not what geometry needs."""
+
+
+class ModelError(CogkpError):
+    """A network was asked for something it cannot be."""
+
+
+class ArtifactError(CogkpError):
+    """A file written earlier cannot be used."""
+
+
+class CheckpointError(ArtifactError):
+    """A checkpoint cannot be used."""
+
+
+class OutputError(CogkpError):
+    """A result cannot be written where it was asked to go."""
+
+
+class TrainingError(CogkpError):
+    """Training cannot start or cannot go on."""
+
+
+class EvaluationError(CogkpError):
+    """An evaluation would be empty or without meaning."""
+
+
+class ExportError(CogkpError):
+    """A deployed model cannot be made."""
+
+
+class ParityError(ExportError):
+    """The exported model disagrees with the model it came from."""
+
+
+class EngineError(ExportError):
+    """The inference engine cannot be built."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Phrase a hint that names the known word nearest to a misspelt one, or nothing.
+
+    Example:
+        >>> closest("sgementation", ["keypoints", "segmentation"])
+        "Did you mean 'segmentation'?"
+    """
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {match[0]!r}?" if match else ""
