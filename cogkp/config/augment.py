@@ -29,8 +29,12 @@ class Crop:
         "'box' a fixed rectangle.",
         one_of("frame", "points", "box"),
     )
-    margin: float = setting(0.25, "Room left round the points on each side, as a fraction of their extent.", at_least(0.0))
-    jitter: float = setting(0.1, "Largest random move of the 'points' square in training, fraction of its side.", between(0.0, 0.5))
+    margin: float = setting(
+        0.25, "Room left round the points on each side, as a fraction of their extent.", at_least(0.0)
+    )
+    jitter: float = setting(
+        0.1, "Largest random move of the 'points' square in training, fraction of its side.", between(0.0, 0.5)
+    )
     min_size_px: float = setting(32.0, "Smallest side of the 'points' square, source pixels.", at_least(2.0))
     box: tuple[float, float, float, float] | None = setting(
         None, "Rectangle [left, top, width, height] in source pixels for region 'box'."
@@ -43,8 +47,12 @@ class Affine:
 
     TYPE: ClassVar[str] = "affine"
     probability: float = setting(1.0, "How often the stage acts.", between(0.0, 1.0))
-    rotation_deg: tuple[float, float] = setting((-25.0, 25.0), "Range of the rotation, degrees.", interval(-360.0, 360.0))
-    scale: tuple[float, float] = setting((0.8, 1.25), "Range of the scale factor, drawn evenly in its logarithm.", interval(0.05, 20.0))
+    rotation_deg: tuple[float, float] = setting(
+        (-25.0, 25.0), "Range of the rotation, degrees.", interval(-360.0, 360.0)
+    )
+    scale: tuple[float, float] = setting(
+        (0.8, 1.25), "Range of the scale factor, drawn evenly in its logarithm.", interval(0.05, 20.0)
+    )
     shift: float = setting(0.1, "Largest shift along each axis, fraction of the image side.", between(0.0, 1.0))
 
 
@@ -74,7 +82,9 @@ class Blur:
 
     TYPE: ClassVar[str] = "blur"
     probability: float = setting(0.2, "How often the stage acts.", between(0.0, 1.0))
-    sigma_px: tuple[float, float] = setting((0.3, 1.5), "Range of the standard deviation, crop pixels.", interval(0.0, 100.0))
+    sigma_px: tuple[float, float] = setting(
+        (0.3, 1.5), "Range of the standard deviation, crop pixels.", interval(0.0, 100.0)
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +93,9 @@ class Noise:
 
     TYPE: ClassVar[str] = "noise"
     probability: float = setting(0.3, "How often the stage acts.", between(0.0, 1.0))
-    sigma: tuple[float, float] = setting((0.0, 0.04), "Range of the standard deviation, on the 0..1 scale.", interval(0.0, 1.0))
+    sigma: tuple[float, float] = setting(
+        (0.0, 0.04), "Range of the standard deviation, on the 0..1 scale.", interval(0.0, 1.0)
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -93,14 +105,14 @@ class Cutout:
     TYPE: ClassVar[str] = "cutout"
     probability: float = setting(0.3, "How often the stage acts.", between(0.0, 1.0))
     count: int = setting(2, "Largest number of rectangles.", at_least(1))
-    size: tuple[float, float] = setting((0.05, 0.2), "Range of each side, fraction of the image side.", interval(0.0, 1.0))
+    size: tuple[float, float] = setting(
+        (0.05, 0.2), "Range of each side, fraction of the image side.", interval(0.0, 1.0)
+    )
 
 
 Stage = Crop | Affine | Flip | Intensity | Blur | Noise | Cutout
 
-STAGES: dict[str, type[Stage]] = {
-    stage.TYPE: stage for stage in (Crop, Affine, Flip, Intensity, Blur, Noise, Cutout)
-}
+STAGES: dict[str, type[Stage]] = {stage.TYPE: stage for stage in (Crop, Affine, Flip, Intensity, Blur, Noise, Cutout)}
 
 
 def default_stages() -> tuple[Stage, ...]:

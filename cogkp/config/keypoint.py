@@ -45,8 +45,12 @@ class Sampling:
     """Draw lines with weights instead of taking each once per epoch."""
 
     enabled: bool = setting(False, "Off: every line once per epoch.")
-    weights: tuple[float, ...] | None = setting(None, "One weight per entry of base_dir; null means equal.", at_least(0.0))
-    samples_per_epoch: int | None = setting(None, "Lines drawn per epoch; null means as many as there are.", at_least(1))
+    weights: tuple[float, ...] | None = setting(
+        None, "One weight per entry of base_dir; null means equal.", at_least(0.0)
+    )
+    samples_per_epoch: int | None = setting(
+        None, "Lines drawn per epoch; null means as many as there are.", at_least(1)
+    )
 
 
 @attrs.frozen(kw_only=True)

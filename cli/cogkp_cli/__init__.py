@@ -1,0 +1,1 @@
+"""The typer shim: flags become one call of the library each."""

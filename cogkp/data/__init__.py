@@ -1,0 +1,1 @@
+"""Records become samples, samples become batches; no model and no loss is known here."""

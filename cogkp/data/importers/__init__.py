@@ -1,0 +1,1 @@
+"""Foreign label files become StructuredDatasets; one module per format."""

@@ -1,0 +1,132 @@
+"""What the data room hands on: one augmented view, and the batch it is stacked into.
+
+Axes: B batch, N keypoints, P stereo pairs, S side of the square crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cogkp.geometry.warp import ImageWarp
+
+__all__ = ["Batch", "Encoded", "KeypointLabels", "Sample", "collate"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+LabelsT = TypeVar("LabelsT")
+TargetsT = TypeVar("TargetsT", bound=tuple[Any, ...])
+
+
+@attrs.frozen(eq=False)
+class KeypointLabels:
+    """What a person or a recorder said about one view.
+
+    Args:
+        uv_source: (N, 2) float64, pixels of the full frame; zero where not labelled.
+        labelled: (N,) bool.
+        mask_crop: (S, S) uint8 class ids on the crop, ``MISSING_MASK_IGNORE_INDEX`` where unknown; None if not asked for.
+    """
+
+    uv_source: FloatArray
+    labelled: npt.NDArray[np.bool_]
+    mask_crop: npt.NDArray[np.uint8] | None = None
+
+
+@attrs.frozen(eq=False)
+class Sample(Generic[LabelsT]):
+    """One view, cropped and augmented.
+
+    Args:
+        image: (1, S, S) float32 in 0..1.
+        labels: the truth of the view's family.
+        source_to_crop: where each full-frame pixel went.
+        source_size_wh: width and height of the full frame, pixels.
+        sample_id: names root, line and camera, for people.
+    """
+
+    image: npt.NDArray[np.float32]
+    labels: LabelsT
+    source_to_crop: ImageWarp
+    source_size_wh: tuple[int, int]
+    sample_id: str
+
+
+class Encoded(NamedTuple):
+    """A sample beside the targets its codec made of it."""
+
+    sample: Sample[Any]
+    targets: Any
+
+
+@attrs.frozen(eq=False)
+class Batch(Generic[TargetsT]):
+    """Stacked samples.
+
+    Args:
+        image: (B, C, S, S) float32 in 0..1.
+        targets: the codec's NamedTuple, each field stacked to (B, ...).
+        source_to_crop: (B, 3, 3) float64.
+        source_size_wh: (B, 2) int64.
+        pairs: (P, 2) int64, rows (left, right) of batch positions; empty for single cameras.
+        ids: B names for people.
+    """
+
+    image: Tensor
+    targets: TargetsT
+    source_to_crop: Tensor
+    source_size_wh: Tensor
+    pairs: Tensor
+    ids: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> Batch[TargetsT]:
+        """Move all tensors to a device, without waiting where memory is pinned."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        targets = type(self.targets)(*(move(field) for field in self.targets))
+        return attrs.evolve(
+            self,
+            image=move(self.image),
+            targets=targets,
+            source_to_crop=move(self.source_to_crop),
+            source_size_wh=move(self.source_size_wh),
+            pairs=move(self.pairs),
+        )
+
+    def pin_memory(self) -> Batch[TargetsT]:
+        """Page-lock all tensors; called by the loader where a GPU is used."""
+        targets = type(self.targets)(*(field.pin_memory() for field in self.targets))
+        return attrs.evolve(self, image=self.image.pin_memory(), targets=targets)
+
+
+def collate(items: Sequence[tuple[Encoded, ...]]) -> Batch[Any]:
+    """Stack items into a batch; the views of one item stay neighbours, and two views make a pair.
+
+    Args:
+        items: each one view (single camera) or (left, right) of one stereo line.
+
+    Returns:
+        A batch whose order is the flattened order of ``items``: LL0, LR0, LL1, LR1, ... for pairs.
+    """
+    views = [view for item in items for view in item]
+    samples = [view.sample for view in views]
+    starts = np.cumsum([0, *(len(item) for item in items)])
+    pairs = [(start, start + 1) for start, item in zip(starts, items, strict=False) if len(item) == 2]  # noqa: PLR2004
+    columns = zip(*(view.targets for view in views), strict=True)
+    targets = type(views[0].targets)(*(torch.from_numpy(np.stack(column)) for column in columns))
+    return Batch(
+        image=torch.from_numpy(np.stack([sample.image for sample in samples])),
+        targets=targets,
+        source_to_crop=torch.stack([sample.source_to_crop.matrix for sample in samples]),
+        source_size_wh=torch.tensor([sample.source_size_wh for sample in samples], dtype=torch.int64),
+        pairs=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
+        ids=tuple(sample.sample_id for sample in samples),
+    )

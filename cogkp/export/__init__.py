@@ -1,0 +1,1 @@
+"""From a checkpoint to ONNX, a manifest and an inference engine."""

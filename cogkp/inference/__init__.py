@@ -1,0 +1,1 @@
+"""Run a deployed model; compare any two runners."""

@@ -1,0 +1,1 @@
+"""What differs between the model families, and only that."""

@@ -1,0 +1,149 @@
+"""The one seam: what a model family answers, so that training, export and inference never know its name.
+
+A family answers six questions: its data sets, its codec, its model, its loss, its metrics and what it exports.
+Nothing in the library asks a seventh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from cogkp.data.sample import Batch, Encoded, Sample
+
+__all__ = ["Codec", "ExportSpec", "LossReport", "Marks", "Metrics", "OutputSpec", "Report", "Split", "Task"]
+
+Split = Literal["train", "preview", "validation", "evaluation"]
+"""'train' and 'preview' augment; 'validation' reads the validation roots and 'evaluation' the main roots, both plain."""
+
+
+@attrs.frozen(eq=False)
+class LossReport:
+    """The loss of one batch.
+
+    Args:
+        total: () float32, the weighted sum that is differentiated.
+        parts: the value of each active term before its weight.
+        weights: the multiplier of each active term, under the same names.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+
+@attrs.frozen(eq=False)
+class Marks:
+    """What to draw over one network input, in its own pixels.
+
+    Args:
+        uv_crop: (N, 2) float.
+        shown: (N,) bool, points worth drawing.
+        names: N words.
+        mask: (S, S) class ids, or None.
+    """
+
+    uv_crop: npt.NDArray[np.floating[Any]]
+    shown: npt.NDArray[np.bool_]
+    names: tuple[str, ...]
+    mask: npt.NDArray[np.uint8] | None = None
+
+
+class Codec(Protocol):
+    """Encode truth and decode predictions in one object, so that the two cannot drift apart."""
+
+    def encode(self, sample: Sample[Any]) -> Any:
+        """Make the targets of one sample: a NamedTuple of arrays."""
+
+    def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:
+        """Turn network outputs into results in pixels of the full frame.
+
+        Args:
+            outputs: the model's NamedTuple, fields (B, ...).
+            source_to_crop: (B, 3, 3).
+        """
+
+    def truth_marks(self, batch: Batch[Any]) -> list[Marks]:
+        """Say what the labels of each row look like on its input."""
+
+    def prediction_marks(self, outputs: Any) -> list[Marks]:
+        """Say what the prediction for each row looks like on its input."""
+
+
+class Report(Protocol):
+    """The result of an evaluation."""
+
+    def scalars(self) -> Mapping[str, float]:
+        """Return the few numbers worth a curve."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+
+
+class Metrics(Protocol):
+    """An accumulator over batches."""
+
+    def update(self, outputs: Any, batch: Batch[Any]) -> None:
+        """Take in one batch."""
+
+    def compute(self) -> Report:
+        """Sum up; raises EvaluationError where nothing could be measured."""
+
+
+@attrs.frozen
+class OutputSpec:
+    """One output of the exported model.
+
+    Args:
+        name: as in the ONNX file.
+        unit: 'px', 'probability', 'logit', ...
+        tolerance: largest allowed difference to the source model, in that unit.
+    """
+
+    name: str
+    unit: str
+    tolerance: float
+
+
+@attrs.frozen(eq=False)
+class ExportSpec:
+    """What an exported model looks like from outside.
+
+    Args:
+        inputs: names and example tensors of the right shape.
+        outputs: in the order of the model's NamedTuple.
+        facts: what a consumer must know (input range, crop rule, point names, classes), ready for JSON.
+    """
+
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[OutputSpec, ...]
+    facts: Mapping[str, Any]
+
+
+class Task(Protocol):
+    """One family, configured."""
+
+    config: Any
+    codec: Codec
+    model: nn.Module
+
+    def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
+        """Open the data of one split; an item is one view, or the two views of a stereo line."""
+
+    def loss(self, outputs: Any, batch: Batch[Any]) -> LossReport:
+        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+
+    def metrics(self) -> Metrics:
+        """Start an empty evaluation."""
+
+    def export_module(self) -> nn.Module:
+        """Return the module to deploy, in evaluation mode; it returns the NamedTuple of ``export_spec``."""
+
+    def export_spec(self, batch_size: int) -> ExportSpec:
+        """Describe the exported model for one fixed batch size."""

@@ -1,0 +1,1 @@
+"""The keypoint family: points by soft-argmax, an optional mask."""

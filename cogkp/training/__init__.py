@@ -1,0 +1,1 @@
+"""Optimisation: knows a Task, never a family."""
