@@ -31,7 +31,7 @@ class KeypointLabels:
     Args:
         uv_source: (N, 2) float64, pixels of the full frame; zero where not labelled.
         labelled: (N,) bool.
-        mask_crop: (S, S) uint8 class ids on the crop, ``MISSING_MASK_IGNORE_INDEX`` where unknown; None if not asked for.
+        mask_crop: (S, S) uint8 class ids on the crop, ``MISSING_MASK_IGNORE_INDEX`` where unknown, or None.
     """
 
     uv_source: FloatArray

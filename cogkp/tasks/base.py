@@ -20,7 +20,7 @@ from cogkp.data.sample import Batch, Encoded, Sample
 __all__ = ["Codec", "ExportSpec", "LossReport", "Marks", "Metrics", "OutputSpec", "Report", "Split", "Task"]
 
 Split = Literal["train", "preview", "validation", "evaluation"]
-"""'train' and 'preview' augment; 'validation' reads the validation roots and 'evaluation' the main roots, both plain."""
+"""'train' and 'preview' augment; 'validation' reads the validation roots, 'evaluation' the main roots, both plain."""
 
 
 @attrs.frozen(eq=False)
