@@ -1,0 +1,26 @@
+"""How a model is deployed: what the command line's flags say, as one frozen value."""
+
+from __future__ import annotations
+
+import attrs
+
+from cogkp.config.fields import at_least, one_of, setting
+
+__all__ = ["DeployOptions"]
+
+
+@attrs.frozen(kw_only=True)
+class DeployOptions:
+    """The plan of one deployment."""
+
+    path: str | None = setting(None, "ONNX file to write; null makes a name under assets/models.")
+    batch_size: int = setting(1, "Fixed batch size of the exported model.", at_least(1))
+    precision: str | None = setting(
+        None, "fp32 or bf16, the tag in the name; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
+    )
+    engine: bool = setting(True, "Also build a TensorRT engine beside the ONNX file.")
+    builder: str = setting(
+        "auto",
+        "Who builds the engine: 'auto' takes trtexec, else the tensorrt package; 'tensorrt_rtx' only when named.",
+        one_of("auto", "trtexec", "tensorrt", "tensorrt_rtx"),
+    )

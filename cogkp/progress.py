@@ -1,0 +1,38 @@
+"""How long work tells how far it is; who shows it, and where, is decided at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+__all__ = ["SILENT", "Progress", "Step"]
+
+
+class Step(Protocol):
+    """One piece of work under way."""
+
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        """Report units done since the last call, and facts worth a glance (loss=0.12, lr=0.01)."""
+
+
+class Progress(Protocol):
+    """Something that can show work under way."""
+
+    def work(self, label: str, total: int) -> AbstractContextManager[Step]:
+        """Begin a piece of work of ``total`` units."""
+
+
+class _SilentStep:
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        pass
+
+
+class _Silent:
+    @contextmanager
+    def work(self, label: str, total: int) -> Iterator[Step]:
+        yield _SilentStep()
+
+
+SILENT: Progress = _Silent()
+"""Shows nothing; the default everywhere in the library."""
