@@ -6,8 +6,8 @@ The names and order of the outputs are the fields of the NamedTuple the module r
 from __future__ import annotations
 
 import copy
-import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,26 +132,26 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, opset: int) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings(record=True) as heard:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
+        draft = Path(folder) / "draft.onnx"
         try:
             torch.onnx.export(
                 module,
                 tuple(spec.inputs.values()),
-                stream,
+                draft,
                 dynamo=False,
                 opset_version=opset,
                 input_names=[entry.name for entry in signature.inputs],
                 output_names=[entry.name for entry in signature.outputs],
             )
-        except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             raise ExportError(
                 "module cannot be exported to ONNX", where=type(module).__name__, got=_first_line(error)
             ) from error
-    for warning in heard:
-        _LOG.debug("while exporting: %s", warning.message)
-    return stream.getvalue()
+        for warning in heard:
+            _LOG.debug("while exporting: %s", warning.message)
+        return draft.read_bytes()
 
 
 def _check(model: Any, signature: Signature, where: str) -> None:
@@ -161,7 +161,10 @@ def _check(model: Any, signature: Signature, where: str) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError("exported graph is not valid ONNX", where=where, got=_first_line(error)) from error
-    expected = [(entry.name, entry.shape) for entry in (*signature.inputs, *signature.outputs)]
+    expected = [
+        *((entry.name, entry.shape) for entry in signature.inputs),
+        *((entry.name, entry.shape) for entry in signature.outputs),
+    ]
     found = [(value.name, _shape(value)) for value in (*model.graph.input, *model.graph.output)]
     if found != expected:
         raise ExportError("exported graph has other shapes", where=where, expected=str(expected), got=str(found))

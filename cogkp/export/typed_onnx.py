@@ -21,9 +21,42 @@ __all__ = ["HALF_PRECISIONS", "float32_layers", "typed"]
 LEARNT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 HALF_SAFE = LEARNT | frozenset(
-    "Add AveragePool BatchNormalization Clip Concat Div Elu Erf Expand Flatten Gather GlobalAveragePool GlobalMaxPool "
-    "HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul PRelu Pad Relu Reshape Resize Sigmoid Slice Split "
-    "Squeeze Sub Tanh Transpose Unsqueeze".split()
+    # fmt: off
+    {
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Clip",
+        "Concat",
+        "Div",
+        "Elu",
+        "Erf",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GlobalMaxPool",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "MatMul",
+        "MaxPool",
+        "Mul",
+        "PRelu",
+        "Pad",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Sigmoid",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+    }
+    # fmt: on
 )
 """Operators that keep their meaning in half precision; sums over many elements, roots and exponentials do not."""
 
