@@ -20,43 +20,10 @@ __all__ = ["HALF_PRECISIONS", "float32_layers", "typed"]
 
 LEARNT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
-HALF_SAFE = LEARNT | frozenset(
-    # fmt: off
-    {
-        "Add",
-        "AveragePool",
-        "BatchNormalization",
-        "Clip",
-        "Concat",
-        "Div",
-        "Elu",
-        "Erf",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "GlobalMaxPool",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "MatMul",
-        "MaxPool",
-        "Mul",
-        "PRelu",
-        "Pad",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Sigmoid",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Sub",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-    }
-    # fmt: on
+HALF_SAFE = LEARNT | set(
+    "Add AveragePool BatchNormalization Clip Concat Div Elu Erf Expand Flatten Gather GlobalMaxPool HardSigmoid "  # noqa: SIM905
+    "HardSwish Identity LeakyRelu MatMul MaxPool Mul PRelu Pad Relu Reshape Resize Sigmoid Slice Split Squeeze Sub "
+    "Tanh Transpose Unsqueeze".split()
 )
 """Operators that keep their meaning in half precision; sums over many elements, roots and exponentials do not."""
 

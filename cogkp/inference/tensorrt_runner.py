@@ -5,10 +5,7 @@ Device memory is torch's, so that no CUDA binding besides torch is needed.
 
 from __future__ import annotations
 
-import importlib
-import logging
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cogkp.artifacts.manifest import Manifest, read_manifest
+from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
@@ -54,8 +52,8 @@ class TensorRTRunner(Runner):
             raise EngineError(
                 "an engine runs on an NVIDIA GPU only", where=str(self._path), hint="Run the ONNX file instead."
             )
-        trt = _import(self._package)
-        runtime = trt.Runtime(_logger(self._package))
+        trt = tensorrt_package(self._package)
+        runtime = trt.Runtime(tensorrt_logger(self._package))
         engine = runtime.deserialize_cuda_engine(self._path.read_bytes())
         if engine is None:
             raise ArtifactError(
@@ -85,35 +83,11 @@ class TensorRTRunner(Runner):
     def _execute(self, buffers: Mapping[str, Tensor]) -> None:
         for name, tensor in buffers.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         if not self._context.execute_async_v3(stream.cuda_stream):
             raise EngineError("engine did not run", where=str(self._path))
         stream.synchronize()
-
-
-def _import(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        extra = package.replace("_", "-")
-        raise EngineError(f"{package} is not installed", hint=f"pip install 'cogkp[{extra}]'") from error
-
-
-@cache
-def _logger(package: str) -> Any:
-    """One logger per process and library: TensorRT ignores any later one, with a warning."""
-    trt = _import(package)
-    log = logging.getLogger("cogkp.tensorrt")
-
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, _severity: Any, message: str) -> None:
-            log.debug(message)
-
-    return Log()
 
 
 def _described(engine: Any) -> list[Described]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -19,7 +20,7 @@ class TorchRunner(Runner):
     Args:
         module: in evaluation mode, returns a NamedTuple of tensors.
         signature: what goes in and what comes out.
-        device: where it runs; the module itself stays where it is only if that is the same place.
+        device: where it runs; a module that lies elsewhere is copied there, so that its owner keeps it in place.
     """
 
     name = "torch"
@@ -28,14 +29,18 @@ class TorchRunner(Runner):
         super().__init__(signature)
         self._module = module
         self._device = device
+        self._placed: nn.Module | None = None
 
     def _load(self) -> None:
-        self._module.to(self._device)
+        tensors = (*self._module.parameters(), *self._module.buffers())
+        in_place = all(tensor.device == torch.device(self._device) for tensor in tensors)
+        self._placed = self._module if in_place else copy.deepcopy(self._module).to(self._device)
 
     def _unload(self) -> None:
-        pass
+        self._placed = None
 
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        assert self._placed is not None
         with torch.inference_mode():
-            outputs = self._module(*(torch.from_numpy(array).to(self._device) for array in feed.values()))
+            outputs = self._placed(*(torch.from_numpy(array).to(self._device) for array in feed.values()))
         return {name: tensor.cpu().numpy().copy() for name, tensor in outputs._asdict().items()}
