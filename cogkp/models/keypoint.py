@@ -19,7 +19,7 @@ __all__ = ["GenericKeypointModel", "KeypointMaskOutputs", "KeypointOutputs"]
 HEATMAP_STRIDE = 4
 SIZE_MULTIPLE = 32  # the deepest level has stride 32
 BLOCKS_PER_STAGE = (2, 2, 2, 2)
-DECODER_CHANNELS = 64
+DECODER_WIDENING = 2  # decoder channels per channel at stride 4
 MIN_STEM_CHANNELS = 16
 LOGIT_GAIN = 8.0
 WIDTH_MULTIPLE = 8
@@ -87,9 +87,10 @@ class GenericKeypointModel(nn.Module):
             residual_stage(channels[max(level - 1, 0)], channels[level], blocks=blocks, stride=2 if level else 1)
             for level, blocks in enumerate(BLOCKS_PER_STAGE)
         )
-        self.decoder = PyramidDecoder(channels, DECODER_CHANNELS)
-        self.heatmap_head = CoarseToFineHead(DECODER_CHANNELS, num_keypoints, levels=len(channels), gain=LOGIT_GAIN)
-        self.mask_head = None if num_classes is None else _mask_head(num_classes)
+        decoded = DECODER_WIDENING * width
+        self.decoder = PyramidDecoder(channels, decoded)
+        self.heatmap_head = CoarseToFineHead(decoded, num_keypoints, levels=len(channels), gain=LOGIT_GAIN)
+        self.mask_head = None if num_classes is None else _mask_head(decoded, num_classes)
 
     def forward(self, image: Tensor) -> KeypointOutputs | KeypointMaskOutputs:
         """Predict points, heatmaps and, with a mask head, the logits of the pixel classes.
@@ -118,9 +119,9 @@ class GenericKeypointModel(nn.Module):
         return KeypointMaskOutputs(keypoints, heatmaps, self.mask_head(decoded[0]).float())
 
 
-def _mask_head(num_classes: int) -> nn.Sequential:
+def _mask_head(channels: int, num_classes: int) -> nn.Sequential:
     """Predict the classes of the 4 x 4 pixels under each cell, then lay them out: no upsampling blurs the outline."""
-    cells = nn.Conv2d(DECODER_CHANNELS, num_classes * HEATMAP_STRIDE**2, 1)
+    cells = nn.Conv2d(channels, num_classes * HEATMAP_STRIDE**2, 1)
     return nn.Sequential(cells, nn.PixelShuffle(HEATMAP_STRIDE))
 
 
