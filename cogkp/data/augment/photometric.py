@@ -72,7 +72,7 @@ def _noise(stage: Noise, crop: Crop, generator: np.random.Generator) -> Crop:
 def _cutout(stage: Cutout, crop: Crop, generator: np.random.Generator) -> Crop:
     if generator.random() >= stage.probability:
         return crop
-    covered = crop.copy()
+    covered: Crop = crop.copy()
     for _ in range(generator.integers(1, stage.count + 1)):
         shape = np.ceil(generator.uniform(*stage.size, 2) * crop.shape).astype(int)
         top, left = generator.integers(0, np.maximum(np.subtract(crop.shape, shape), 0) + 1)

@@ -55,14 +55,16 @@ class AugmentPipeline:
         warp, scene = ImageWarp.identity(), Scene(size_wh, uv_source, labelled)
         for stage in self.stages:
             drawn = draw_spatial(stage, scene, generator, training=self.training)
-            warp, scene = warp.then(drawn.warp), scene.moved(drawn)
+            if drawn is not None:
+                warp, scene = warp.then(drawn.warp), scene.moved(drawn)
         return warp
 
     def point_order(self, warp: ImageWarp, count: int) -> npt.NDArray[np.int64]:
         """Say which recorded point stands at each place of the sample: in a mirror, swapped points change names."""
         order = np.arange(count)
-        if bool(warp.mirrored):
-            for left, right in next(stage.swap for stage in self.stages if isinstance(stage, Flip)):
+        flip = next((stage for stage in self.stages if isinstance(stage, Flip)), None)
+        if flip is not None and bool(warp.mirrored):
+            for left, right in flip.swap:
                 order[[left, right]] = order[[right, left]]
         return order
 

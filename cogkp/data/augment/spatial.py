@@ -47,16 +47,16 @@ class Drawn(NamedTuple):
 
 
 @singledispatch
-def draw_spatial(_stage: Stage, scene: Scene, _generator: np.random.Generator, *, training: bool) -> Drawn:
-    """Draw the map of one stage; stages that only change pixel values move nothing.
+def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool) -> Drawn | None:
+    """Draw the map of one stage, or None where it moves nothing.
 
     Args:
         _stage: its class decides what is drawn.
-        scene: the image so far.
+        _scene: the image so far.
         _generator: the only source of randomness.
         training: whether anything random may happen.
     """
-    return Drawn(ImageWarp.identity(), scene.size_wh)
+    return None
 
 
 @draw_spatial.register
@@ -93,9 +93,9 @@ def _around(stage: Crop, uv: npt.NDArray[np.float64], generator: np.random.Gener
 
 
 @draw_spatial.register
-def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn:
+def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
     if not training or generator.random() >= stage.probability:
-        return Drawn(ImageWarp.identity(), scene.size_wh)
+        return None
     width, height = scene.size_wh
     angle_rad = math.radians(generator.uniform(*stage.rotation_deg))
     scale = math.exp(generator.uniform(math.log(stage.scale[0]), math.log(stage.scale[1])))
@@ -105,7 +105,7 @@ def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, trai
 
 
 @draw_spatial.register
-def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn:
+def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
     if not training or generator.random() >= stage.probability:
-        return Drawn(ImageWarp.identity(), scene.size_wh)
+        return None
     return Drawn(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)

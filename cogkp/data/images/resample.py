@@ -39,11 +39,13 @@ def warp_image(
     Returns:
         (height, width) float32, zero outside the frame.
     """
-    left, top, right, bottom = _seen_region(image.shape, source_to_crop, size_wh)
+    crop_to_source = np.linalg.inv(source_to_crop)
+    shrink_uv = _shrink(source_to_crop, crop_to_source, size_wh)
+    left, top, right, bottom = _seen_region(image.shape, crop_to_source, size_wh, shrink_uv)
     if right <= left or bottom <= top:
         return np.zeros(size_wh[::-1], np.float32)
     region = image[top:bottom, left:right]
-    small = _reduced(region, _shrink(source_to_crop, size_wh))
+    small = _reduced(region, shrink_uv)
     matrix = source_to_crop @ _back(region.shape, small.shape, left, top)
     moved: npt.NDArray[np.float32] = _warped(small, matrix, size_wh, cv2.INTER_LINEAR, 0)
     return moved
@@ -75,25 +77,26 @@ def _moved(matrix: Matrix, uv: Matrix) -> Matrix:
     return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
-def _shrink(matrix: Matrix, size_wh: tuple[int, int]) -> tuple[float, float]:
+def _shrink(source_to_crop: Matrix, crop_to_source: Matrix, size_wh: tuple[int, int]) -> tuple[float, float]:
     """Say how many source pixels per crop pixel go along each source axis, at the middle of the crop."""
-    middle = np.array([[0.5 * (size_wh[0] - 1), 0.5 * (size_wh[1] - 1)]])
-    ((u, v),) = middle
-    depth = float(matrix[2, :2] @ _moved(np.linalg.inv(matrix), middle)[0] + matrix[2, 2])
-    jacobian = (matrix[:2, :2] - np.array([[u], [v]]) * matrix[2:, :2]) / depth
-    return 1.0 / float(np.hypot(*jacobian[:, 0])), 1.0 / float(np.hypot(*jacobian[:, 1]))
+    middle = 0.5 * np.subtract(size_wh, 1.0)[None]
+    depth = source_to_crop[2, :2] @ _moved(crop_to_source, middle)[0] + source_to_crop[2, 2]
+    jacobian = (source_to_crop[:2, :2] - middle.T * source_to_crop[2:, :2]) / depth
+    return 1.0 / math.hypot(*jacobian[:, 0]), 1.0 / math.hypot(*jacobian[:, 1])
 
 
-def _seen_region(shape: tuple[int, ...], matrix: Matrix, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+def _seen_region(
+    shape: tuple[int, ...], crop_to_source: Matrix, size_wh: tuple[int, int], shrink_uv: tuple[float, float]
+) -> tuple[int, int, int, int]:
     """Bound the part of the source that reaches the crop: left, top, right, bottom; all of it in perspective."""
-    height, width = shape[:2]
-    if matrix[2, :2].any():
-        return 0, 0, width, height
+    frame_wh = (shape[1], shape[0])
+    if crop_to_source[2, :2].any():
+        return 0, 0, *frame_wh
     right, bottom = size_wh[0] - 0.5, size_wh[1] - 0.5
-    corners = _moved(np.linalg.inv(matrix), np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
-    room = 2.0 * np.maximum(_shrink(matrix, size_wh), 1.0) + 2.0
-    low = np.clip(np.floor(corners.min(axis=0) - room), 0, (width, height)).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=0) + room) + 1, 0, (width, height)).astype(int)
+    corners = _moved(crop_to_source, np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
+    room = 2.0 * np.maximum(shrink_uv, 1.0) + 2.0
+    low = np.clip(np.floor(corners.min(axis=0) - room), 0, frame_wh)
+    high = np.clip(np.ceil(corners.max(axis=0) + room) + 1, 0, frame_wh)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
