@@ -6,7 +6,7 @@ Nothing in the library asks a seventh.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -17,10 +17,25 @@ from torch.utils.data import Dataset
 
 from cogkp.data.sample import Batch, Encoded, Sample
 
-__all__ = ["Codec", "ExportSpec", "LossReport", "Marks", "Metrics", "OutputSpec", "Report", "Split", "Task"]
+__all__ = [
+    "PCK_THRESHOLDS_PX",
+    "Codec",
+    "ExportSpec",
+    "Loss",
+    "LossReport",
+    "Marks",
+    "Metrics",
+    "OutputSpec",
+    "Report",
+    "Split",
+    "Task",
+]
 
 Split = Literal["train", "preview", "validation", "evaluation"]
 """'train' and 'preview' augment; 'validation' reads the validation roots, 'evaluation' the main roots, both plain."""
+
+PCK_THRESHOLDS_PX = (2.0, 5.0, 10.0)
+"""Distances, in pixels of the full frame, at which the share of hits is reported unless others are asked for."""
 
 
 @attrs.frozen(eq=False)
@@ -74,6 +89,16 @@ class Codec(Protocol):
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
         """Say what the prediction for each row looks like on its input."""
+
+
+class Loss(Protocol):
+    """The active terms of one family's loss."""
+
+    def __call__(self, outputs: Any, batch: Batch[Any]) -> LossReport:
+        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+
+    def describe(self) -> str:
+        """Name the active terms and their weights in one line."""
 
 
 class Report(Protocol):
@@ -136,11 +161,12 @@ class Task(Protocol):
     def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
         """Open the data of one split; an item is one view, or the two views of a stereo line."""
 
-    def loss(self, outputs: Any, batch: Batch[Any]) -> LossReport:
-        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+    @property
+    def loss(self) -> Loss:
+        """The loss; raises TrainingError where a term that was asked for cannot run."""
 
-    def metrics(self) -> Metrics:
-        """Start an empty evaluation."""
+    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> Metrics:
+        """Start an empty evaluation; hits are counted within each threshold, pixels of the full frame."""
 
     def export_module(self) -> nn.Module:
         """Return the module to deploy, in evaluation mode; it returns the NamedTuple of ``export_spec``."""
