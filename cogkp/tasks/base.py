@@ -155,8 +155,11 @@ class Task(Protocol):
     """One family, configured."""
 
     config: Any
-    codec: Codec
     model: nn.Module
+
+    @property
+    def codec(self) -> Codec:
+        """What turns labels into targets and outputs into results."""
 
     def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
         """Open the data of one split; an item is one view, or the two views of a stereo line."""

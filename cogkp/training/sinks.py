@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cogkp.artifacts.atomic import make_folder
 from cogkp.data.sample import Batch
+from cogkp.training.graph import network_graph
 from cogkp.training.learner import Comparison
 from cogkp.training.seeding import undisturbed_rng
 
@@ -119,7 +120,8 @@ class TensorBoardSink:
         """Write the model's graph, traced from a copy so that the model keeps its state."""
         twin = copy.deepcopy(model).eval()
         with undisturbed_rng(), torch.no_grad():
-            self.writer.add_graph(twin, example)
+            graph = network_graph(twin, example)
+        self.writer.file_writer.add_onnx_graph(graph)  # takes any graph, despite its name
 
     def step(self, event: StepEvent) -> None:
         """Write the loss terms, the gradient's norm and the learning rate."""

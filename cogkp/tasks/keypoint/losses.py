@@ -45,7 +45,8 @@ class SupervisedKeypoints:
         valid = batch.targets.valid.unsqueeze(-1)
         residual = torch.where(valid, outputs.keypoints.float() - batch.targets.uv_crop, 0.0)
         total = F.smooth_l1_loss(residual, torch.zeros_like(residual), reduction="sum", beta=self.beta_px)
-        return total / (2 * valid.sum()).clamp(min=1)
+        mean: Tensor = total / (2 * valid.sum()).clamp(min=1)
+        return mean
 
 
 @attrs.frozen
@@ -58,7 +59,8 @@ class Segmentation:
         total = F.cross_entropy(
             outputs.mask_logits.float(), mask, ignore_index=MISSING_MASK_IGNORE_INDEX, reduction="sum"
         )
-        return total / (mask != MISSING_MASK_IGNORE_INDEX).sum().clamp(min=1)
+        mean: Tensor = total / (mask != MISSING_MASK_IGNORE_INDEX).sum().clamp(min=1)
+        return mean
 
 
 @attrs.frozen(eq=False)
