@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from cogkp.artifacts.atomic import make_folder, replace_file, write_bytes
+from cogkp.artifacts.atomic import make_folder, share_file, write_bytes
 from cogkp.artifacts.names import Clock, timestamp
 from cogkp.errors import CheckpointError, OutputError
 
@@ -53,7 +53,7 @@ class RunFolder:
         """
         write_bytes(self.checkpoint, data)
         if self.mirror != self.checkpoint:
-            replace_file(self.mirror, self.checkpoint)
+            share_file(self.mirror, self.checkpoint)
         return self.checkpoint
 
 

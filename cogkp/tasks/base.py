@@ -110,6 +110,9 @@ class Report(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
 
+    def text(self) -> str:
+        """Return everything as a table for people."""
+
 
 class Metrics(Protocol):
     """An accumulator over batches."""

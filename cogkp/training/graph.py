@@ -27,9 +27,7 @@ def network_graph(model: nn.Module, example: Tensor) -> Any:
     graph = _traced(model, example)
     names = {value.debugName(): f"input/{value.debugName()}" for value in list(graph.inputs())[1:]}
     nodes = [_node_def(name, "input", [], None) for name in names.values()]
-    for node in graph.nodes():
-        if node.kind() not in HIDDEN:
-            nodes.append(_operation(node, names))
+    nodes.extend(_operation(node, names) for node in graph.nodes() if node.kind() not in HIDDEN)
     return GraphDef(node=nodes, versions=VersionDef(producer=PRODUCER))
 
 

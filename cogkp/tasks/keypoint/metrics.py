@@ -69,6 +69,12 @@ class PointRow:
             pck={threshold: float(np.mean(errors_px <= threshold)) for threshold in thresholds_px},
         )
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as words."""
+        distances = (self.mean_px, self.median_px, self.p95_px, self.rmse_px)
+        shares = ("-" if share is None else f"{share:.1%}" for share in self.pck.values())
+        return (self.name, str(self.count), str(self.outside), *map(_number, distances), *shares)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the row ready for JSON."""
         return attrs.asdict(self) | {"pck": {f"{threshold:g}": share for threshold, share in self.pck.items()}}
@@ -123,6 +129,21 @@ class KeypointReport:
             "overall": self.overall.to_dict(),
             "mask_iou": {"classes": list(self.iou), "mean": self.mean_iou},
         }
+
+    def text(self) -> str:
+        """Return the table for people; distances in pixels of the full frame."""
+        thresholds = tuple(self.overall.pck)
+        head = ("point", "labels", "outside", "mean", "median", "p95", "rmse", *(f"<= {t:g} px" for t in thresholds))
+        lines = [head, *(row.cells() for row in self.rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        table = [
+            "  ".join(_padded(cell, width, k == 0) for k, (cell, width) in enumerate(zip(line, widths, strict=True)))
+            for line in lines
+        ]
+        iou = (
+            [f"mask IoU: {_number(self.mean_iou)} (per class: {', '.join(map(_number, self.iou))})"] if self.iou else []
+        )
+        return "\n".join([*table, *iou])
 
 
 class KeypointMetrics:
@@ -183,6 +204,14 @@ class KeypointMetrics:
         ]
         overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px)
         return KeypointReport(views, tuple(rows), overall, _iou(self._confusion))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    return cell.ljust(width) if left else cell.rjust(width)
 
 
 def _why_empty(views: int, outside: int) -> str:
