@@ -122,7 +122,7 @@ class GenericKeypointModel(nn.Module):
 def _mask_head(channels: int, num_classes: int) -> nn.Sequential:
     """Predict the classes of the 4 x 4 pixels under each cell, then lay them out: no upsampling blurs the outline."""
     cells = nn.Conv2d(channels, num_classes * HEATMAP_STRIDE**2, 1)
-    return nn.Sequential(cells, nn.PixelShuffle(HEATMAP_STRIDE))
+    return nn.Sequential(ConvNorm(channels, channels), cells, nn.PixelShuffle(HEATMAP_STRIDE))
 
 
 def _check_arguments(
