@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +14,19 @@ from typing import Any
 
 from cogkp.errors import OutputError
 
-__all__ = ["atomic_path", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text"]
+
+FREE_SPACE = "Free some space or choose another folder."
+WRITABLE = "Choose a folder that may be written to."
+
+REASONS = {
+    errno.ENOSPC: ("the disk is full", FREE_SPACE),
+    errno.EDQUOT: ("the disk quota is used up", FREE_SPACE),
+    errno.EFBIG: ("the file is larger than this system allows", "Raise the limit (ulimit -f)."),
+    errno.EACCES: ("no permission to write here", WRITABLE),
+    errno.EPERM: ("no permission to write here", WRITABLE),
+    errno.EROFS: ("the file system is read-only", WRITABLE),
+}
 
 
 @contextmanager
@@ -45,6 +59,39 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents where they are missing, and return it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    return path
+
+
+def share_file(path: Path, source: Path) -> None:
+    """Let ``path`` show the content of ``source`` too, in one step and without a second copy where links exist.
+
+    Later replacements of ``source`` leave ``path`` as it is.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(source, temporary)
+    except OSError:  # another file system, or one without links
+        write_bytes(path, source.read_bytes())
+        return
+    try:
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # renaming onto another name of the same file leaves both
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -102,5 +149,5 @@ def _concerns(error: OSError, temporary: Path) -> bool:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
-    return OutputError("cannot write file", where=str(path), expected="a writable place", got=reason.lower())
+    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), ""))
+    return OutputError("cannot write", where=str(path), expected="a writable place", got=reason, hint=hint)
