@@ -30,13 +30,14 @@ def as_picture(image: npt.NDArray[np.generic]) -> Picture:
     if pixels.dtype != np.uint8:
         pixels = np.round(np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255).astype(np.uint8)
     flat = pixels.reshape(*pixels.shape[:2], -1)
-    return np.array(np.broadcast_to(flat, (*flat.shape[:2], 3)), dtype=np.uint8)
+    picture: Picture = np.array(np.broadcast_to(flat, (*flat.shape[:2], 3)), dtype=np.uint8)
+    return picture
 
 
 def enlarge(picture: Picture, factor: int) -> Picture:
     """Enlarge by a whole factor, so that marks drawn later are finer than a pixel of the original."""
     if factor == 1:
-        return picture.copy()
+        return np.array(picture)
     height, width = picture.shape[:2]
     return np.asarray(
         cv2.resize(picture, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
