@@ -14,7 +14,7 @@ import torch
 from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
-from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, typed
+from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
 
@@ -72,11 +72,9 @@ def arguments(onnx: Path, engine: Path, precision: str, help_text: str) -> list[
 
 def _float32_constraints(onnx: Path, help_text: str) -> list[str]:
     """Keep the head in float32: a position above 128 pixels has steps of a whole pixel in bfloat16."""
-    import onnx as onnx_package
-
     if not (_has_flag(help_text, "--layerPrecisions") and _has_flag(help_text, "--precisionConstraints")):
         return []
-    names = [name for name in float32_layers(onnx_package.load(onnx)) if name and not set(name) & set(":,*")]
+    names = [name for name in float32_layers(read_onnx(onnx)) if name and not set(name) & set(":,*")]
     if not names:
         return []
     wanted = ",".join(f"{name}:fp32" for name in names)
@@ -85,12 +83,10 @@ def _float32_constraints(onnx: Path, help_text: str) -> list[str]:
 
 def _source(onnx: Path, precision: str, help_text: str, folder: Path) -> Path:
     """Return the file to build from: the model itself, or a copy that carries the precision."""
-    import onnx as onnx_package
-
     if precision not in HALF_PRECISIONS or _has_flag(help_text, f"--{precision}"):
         return onnx
     copy = folder / f"{onnx.stem}.{precision}.onnx"
-    copy.write_bytes(typed(onnx_package.load(onnx), precision).SerializeToString())
+    copy.write_bytes(typed(read_onnx(onnx), precision).SerializeToString())
     return copy
 
 
