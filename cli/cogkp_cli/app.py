@@ -18,10 +18,22 @@ __all__ = ["app", "main"]
 COLUMNS = 100
 
 
-class _Guarded(TyperGroup):
+class _Group(TyperGroup):
+    """A group that starts quickly."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Give --help a value when it is absent: typer would load pydantic to make one of nothing."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+
+class _Root(_Group):
     """Every failure below the root leaves through one door."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command; failures become lines and exit codes."""
         with reported():
             return super().invoke(ctx)
 
@@ -41,8 +53,8 @@ _LOOK: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS},
 }
 
-app = typer.Typer(name="s6", cls=_Guarded, help="Keypoint training and deployment for calibrated cameras.", **_LOOK)
-cog = typer.Typer(help="Train, evaluate and deploy models that find keypoints.", **_LOOK)
+app = typer.Typer(name="s6", cls=_Root, help="Keypoint training and deployment for calibrated cameras.", **_LOOK)
+cog = typer.Typer(cls=_Group, help="Train, evaluate and deploy models that find keypoints.", **_LOOK)
 app.add_typer(cog, name="cog")
 
 cog.command("keypoint")(keypoint.keypoint)

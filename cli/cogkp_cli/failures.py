@@ -30,6 +30,8 @@ def reported() -> Iterator[None]:
     """Turn what a user can cure into its lines and its exit code; let faults of the program pass."""
     try:
         yield
+    except (typer.Exit, typer.Abort):
+        raise
     except KeyboardInterrupt:
         complain("interrupted")
         raise typer.Exit(INTERRUPTED) from None

@@ -9,8 +9,8 @@ import typer
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.failures import INTERRUPTED
-from cogkp_cli.report import Report
+from cogkp_cli.failures import INTERRUPTED, MISUSED
+from cogkp_cli.report import Report, complain
 
 if TYPE_CHECKING:
     from cogkp import DeployOptions, KeypointConfig, TrainOptions
@@ -80,9 +80,8 @@ def _write_template(report: Report, config: Path) -> None:
 
 def _check_deploy(*, deploy: bool, has_source: bool) -> None:
     if deploy and not has_source:
-        raise typer.BadParameter(
-            "--deploy needs weights: add --restore latest|PATH, --train, or --deploy-untrained for random ones."
-        )
+        complain("error: --deploy needs weights: add --restore latest|PATH, --train, or --deploy-untrained.")
+        raise typer.Exit(MISUSED)
 
 
 def _confirm(report: Report, config: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ __all__ = ["MAX_PICTURES", "TITLE", "CvDisplay", "Display", "TkDisplay", "open_d
 TITLE = "dataset preview"
 MAX_PICTURES = 16
 POLL_MS = 30
+MAX_SIDE_PX = 900
 ESCAPE = 27
 QUIT_WORDS = frozenset({"q", "Q", "Escape"})
 MODIFIERS = frozenset({"Shift_L", "Shift_R", "Control_L", "Control_R", "Alt_L", "Alt_R", "Super_L", "Super_R"})
@@ -113,14 +115,17 @@ class CvDisplay:
         import cv2
 
         try:
-            cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE)
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         except cv2.error as error:
             raise _NoWindowError from error
         self._cv2 = cv2
 
     def ask(self, image: Image) -> bool:
         """Show a picture, wait for a key; false when the user wants to leave."""
-        self._cv2.imshow(TITLE, image[..., ::-1])
+        height, width = image.shape[:2]
+        shrink = min(1.0, MAX_SIDE_PX / max(height, width))
+        self._cv2.resizeWindow(TITLE, round(width * shrink), round(height * shrink))
+        self._cv2.imshow(TITLE, image[..., ::-1].copy())
         while True:
             key = self._cv2.waitKey(POLL_MS)
             if key >= 0:
@@ -161,6 +166,10 @@ class TkDisplay:
     def ask(self, image: Image) -> bool:
         """Show a picture, wait for a key; false when the user wants to leave."""
         picture = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
+        too_large = max(
+            picture.width() / self._root.winfo_screenwidth(), picture.height() / self._root.winfo_screenheight()
+        )
+        picture = picture.subsample(math.ceil(too_large))
         self._label.configure(image=picture)
         self._root.wait_variable(self._answer)
         return self._answer.get() not in QUIT_WORDS
