@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cogkp.config.export import DeployOptions
     from cogkp.config.keypoint import KeypointConfig
     from cogkp.config.train import TrainOptions
-    from cogkp.data.augmented import AugmentedKeypointDataset
+    from cogkp.data.datasets import AugmentedKeypointDataset
     from cogkp.errors import CogkpError
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AugmentedKeypointDataset": "cogkp.data.augmented",
+    "AugmentedKeypointDataset": "cogkp.data.datasets",
     "CogkpError": "cogkp.errors",
     "DeployOptions": "cogkp.config.export",
     "GenericKeypointModel": "cogkp.models.keypoint",

@@ -147,7 +147,14 @@ ReportDir = Annotated[
 ]
 
 # Import
-Format = Annotated[str, typer.Argument(metavar="FORMAT", help="Format of the labels.", show_default=False)]
+Format = Annotated[
+    str,
+    typer.Argument(
+        metavar="FORMAT",
+        help="deeplabcut, lightning-pose, stereo-pairs, ... as the library knows them.",
+        show_default=False,
+    ),
+]
 Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder to read.", show_default=False)]
 Destination = Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.", show_default=False)]
 ValidationShare = Annotated[

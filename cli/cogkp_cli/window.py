@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cogkp_cli.files import write_whole
 
-__all__ = ["MAX_PICTURES", "TITLE", "CvDisplay", "Display", "TkDisplay", "open_display", "show"]
+__all__ = ["MAX_PICTURES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
 
 TITLE = "dataset preview"
 MAX_PICTURES = 16
@@ -52,7 +52,7 @@ def show(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -
         return _write(images, directory, say)
     say(f"window {TITLE!r}: any key shows the next batch, q or Esc leaves")
     try:
-        return {"shown": _leaf_through(images, display)}
+        return {"shown": leaf_through(images, display)}
     finally:
         display.close()
 
@@ -74,7 +74,8 @@ def _has_screen() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _leaf_through(images: Iterable[Image], display: Display) -> int:
+def leaf_through(images: Iterable[Image], display: Display) -> int:
+    """Show picture after picture until the user leaves; return how many were seen."""
     count = 0
     for image in images:
         count += 1
