@@ -1,4 +1,4 @@
-"""The documented verbs as functions: preview, dry run, train, evaluate, deploy, import.
+"""The documented verbs as functions: preview, dry run, train, evaluate, deploy.
 
 Each reads a configuration, joins the rooms, writes files where it says, and returns what it did as a frozen value.
 Nothing here parses arguments or prints.
@@ -24,12 +24,10 @@ from cogkp.artifacts.model_files import file_sha256
 from cogkp.artifacts.names import engine_path, onnx_name, timestamp
 from cogkp.artifacts.runs import LATEST, RunFolder, continue_run, create_run, resolve_restore
 from cogkp.config.export import DeployOptions
-from cogkp.config.io import config_hash, dump, load, write_template
+from cogkp.config.io import config_hash, dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.rules import check_training
-from cogkp.config.schema import json_schema
 from cogkp.config.train import TrainOptions
-from cogkp.data.importers.registry import ImportResult, import_dataset
 from cogkp.data.loader import BatchLoader, build_loader
 from cogkp.data.sample import Batch, collate
 from cogkp.errors import ConfigError, DataError, ExportError
@@ -52,17 +50,12 @@ __all__ = [
     "DeployResult",
     "DryRunResult",
     "EvaluationResult",
-    "ImportResult",
     "TrainResult",
     "deploy",
     "dry_run",
     "evaluate",
-    "import_dataset",
-    "json_schema",
-    "load_config",
     "preview_data",
     "train",
-    "write_template",
 ]
 
 log = logging.getLogger("cogkp")
@@ -72,8 +65,6 @@ LOG_DIR = Path("logs/cog")
 MODELS_ROOT = Path("assets/models")
 PICTURED_VIEWS = 16
 PARITY_SAMPLES = 8
-
-load_config = load
 
 
 @attrs.frozen
@@ -263,7 +254,7 @@ def evaluate(
         thresholds_px: distances for the share of hits, pixels of the full frame.
         batch_size: images at once.
         num_workers: loader processes.
-        output_dir: where report and picture go; None makes a folder beside the checkpoint.
+        output_dir: where report and picture go; None makes a folder in that of the run.
         checkpoint_root: folder of all runs.
         progress: shows batches.
 
@@ -273,12 +264,12 @@ def evaluate(
     chosen = split or ("validation" if config.validation.base_dir else "evaluation")
     options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
     _require_runnable(config, options)
-    task, path = _restored_task(config, restore, checkpoint_root)
+    task, path, run = _restored_task(config, restore, checkpoint_root)
     precision = resolve_precision("fp32")
     predict = torch_predictor(precision.place_model(task.model).eval(), precision)
     loader = _loader(task, chosen, options, shuffle=False)
     report = measure(predict, task, loader, progress, metrics=task.metrics(thresholds_px))
-    folder = make_folder(output_dir or path.parent / f"{chosen}-{timestamp()}")
+    folder = make_folder(output_dir or _home_of(path, run) / f"{chosen}-{timestamp()}")
     picture = draw_comparison(task.codec, predict, _spread(task.datasets(chosen), PICTURED_VIEWS), title=str(path))
     content = {"checkpoint": str(path), "split": chosen, "config_sha256": config_hash(config), **report.to_dict()}
     write_json(folder / "evaluation.json", content)
@@ -382,7 +373,7 @@ def _provenance(config: KeypointConfig, plan: Plan) -> Provenance:
     )
 
 
-def _restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Task, Path]:
+def _restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Task, Path, str]:
     path = resolve_restore(restore, root)
     checkpoint = load_checkpoint(path)
     task = build_task(config)
@@ -390,12 +381,18 @@ def _restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Ta
     if checkpoint.provenance.points != config.point_names:
         trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
         log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
-    return task, path
+    return task, path, checkpoint.provenance.run
+
+
+def _home_of(checkpoint: Path, run: str) -> Path:
+    """Find the folder of the run whose checkpoint was read, also through the mirror."""
+    home = checkpoint.parent / run
+    return home if run and home.is_dir() else checkpoint.parent
 
 
 def _deployed_task(config: KeypointConfig, restore: str | None, untrained: bool, root: Path) -> tuple[Task, Origin]:
     if restore is not None:
-        task, path = _restored_task(config, restore, root)
+        task, path, _ = _restored_task(config, restore, root)
         return task, Origin(config_hash(config), str(path), file_sha256(path))
     if not untrained:
         raise ExportError(
