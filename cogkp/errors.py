@@ -21,8 +21,8 @@ A message reads: what is wrong @ where: expected ..., got .... What to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import attrs
 
@@ -74,6 +74,16 @@ class CogkpError(Exception):
         self.problem = Problem(what, where, expected, got, hint)
         super().__init__(str(self.problem))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders whole; the default would call __init__ with the finished message.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[CogkpError], args: tuple[Any, ...], parts: dict[str, Any]) -> CogkpError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(parts)
+    return error
+
 
 class ConfigError(CogkpError):
     """A configuration is wrong; ``problems`` lists everything found, one line each."""
@@ -87,6 +97,13 @@ class ConfigError(CogkpError):
 
 class DataError(CogkpError):
     """A data set, its labels or its images are wrong."""
+
+    @classmethod
+    def listing(cls, problems: Sequence[Problem], most: int = 20) -> DataError:
+        """Report many problems in one error, one line each, and only count those beyond ``most``."""
+        lines = [str(problem) for problem in problems[:most]]
+        more = len(problems) - most
+        return cls("\n".join([*lines, f"... and {more} more"] if more > 0 else lines))
 
 
 class ImageError(DataError):

@@ -1,128 +1,153 @@
-"""Write files so that a reader sees the old content or the new one, never a part, whatever happens in between.
-
-The bytes go to a temporary file in the same folder, are forced to the disk, and take the name in one step.
-"""
+"""Write files so that a reader finds the old content or the new one, never half of it."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cogkp.errors import OutputError
 
-__all__ = ["make_folder", "replace_file", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text"]
+
+FREE_SPACE = "Free some space or choose another folder."
+WRITABLE = "Choose a folder that may be written to."
 
 REASONS = {
-    errno.ENOSPC: ("the disk is full", "Free some space or choose another folder."),
-    errno.EDQUOT: ("the disk quota is used up", "Free some space or choose another folder."),
-    errno.EFBIG: ("the file is larger than this system allows", "Raise the file size limit (ulimit -f)."),
-    errno.EACCES: ("no permission to write here", "Choose a folder that may be written to."),
-    errno.EPERM: ("no permission to write here", "Choose a folder that may be written to."),
-    errno.EROFS: ("the file system is read-only", "Choose a folder that may be written to."),
-    errno.ENOENT: ("the folder does not exist", "Create it first or choose another."),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another path."),
-    errno.EEXIST: ("a file stands where the folder should be", "Choose another path."),
-    errno.EISDIR: ("a folder stands where the file should be", "Choose another path."),
+    errno.ENOSPC: ("the disk is full", FREE_SPACE),
+    errno.EDQUOT: ("the disk quota is used up", FREE_SPACE),
+    errno.EFBIG: ("the file is larger than this system allows", "Raise the limit (ulimit -f)."),
+    errno.EACCES: ("no permission to write here", WRITABLE),
+    errno.EPERM: ("no permission to write here", WRITABLE),
+    errno.EROFS: ("the file system is read-only", WRITABLE),
 }
 
 
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn an operating-system error into one line that names the path and the cure."""
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lend a temporary file beside ``path`` that takes its place once the block has ended well.
+
+    Args:
+        path: where the content shall be found; missing folders are made.
+
+    Yields:
+        An existing empty file with the same suffix. After an error inside the block it is gone and ``path`` is
+        untouched.
+
+    Raises:
+        OutputError: the place cannot be written to; an ``OSError`` of the block itself counts as that only where
+            it concerns the temporary file or the space on the disk.
+    """
+    path = Path(path)
     try:
-        yield
+        temporary = _temporary_beside(path)
     except OSError as error:
-        what, hint = REASONS.get(error.errno or 0, (f"cannot be written ({error.strerror or error})", ""))
-        raise OutputError(what, where=str(path), hint=hint) from error
+        raise _output_error(path, error) from error
+    try:
+        yield temporary
+        _settle(temporary, path)
+    except OSError as error:
+        if not _concerns(error, temporary):
+            raise
+        raise _output_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents, if they are not there.
+    """Make a folder and its parents where they are missing, and return it.
 
     Raises:
-        OutputError: it cannot be created.
+        OutputError: it cannot be made.
     """
-    with _explained(path):
+    try:
         path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
     return path
 
 
-def write_bytes(path: Path, data: bytes) -> Path:
-    """Write a file atomically.
+def share_file(path: Path, source: Path) -> None:
+    """Let ``path`` show the content of ``source`` too, in one step and without a second copy where links exist.
 
-    Args:
-        path: the file; its folder must exist. An older file of that name stays valid until the last moment.
-        data: all of its content.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        OutputError: it cannot be written; nothing has changed.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with _explained(path):
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            _take_name(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    return path
-
-
-def replace_file(path: Path, source: Path) -> Path:
-    """Let a second name show the content of a file that was written atomically, without copying where possible.
-
-    Raises:
-        OutputError: it cannot be written; nothing has changed.
+    Later replacements of ``source`` leave ``path`` as it is.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         os.link(source, temporary)
-    except OSError:  # another file system, or one without hard links
-        return write_bytes(path, source.read_bytes())
-    with _explained(path):
-        try:
-            _take_name(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)  # renaming onto another link of the same file leaves both names
-    return path
+    except OSError:  # another file system, or one without links
+        write_bytes(path, source.read_bytes())
+        return
+    try:
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # renaming onto another name of the same file leaves both
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a UTF-8 file atomically; see :func:`write_bytes`."""
-    return write_bytes(path, text.encode("utf-8"))
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
-def write_json(path: Path, content: Any) -> Path:
-    """Write a JSON file atomically; see :func:`write_bytes`.
-
-    Numbers that are not finite are refused with a ValueError, since other readers of JSON would refuse them later.
-    """
-    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_text(path: Path, content: str) -> None:
+    """Replace ``path`` by ``content`` as UTF-8 with plain line ends."""
+    write_bytes(path, content.encode("utf-8"))
 
 
-def _take_name(temporary: Path, path: Path) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as indented JSON; NaN and infinity are refused, since they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _temporary_beside(path: Path) -> Path:
+    if path.is_dir():
+        raise IsADirectoryError(None, "is a folder", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept because some writers choose a format by it.
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _settle(temporary: Path, path: Path) -> None:
+    temporary.chmod(0o666 & ~_umask())
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
     temporary.replace(path)
     _sync_folder(path.parent)
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def _sync_folder(folder: Path) -> None:
-    """Force the new name to the disk; systems that cannot open a folder do this on their own."""
     if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+        return  # a folder cannot be opened there
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        os.fsync(handle)
     finally:
-        os.close(descriptor)
+        os.close(handle)
+
+
+def _concerns(error: OSError, temporary: Path) -> bool:
+    return error.filename in (None, str(temporary)) or error.filename2 is not None
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), ""))
+    return OutputError("cannot write", where=str(path), expected="a writable place", got=reason, hint=hint)

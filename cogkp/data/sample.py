@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["Batch", "Encoded", "KeypointLabels", "Sample", "collate"]
+__all__ = ["MISSING_MASK_IGNORE_INDEX", "Batch", "Encoded", "KeypointLabels", "Sample", "collate"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

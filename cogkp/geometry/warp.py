@@ -1,8 +1,10 @@
 """One 3x3 map between two images: it moves points, pixels and predictions alike.
 
 Pixel rule: the centre of the top-left pixel is (0, 0), so resizing by s maps u to (u + 0.5) s - 0.5.
-Computed in float64; only invertible maps can be built, so that every prediction finds its way home.
+Computed in float64; the factories build only invertible maps, so that every prediction finds its way home.
 
+Axes: N points; leading axes of ``matrix`` are batch axes.
+Knows nothing of: pixels' values (see cogkp.data.images) and which map a picture needs (see cogkp.data.augment).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 2.4 (plane projective maps).
 """
 
@@ -20,11 +22,25 @@ __all__ = ["ImageWarp"]
 
 MIN_DETERMINANT = 1e-12
 
+# Points this close to the horizon of a perspective map are held here, so that values and gradients stay finite.
+MIN_DEPTH = 1e-9
+
 
 def _check_matrix(_instance: object, _attribute: object, matrix: Tensor) -> None:
-    if matrix.shape[-2:] != (3, 3):
+    if matrix.shape[-2:] != (3, 3) or not matrix.is_floating_point():
         raise GeometryError(
-            "an image map needs a 3x3 matrix", expected="shape (..., 3, 3)", got=str(tuple(matrix.shape))
+            "an image map needs a 3x3 matrix",
+            expected="shape (..., 3, 3), floating",
+            got=f"{tuple(matrix.shape)}, {matrix.dtype}",
+        )
+
+
+def _check_points(uv: Tensor) -> None:
+    if uv.shape[-1:] != (2,) or not uv.is_floating_point():
+        raise GeometryError(
+            "an image map moves points",
+            expected="shape (..., N, 2) or (2,), floating",
+            got=f"{tuple(uv.shape)}, {uv.dtype}",
         )
 
 
@@ -51,39 +67,76 @@ class ImageWarp:
         return cls(torch.eye(3, dtype=torch.float64))
 
     @classmethod
-    def _of(cls, rows: list[list[float]]) -> ImageWarp:
-        matrix = torch.tensor(rows, dtype=torch.float64)
-        if not abs(float(torch.linalg.det(matrix))) > MIN_DETERMINANT:
-            raise GeometryError("an image map must be invertible", got=str(rows))
-        return cls(matrix)
+    def _affine(cls, first: tuple[float, float, float], second: tuple[float, float, float]) -> ImageWarp:
+        determinant = first[0] * second[1] - first[1] * second[0]
+        if not MIN_DETERMINANT < abs(determinant) < math.inf or not all(map(math.isfinite, (*first, *second))):
+            raise GeometryError("an image map must be finite and invertible", got=str([list(first), list(second)]))
+        return cls(torch.tensor([first, second, (0.0, 0.0, 1.0)], dtype=torch.float64))
 
     @classmethod
     def translate(cls, du: float, dv: float) -> ImageWarp:
         """Shift by (du, dv) pixels."""
-        return cls._of([[1.0, 0.0, du], [0.0, 1.0, dv], [0.0, 0.0, 1.0]])
+        return cls._affine((1.0, 0.0, du), (0.0, 1.0, dv))
 
     @classmethod
     def resize(cls, scale_u: float, scale_v: float) -> ImageWarp:
         """Resize an image; pixel areas, not pixel centres, keep their corners."""
-        return cls._of([[scale_u, 0.0, 0.5 * scale_u - 0.5], [0.0, scale_v, 0.5 * scale_v - 0.5], [0.0, 0.0, 1.0]])
+        return cls._affine((scale_u, 0.0, 0.5 * scale_u - 0.5), (0.0, scale_v, 0.5 * scale_v - 0.5))
 
     @classmethod
     def turn(cls, angle_rad: float, scale: float, center_uv: tuple[float, float]) -> ImageWarp:
         """Rotate clockwise as seen on the screen (u towards v) and scale about a fixed point."""
         cosine, sine = scale * math.cos(angle_rad), scale * math.sin(angle_rad)
         cu, cv = center_uv
-        return cls._of(
-            [
-                [cosine, -sine, cu - cosine * cu + sine * cv],
-                [sine, cosine, cv - sine * cu - cosine * cv],
-                [0.0, 0.0, 1.0],
-            ]
-        )
+        return cls._affine((cosine, -sine, cu - cosine * cu + sine * cv), (sine, cosine, cv - sine * cu - cosine * cv))
 
     @classmethod
     def mirror(cls, width: int) -> ImageWarp:
         """Mirror an image of the given width left to right."""
-        return cls._of([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        return cls._affine((-1.0, 0.0, width - 1.0), (0.0, 1.0, 0.0))
+
+    @classmethod
+    def fit(cls, corner_uv: tuple[float, float], size_wh: tuple[float, float], side: int) -> ImageWarp:
+        """Fit a rectangle, unstretched and centred, into a square image.
+
+        Args:
+            corner_uv: the rectangle's outer top-left corner, pixels; (-0.5, -0.5) for a whole image, since the
+                corner of a pixel lies half a pixel from its centre.
+            size_wh: the rectangle's width and height, pixels.
+            side: width and height of the square image, pixels.
+
+        Returns:
+            The map from the image that holds the rectangle to the square image.
+
+        Raises:
+            GeometryError: the rectangle has no area.
+
+        Example:
+            >>> ImageWarp.fit((-0.5, -0.5), (640, 480), 256).apply(torch.tensor([[-0.5, -0.5], [639.5, 479.5]]))
+            tensor([[ -0.5000,  31.5000],
+                    [255.5000, 223.5000]])
+        """
+        width, height = size_wh
+        if not min(width, height) > 0:
+            raise GeometryError("a rectangle must have an area", expected="width and height > 0", got=str(size_wh))
+        scale = side / max(width, height)
+        left, top = 0.5 * (side - scale * width), 0.5 * (side - scale * height)
+        return cls._affine(
+            (scale, 0.0, left - 0.5 - scale * corner_uv[0]), (0.0, scale, top - 0.5 - scale * corner_uv[1])
+        )
+
+    @property
+    def mirrored(self) -> Tensor:
+        """(...) bool, whether the map turns a right hand into a left one."""
+        determinant: Tensor = torch.linalg.det(self.matrix)
+        return determinant < 0
+
+    def _homogeneous(self, uv: Tensor) -> tuple[Tensor, Tensor]:
+        """Split the moved points into (..., N, 2) and their (..., N, 1) depth, which is never zero."""
+        points = uv.to(self.matrix.dtype)
+        moved = points @ self.matrix[..., :2].transpose(-1, -2) + self.matrix[..., 2].unsqueeze(-2)
+        depth = moved[..., 2:]
+        return moved[..., :2], torch.where(depth.abs() < MIN_DEPTH, MIN_DEPTH, depth)
 
     def apply(self, uv: Tensor) -> Tensor:
         """Move points.
@@ -93,39 +146,65 @@ class ImageWarp:
                 and a single point (2,) is allowed for a single map.
 
         Returns:
-            (..., N, 2) in the dtype of ``uv``, pixels of the second image.
+            (..., N, 2) in the dtype of ``uv``, pixels of the second image. Points on the horizon of a perspective
+            map land far away, yet finite.
+
+        Raises:
+            GeometryError: ``uv`` holds integers or is not made of pairs.
 
         Gradient: flows to ``uv`` and ``matrix``.
+        Source: Hartley and Zisserman, equation 2.5.
         """
-        single = uv.dim() == 1
-        points = uv.unsqueeze(0) if single else uv
-        moved = points.to(self.matrix.dtype) @ self.matrix[..., :2].transpose(-1, -2) + self.matrix[..., 2].unsqueeze(
-            -2
-        )
-        result = (moved[..., :2] / moved[..., 2:]).to(uv.dtype)
-        return result.squeeze(0) if single else result
+        _check_points(uv)
+        moved, depth = self._homogeneous(uv.unsqueeze(0) if uv.dim() == 1 else uv)
+        result = (moved / depth).to(uv.dtype)
+        return result.squeeze(0) if uv.dim() == 1 else result
 
     def then(self, other: ImageWarp) -> ImageWarp:
-        """Follow this map by another; reads in the order of the images."""
+        """Follow this map by another; reads in the order of the images.
+
+        Example:
+            >>> ImageWarp.resize(2.0, 2.0).then(ImageWarp.translate(1.0, 0.0)).apply(torch.zeros(2))
+            tensor([1.5000, 0.5000])
+        """
         return ImageWarp(other.matrix @ self.matrix)
 
     def inverse(self) -> ImageWarp:
-        """Return the map back."""
-        return ImageWarp(torch.linalg.inv(self.matrix))
+        """Return the map back.
+
+        Raises:
+            GeometryError: the map flattens the image, so that there is no way back.
+
+        Gradient: flows to ``matrix``.
+        """
+        try:
+            return ImageWarp(torch.linalg.inv(self.matrix))
+        except RuntimeError as error:
+            raise GeometryError("an image map must be invertible", got="a singular matrix") from error
 
     def jacobian(self, uv: Tensor) -> Tensor:
         """Return how the second image's pixels change with the first's, at each point.
 
         Args:
-            uv: (..., N, 2) float, pixels of the first image.
+            uv: (..., N, 2) float, pixels of the first image; a single point (2,) is allowed for a single map.
 
         Returns:
-            (..., N, 2, 2); a covariance C moves as J C J^T.
+            (..., N, 2, 2) in the dtype of ``uv``; a covariance C moves as J C J^T.
+
+        Raises:
+            GeometryError: ``uv`` holds integers or is not made of pairs.
+
+        Gradient: flows to ``uv`` and ``matrix``.
+        Source: the quotient rule on equation 2.5 of Hartley and Zisserman.
+
+        Example:
+            >>> ImageWarp.resize(0.5, 2.0).jacobian(torch.zeros(2))
+            tensor([[0.5000, 0.0000],
+                    [0.0000, 2.0000]])
         """
-        points = uv.to(self.matrix.dtype)
-        moved = points @ self.matrix[..., :2].transpose(-1, -2) + self.matrix[..., 2].unsqueeze(-2)
-        w = moved[..., 2, None, None]
-        image = (moved[..., :2] / moved[..., 2:]).unsqueeze(-1)
-        upper = self.matrix[..., None, :2, :2]
-        lower = self.matrix[..., None, 2:, :2]
-        return ((upper - image * lower) / w).to(uv.dtype)
+        _check_points(uv)
+        moved, depth = self._homogeneous(uv.unsqueeze(0) if uv.dim() == 1 else uv)
+        image = (moved / depth).unsqueeze(-1)
+        upper, lower = self.matrix[..., None, :2, :2], self.matrix[..., None, 2:, :2]
+        result = ((upper - image * lower) / depth.unsqueeze(-1)).to(uv.dtype)
+        return result.squeeze(0) if uv.dim() == 1 else result

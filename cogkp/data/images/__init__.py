@@ -1,0 +1,24 @@
+"""Image files to arrays, arrays to network inputs, arrays to image files: one way for training and deployment."""
+
+from cogkp.data.images.reading import (
+    MAX_PIXELS,
+    MISSING_MASK_IGNORE_INDEX,
+    encode_image,
+    image_size,
+    read_grey,
+    read_mask,
+    write_png,
+)
+from cogkp.data.images.resample import warp_image, warp_mask
+
+__all__ = [
+    "MAX_PIXELS",
+    "MISSING_MASK_IGNORE_INDEX",
+    "encode_image",
+    "image_size",
+    "read_grey",
+    "read_mask",
+    "warp_image",
+    "warp_mask",
+    "write_png",
+]
