@@ -1,40 +1,15 @@
-"""How the files of a deployed model are called, and how one proves to be the one that was described."""
+"""What lies beside an exported model, and how a file proves to be the one that was described."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from cogkp.errors import ExportError
+from cogkp.artifacts.names import ONNX_ENDINGS
 
-__all__ = ["engine_path", "file_sha256", "manifest_path", "release_name", "unverified_path"]
+__all__ = ["file_sha256", "manifest_path", "unverified_path"]
 
-_RELEASE = ".release.onnx"
-_ONNX = ".onnx"
 _CHUNK_BYTES = 1 << 20
-
-
-def release_name(prefix: str, batch_size: int, stamp: str, precision: str) -> str:
-    """Name an exported model.
-
-    Example:
-        >>> release_name("model", 2, "20260131-120000", "bf16")
-        'model_b2_20260131-120000_bf16.release.onnx'
-    """
-    return f"{prefix}_b{batch_size}_{stamp}_{precision}{_RELEASE}"
-
-
-def engine_path(onnx_path: Path) -> Path:
-    """Say where the engine of an ONNX file lies: ``.release.onnx`` or ``.onnx`` becomes ``.trt``.
-
-    Raises:
-        ExportError: the name does not end in .onnx.
-
-    Example:
-        >>> engine_path(Path("tool.release.onnx")).name, engine_path(Path("tool.onnx")).name
-        ('tool.trt', 'tool.trt')
-    """
-    return onnx_path.with_name(f"{_stem(onnx_path)}.trt")
 
 
 def manifest_path(model_path: Path) -> Path:
@@ -50,14 +25,13 @@ def manifest_path(model_path: Path) -> Path:
 def unverified_path(onnx_path: Path) -> Path:
     """Say where an ONNX file waits until it has been compared with its source.
 
-    Raises:
-        ExportError: the name does not end in .onnx.
-
     Example:
         >>> unverified_path(Path("tool.release.onnx")).name
         'tool.unverified.onnx'
     """
-    return onnx_path.with_name(f"{_stem(onnx_path)}.unverified{_ONNX}")
+    name = onnx_path.name
+    ending = next((ending for ending in ONNX_ENDINGS if name.endswith(ending)), "")
+    return onnx_path.with_name(f"{name.removesuffix(ending)}.unverified.onnx")
 
 
 def file_sha256(path: Path) -> str:
@@ -67,10 +41,3 @@ def file_sha256(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _stem(onnx_path: Path) -> str:
-    stem = onnx_path.name.removesuffix(_ONNX).removesuffix(".release")
-    if not onnx_path.name.endswith(_ONNX) or not stem:
-        raise ExportError("not the name of an ONNX file", where=str(onnx_path), expected="a name that ends in .onnx")
-    return stem
