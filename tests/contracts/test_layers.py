@@ -36,7 +36,7 @@ ROOMS = {
     "tasks.base": room("errors config geometry data models", "attrs numpy torch"),
     "tasks.keypoint": room("errors config geometry data models tasks.base", "attrs numpy torch"),
     "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
-    "artifacts": room("errors config tasks.base", "attrs numpy torch"),
+    "artifacts": room("errors config tasks.base", "attrs cattrs numpy torch"),
     "training": room("errors progress config geometry data tasks.base artifacts", "attrs numpy tensorboardX torch"),
     "export": room("errors progress config tasks.base artifacts", "attrs numpy onnx tensorrt tensorrt_rtx torch"),
     "inference": room(
