@@ -67,7 +67,7 @@ def draw_mark(picture: Picture, uv: FloatArray, shape: Shape, colour: Colour, ra
         for ink, width in ((BLACK, stroke + 2), (colour, stroke)):
             _ring(picture, uv, radius, ink, width)
     else:
-        for ink, size in ((BLACK, radius + 1), (colour, radius)):
+        for ink, size in ((BLACK, radius + 1.5), (colour, radius)):
             _ring(picture, uv, size, ink, cv2.FILLED)
 
 
