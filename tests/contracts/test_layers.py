@@ -49,10 +49,7 @@ ROOMS = {
         "errors progress config geometry data models tasks artifacts training export inference visual pictures",
         "attrs cv2 numpy torch",
     ),
-    "front door": room(
-        "errors progress config geometry data models tasks artifacts training export inference visual pictures workflows",
-        "",
-    ),
+    "front door": room("errors progress config geometry data models workflows", ""),
     "cli": room("progress", "attrs rich typer"),
     "cli.window": room("", "cv2"),
 }
