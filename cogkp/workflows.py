@@ -20,8 +20,8 @@ import torch
 from cogkp.artifacts.atomic import make_folder, write_bytes, write_json
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, load_checkpoint, load_weights
 from cogkp.artifacts.manifest import Origin
-from cogkp.artifacts.model_files import engine_path, file_sha256, release_name
-from cogkp.artifacts.names import timestamp
+from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import engine_path, onnx_name, timestamp
 from cogkp.artifacts.runs import LATEST, RunFolder, continue_run, create_run, resolve_restore
 from cogkp.config.export import DeployOptions
 from cogkp.config.io import config_hash, dump, load, write_template
@@ -29,13 +29,13 @@ from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.rules import check_training
 from cogkp.config.schema import json_schema
 from cogkp.config.train import TrainOptions
-from cogkp.data.importers import ImportResult, import_dataset
-from cogkp.data.loader import Loader, build_loader
+from cogkp.data.importers.registry import ImportResult, import_dataset
+from cogkp.data.loader import BatchLoader, build_loader
 from cogkp.data.sample import Batch, collate
 from cogkp.errors import ConfigError, DataError, ExportError
 from cogkp.export.deploy import deploy as write_release
 from cogkp.inference.parity import verify_onnx
-from cogkp.pictures import draw_batch, draw_errors, encode_png
+from cogkp.pictures import draw_batch, draw_comparison, encode_png
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, Split, Task
 from cogkp.tasks.registry import build_task
@@ -179,7 +179,10 @@ def dry_run(config: KeypointConfig, options: TrainOptions, *, log_dir: Path | No
     task = build_task(config)
     run_log = None if log_dir is None else log_dir / timestamp()
     comparison = rehearse(
-        task, plan_training(options, frozenset(), None), _loader(task, "train", options), _sinks(task, options, run_log)
+        task,
+        plan_training(options, frozenset(), None),
+        _loader(task, "train", options, shuffle=True),
+        _sinks(task, options, run_log),
     )
     return DryRunResult(
         loss=comparison.scalars["loss"],
@@ -276,7 +279,7 @@ def evaluate(
     loader = _loader(task, chosen, options, shuffle=False)
     report = measure(predict, task, loader, progress, metrics=task.metrics(thresholds_px))
     folder = make_folder(output_dir or path.parent / f"{chosen}-{timestamp()}")
-    picture = draw_errors(task.codec, predict, _spread(loader.dataset, PICTURED_VIEWS))
+    picture = draw_comparison(task.codec, predict, _spread(task.datasets(chosen), PICTURED_VIEWS), title=str(path))
     content = {"checkpoint": str(path), "split": chosen, "config_sha256": config_hash(config), **report.to_dict()}
     write_json(folder / "evaluation.json", content)
     write_bytes(folder / "predictions.png", encode_png(picture))
@@ -291,6 +294,7 @@ def deploy(
     untrained: bool = False,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     models_root: Path = MODELS_ROOT,
+    progress: Progress = SILENT,
 ) -> DeployResult:
     """Export a checkpoint to ONNX, prove that it computes the same, and build an engine.
 
@@ -301,13 +305,14 @@ def deploy(
         untrained: export fresh weights.
         checkpoint_root: folder of all runs.
         models_root: where unnamed files go.
+        progress: shows the steps.
 
     Raises:
         ExportError: no checkpoint was named; or the export, the comparison or the engine failed.
     """
     task, origin = _deployed_task(config, restore, untrained, checkpoint_root)
     precision = resolve_precision(options.precision).name
-    name = release_name(config.prefix, options.batch_size, timestamp(), precision)
+    name = onnx_name(config.prefix, options.batch_size, timestamp(), precision)
     onnx_path = models_root / name if options.path is None else Path(options.path)
     samples = _parity_samples(task)
     outcome = write_release(
@@ -331,7 +336,7 @@ def _require_runnable(config: KeypointConfig, options: TrainOptions) -> None:
         raise ConfigError(problems)
 
 
-def _loader(task: Task, split: Split, options: TrainOptions, *, shuffle: bool) -> Loader:
+def _loader(task: Task, split: Split, options: TrainOptions, *, shuffle: bool) -> BatchLoader:
     return build_loader(
         task.datasets(split),
         batch_size=options.batch_size,

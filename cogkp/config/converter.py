@@ -152,7 +152,8 @@ def _plain_field(converter: Converter, field: attrs.Attribute[Any], raw: Any) ->
 
 def _unknown(what: str, name: Any, known: Iterable[str]) -> Finding:
     words = "one of " + ", ".join(repr(word) for word in known)
-    return Finding((), what, words, shown(name), closest(str(name), known))
+    hint = closest(name, known) if isinstance(name, str) else ""
+    return Finding((), what, words, shown(name), hint)
 
 
 def _register_tagged(converter: Converter, union: Any, classes: Mapping[str, type[Any]]) -> None:

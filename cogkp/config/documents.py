@@ -55,7 +55,7 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with scratch.open("x", encoding="utf-8") as file:
+        with scratch.open("w", encoding="utf-8") as file:
             file.write(_pretty(document) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -32,7 +32,7 @@ class Finding:
     Args:
         path: where it is.
         what: a few words; ``expected``, ``got`` and ``hint`` as in :class:`Problem`.
-        reads: what else it depends on; where one of these is itself wrong, the finding means nothing.
+        reads: what it depends on in full; where something in it was refused, the finding means nothing.
     """
 
     path: Steps
@@ -47,8 +47,8 @@ class Finding:
         return attrs.evolve(self, path=(step, *self.path))
 
     def depends_on(self, paths: Iterable[Steps]) -> bool:
-        """Tell whether one of the paths holds, or lies in, something the finding looked at."""
-        return any(overlap(path, read) for path in paths for read in (self.path, *self.reads))
+        """Tell whether one of the paths holds the finding's place, or holds or lies in something it read."""
+        return any(self.path[: len(path)] == path or any(overlap(path, read) for read in self.reads) for path in paths)
 
     def problem(self, document: str = "") -> Problem:
         """Return the finding for people, naming its place in the document."""

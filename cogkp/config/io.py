@@ -82,7 +82,7 @@ def write_template(path: str | os.PathLike[str]) -> Path:
         write_document(target.parent / SCHEMA_FILE, json_schema())
         write_document(target, {POINTER: f"./{SCHEMA_FILE}", **template()})
     except OSError as error:
-        raise OutputError("cannot write", where=error.filename or str(target), got=error.strerror or "") from error
+        raise OutputError("cannot write", where=str(target), got=error.strerror or "") from error
     return target
 
 
@@ -113,6 +113,8 @@ def _checked(document: Any, where: str, found: tuple[Finding, ...] = ()) -> Keyp
     if not isinstance(document, Mapping):
         raise ConfigError([Problem("wrong type", where, expected="an object", got=shown(document))])
     raw = {key: value for key, value in document.items() if key != POINTER}
+    if not isinstance(document.get(POINTER, ""), str):
+        found += (Finding((POINTER,), "wrong type", "a string", shown(document[POINTER])),)
     config, wrong = _structured(legacy.migrate(raw))
     cuts = [_cut(finding.path) for finding in wrong]
     broken = [finding for finding in rules.findings(config) if not finding.depends_on(cuts)]

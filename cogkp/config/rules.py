@@ -167,13 +167,21 @@ def something_is_trained(config: KeypointConfig) -> Iterator[Finding]:
     """At least one target is on, and at least one loss term weighs something."""
     targets, terms = config.targets, config.loss_terms
     if not (targets.keypoints or targets.segmentation):
-        yield Finding(("targets",), "nothing to train", "keypoints or segmentation to be true", "both false")
+        yield Finding(
+            ("targets",),
+            "nothing to train",
+            "keypoints or segmentation to be true",
+            "both false",
+            reads=(("targets",),),
+        )
         return
     triangulation = terms.triangulation_reprojection_loss.weight + terms.triangulation_rigidity_loss.weight
     keypoints = targets.keypoints * (terms.supervised_keypoint_loss.weight + triangulation)
     if keypoints + targets.segmentation * terms.segmentation_loss.weight == 0:
         expected = "a weight > 0 for a target that is on"
-        yield Finding(("loss_terms",), "nothing to train", expected, "only weights of 0", reads=(("targets",),))
+        yield Finding(
+            ("loss_terms",), "nothing to train", expected, "only weights of 0", reads=(("targets",), ("loss_terms",))
+        )
 
 
 def segmentation_is_complete(config: KeypointConfig) -> Iterator[Finding]:

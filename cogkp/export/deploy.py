@@ -9,11 +9,12 @@ import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 from torch import nn
 
-from cogkp.artifacts.atomic import write_bytes
+from cogkp.artifacts.atomic import make_folder, write_bytes
 from cogkp.artifacts.manifest import (
     Difference,
     EngineInfo,
@@ -28,14 +29,24 @@ from cogkp.artifacts.model_files import file_sha256, unverified_path
 from cogkp.errors import EngineError, OutputError, ParityError
 from cogkp.export.onnx_export import OPSET, export_onnx, signature_of, with_metadata
 from cogkp.export.tensorrt_build import choose_builder
-from cogkp.tasks.base import ExportSpec, Task
+from cogkp.tasks.base import ExportSpec
 
-__all__ = ["DeployOutcome", "Verify", "build_engine", "deploy"]
+__all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]
 
 Verify = Callable[[nn.Module, Path, Signature], tuple[Difference, ...]]
 """Compare an ONNX file with its source module; raises ParityError. ``cogkp.inference.parity.verify_onnx`` is one."""
 
 _LIBRARIES = ("cogkp", "torch", "onnx", "onnxruntime")
+
+
+class Exportable(Protocol):
+    """The part of a task that deployment needs."""
+
+    def export_module(self) -> nn.Module:
+        """Return the module to deploy, in evaluation mode; it returns the NamedTuple of ``export_spec``."""
+
+    def export_spec(self, batch_size: int) -> ExportSpec:
+        """Describe the exported model for one fixed batch size."""
 
 
 @attrs.frozen
@@ -56,7 +67,7 @@ class DeployOutcome:
 
 
 def deploy(
-    task: Task,
+    task: Exportable,
     *,
     onnx_path: Path,
     engine_path: Path | None,
@@ -86,6 +97,8 @@ def deploy(
         EngineError: no engine; ONNX file and manifest were written before and stay.
         OutputError: a file cannot be written.
     """
+    for path in (onnx_path, engine_path or onnx_path):
+        make_folder(path.parent)
     module, spec = task.export_module(), task.export_spec(batch_size)
     signature = signature_of(module, spec)
     draft = export_onnx(module, spec, unverified_path(onnx_path))
@@ -140,6 +153,9 @@ def _verified(verify: Verify, module: nn.Module, draft: Path, signature: Signatu
             got=problem.got,
             hint=f"No release was written; the rejected file is {draft}.",
         ) from error
+    except BaseException:
+        _remove(draft)
+        raise
 
 
 def _describe(

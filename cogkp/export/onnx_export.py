@@ -123,7 +123,7 @@ def _on_cpu(module: nn.Module) -> nn.Module:
 
 
 def _input_facts(name: str, example: Tensor, facts: Mapping[str, Any]) -> InputFacts:
-    span: Sequence[float] | None = facts.get("input_range")
+    span: Sequence[float] | None = facts.get("input", {}).get("range")
     return InputFacts(name, tuple(example.shape), _dtype(example), None if span is None else (span[0], span[1]))
 
 
@@ -162,12 +162,19 @@ def _check(model: Any, signature: Signature, where: str) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError("exported graph is not valid ONNX", where=where, got=_first_line(error)) from error
     expected = [
-        *((entry.name, entry.shape) for entry in signature.inputs),
-        *((entry.name, entry.shape) for entry in signature.outputs),
+        *((entry.name, entry.dtype, entry.shape) for entry in signature.inputs),
+        *((entry.name, entry.dtype, entry.shape) for entry in signature.outputs),
     ]
-    found = [(value.name, _shape(value)) for value in (*model.graph.input, *model.graph.output)]
-    if found != expected:
-        raise ExportError("exported graph has other shapes", where=where, expected=str(expected), got=str(found))
+    found = [(value.name, _element(value), _shape(value)) for value in (*model.graph.input, *model.graph.output)]
+    for wanted, got in zip(expected, found, strict=True):
+        if wanted != got:
+            raise ExportError("exported graph differs from the module", where=where, expected=str(wanted), got=str(got))
+
+
+def _element(value: Any) -> str:
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
 
 
 def _shape(value: Any) -> tuple[int | str, ...]:

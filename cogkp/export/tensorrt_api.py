@@ -1,7 +1,7 @@
 """Build an engine with a TensorRT Python package: TensorRT 10 or 11, or TensorRT-RTX.
 
-All three take the precision from the types in the graph. TensorRT 11 and RTX know no other way, TensorRT 10 is asked for
-it by a flag of the network; so one route serves them, and the head stays float32 in each.
+All three take the precision from the types in the graph. TensorRT 11 and RTX know no other way, and TensorRT 10 is
+asked for it by a flag of the network; so one route serves them, and the head stays float32 in each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import last_complaint, tensorrt_logger, tensorrt_package
 from cogkp.errors import EngineError
-from cogkp.export.typed_onnx import typed
+from cogkp.export.typed_onnx import read_onnx, typed
 
 __all__ = ["build_with_tensorrt", "build_with_tensorrt_rtx", "parse"]
 
@@ -75,11 +75,9 @@ def _network_flags(trt: Any) -> int:
 
 
 def _build(package: str, onnx: Path, engine: Path, precision: str, log: Callable[[str], None]) -> EngineInfo:
-    import onnx as onnx_package
-
     trt = tensorrt_package(package)
     log(f"building with {package} {trt.__version__}, {precision}")
-    builder, network = parse(package, typed(onnx_package.load(onnx), precision).SerializeToString())
+    builder, network = parse(package, typed(read_onnx(onnx), precision).SerializeToString())
     plan = builder.build_serialized_network(network, builder.create_builder_config())
     if plan is None:
         raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_complaint() or "no engine")

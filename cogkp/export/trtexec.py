@@ -6,16 +6,15 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from cogkp.artifacts.atomic import atomic_path
+from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
-from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, typed
+from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
 
@@ -47,10 +46,12 @@ def build_with_trtexec(onnx: Path, engine: Path, *, precision: str, log: Callabl
     if tool is None:
         raise EngineError("trtexec is not on PATH", hint="It comes with NVIDIA's TensorRT archive.")
     help_text = _run([tool, "--help"], timeout=_HELP_SECONDS).stdout
-    with _source(onnx, precision, help_text) as source, atomic_path(engine) as draft:
+    with tempfile.TemporaryDirectory() as folder:
+        source, draft = _source(onnx, precision, help_text, Path(folder)), Path(folder) / engine.name
         command = [tool, *arguments(source, draft, precision, help_text)]
         log("running " + " ".join(command))
         _require_success(_run(command), draft)
+        write_bytes(engine, draft.read_bytes())
     return EngineInfo("trtexec", _version(help_text), precision, _gpu_name())
 
 
@@ -71,29 +72,22 @@ def arguments(onnx: Path, engine: Path, precision: str, help_text: str) -> list[
 
 def _float32_constraints(onnx: Path, help_text: str) -> list[str]:
     """Keep the head in float32: a position above 128 pixels has steps of a whole pixel in bfloat16."""
-    import onnx as onnx_package
-
     if not (_has_flag(help_text, "--layerPrecisions") and _has_flag(help_text, "--precisionConstraints")):
         return []
-    names = [name for name in float32_layers(onnx_package.load(onnx)) if name and not set(name) & set(":,*")]
+    names = [name for name in float32_layers(read_onnx(onnx)) if name and not set(name) & set(":,*")]
     if not names:
         return []
     wanted = ",".join(f"{name}:fp32" for name in names)
     return ["--precisionConstraints=prefer", f"--layerPrecisions={wanted}"]
 
 
-@contextmanager
-def _source(onnx: Path, precision: str, help_text: str) -> Iterator[Path]:
-    """Lend the file to build from: the model itself, or a copy that carries the precision."""
-    import onnx as onnx_package
-
+def _source(onnx: Path, precision: str, help_text: str, folder: Path) -> Path:
+    """Return the file to build from: the model itself, or a copy that carries the precision."""
     if precision not in HALF_PRECISIONS or _has_flag(help_text, f"--{precision}"):
-        yield onnx
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"{onnx.stem}.{precision}.onnx"
-        copy.write_bytes(typed(onnx_package.load(onnx), precision).SerializeToString())
-        yield copy
+        return onnx
+    copy = folder / f"{onnx.stem}.{precision}.onnx"
+    copy.write_bytes(typed(read_onnx(onnx), precision).SerializeToString())
+    return copy
 
 
 def _has_flag(help_text: str, flag: str) -> bool:
@@ -120,7 +114,7 @@ def _require_success(done: subprocess.CompletedProcess[str], engine: Path) -> No
     said = " | ".join(line.strip() for line in done.stdout.splitlines()[-_TAIL_LINES:] if line.strip())
     if done.returncode != 0:
         raise EngineError("trtexec failed", expected="exit code 0", got=f"{done.returncode}: {said}")
-    if engine.stat().st_size == 0:
+    if not engine.is_file() or engine.stat().st_size == 0:
         raise EngineError("trtexec wrote no engine", got=said)
 
 

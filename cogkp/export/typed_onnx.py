@@ -8,6 +8,7 @@ a sixteenth. Inputs and outputs stay float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 
 from cogkp.errors import EngineError
 
-__all__ = ["HALF_PRECISIONS", "float32_layers", "typed"]
+__all__ = ["HALF_PRECISIONS", "float32_layers", "read_onnx", "typed"]
 
 LEARNT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
@@ -67,6 +68,21 @@ def typed(model: Any, precision: str) -> Any:
     if precision in HALF_PRECISIONS:
         _Rewrite(copied, precision).run()
     return copied
+
+
+def read_onnx(path: Path) -> Any:
+    """Read an ONNX file.
+
+    Raises:
+        EngineError: it is missing or no ONNX file.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        return onnx.load(path)
+    except (OSError, DecodeError) as error:
+        raise EngineError("ONNX file cannot be read", where=str(path), got=str(error)) from error
 
 
 def float32_layers(model: Any) -> tuple[str, ...]:

@@ -74,8 +74,8 @@ class Runner(ABC):
         if not self._is_open:
             raise ModelError("runner is closed", where=self.name, hint="Use it inside a with block, or call open().")
         _require_feed(self.signature.inputs, feed, self.name)
-        contiguous = {entry.name: np.ascontiguousarray(feed[entry.name]) for entry in self.signature.inputs}
-        return self._run(contiguous)
+        # Copied, since not every backend takes read-only memory and a network may work in place.
+        return self._run({entry.name: np.array(feed[entry.name], order="C") for entry in self.signature.inputs})
 
     @abstractmethod
     def _load(self) -> None: ...
