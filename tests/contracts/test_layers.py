@@ -44,13 +44,12 @@ ROOMS = {
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "visual": room("errors tasks.base", "attrs cv2 numpy"),
+    "pictures": room("errors data geometry tasks.base visual", "attrs cv2 numpy torch"),
     "workflows": room(
-        "errors progress config geometry data models tasks artifacts training export inference visual",
+        "errors progress config geometry data models tasks artifacts training export inference visual pictures",
         "attrs cv2 numpy torch",
     ),
-    "front door": room(
-        "errors progress config geometry data models tasks artifacts training export inference visual workflows", ""
-    ),
+    "front door": room("errors progress config geometry data models workflows", ""),
     "cli": room("progress", "attrs rich typer"),
     "cli.window": room("", "cv2"),
 }
