@@ -138,7 +138,10 @@ def _train(
 def _deploy(
     report: Report, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
 ) -> None:
-    result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained)
+    from cogkp_cli.progress import shown_progress
+
+    with shown_progress() as progress:
+        result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained, progress=progress)
     report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")
     report.add(
         deploy={
