@@ -22,17 +22,9 @@ if TYPE_CHECKING:
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
-    from cogkp.workflows import (
-        DeployResult,
-        DryRunResult,
-        EvaluationResult,
-        TrainResult,
-        deploy,
-        dry_run,
-        evaluate,
-        preview_data,
-        train,
-    )
+    from cogkp.workflows.deployment import DeployResult, deploy
+    from cogkp.workflows.evaluation import EvaluationResult, evaluate
+    from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
 
 __version__ = "0.1.0"
 
@@ -77,17 +69,9 @@ _HOMES = {
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
-    "cogkp.workflows": (
-        "DeployResult",
-        "DryRunResult",
-        "EvaluationResult",
-        "TrainResult",
-        "deploy",
-        "dry_run",
-        "evaluate",
-        "preview_data",
-        "train",
-    ),
+    "cogkp.workflows.deployment": ("DeployResult", "deploy"),
+    "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
+    "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _CALLED_AT_HOME = {"load_config": "load"}

@@ -18,7 +18,9 @@ from cogkp.data.synthetic import demo_config, write_recording
 from cogkp.pictures import encode_png
 from cogkp.progress import SILENT, Progress
 from cogkp.training.precision import fastest_precision
-from cogkp.workflows import DeployResult, EvaluationResult, TrainResult, deploy, evaluate, preview_data, train
+from cogkp.workflows.deployment import DeployResult, deploy
+from cogkp.workflows.evaluation import EvaluationResult, evaluate
+from cogkp.workflows.training import TrainResult, preview_data, train
 
 __all__ = ["DEMO_EPOCHS", "DEMO_FRAMES", "DemoResult", "demo"]
 

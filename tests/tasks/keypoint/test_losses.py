@@ -91,7 +91,9 @@ def test_the_parts_add_up_to_the_total():
     terms = LossTerms(supervised_keypoint_loss=LossTerm(weight=0.5), segmentation_loss=LossTerm(weight=3.0))
     report = build_loss(attrs.evolve(CONFIG, loss_terms=terms))(outputs_of(), batch_of(ALL, SEEN))
     assert list(report.parts) == list(report.weights) == ["supervised_keypoint_loss", "segmentation_loss"]
-    assert float(report.total) == pytest.approx(sum(report.weights[name] * float(part) for name, part in report.parts.items()))
+    assert float(report.total) == pytest.approx(
+        sum(report.weights[name] * float(part) for name, part in report.parts.items())
+    )
 
 
 def test_terms_of_weight_zero_and_of_targets_that_are_off_are_not_built():
