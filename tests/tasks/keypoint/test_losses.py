@@ -39,10 +39,10 @@ UNSEEN = torch.full((B, S, S), 255)
 
 def test_each_term_equals_torchs_own_loss_where_everything_is_valid():
     outputs, batch = outputs_of(), batch_of(ALL, SEEN)
-    assert float(SupervisedKeypoints()(outputs, batch)) == pytest.approx(
-        float(F.smooth_l1_loss(outputs.keypoints, batch.targets.uv_crop))
+    assert SupervisedKeypoints()(outputs, batch).item() == pytest.approx(
+        F.smooth_l1_loss(outputs.keypoints, batch.targets.uv_crop).item()
     )
-    assert float(Segmentation()(outputs, batch)) == pytest.approx(float(F.cross_entropy(outputs.mask_logits, SEEN)))
+    assert Segmentation()(outputs, batch).item() == pytest.approx(F.cross_entropy(outputs.mask_logits, SEEN).item())
 
 
 def test_each_term_is_averaged_over_valid_items_only():
@@ -52,9 +52,9 @@ def test_each_term_is_averaged_over_valid_items_only():
     mask[1] = 255
     outputs, batch = outputs_of(), batch_of(valid, mask)
     expected = F.smooth_l1_loss(outputs.keypoints[valid], batch.targets.uv_crop[valid])
-    assert float(SupervisedKeypoints()(outputs, batch)) == pytest.approx(float(expected))
+    assert SupervisedKeypoints()(outputs, batch).item() == pytest.approx(expected.item())
     expected = F.cross_entropy(outputs.mask_logits, mask, ignore_index=255)
-    assert float(Segmentation()(outputs, batch)) == pytest.approx(float(expected))
+    assert Segmentation()(outputs, batch).item() == pytest.approx(expected.item())
 
 
 def test_the_total_is_a_graph_safe_zero_when_nothing_is_valid():
@@ -91,8 +91,8 @@ def test_the_parts_add_up_to_the_total():
     terms = LossTerms(supervised_keypoint_loss=LossTerm(weight=0.5), segmentation_loss=LossTerm(weight=3.0))
     report = build_loss(attrs.evolve(CONFIG, loss_terms=terms))(outputs_of(), batch_of(ALL, SEEN))
     assert list(report.parts) == list(report.weights) == ["supervised_keypoint_loss", "segmentation_loss"]
-    assert float(report.total) == pytest.approx(
-        sum(report.weights[name] * float(part) for name, part in report.parts.items())
+    assert report.total.item() == pytest.approx(
+        sum(report.weights[name] * part.item() for name, part in report.parts.items())
     )
 
 
