@@ -1,3 +1,105 @@
-"""cogkp: keypoint training and deployment for calibrated cameras."""
+"""cogkp: keypoint training and deployment for calibrated cameras.
+
+Every public name is listed here and found on first use, so that ``import cogkp`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cogkp.config.export import DeployOptions
+    from cogkp.config.io import load as load_config
+    from cogkp.config.io import write_template
+    from cogkp.config.keypoint import KeypointConfig
+    from cogkp.config.schema import json_schema
+    from cogkp.config.train import TrainOptions
+    from cogkp.data.datasets import AugmentedKeypointDataset
+    from cogkp.data.importers.registry import ImportResult, import_dataset
+    from cogkp.demonstration import DemoResult, demo
+    from cogkp.errors import CogkpError
+    from cogkp.geometry.warp import ImageWarp
+    from cogkp.models.keypoint import GenericKeypointModel
+    from cogkp.progress import SILENT, Progress
+    from cogkp.workflows import (
+        DeployResult,
+        DryRunResult,
+        EvaluationResult,
+        TrainResult,
+        deploy,
+        dry_run,
+        evaluate,
+        preview_data,
+        train,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "SILENT",
+    "AugmentedKeypointDataset",
+    "CogkpError",
+    "DemoResult",
+    "DeployOptions",
+    "DeployResult",
+    "DryRunResult",
+    "EvaluationResult",
+    "GenericKeypointModel",
+    "ImageWarp",
+    "ImportResult",
+    "KeypointConfig",
+    "Progress",
+    "TrainOptions",
+    "TrainResult",
+    "demo",
+    "deploy",
+    "dry_run",
+    "evaluate",
+    "import_dataset",
+    "json_schema",
+    "load_config",
+    "preview_data",
+    "train",
+    "write_template",
+]
+
+_HOMES = {
+    "cogkp.config.export": ("DeployOptions",),
+    "cogkp.config.io": ("load_config", "write_template"),
+    "cogkp.config.keypoint": ("KeypointConfig",),
+    "cogkp.config.schema": ("json_schema",),
+    "cogkp.config.train": ("TrainOptions",),
+    "cogkp.data.datasets": ("AugmentedKeypointDataset",),
+    "cogkp.data.importers.registry": ("ImportResult", "import_dataset"),
+    "cogkp.demonstration": ("DemoResult", "demo"),
+    "cogkp.errors": ("CogkpError",),
+    "cogkp.geometry.warp": ("ImageWarp",),
+    "cogkp.models.keypoint": ("GenericKeypointModel",),
+    "cogkp.progress": ("SILENT", "Progress"),
+    "cogkp.workflows": (
+        "DeployResult",
+        "DryRunResult",
+        "EvaluationResult",
+        "TrainResult",
+        "deploy",
+        "dry_run",
+        "evaluate",
+        "preview_data",
+        "train",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_CALLED_AT_HOME = {"load_config": "load"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'cogkp' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), _CALLED_AT_HOME.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

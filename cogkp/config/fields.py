@@ -5,73 +5,157 @@ The sentence feeds the JSON schema and the docs page, so that it stands in one p
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Union
 
 import attrs
 
-__all__ = ["Validator", "at_least", "between", "interval", "more_than", "multiple_of", "one_of", "setting"]
+from cogkp.errors import ConfigError, Problem
 
-Validator = Callable[[Any, Any, Any], None]
+__all__ = [
+    "Check",
+    "at_least",
+    "between",
+    "check_of",
+    "describe",
+    "fields_of",
+    "interval",
+    "matching",
+    "more_than",
+    "multiple_of",
+    "one_of",
+    "optional_of",
+    "setting",
+]
 
 DOC = "doc"
-SCHEMA = "schema"
+BARE = "bare"
+
+WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings"}
 
 
-def setting(default: Any, doc: str, check: Validator | None = None) -> Any:
-    """Declare one field: its default, its sentence, and the range it must lie in."""
-    metadata = {DOC: doc, SCHEMA: getattr(check, "schema", {})}
+@attrs.frozen
+class Check:
+    """A range: the test, its words for people and its JSON schema.
+
+    Args:
+        allowed: tells whether one value, never None, lies in the range.
+        words: what to write after "expected".
+        schema: JSON schema keywords for the value, or for each number of a list.
+        whole: whether ``allowed`` sees a tuple as a whole instead of item by item.
+    """
+
+    allowed: Callable[[Any], bool]
+    words: str
+    schema: Mapping[str, Any]
+    whole: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        """Tell whether a value, or each item of a tuple, lies in the range; None always does."""
+        items = value if isinstance(value, tuple) and not self.whole else (value,)
+        return all(item is None or self.allowed(item) for item in items)
+
+    def __call__(self, instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        """Refuse a value outside the range with a ConfigError; attrs calls this on construction."""
+        if not self.accepts(value):
+            shown = list(value) if isinstance(value, tuple) else value
+            where = f"{type(instance).__name__}.{attribute.name}"
+            raise ConfigError([Problem("out of range", where, expected=self.words, got=repr(shown))])
+
+
+def setting(default: Any, doc: str, check: Check | None = None, *, bare: bool = False) -> Any:
+    """Declare one field: its default, its sentence, and the range it must lie in.
+
+    Args:
+        default: the value, or a function without arguments that makes it.
+        doc: one sentence with unit and effect.
+        check: the range.
+        bare: whether a file may give one item without the list round it.
+    """
+    metadata = {DOC: doc, BARE: bare}
     if callable(default):
         return attrs.field(factory=default, validator=check, metadata=metadata)
     return attrs.field(default=default, validator=check, metadata=metadata)
 
 
-def _range(allowed: Callable[[Any], bool], words: str, schema: dict[str, Any]) -> Validator:
-    """Make a validator that accepts None, and each number of a tuple that ``allowed`` accepts."""
-
-    def check(_instance: Any, _attribute: Any, value: Any) -> None:
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(number is not None and not allowed(number) for number in numbers):
-            shown = list(value) if isinstance(value, tuple) else value
-            raise ValueError(f"expected {words}, got {shown!r}")
-
-    check.schema = schema  # type: ignore[attr-defined]
-    return check
-
-
-def at_least(low: float) -> Validator:
+def at_least(low: float) -> Check:
     """Accept numbers >= ``low``."""
-    return _range(lambda v: v >= low, f"a number >= {low}", {"minimum": low})
+    return Check(lambda v: v >= low, f"a number >= {low}", {"minimum": low})
 
 
-def more_than(low: float) -> Validator:
+def more_than(low: float) -> Check:
     """Accept numbers > ``low``."""
-    return _range(lambda v: v > low, f"a number > {low}", {"exclusiveMinimum": low})
+    return Check(lambda v: v > low, f"a number > {low}", {"exclusiveMinimum": low})
 
 
-def between(low: float, high: float) -> Validator:
+def between(low: float, high: float) -> Check:
     """Accept numbers from ``low`` to ``high``, both included."""
-    return _range(lambda v: low <= v <= high, f"a number from {low} to {high}", {"minimum": low, "maximum": high})
+    return Check(lambda v: low <= v <= high, f"a number from {low} to {high}", {"minimum": low, "maximum": high})
 
 
-def multiple_of(step: int, low: int) -> Validator:
+def multiple_of(step: int, low: int) -> Check:
     """Accept integers >= ``low`` that ``step`` divides."""
     words = f"a multiple of {step}, at least {low}"
-    return _range(lambda v: v >= low and v % step == 0, words, {"multipleOf": step, "minimum": low})
+    return Check(lambda v: v >= low and v % step == 0, words, {"multipleOf": step, "minimum": low})
 
 
-def one_of(*allowed: str) -> Validator:
+def one_of(*allowed: str) -> Check:
     """Accept exactly the listed words."""
     words = "one of " + ", ".join(repr(word) for word in allowed)
-    return _range(lambda v: v in allowed, words, {"enum": list(allowed)})
+    return Check(lambda v: v in allowed, words, {"enum": list(allowed)})
 
 
-def interval(low: float, high: float) -> Validator:
+def matching(pattern: str, words: str) -> Check:
+    """Accept strings that a regular expression matches from end to end."""
+    return Check(lambda v: re.fullmatch(pattern, v) is not None, words, {"pattern": f"^{pattern}$"})
+
+
+def interval(low: float, high: float) -> Check:
     """Accept pairs ``(a, b)`` with ``low <= a <= b <= high``."""
+    words = f"[low, high] with {low} <= low <= high <= {high}"
+    return Check(lambda v: low <= v[0] <= v[1] <= high, words, {"minimum": low, "maximum": high}, whole=True)
 
-    def check(_instance: Any, _attribute: Any, value: tuple[float, float]) -> None:
-        if not low <= value[0] <= value[1] <= high:
-            raise ValueError(f"expected [low, high] with {low} <= low <= high <= {high}, got {list(value)!r}")
 
-    check.schema = {"items": {"type": "number", "minimum": low, "maximum": high}}  # type: ignore[attr-defined]
-    return check
+def fields_of(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
+    """List the fields of a configuration class with their types resolved."""
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
+    return fields
+
+
+def check_of(field: attrs.Attribute[Any]) -> Check | None:
+    """Return the range of a field, if it has one."""
+    return field.validator if isinstance(field.validator, Check) else None
+
+
+def optional_of(tp: Any) -> Any:
+    """Return X for ``X | None``, and None for any other type."""
+    if typing.get_origin(tp) not in (Union, types.UnionType):
+        return None
+    inner = [arg for arg in typing.get_args(tp) if arg is not type(None)]
+    return inner[0] if len(inner) == 1 else None
+
+
+def describe(tp: Any) -> str:
+    """Say in words what a file must hold for a type.
+
+    Example:
+        >>> describe(tuple[tuple[str, ...], ...] | None)
+        'a list of lists of strings or null'
+    """
+    if (inner := optional_of(tp)) is not None:
+        return f"{describe(inner)} or null"
+    return _plural(tp).replace("lists", "a list", 1) if typing.get_origin(tp) is tuple else WORDS.get(tp, "an object")
+
+
+def _plural(tp: Any) -> str:
+    if typing.get_origin(tp) is not tuple:
+        return PLURALS.get(tp, "objects")
+    items = typing.get_args(tp)
+    if items[-1] is Ellipsis:
+        return f"lists of {_plural(items[0])}"
+    kinds = {_plural(item) for item in items}
+    return f"lists of {len(items)} {kinds.pop() if len(kinds) == 1 else 'numbers'}"

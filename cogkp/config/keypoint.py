@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, setting
+from cogkp.config.fields import at_least, matching, setting
 
 __all__ = [
     "DataMappings",
@@ -64,7 +64,7 @@ class StereoPairing:
 class Validation:
     """Recordings the training never sees."""
 
-    base_dir: tuple[str, ...] = setting((), "Data set roots evaluated after each epoch; empty means none.")
+    base_dir: tuple[str, ...] = setting((), "Data set roots evaluated after each epoch; empty means none.", bare=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,13 +97,21 @@ class LossTerms:
 class KeypointConfig:
     """Everything that describes one keypoint model and its data."""
 
-    prefix: str = setting("model", "First part of the names of deployed files.")
-    base_dir: tuple[str, ...] = setting((), "Data set root or roots; relative paths start at the working directory.")
+    prefix: str = setting(
+        "model",
+        "First part of the names of deployed files.",
+        matching(r"[^/\\\x00-\x1f]+", "a part of a file name, without slashes"),
+    )
+    base_dir: tuple[str, ...] = setting(
+        (), "Data set root or roots; relative paths start at the working directory.", bare=True
+    )
     data_mappings: DataMappings = setting(DataMappings, "Which entries of a line are images, points and masks.")
     targets: Targets = setting(Targets, "What the network is trained for.")
     augmentations: tuple[Stage, ...] = setting(default_stages, "Stages between a frame and the network's input.")
     sampling: Sampling = setting(Sampling, "How lines are drawn in training.")
-    num_segmentation_classes: int | None = setting(None, "Number of mask classes, background included.", at_least(2))
+    num_segmentation_classes: int | None = setting(
+        None, "Number of mask classes from 2 to 255, background included; ignored when segmentation is off."
+    )
     segmentation_loss_weight: float = setting(
         1.0, "Older name of loss_terms.segmentation_loss.weight; used only where loss_terms is absent.", at_least(0.0)
     )

@@ -6,7 +6,7 @@ Nothing in the library asks a seventh.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import attrs
@@ -17,10 +17,25 @@ from torch.utils.data import Dataset
 
 from cogkp.data.sample import Batch, Encoded, Sample
 
-__all__ = ["Codec", "ExportSpec", "LossReport", "Marks", "Metrics", "OutputSpec", "Report", "Split", "Task"]
+__all__ = [
+    "PCK_THRESHOLDS_PX",
+    "Codec",
+    "ExportSpec",
+    "Loss",
+    "LossReport",
+    "Marks",
+    "Metrics",
+    "OutputSpec",
+    "Report",
+    "Split",
+    "Task",
+]
 
 Split = Literal["train", "preview", "validation", "evaluation"]
 """'train' and 'preview' augment; 'validation' reads the validation roots, 'evaluation' the main roots, both plain."""
+
+PCK_THRESHOLDS_PX = (2.0, 5.0, 10.0)
+"""Distances, in pixels of the full frame, at which the share of hits is reported unless others are asked for."""
 
 
 @attrs.frozen(eq=False)
@@ -76,6 +91,16 @@ class Codec(Protocol):
         """Say what the prediction for each row looks like on its input."""
 
 
+class Loss(Protocol):
+    """The active terms of one family's loss."""
+
+    def __call__(self, outputs: Any, batch: Batch[Any]) -> LossReport:
+        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+
+    def describe(self) -> str:
+        """Name the active terms and their weights in one line."""
+
+
 class Report(Protocol):
     """The result of an evaluation."""
 
@@ -84,6 +109,9 @@ class Report(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
+
+    def text(self) -> str:
+        """Return everything as a table for people."""
 
 
 class Metrics(Protocol):
@@ -130,17 +158,21 @@ class Task(Protocol):
     """One family, configured."""
 
     config: Any
-    codec: Codec
     model: nn.Module
+
+    @property
+    def codec(self) -> Codec:
+        """What turns labels into targets and outputs into results."""
 
     def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
         """Open the data of one split; an item is one view, or the two views of a stereo line."""
 
-    def loss(self, outputs: Any, batch: Batch[Any]) -> LossReport:
-        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+    @property
+    def loss(self) -> Loss:
+        """The loss; raises TrainingError where a term that was asked for cannot run."""
 
-    def metrics(self) -> Metrics:
-        """Start an empty evaluation."""
+    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> Metrics:
+        """Start an empty evaluation; hits are counted within each threshold, pixels of the full frame."""
 
     def export_module(self) -> nn.Module:
         """Return the module to deploy, in evaluation mode; it returns the NamedTuple of ``export_spec``."""

@@ -1,0 +1,91 @@
+"""The console script ``s6``: groups of commands, each command one call of the library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import cogkp
+from cogkp_cli import demo, evaluate, importing, keypoint, schema
+from cogkp_cli.failures import fault, reported
+
+__all__ = ["app", "main"]
+
+COLUMNS = 100
+
+
+class _Group(TyperGroup):
+    """A group that starts quickly."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Give --help a value when it is absent: typer would load pydantic to make one of nothing."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+
+class _Root(_Group):
+    """Every failure below the root leaves through one door."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; failures become lines and exit codes."""
+        with reported():
+            return super().invoke(ctx)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cogkp {cogkp.__version__}")
+        raise typer.Exit
+
+
+# Plain help: drawing it with rich would cost as long again as the rest of the start.
+_LOOK: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "no_args_is_help": True,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS},
+}
+
+app = typer.Typer(name="s6", cls=_Root, help="Keypoint training and deployment for calibrated cameras.", **_LOOK)
+cog = typer.Typer(cls=_Group, help="Train, evaluate and deploy models that find keypoints.", **_LOOK)
+app.add_typer(cog, name="cog")
+
+cog.command("keypoint")(keypoint.keypoint)
+cog.command("evaluate")(evaluate.evaluate)
+cog.command("import")(importing.import_dataset)
+cog.command("schema")(schema.schema)
+cog.command("demo")(demo.demo)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Keypoint training and deployment for calibrated cameras."""
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app()
+    except Exception as error:  # the last door: whatever nobody foresaw
+        sys.exit(fault(error))
+    finally:
+        _close_stdout()
+
+
+def _close_stdout() -> None:
+    """Flush while a reader that has gone away can still be ignored."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

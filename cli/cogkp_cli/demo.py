@@ -1,0 +1,35 @@
+"""``s6 cog demo``: the whole way from pictures to a deployed model, on rendered data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cogkp
+from cogkp_cli import options as flag
+from cogkp_cli.report import Report
+
+__all__ = ["demo"]
+
+
+def demo(
+    output: flag.DemoDir = Path("demo"),
+    frames: flag.DemoFrames = 160,
+    epochs: flag.DemoEpochs = 24,
+    seed: flag.Seed = 0,
+    as_json: flag.Json = False,
+) -> None:
+    """Render a small stereo recording, train on it, evaluate, export and check the export."""
+    from cogkp_cli.progress import shown_progress
+
+    report = Report(as_json)
+    with shown_progress() as progress:
+        result = cogkp.demo(output, frames=frames, epochs=epochs, seed=seed, progress=progress)
+    report.say(result.text)
+    report.add(
+        points=result.points,
+        mask_iou=result.mask_iou,
+        drift_px=result.drift_px,
+        files=result.files,
+        seconds=result.seconds,
+    )
+    report.finish()

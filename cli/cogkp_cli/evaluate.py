@@ -1,0 +1,49 @@
+"""``s6 cog evaluate``: how far a checkpoint's predictions are from the labels."""
+
+from __future__ import annotations
+
+import typer
+
+import cogkp
+from cogkp_cli import options as flag
+from cogkp_cli.report import Report
+
+__all__ = ["evaluate"]
+
+THRESHOLDS_PX = (2.0, 5.0, 10.0)
+
+
+def evaluate(
+    config: flag.ExistingConfig,
+    restore: flag.RestoreLatest = "latest",
+    split: flag.SplitChoice = None,
+    threshold: flag.Thresholds = list(THRESHOLDS_PX),  # noqa: B006  (typer copies it)
+    output: flag.ReportDir = None,
+    batch_size: flag.BatchSize = 32,
+    num_workers: flag.NumWorkers = 4,
+    as_json: flag.Json = False,
+) -> None:
+    """Measure a checkpoint on labelled frames: error in source pixels, PCK, mask IoU."""
+    from cogkp_cli.progress import shown_progress
+
+    report = Report(as_json)
+    if not config.exists():
+        raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
+    settings = cogkp.load_config(config)
+    with shown_progress() as progress:
+        result = cogkp.evaluate(
+            settings,
+            restore=restore,
+            split=split.value if split else None,
+            thresholds_px=tuple(threshold),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            output_dir=output,
+            progress=progress,
+        )
+    report.say(result.text)
+    for path in (result.json_path, result.picture_path):
+        if path is not None:
+            report.say(f"wrote {path}")
+    report.add(**result.report, report=result.json_path, picture=result.picture_path)
+    report.finish()

@@ -1,0 +1,176 @@
+"""``s6 cog keypoint``: preview, dry run, train, deploy; always in this order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+import cogkp
+from cogkp_cli import options as flag
+from cogkp_cli.failures import INTERRUPTED, MISUSED
+from cogkp_cli.report import Report, complain
+
+if TYPE_CHECKING:
+    from cogkp import DeployOptions, KeypointConfig, TrainOptions
+
+__all__ = ["keypoint"]
+
+
+def keypoint(
+    ctx: typer.Context,
+    config: flag.ConfigFile,
+    preview_data: flag.PreviewData = False,
+    dry_run: flag.DryRun = False,
+    train: flag.Train = False,
+    deploy: flag.Deploy = False,
+    deploy_untrained: flag.DeployUntrained = False,
+    restore: flag.Restore = None,
+    epochs: flag.Epochs = 100,
+    batch_size: flag.BatchSize = 32,
+    learning_rate: flag.LearningRate = 1e-2,
+    precision: flag.PrecisionChoice = None,
+    seed: flag.Seed = 0,
+    num_workers: flag.NumWorkers = 4,
+    prefetch_factor: flag.PrefetchFactor = 4,
+    deploy_path: flag.DeployPath = None,
+    deploy_batch_size: flag.DeployBatchSize = 1,
+    no_engine: flag.NoEngine = False,
+    engine_builder: flag.EngineBuilder = flag.Builder.AUTO,
+    no_tb: flag.NoTb = False,
+    log_dir: flag.LogDir = Path("logs/cog"),
+    verbose_log: flag.VerboseLog = False,
+    log_interval: flag.LogInterval = 10,
+    preview_dir: flag.PreviewDir = Path("preview"),
+    as_json: flag.Json = False,
+) -> None:
+    """Preview, dry run, train and deploy a keypoint model, in this order.
+
+    A missing config file is written as a template, and nothing else is done.
+    """
+    report = Report(as_json)
+    if not config.exists():
+        _write_template(report, config)
+        return
+    _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None)
+    settings = cogkp.load_config(config)
+    if not (preview_data or dry_run or train or deploy):
+        _confirm(report, config)
+        return
+    plan = _train_options(ctx.params)
+    logs = None if no_tb else log_dir
+    if preview_data:
+        _preview(report, settings, plan, preview_dir)
+    if dry_run:
+        _dry_run(report, settings, plan, logs)
+    if train:
+        restore = _train(report, settings, plan, restore, flag.spelled_out(ctx, _fields(cogkp.TrainOptions)), logs)
+    if deploy:
+        _deploy(report, settings, _deploy_options(ctx.params), restore, untrained=deploy_untrained)
+    report.finish()
+
+
+def _write_template(report: Report, config: Path) -> None:
+    written = cogkp.write_template(config)
+    report.say(f"There was no {config}: wrote a template there. Set base_dir and data_mappings, then run this again.")
+    report.add(template=written)
+    report.finish()
+
+
+def _check_deploy(*, deploy: bool, has_source: bool) -> None:
+    if deploy and not has_source:
+        complain("error: --deploy needs weights: add --restore latest|PATH, --train, or --deploy-untrained.")
+        raise typer.Exit(MISUSED)
+
+
+def _confirm(report: Report, config: Path) -> None:
+    report.say(f"{config} is a valid config. Add --preview-data, --dry-run, --train or --deploy to use it.")
+    report.add(valid=True)
+    report.finish()
+
+
+def _preview(report: Report, settings: KeypointConfig, plan: TrainOptions, directory: Path) -> None:
+    from cogkp_cli.window import show
+
+    batches = cogkp.preview_data(settings, batch_size=plan.batch_size, num_workers=plan.num_workers)
+    report.add(preview=show(batches, directory, report.say))
+
+
+def _dry_run(report: Report, settings: KeypointConfig, plan: TrainOptions, logs: Path | None) -> None:
+    result = cogkp.dry_run(settings, plan, log_dir=logs)
+    report.say(f"dry run: loss {result.loss:.4g}, {result.parameters:,} parameters, {result.seconds:.1f} s")
+    report.add(dry_run={"loss": result.loss, "parts": result.parts, "parameters": result.parameters})
+
+
+def _train(
+    report: Report,
+    settings: KeypointConfig,
+    plan: TrainOptions,
+    restore: str | None,
+    given: frozenset[str],
+    logs: Path | None,
+) -> str:
+    """Train; return the checkpoint for a deployment that follows, or leave when the user stopped it."""
+    from cogkp_cli.progress import shown_progress
+
+    with shown_progress() as progress:
+        result = cogkp.train(settings, plan, restore=restore, given=given, log_dir=logs, progress=progress)
+    report.say(f"checkpoint: {result.checkpoint}")
+    report.add(
+        train={
+            "run_dir": result.run_dir,
+            "checkpoint": result.checkpoint,
+            "mirror": result.mirror,
+            "epochs": result.epochs,
+            "interrupted": result.interrupted,
+            "seconds": result.seconds,
+            "scalars": result.scalars,
+        }
+    )
+    if result.interrupted:
+        report.say("interrupted: the checkpoint is complete; --train --restore latest goes on from it.")
+        report.finish()
+        raise typer.Exit(INTERRUPTED)
+    return str(result.checkpoint)
+
+
+def _deploy(
+    report: Report, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
+) -> None:
+    from cogkp_cli.progress import shown_progress
+
+    with shown_progress() as progress:
+        result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained, progress=progress)
+    report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")
+    report.add(
+        deploy={
+            "onnx": result.onnx,
+            "manifest": result.manifest,
+            "engine": result.engine,
+            "parity": result.parity,
+            "precision": result.precision,
+        }
+    )
+
+
+def _fields(options: type[TrainOptions]) -> frozenset[str]:
+    import attrs
+
+    return frozenset(attrs.fields_dict(options))
+
+
+def _train_options(params: dict[str, Any]) -> TrainOptions:
+    """Collect the parameters that bear the names of training options."""
+    chosen = {name: params[name] for name in _fields(cogkp.TrainOptions) & params.keys()}
+    return cogkp.TrainOptions(**{**chosen, "precision": flag.word(params["precision"])})
+
+
+def _deploy_options(params: dict[str, Any]) -> DeployOptions:
+    return cogkp.DeployOptions(
+        path=params["deploy_path"],
+        batch_size=params["deploy_batch_size"],
+        precision=flag.word(params["precision"]),
+        engine=not params["no_engine"],
+        builder=params["engine_builder"].value,
+    )

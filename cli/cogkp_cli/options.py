@@ -1,0 +1,170 @@
+"""Every flag of every command, declared once: its spelling, its type, its range and its sentence."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Builder", "Precision", "Split", "spelled_out", "word"]
+
+MAX_FRACTION = 0.9
+
+
+class Precision(str, Enum):
+    """Number formats of training and deployment."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class Builder(str, Enum):
+    """Programs that can build an inference engine."""
+
+    AUTO = "auto"
+    TRTEXEC = "trtexec"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt_rtx"
+
+
+class Split(str, Enum):
+    """Which recordings an evaluation reads."""
+
+    VALIDATION = "validation"
+    EVALUATION = "evaluation"
+
+
+def word(choice: Enum | None) -> str | None:
+    """Return the plain word behind a choice; the library takes words."""
+    return None if choice is None else str(choice.value)
+
+
+def spelled_out(ctx: typer.Context, names: frozenset[str]) -> frozenset[str]:
+    """Say which of the named parameters the user gave, as opposed to those left at their default."""
+    sources = ((name, ctx.get_parameter_source(name)) for name in names)
+    return frozenset(name for name, source in sources if source is not None and source.name == "COMMANDLINE")
+
+
+def _positive(value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"{value} is not a number above 0.")
+    return value
+
+
+def _all_positive(values: list[float]) -> list[float]:
+    return [_positive(value) for value in values]
+
+
+# Files
+ConfigFile = Annotated[
+    Path,
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="Dataset config, JSON; written as a template if missing.", dir_okay=False
+    ),
+]
+ExistingConfig = Annotated[
+    Path, typer.Option("-c", "--config", metavar="FILE", help="Dataset config, JSON.", dir_okay=False)
+]
+SchemaFile = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help="Write the schema here instead of printing it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
+
+# What to do, in the order it is done
+PreviewData = Annotated[bool, typer.Option("--preview-data", help="Show the augmented samples, batch by batch.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Build everything and run one training step.")]
+Train = Annotated[bool, typer.Option("-t", "--train", help="Train and write checkpoints.")]
+Deploy = Annotated[bool, typer.Option("--deploy", help="Export ONNX, then build a TensorRT engine from it.")]
+
+# Where things come from and go to
+Restore = Annotated[
+    str | None, typer.Option("--restore", metavar="latest|PATH", help="Checkpoint to go on from or to deploy.")
+]
+RestoreLatest = Annotated[str, typer.Option("--restore", metavar="latest|PATH", help="Checkpoint to evaluate.")]
+PreviewDir = Annotated[
+    Path, typer.Option("--preview-dir", metavar="DIR", help="Where the preview goes when there is no display.")
+]
+DeployUntrained = Annotated[bool, typer.Option("--deploy-untrained", help="Allow an export without a checkpoint.")]
+DeployPath = Annotated[
+    str | None,
+    typer.Option("--deploy-path", metavar="FILE", help="ONNX file to write; else a name under assets/models."),
+]
+DeployBatchSize = Annotated[
+    int, typer.Option("--deploy-batch-size", min=1, metavar="N", help="Fixed batch size of the export.")
+]
+NoEngine = Annotated[bool, typer.Option("--no-engine", help="Stop after ONNX; build no engine.")]
+EngineBuilder = Annotated[
+    Builder,
+    typer.Option(
+        "--engine-builder",
+        metavar="NAME",
+        help="trtexec, tensorrt, tensorrt_rtx, or auto: trtexec if found, else tensorrt.",
+    ),
+]
+PrecisionChoice = Annotated[
+    Precision | None,
+    typer.Option("--precision", metavar="{fp32,bf16}", help="Number format; bf16 on CUDA and fp32 elsewhere if unset."),
+]
+
+# Logging
+NoTb = Annotated[bool, typer.Option("--no-tb", help="Write no TensorBoard log.")]
+LogDir = Annotated[Path, typer.Option("--log-dir", metavar="DIR", help="TensorBoard root; each run adds a folder.")]
+VerboseLog = Annotated[bool, typer.Option("--verbose-log", help="Also log histograms and pictures.")]
+LogInterval = Annotated[
+    int, typer.Option("--log-interval", min=1, metavar="N", help="Steps between histograms and pictures.")
+]
+
+# Numbers
+NumWorkers = Annotated[int, typer.Option("-w", "--num-workers", min=0, metavar="N", help="Loader processes.")]
+PrefetchFactor = Annotated[
+    int, typer.Option("--prefetch-factor", min=1, metavar="N", help="Batches each loader prepares ahead.")
+]
+Epochs = Annotated[int, typer.Option("-e", "--epochs", min=1, metavar="N", help="Passes over the data.")]
+BatchSize = Annotated[int, typer.Option("-b", "--batch_size", min=1, metavar="N", help="Images per step.")]
+LearningRate = Annotated[
+    float, typer.Option("-lr", "--learning_rate", metavar="RATE", callback=_positive, help="Initial learning rate.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of every random choice.")]
+
+# Evaluation
+SplitChoice = Annotated[
+    Split | None,
+    typer.Option(
+        "--split",
+        metavar="{validation,evaluation}",
+        help="Validation roots or base_dir; unset takes validation where configured.",
+    ),
+]
+Thresholds = Annotated[
+    list[float],
+    typer.Option("--threshold", callback=_all_positive, metavar="PX", help="Radius of a correct point; repeatable."),
+]
+ReportDir = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="Where the report and the picture are written.")
+]
+
+# Import
+Format = Annotated[
+    str,
+    typer.Argument(
+        metavar="FORMAT",
+        help="deeplabcut, lightning-pose, stereo-pairs, ... as the library knows them.",
+        show_default=False,
+    ),
+]
+Source = Annotated[Path, typer.Argument(metavar="SOURCE", help="File or folder to read.", show_default=False)]
+Destination = Annotated[Path, typer.Argument(metavar="DEST", help="Folder to write.", show_default=False)]
+ValidationShare = Annotated[
+    float,
+    typer.Option(
+        "--validation", metavar="SHARE", min=0.0, max=MAX_FRACTION, help="Share of frames kept for validation."
+    ),
+]
+
+# Demo
+DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Each demo makes a folder of its own in here.")]
+DemoFrames = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Stereo frames to render.")]
+DemoEpochs = Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Passes over the data.")]

@@ -1,0 +1,171 @@
+"""Work under way, shown on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cogkp_cli.report import complain
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichBar
+    from rich.progress import TaskID
+
+    from cogkp import Progress
+    from cogkp.progress import Step
+
+__all__ = ["Bars", "Lines", "duration", "shown_progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+SMALL = 1e-3
+MINUTE = 60
+HOUR = 3600
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Choose what suits stderr, and clean up after it."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    with _bar() as bar:
+        yield Bars(bar)
+
+
+class Lines:
+    """Plain lines, without control characters: one now and then, and one at the end of each piece of work."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None] = complain,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = SECONDS_BETWEEN_LINES,
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._every_s = every_s
+
+    @contextmanager
+    def work(self, label: str, total: int) -> Iterator[Step]:
+        """Begin a piece of work of ``total`` units."""
+        step = _LineStep(label, total, self)
+        yield step
+        step.close()
+
+    def now(self) -> float:
+        """Read the clock, seconds."""
+        return self._clock()
+
+    def due(self, since: float) -> bool:
+        """Say whether it is time for another line."""
+        return self.now() - since >= self._every_s
+
+    def write(self, line: str) -> None:
+        """Hand one line on."""
+        self._write(line)
+
+
+class _LineStep:
+    def __init__(self, label: str, total: int, lines: Lines) -> None:
+        self._label, self._total, self._lines = label, total, lines
+        self._done = 0
+        self._facts: dict[str, float | str] = {}
+        self._started = self._told = lines.now()
+
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        self._done += amount
+        self._facts.update(facts)
+        if self._lines.due(self._told):
+            self._told = self._lines.now()
+            self._lines.write(self._line(f"about {duration(self._left_s())} left"))
+
+    def close(self) -> None:
+        self._lines.write(self._line(f"took {duration(self._lines.now() - self._started)}"))
+
+    def _left_s(self) -> float:
+        return (self._told - self._started) * (self._total - self._done) / max(self._done, 1)
+
+    def _line(self, ending: str) -> str:
+        return ", ".join(
+            part for part in (f"{self._label}: {self._done}/{self._total}", told(self._facts), ending) if part
+        )
+
+
+class Bars:
+    """Bars of rich; pieces of work may run inside one another."""
+
+    def __init__(self, bar: RichBar) -> None:
+        self._bar = bar
+
+    @contextmanager
+    def work(self, label: str, total: int) -> Iterator[Step]:
+        """Begin a piece of work of ``total`` units."""
+        task = self._bar.add_task(label, total=total, facts="")
+        yield _BarStep(self._bar, task)
+        self._bar.stop_task(task)
+
+
+class _BarStep:
+    def __init__(self, bar: RichBar, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        if facts:
+            self._bar.update(self._task, advance=amount, facts=told(facts))
+        else:
+            self._bar.advance(self._task, amount)
+
+
+def _bar() -> RichBar:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeElapsedColumn(),
+        TextColumn("<"),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+    )
+
+
+def told(facts: Mapping[str, float | str]) -> str:
+    """Write facts as people read them.
+
+    Example:
+        >>> told({"loss": 0.123456, "lr": 0.00033, "stage": "render"})
+        'loss 0.1235, lr 3.3e-04, stage render'
+    """
+    return ", ".join(f"{name} {value if isinstance(value, str) else _number(value)}" for name, value in facts.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:.1e}" if 0 < abs(value) < SMALL else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as people say it.
+
+    Example:
+        >>> duration(7.4), duration(125.0), duration(7260.0)
+        ('7 s', '2 min 05 s', '2 h 01 min')
+    """
+    whole = round(seconds)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE:02d} s"
+    return f"{whole // HOUR} h {whole % HOUR // MINUTE:02d} min"

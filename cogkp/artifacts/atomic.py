@@ -1,0 +1,153 @@
+"""Write files so that a reader finds the old content or the new one, never half of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cogkp.errors import OutputError
+
+__all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text"]
+
+FREE_SPACE = "Free some space or choose another folder."
+WRITABLE = "Choose a folder that may be written to."
+
+REASONS = {
+    errno.ENOSPC: ("the disk is full", FREE_SPACE),
+    errno.EDQUOT: ("the disk quota is used up", FREE_SPACE),
+    errno.EFBIG: ("the file is larger than this system allows", "Raise the limit (ulimit -f)."),
+    errno.EACCES: ("no permission to write here", WRITABLE),
+    errno.EPERM: ("no permission to write here", WRITABLE),
+    errno.EROFS: ("the file system is read-only", WRITABLE),
+}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lend a temporary file beside ``path`` that takes its place once the block has ended well.
+
+    Args:
+        path: where the content shall be found; missing folders are made.
+
+    Yields:
+        An existing empty file with the same suffix. After an error inside the block it is gone and ``path`` is
+        untouched.
+
+    Raises:
+        OutputError: the place cannot be written to; an ``OSError`` of the block itself counts as that only where
+            it concerns the temporary file or the space on the disk.
+    """
+    path = Path(path)
+    try:
+        temporary = _temporary_beside(path)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    try:
+        yield temporary
+        _settle(temporary, path)
+    except OSError as error:
+        if not _concerns(error, temporary):
+            raise
+        raise _output_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents where they are missing, and return it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    return path
+
+
+def share_file(path: Path, source: Path) -> None:
+    """Let ``path`` show the content of ``source`` too, in one step and without a second copy where links exist.
+
+    Later replacements of ``source`` leave ``path`` as it is.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.link(source, temporary)
+    except OSError:  # another file system, or one without links
+        write_bytes(path, source.read_bytes())
+        return
+    try:
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)  # renaming onto another name of the same file leaves both
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Replace ``path`` by ``content`` as UTF-8 with plain line ends."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as indented JSON; NaN and infinity are refused, since they are not JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _temporary_beside(path: Path) -> Path:
+    if path.is_dir():
+        raise IsADirectoryError(None, "is a folder", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept because some writers choose a format by it.
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _settle(temporary: Path, path: Path) -> None:
+    temporary.chmod(0o666 & ~_umask())
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # a folder cannot be opened there
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _concerns(error: OSError, temporary: Path) -> bool:
+    return error.filename in (None, str(temporary)) or error.filename2 is not None
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), ""))
+    return OutputError("cannot write", where=str(path), expected="a writable place", got=reason, hint=hint)

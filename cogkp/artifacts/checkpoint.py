@@ -1,0 +1,228 @@
+"""The checkpoint: everything a training needs to go on, as plain containers and tensors.
+
+It is read with ``weights_only=True`` alone, so that a file from elsewhere can never run code.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from cogkp.artifacts.runs import RunFolder
+from cogkp.errors import CheckpointError
+
+__all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]
+
+KIND = "cogkp checkpoint"
+FORMAT_VERSION = 1
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class TrainingState:
+    """What changes while training.
+
+    Args:
+        weights: the network's parameters and buffers.
+        optimizer: the optimiser's state.
+        schedule: the settings of the learning rate's course; the rate is a function of these and the position.
+        rng: the state of each global random stream.
+        epoch: epochs completed, over the whole life of the run.
+        step: steps done in the epoch under way; 0 between epochs.
+        target_epochs: the epoch count at which the training is finished.
+    """
+
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    rng: Mapping[str, Any]
+    epoch: int
+    step: int
+    target_epochs: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training reached its target."""
+        return self.epoch >= self.target_epochs
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Provenance:
+    """What stays the same while training, and explains the file.
+
+    Args:
+        config: the configuration, ready for JSON.
+        options: the training's options, ready for JSON.
+        points: names of the points, in the order of the network.
+        num_classes: classes of the mask, None without segmentation.
+        data: names of the data set roots.
+        run: name of the run folder.
+    """
+
+    config: Mapping[str, Any]
+    options: Mapping[str, Any]
+    points: tuple[str, ...]
+    num_classes: int | None
+    data: tuple[str, ...]
+    run: str = ""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Checkpoint:
+    """One saved moment of a training."""
+
+    state: TrainingState
+    provenance: Provenance
+    library: str = attrs.field(factory=lambda: metadata.version("cogkp"))
+
+    def save(self, folder: RunFolder) -> Path:
+        """Write the run's checkpoint and the mirror, each atomically.
+
+        Raises:
+            OutputError: nothing could be written; the older files stay valid.
+        """
+        return folder.save(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content."""
+        content = {
+            "kind": KIND,
+            "format": FORMAT_VERSION,
+            "library": self.library,
+            "state": attrs.asdict(self.state, recurse=False),
+            "provenance": attrs.asdict(self.provenance, recurse=False),
+        }
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        return buffer.getvalue()
+
+
+FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
+    TrainingState: {
+        "weights": dict,
+        "optimizer": dict,
+        "schedule": dict,
+        "rng": dict,
+        "epoch": int,
+        "step": int,
+        "target_epochs": int,
+    },
+    Provenance: {
+        "config": dict,
+        "options": dict,
+        "points": tuple,
+        "num_classes": (int, type(None)),
+        "data": tuple,
+        "run": str,
+    },
+}
+FILE_TYPES: dict[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "format": int,
+    "library": str,
+    "state": dict,
+    "provenance": dict,
+}
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: the file is missing, cut off, of another kind or version, or holds more than plain values.
+    """
+    content = _read(path)
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise CheckpointError("not a checkpoint of this library", where=str(path))
+    if content.get("format") != FORMAT_VERSION:
+        raise CheckpointError(
+            "checkpoint of another format version",
+            where=str(path),
+            expected=str(FORMAT_VERSION),
+            got=f"{content.get('format')!r}, written by cogkp {content.get('library')}",
+        )
+    _check_fields(content, FILE_TYPES, path)
+    _check_fields(content["state"], FIELD_TYPES[TrainingState], path)
+    _check_fields(content["provenance"], FIELD_TYPES[Provenance], path)
+    return Checkpoint(
+        state=TrainingState(**content["state"]),
+        provenance=Provenance(**content["provenance"]),
+        library=content["library"],
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError("there is no such checkpoint", where=str(path)) from None
+    except OSError as error:
+        raise CheckpointError("the checkpoint cannot be read", where=str(path), got=error.strerror or "") from error
+    except Exception as error:  # a damaged or foreign file can fail anywhere inside the reader
+        raise CheckpointError(
+            "the checkpoint is cut off, damaged or holds something else than plain values and tensors",
+            where=str(path),
+            hint="Nothing in it was run. Restore another file.",
+        ) from error
+
+
+def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[type, ...]], path: Path) -> None:
+    missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    wrong = sorted(name for name in wanted.keys() & found.keys() if not isinstance(found[name], wanted[name]))
+    complaints = [
+        f"{word} {', '.join(map(str, names))}"
+        for word, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
+        if names
+    ]
+    if complaints:
+        raise CheckpointError("the checkpoint's fields are not as expected", where=str(path), got="; ".join(complaints))
+
+
+def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str) -> None:
+    """Put the checkpoint's weights into a network of the same shape; every tensor must find its place.
+
+    Args:
+        checkpoint: read by :func:`load_checkpoint`.
+        model: changed in place; untouched when the weights do not fit.
+        where: the file's name, for the message.
+
+    Raises:
+        CheckpointError: names, shapes or kinds of tensors differ.
+    """
+    difference = _difference(checkpoint.state.weights, model.state_dict())
+    if difference:
+        provenance = checkpoint.provenance
+        classes = "no mask" if provenance.num_classes is None else f"{provenance.num_classes} mask classes"
+        raise CheckpointError(
+            "the checkpoint does not fit this network",
+            where=where,
+            got=difference,
+            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}.",
+        )
+    model.load_state_dict(dict(checkpoint.state.weights), strict=True)
+
+
+def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
+    """Say in a few words how the two differ; empty when they do not."""
+    missing, unknown = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
+    shaped = [name for name in wanted if name in saved and _shape(saved[name]) != _shape(wanted[name])]
+    said = [f"{len(names)} {word} (first: {names[0]})" for word, names in _named(missing, unknown) if names]
+    if shaped:
+        name = shaped[0]
+        said.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
+        said += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
+    return "; ".join(said)
+
+
+def _named(missing: list[str], unknown: list[str]) -> tuple[tuple[str, list[str]], ...]:
+    return (("tensors missing", missing), ("tensors unknown", unknown))
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None

@@ -1,0 +1,263 @@
+"""What is written beside a deployed model: everything a consumer must know, and where the model came from.
+
+The manifest is a JSON file beside the model. The same facts travel inside the ONNX file as metadata, one JSON value per
+key under the prefix ``cogkp.``, so that a file that lost its neighbour still explains itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+
+from cogkp.artifacts.atomic import write_json
+from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.errors import ArtifactError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Difference",
+    "EngineInfo",
+    "InputFacts",
+    "Manifest",
+    "Origin",
+    "OutputFacts",
+    "Signature",
+    "from_metadata",
+    "read_manifest",
+    "to_metadata",
+    "utc_now",
+    "write_manifest",
+]
+
+FORMAT_VERSION = 1
+_PREFIX = "cogkp."
+
+
+@attrs.frozen
+class InputFacts:
+    """One input of a deployed model.
+
+    Args:
+        name: as in the file.
+        shape: fixed, batch first.
+        dtype: numpy's word, 'float32'.
+        range: smallest and largest meaningful value, None where unknown.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    range: tuple[float, float] | None = None
+
+
+@attrs.frozen
+class OutputFacts:
+    """One output of a deployed model.
+
+    Args:
+        name: as in the file.
+        shape: fixed, batch first.
+        unit: 'px', 'probability', 'logit', ...
+        tolerance: largest allowed difference to the source model, in that unit.
+        dtype: numpy's word, 'float32'.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    unit: str
+    tolerance: float
+    dtype: str = "float32"
+
+    @property
+    def holds_points(self) -> bool:
+        """Whether the last axis is a point in pixels, so that differences are distances."""
+        return self.unit == "px" and self.shape[-1:] == (2,)
+
+
+@attrs.frozen
+class Signature:
+    """What a model looks like from outside; every runner is checked against it."""
+
+    inputs: tuple[InputFacts, ...]
+    outputs: tuple[OutputFacts, ...]
+
+
+@attrs.frozen
+class Difference:
+    """How far one output of an exported model lies from its source, over all inputs compared.
+
+    Args:
+        output: its name.
+        unit: of all numbers here.
+        tolerance: allowed ``maximum``.
+        maximum: largest difference; for points the Euclidean distance.
+        p99: 99th percentile.
+        mean: mean.
+        worst_input: the input that gave ``maximum``.
+    """
+
+    output: str
+    unit: str
+    tolerance: float
+    maximum: float
+    p99: float
+    mean: float
+    worst_input: str
+
+
+@attrs.frozen
+class Origin:
+    """Where the weights came from.
+
+    Args:
+        config_sha256: hash of the configuration.
+        checkpoint: path as given, or 'untrained'.
+        checkpoint_sha256: of that file; None where untrained.
+    """
+
+    config_sha256: str
+    checkpoint: str = "untrained"
+    checkpoint_sha256: str | None = None
+
+
+@attrs.frozen
+class EngineInfo:
+    """How an engine was built.
+
+    Args:
+        builder: 'trtexec', 'tensorrt' or 'tensorrt_rtx'.
+        version: of the builder.
+        precision: of the layers before the last learnt ones.
+        gpu: name of the GPU it was built on; None where it was built without one.
+    """
+
+    builder: str
+    version: str
+    precision: str
+    gpu: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Manifest:
+    """All facts about one deployed model.
+
+    Args:
+        format_version: of this record.
+        created: UTC, ISO 8601.
+        versions: of the libraries that took part.
+        origin: where the weights came from.
+        precision: the tag in the name; the ONNX file itself always holds float32.
+        batch_size: fixed.
+        opset: of the ONNX file.
+        inputs: in order.
+        outputs: in order.
+        facts: what the model family adds: crop rule, point names, classes.
+        parity: comparison of the ONNX file with the source model, one entry per output.
+        onnx_sha256: of the ONNX file; None inside that file's own metadata.
+        engine: None for an ONNX file.
+        engine_sha256: of the engine file; None for an ONNX file.
+    """
+
+    created: str
+    versions: dict[str, str]
+    origin: Origin
+    precision: str
+    batch_size: int
+    opset: int
+    inputs: tuple[InputFacts, ...]
+    outputs: tuple[OutputFacts, ...]
+    facts: dict[str, Any]
+    parity: tuple[Difference, ...]
+    onnx_sha256: str | None = None
+    engine: EngineInfo | None = None
+    engine_sha256: str | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def signature(self) -> Signature:
+        """The inputs and outputs alone."""
+        return Signature(self.inputs, self.outputs)
+
+
+def utc_now() -> str:
+    """Return the time in the form ``created`` has."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def write_manifest(manifest: Manifest, model_path: Path) -> Path:
+    """Write the manifest beside its model, atomically; returns where it lies."""
+    path = manifest_path(model_path)
+    write_json(path, _CONVERTER.unstructure(manifest))
+    return path
+
+
+def read_manifest(model_path: Path) -> Manifest:
+    """Read the manifest of an ONNX file or engine and make sure that it belongs to this very file.
+
+    Raises:
+        ArtifactError: no manifest, not readable, of another version, or written for other content.
+    """
+    path = manifest_path(model_path)
+    manifest = _structure(_read_json(path), str(path))
+    recorded = manifest.onnx_sha256 if manifest.engine is None else manifest.engine_sha256
+    if recorded != file_sha256(model_path):
+        raise ArtifactError(
+            "manifest belongs to another file",
+            where=str(model_path),
+            expected=f"SHA-256 {recorded}",
+            got="other content",
+            hint="Deploy again, so that model and manifest are written together.",
+        )
+    return manifest
+
+
+def to_metadata(manifest: Manifest) -> dict[str, str]:
+    """Flatten a manifest into the text pairs an ONNX file can carry."""
+    record: dict[str, Any] = _CONVERTER.unstructure(manifest)
+    return {_PREFIX + key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in record.items()}
+
+
+def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:
+    """Rebuild a manifest from the metadata of an ONNX file.
+
+    Raises:
+        ArtifactError: the file was not written by this library, or by another version of it.
+    """
+    own = {key.removeprefix(_PREFIX): value for key, value in pairs.items() if key.startswith(_PREFIX)}
+    try:
+        record = {key: json.loads(value) for key, value in own.items()}
+    except ValueError as error:
+        raise ArtifactError("metadata is not JSON", where=where, got=str(error)) from error
+    return _structure(record, where)
+
+
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError("manifest is missing", where=str(path), hint="It is written beside the model.") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError("manifest cannot be read", where=str(path), got=str(error)) from error
+
+
+def _structure(record: Any, where: str) -> Manifest:
+    version = record.get("format_version") if isinstance(record, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            "manifest is of an unknown version", where=where, expected=str(FORMAT_VERSION), got=repr(version)
+        )
+    try:
+        return _CONVERTER.structure(record, Manifest)
+    except cattrs.BaseValidationError as error:
+        raise ArtifactError(
+            "manifest is damaged", where=where, got="; ".join(cattrs.transform_error(error, path="manifest"))
+        ) from error

@@ -1,0 +1,63 @@
+"""The one place where a TensorRT package is imported, for those who build engines and those who run them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections import deque
+from functools import cache
+from typing import Any
+
+from cogkp.errors import EngineError
+
+__all__ = ["is_installed", "last_complaint", "tensorrt_logger", "tensorrt_package"]
+
+_LOG = logging.getLogger("cogkp.tensorrt")
+_COMPLAINTS: deque[str] = deque(maxlen=1)
+
+
+def is_installed(package: str) -> bool:
+    """Say whether 'tensorrt' or 'tensorrt_rtx' could be imported, without importing it."""
+    return importlib.util.find_spec(package) is not None
+
+
+def tensorrt_package(package: str) -> Any:
+    """Import 'tensorrt' or 'tensorrt_rtx'.
+
+    Raises:
+        EngineError: it is not installed, or one of its libraries is missing.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        extra = package.replace("_", "-")
+        raise EngineError(
+            f"Python package {package} cannot be used", got=str(error), hint=f"Run pip install 'cogkp[{extra}]'."
+        ) from error
+
+
+@cache
+def tensorrt_logger(package: str) -> Any:
+    """Return the one logger of this process for a package; TensorRT would ignore a second one, with a warning.
+
+    Everything goes to Python's logger ``cogkp.tensorrt`` at debug level, so that the terminal stays quiet.
+    """
+    trt = tensorrt_package(package)
+    serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            _LOG.debug(message)
+            if severity in serious:
+                _COMPLAINTS.append(message)
+
+    return Log()
+
+
+def last_complaint() -> str:
+    """Return the last error TensorRT told its logger, or nothing."""
+    return _COMPLAINTS[-1] if _COMPLAINTS else ""

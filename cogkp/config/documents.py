@@ -1,0 +1,99 @@
+"""JSON text in files: read with every doubt reported, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cogkp.config.findings import Finding, Steps, shown
+from cogkp.errors import ConfigError, Problem
+
+__all__ = ["read_document", "write_document"]
+
+INDENT = "  "
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which keys were given more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+
+
+def read_document(path: str) -> tuple[Any, tuple[Finding, ...]]:
+    """Read a JSON file.
+
+    Returns:
+        The value, and a finding for each key that an object gives more than once.
+
+    Raises:
+        ConfigError: the file cannot be read or is no JSON.
+    """
+    text = _text_of(path)
+    try:
+        document = json.loads(text, object_pairs_hook=_Object)
+        return document, tuple(_repeated_keys(document))
+    except json.JSONDecodeError as error:
+        place = f"{path}, line {error.lineno} column {error.colno}"
+        raise _refusal("broken JSON", place, got=error.msg) from error
+    except RecursionError as error:
+        raise _refusal("nested too deeply", path) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise _refusal("unreadable number", path, got=str(error)) from error
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file so that a reader sees all of it or the file that was there before.
+
+    Raises:
+        OSError: the file cannot be written; nothing of it is left behind.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(_pretty(document) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _refusal("cannot read the config", path, got=error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _refusal("not UTF-8 text", path, got=f"an unreadable byte at position {error.start}") from error
+
+
+def _refusal(what: str, where: str, got: str = "") -> ConfigError:
+    return ConfigError([Problem(what, where, got=got)])
+
+
+def _repeated_keys(value: Any, path: Steps = ()) -> Iterator[Finding]:
+    if isinstance(value, _Object):
+        for key in value.repeated:
+            yield Finding((*path, key), "key given twice", expected="each key once", got=shown(key))
+        for key, part in value.items():
+            yield from _repeated_keys(part, (*path, key))
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from _repeated_keys(part, (*path, i))
+
+
+def _pretty(value: Any, margin: str = "") -> str:
+    """Write JSON with one line per key, and lists of plain values on one line, as people would."""
+    inner = margin + INDENT
+    if isinstance(value, Mapping) and value:
+        lines = [f"{inner}{json.dumps(key)}: {_pretty(part, inner)}" for key, part in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
+    if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        return "[\n" + ",\n".join(inner + _pretty(part, inner) for part in value) + f"\n{margin}]"
+    return json.dumps(value)

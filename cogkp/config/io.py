@@ -1,0 +1,153 @@
+"""Read, check, write and compare configuration files.
+
+Every mistake of a file is reported at once, one :class:`Problem` each, with its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cogkp.config import legacy, rules
+from cogkp.config.augment import Affine
+from cogkp.config.converter import CONVERTER, TAG
+from cogkp.config.documents import read_document, write_document
+from cogkp.config.findings import Finding, RefusedError, Steps, dotted, overlap, shown
+from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.schema import SCHEMA_FILE, json_schema
+from cogkp.errors import ConfigError, OutputError, Problem
+
+__all__ = ["config_hash", "differences", "dump", "load", "structure", "template", "write_template"]
+
+LOGGER = logging.getLogger("cogkp")
+POINTER = "$schema"
+
+# An affine stage takes part in no rule; in the place of an unreadable stage it leaves the others where they are.
+STAND_IN = {TAG: Affine.TYPE}
+
+
+def load(path: str | os.PathLike[str]) -> KeypointConfig:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: the file cannot be read, or lists everything that is wrong in it.
+    """
+    where = os.fspath(path)
+    document, repeated = read_document(where)
+    return _checked(document, where, repeated)
+
+
+def structure(raw: Mapping[str, Any], where: str = "config") -> KeypointConfig:
+    """Turn plain JSON values into a configuration, older spellings included.
+
+    Args:
+        raw: the document, left as it is; ``$schema`` is ignored.
+        where: what to call the document in messages.
+
+    Raises:
+        ConfigError: lists everything that is wrong.
+    """
+    return _checked(raw, where)
+
+
+def dump(config: KeypointConfig) -> dict[str, Any]:
+    """Return a configuration as plain JSON values; ``structure`` gives an equal one back."""
+    plain: dict[str, Any] = CONVERTER.unstructure(config, KeypointConfig)
+    return plain
+
+
+def template() -> dict[str, Any]:
+    """Return the documented live defaults in the documented order."""
+    return dump(KeypointConfig.default())
+
+
+def write_template(path: str | os.PathLike[str]) -> Path:
+    """Write a file of live defaults, and beside it the JSON schema that it points to.
+
+    The schema is the same for all configurations of a folder and is brought up to date.
+
+    Raises:
+        OutputError: there is something at ``path`` already, or its folder cannot be written.
+    """
+    target = Path(path)
+    if os.path.lexists(target):
+        raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_document(target.parent / SCHEMA_FILE, json_schema())
+        write_document(target, {POINTER: f"./{SCHEMA_FILE}", **template()})
+    except OSError as error:
+        raise OutputError("cannot write", where=str(target), got=error.strerror or "") from error
+    return target
+
+
+def config_hash(config: KeypointConfig) -> str:
+    """Return a SHA-256 in hexadecimal that is the same for equal configurations on all machines."""
+    canonical = json.dumps(dump(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def differences(a: KeypointConfig, b: KeypointConfig) -> list[str]:
+    """List in words what changes from one configuration to another, one line per value."""
+    changes = _changes((), dump(a), dump(b))
+    return [f"{dotted(path)}: {json.dumps(old)} -> {json.dumps(new)}" for path, old, new in changes]
+
+
+def _changes(path: Steps, old: Any, new: Any) -> Iterator[tuple[Steps, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for key in old:
+            yield from _changes((*path, key), old[key], new[key])
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, pair in enumerate(zip(old, new, strict=True)):
+            yield from _changes((*path, i), *pair)
+    elif old != new:
+        yield path, old, new
+
+
+def _checked(document: Any, where: str, found: tuple[Finding, ...] = ()) -> KeypointConfig:
+    if not isinstance(document, Mapping):
+        raise ConfigError([Problem("wrong type", where, expected="an object", got=shown(document))])
+    raw = {key: value for key, value in document.items() if key != POINTER}
+    if not isinstance(document.get(POINTER, ""), str):
+        found += (Finding((POINTER,), "wrong type", "a string", shown(document[POINTER])),)
+    config, wrong = _structured(legacy.migrate(raw))
+    cuts = [_cut(finding.path) for finding in wrong]
+    broken = [finding for finding in rules.findings(config) if not finding.depends_on(cuts)]
+    if problems := [finding.problem(where) for finding in (*found, *wrong, *broken)]:
+        raise ConfigError(problems)
+    if message := legacy.overruled(raw):
+        LOGGER.warning("%s: %s", where, message)
+    return config
+
+
+def _structured(raw: dict[str, Any]) -> tuple[KeypointConfig, tuple[Finding, ...]]:
+    """Structure a document; where values are refused, with their defaults in place, so that rules can still run."""
+    try:
+        return CONVERTER.structure(raw, KeypointConfig), ()
+    except RefusedError as refused:
+        sound = _without(raw, [_cut(finding.path) for finding in refused.findings])
+        return CONVERTER.structure(sound, KeypointConfig), refused.findings
+
+
+def _cut(path: Steps) -> Steps:
+    """Return the smallest part round a refused value that has a default: a whole stage, or the field it lies in."""
+    if path[0] == "augmentations" and path[2:] in ((), (TAG,)):
+        return path[:2]
+    return path[: max(i for i, step in enumerate(path) if not isinstance(step, int)) + 1]
+
+
+def _without(value: Any, cuts: Iterable[Steps], path: Steps = ()) -> Any:
+    """Copy a document without the parts at the given paths; a stage is replaced instead."""
+    relevant = [cut for cut in cuts if overlap(cut, path)]
+    if not relevant:
+        return value
+    if isinstance(value, Mapping):
+        places = {key: (*path, str(key)) for key in value}
+        return {key: _without(value[key], relevant, at) for key, at in places.items() if at not in relevant}
+    items = [(item, (*path, i)) for i, item in enumerate(value)]
+    return [STAND_IN if at in relevant else _without(item, relevant, at) for item, at in items]

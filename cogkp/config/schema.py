@@ -1,0 +1,73 @@
+"""The JSON schema of a configuration file, generated from the classes.
+
+It lets an editor complete and check a file while it is typed. Rules between fields stay with :mod:`cogkp.config.rules`.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from cogkp.config.augment import STAGES, Stage
+from cogkp.config.converter import CONVERTER, TAG
+from cogkp.config.fields import BARE, DOC, check_of, fields_of, optional_of
+from cogkp.config.keypoint import KeypointConfig
+
+__all__ = ["SCHEMA_FILE", "json_schema"]
+
+SCHEMA_FILE = "cogkp-keypoint.schema.json"
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the keypoint family's configuration file."""
+    root = _object(KeypointConfig.default())
+    pointer = {"type": "string", "description": "Where this schema lies; ignored."}
+    root["properties"] = {"$schema": pointer, **root["properties"]}
+    return {"$schema": DRAFT, "title": "cogkp keypoint configuration", **root}
+
+
+def _object(default: Any, tag: str = "") -> dict[str, Any]:
+    """Describe a class by its default; a stage must also name itself."""
+    cls = type(default)
+    tagged = {TAG: {"const": tag}} if tag else {}
+    plain = {field.name: _property(field, getattr(default, field.name)) for field in fields_of(cls)}
+    return {
+        "type": "object",
+        "description": (cls.__doc__ or "").strip(),
+        "properties": {**tagged, **plain},
+        "required": list(tagged),
+        "additionalProperties": False,
+    }
+
+
+def _property(field: attrs.Attribute[Any], default: Any) -> dict[str, Any]:
+    check = check_of(field)
+    schema = _object(default) if attrs.has(type(default)) else _value(field.type, check.schema if check else {})
+    if field.metadata[BARE]:
+        schema = {"anyOf": [_value(typing.get_args(field.type)[0], {}), schema]}
+    return {**schema, "description": field.metadata[DOC], "default": CONVERTER.unstructure(default, field.type)}
+
+
+def _value(tp: Any, limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a type; limits apply to each number or word in it."""
+    if tp == Stage:
+        return {"oneOf": [_object(cls(), tag) for tag, cls in STAGES.items()]}
+    if (inner := optional_of(tp)) is not None:
+        return {"anyOf": [_value(inner, limits), {"type": "null"}]}
+    if typing.get_origin(tp) is tuple:
+        return _list(typing.get_args(tp), limits)
+    return {"type": NAMES[tp], **limits}
+
+
+def _list(items: tuple[Any, ...], limits: Mapping[str, Any]) -> dict[str, Any]:
+    if items[-1] is Ellipsis:
+        return {"type": "array", "items": _value(items[0], limits)}
+    length = len(items)
+    places = [_value(item, limits) for item in items]
+    return {"type": "array", "prefixItems": places, "items": False, "minItems": length, "maxItems": length}

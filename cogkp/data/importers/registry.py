@@ -1,0 +1,166 @@
+"""Importing a foreign data set: read, divide, write both parts and a configuration to train with, or write nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.data.files import write_bytes
+from cogkp.data.importers.base import Imported, ImportedLine, Importer, split
+from cogkp.data.importers.deeplabcut import read_deeplabcut
+from cogkp.data.importers.stereo_pairs import read_stereo_pairs
+from cogkp.data.structured import write_structured
+from cogkp.errors import DataError, OutputError, closest
+from cogkp.progress import SILENT, Progress
+
+__all__ = ["IMPORTERS", "ImportResult", "import_dataset"]
+
+IMPORTERS: Mapping[str, Importer] = {
+    "deeplabcut": read_deeplabcut,
+    "lightning-pose": read_deeplabcut,
+    "stereo-pairs": read_stereo_pairs,
+}
+
+CALIBRATION_FILE = "calibration.config.json"
+CONFIG_FILE = "keypoint.json"
+
+log = logging.getLogger("cogkp")
+
+
+@attrs.frozen(kw_only=True)
+class ImportResult:
+    """What an import wrote.
+
+    Args:
+        train: root of the training lines.
+        validation: root of the validation lines; None where none were set aside.
+        counts: lines per part, ``train`` and ``validation``.
+        config: configuration file, ready for training.
+    """
+
+    train: Path
+    validation: Path | None
+    counts: Mapping[str, int]
+    config: Path
+
+
+def _importer(name: str) -> Importer:
+    if name not in IMPORTERS:
+        known = ", ".join(IMPORTERS)
+        raise DataError("unknown format", expected=f"one of {known}", got=repr(name), hint=closest(name, IMPORTERS))
+    return IMPORTERS[name]
+
+
+def _divide(
+    lines: Sequence[ImportedLine], fraction: float, seed: int
+) -> tuple[Sequence[ImportedLine], Sequence[ImportedLine]]:
+    """Follow the source's own parts where it has them, the seed elsewhere."""
+    if not 0.0 <= fraction < 1.0:
+        raise DataError("the validation share is out of range", expected="0 <= share < 1", got=str(fraction))
+    free = [line for line in lines if line.part is None]
+    if len(free) < len(lines):
+        log.info("the source has its own split; %d of %d lines follow it", len(lines) - len(free), len(lines))
+    _, validation = split(free, fraction, seed)
+    chosen = {id(line) for line in validation} | {id(line) for line in lines if line.part == "validation"}
+    return [line for line in lines if id(line) not in chosen], [line for line in lines if id(line) in chosen]
+
+
+@contextmanager
+def _staged(destination: Path) -> Iterator[Path]:
+    """Offer a folder beside the destination that takes its place only when everything in it was written."""
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise OutputError(
+            "the destination is not empty", where=str(destination), hint="Choose a new folder or remove this one."
+        )
+    staging = destination.with_name(f".{destination.name}.partial")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        yield staging
+        staging.replace(destination)
+    except OSError as error:
+        raise OutputError("the import cannot be written", where=str(destination), got=str(error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_part(
+    root: Path, lines: Sequence[ImportedLine], calibration: Mapping[str, Any] | None, progress: Progress
+) -> None:
+    def records() -> Iterator[Mapping[str, Any]]:
+        with progress.work(f"writing {root.name}", len(lines)) as step:
+            for line in lines:
+                yield line.record
+                step.advance()
+
+    write_structured(root, records())
+    if calibration is not None:
+        _write_json(root / CALIBRATION_FILE, calibration)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def _config(imported: Imported, train: Path, validation: Path | None) -> dict[str, Any]:
+    extra = {} if imported.calibration is None else {"calibration_file": (train / CALIBRATION_FILE).as_posix()}
+    return {
+        "prefix": train.parent.name or "model",
+        "base_dir": [train.as_posix()],
+        **imported.config,
+        **extra,
+        "validation": {"base_dir": [] if validation is None else [validation.as_posix()]},
+    }
+
+
+def import_dataset(
+    source: Path,
+    destination: Path,
+    *,
+    format: str,
+    validation: float = 0.1,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> ImportResult:
+    """Turn a foreign data set into StructuredDatasets and a configuration that trains on them.
+
+    Writes ``train/``, ``validation/`` (where lines are set aside) and ``keypoint.json``. All of it appears at once,
+    when it is complete; pictures are copied byte for byte. Paths in the configuration begin like ``destination``.
+
+    Args:
+        source: file or folder of the foreign format; only read.
+        destination: folder to create; may exist if it is empty.
+        format: a key of ``IMPORTERS``.
+        validation: share of the lines set aside, rounded down; ignored for lines whose source says where they belong.
+        seed: of that draw.
+        progress: is told of each line.
+
+    Returns:
+        Where everything lies, and how much of it.
+
+    Raises:
+        DataError: the format is unknown, or the source is wrong; every problem has its line.
+        OutputError: the destination cannot be written or is not empty.
+    """
+    imported = _importer(format)(source)
+    parts = dict(zip(("train", "validation"), _divide(imported.lines, validation, seed), strict=True))
+    if not parts["train"]:
+        raise DataError("no line is left to train on", where=str(source))
+    roots = {name: destination / name for name, lines in parts.items() if lines}
+    with _staged(destination) as staging:
+        for name in roots:
+            _write_part(staging / name, parts[name], imported.calibration, progress)
+        _write_json(staging / CONFIG_FILE, _config(imported, roots["train"], roots.get("validation")))
+    return ImportResult(
+        train=roots["train"],
+        validation=roots.get("validation"),
+        counts={name: len(lines) for name, lines in parts.items()},
+        config=destination / CONFIG_FILE,
+    )

@@ -1,0 +1,121 @@
+"""How the tool looks: materials, links and the marks on its points, painted with their classes."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.scene.paint import Capsule, Patch, blend, cover, lit
+
+__all__ = ["CLASSES", "RADII", "Look", "draw_tool", "lay", "link_capsule"]
+
+FloatArray = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.uint8]
+
+CLASSES = ("background", "pointer", "handle")
+POINTER, HANDLE = 1, 2
+
+RADII = {"tip": 0.055, "turn": 0.17, "hinge": 0.18, "end": 0.23}
+"""Radii of the links at their points, world units."""
+
+
+@attrs.frozen(eq=False)
+class Look:
+    """Materials and light of one frame."""
+
+    light: FloatArray
+    pointer: float
+    handle: float
+    pivot: float
+    cap: float
+    gloss: float
+    grip: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Look:
+        """Draw a bright pointer, a darker handle and contrasting marks."""
+        light = np.array([*rng.uniform(-0.8, 0.8, 2), -1.0])
+        return cls(
+            light=light / np.linalg.norm(light),
+            pointer=rng.uniform(0.55, 0.9),
+            handle=rng.uniform(0.22, 0.5),
+            pivot=rng.uniform(0.04, 0.14),
+            cap=rng.uniform(0.7, 0.95),
+            gloss=rng.uniform(0.1, 0.6),
+            grip=rng.uniform(0.2, 0.6),
+        )
+
+
+def link_capsule(uv: FloatArray, px_per_unit: FloatArray, ends: tuple[int, int], radii: tuple[float, float]) -> Capsule:
+    """Return the image of a round link between two of the points; radii in world units."""
+    (a, b), (ra, rb) = ends, radii
+    a_uv, b_uv = ((float(uv[i, 0]), float(uv[i, 1])) for i in ends)
+    return Capsule(a_uv, b_uv, float(ra * px_per_unit[a]), float(rb * px_per_unit[b]))
+
+
+def _handle_albedo(patch: Patch, look: Look) -> FloatArray:
+    """Darken the handle by grip rings between its middle and its cap."""
+    rings = 0.5 + 0.5 * np.cos(2 * np.pi * 14 * patch.along)
+    gripped = (patch.along > 0.45) & (patch.along < 0.85)  # noqa: PLR2004
+    return np.asarray(look.handle * (1.0 - look.grip * rings * gripped))
+
+
+def _pointer_albedo(patch: Patch, look: Look) -> FloatArray:
+    """Put a dark collar behind the bright point of the pointer."""
+    collar = (patch.along > 0.16) & (patch.along < 0.24)  # noqa: PLR2004
+    return look.pointer * np.where(collar, 0.35, 1.0)
+
+
+def lay(canvas: FloatArray, mask: Mask, patch: Patch | None, shade: FloatArray | float, class_id: int) -> None:
+    """Paint one body and its class, in place; a pixel changes class where the body covers most of it."""
+    if patch is not None:
+        blend(canvas, patch, shade)
+        mask[patch.window][patch.coverage > 0.5] = class_id  # noqa: PLR2004
+
+
+def _far_link_first(uv: FloatArray, depth: FloatArray) -> tuple[int, int]:
+    """Order the links so that the one that rises towards the camera is painted over the other."""
+    lengths = np.linalg.norm(uv[[0, 2]] - uv[1], axis=-1) + 1e-6
+    rise = (depth[[0, 2]] - depth[1]) / lengths
+    return (POINTER, HANDLE) if rise[0] > rise[1] else (HANDLE, POINTER)
+
+
+def _draw_marks(canvas: FloatArray, mask: Mask, uv: FloatArray, px_per_unit: FloatArray, look: Look) -> None:
+    """Put the pivot over the turn and a plug into the end; both are discs about the true points."""
+    turn, end = ((float(point[0]), float(point[1])) for point in uv[1:])
+    for center, radius, shade, class_id in (
+        (turn, 0.62 * RADII["hinge"] * px_per_unit[1], look.pivot, POINTER),
+        (turn, 0.25 * RADII["hinge"] * px_per_unit[1], look.pointer, POINTER),
+        (end, 0.6 * RADII["end"] * px_per_unit[2], look.cap, HANDLE),
+        (end, 0.25 * RADII["end"] * px_per_unit[2], look.pivot, HANDLE),
+    ):
+        lay(canvas, mask, cover(Capsule.disc(center, float(radius)), canvas.shape), shade, class_id)
+
+
+def draw_tool(canvas: FloatArray, mask: Mask, uv: FloatArray, depth: FloatArray, focal_px: float, look: Look) -> None:
+    """Paint the tool and its classes, in place.
+
+    Args:
+        canvas: (H, W) float32 linear grey.
+        mask: (H, W) uint8.
+        uv: (3, 2) pixels of tip, turn, end.
+        depth: (3,) their depths, world units.
+        focal_px: focal length, pixels.
+        look: materials and light.
+    """
+    px_per_unit = focal_px / depth
+    links = {
+        POINTER: (link_capsule(uv, px_per_unit, (0, 1), (RADII["tip"], RADII["turn"])), _pointer_albedo, look.gloss),
+        HANDLE: (
+            link_capsule(uv, px_per_unit, (1, 2), (RADII["hinge"], RADII["end"])),
+            _handle_albedo,
+            0.3 * look.gloss,
+        ),
+    }
+    for class_id in _far_link_first(uv, depth):
+        capsule, albedo, gloss = links[class_id]
+        patch = cover(capsule, canvas.shape)
+        if patch is not None:
+            lay(canvas, mask, patch, lit(patch, albedo(patch, look), look.light, gloss), class_id)
+    _draw_marks(canvas, mask, uv, px_per_unit, look)

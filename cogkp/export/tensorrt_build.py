@@ -1,0 +1,81 @@
+"""Choose who builds a TensorRT engine. All builders have one signature; adding one adds a row to the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from cogkp.artifacts.manifest import EngineInfo
+from cogkp.artifacts.tensorrt_package import is_installed
+from cogkp.errors import EngineError, closest
+from cogkp.export.tensorrt_api import build_with_tensorrt, build_with_tensorrt_rtx
+from cogkp.export.trtexec import build_with_trtexec, find_trtexec
+
+__all__ = ["AUTOMATIC", "BUILDERS", "Build", "Builder", "choose_builder"]
+
+
+class Build(Protocol):
+    """Turn an ONNX file into an engine file."""
+
+    def __call__(self, onnx: Path, engine: Path, *, precision: str, log: Callable[[str], None]) -> EngineInfo:
+        """Write ``engine``, whole or not at all; raises EngineError."""
+
+
+@attrs.frozen
+class Builder:
+    """One way to build an engine.
+
+    Args:
+        is_available: whether what it needs is installed here.
+        build: does the work.
+        advice: what to do when it is not available.
+    """
+
+    is_available: Callable[[], bool]
+    build: Build
+    advice: str
+
+
+BUILDERS: dict[str, Builder] = {
+    "trtexec": Builder(
+        lambda: find_trtexec() is not None, build_with_trtexec, "Put trtexec of NVIDIA's TensorRT archive on PATH."
+    ),
+    "tensorrt": Builder(partial(is_installed, "tensorrt"), build_with_tensorrt, "Run pip install 'cogkp[tensorrt]'."),
+    "tensorrt_rtx": Builder(
+        partial(is_installed, "tensorrt_rtx"), build_with_tensorrt_rtx, "Run pip install 'cogkp[tensorrt-rtx]'."
+    ),
+}
+
+AUTOMATIC = ("trtexec", "tensorrt")
+"""Tried in this order. Engines of TensorRT-RTX run under RTX alone, so it is used only when it is named."""
+
+
+def choose_builder(name: str = "auto") -> Build:
+    """Return a builder that can be used here.
+
+    Args:
+        name: a row of :data:`BUILDERS`, or 'auto' for the first available one of :data:`AUTOMATIC`.
+
+    Raises:
+        EngineError: unknown name, or nothing installed; says what to install.
+    """
+    if name == "auto":
+        name = next((row for row in AUTOMATIC if BUILDERS[row].is_available()), "")
+        if not name:
+            raise EngineError(
+                "no TensorRT found",
+                expected="trtexec on PATH or the Python package tensorrt",
+                got="neither",
+                hint="Run pip install 'cogkp[tensorrt]', or leave the engine out (--no-engine).",
+            )
+    if name not in BUILDERS:
+        raise EngineError(
+            "unknown builder", expected=", ".join(("auto", *BUILDERS)), got=repr(name), hint=closest(name, BUILDERS)
+        )
+    if not BUILDERS[name].is_available():
+        raise EngineError(f"builder {name} is not installed", hint=BUILDERS[name].advice)
+    return BUILDERS[name].build

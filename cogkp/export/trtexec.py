@@ -1,0 +1,132 @@
+"""Build an engine with NVIDIA's command line tool ``trtexec``."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from cogkp.artifacts.atomic import write_bytes
+from cogkp.artifacts.manifest import EngineInfo
+from cogkp.errors import EngineError
+from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
+
+__all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
+
+_LOG = logging.getLogger("cogkp.export")
+_TAIL_LINES = 3
+_HELP_SECONDS = 60
+
+
+def find_trtexec() -> str | None:
+    """Return where ``trtexec`` lies on PATH, or None."""
+    return shutil.which("trtexec")
+
+
+def build_with_trtexec(onnx: Path, engine: Path, *, precision: str, log: Callable[[str], None]) -> EngineInfo:
+    """Run ``trtexec`` on an ONNX file.
+
+    Where this release has no flag for the precision any more (TensorRT 11), the precision is written into a copy of the
+    graph instead.
+
+    Args:
+        onnx: float32 model.
+        engine: file to write, whole or not at all.
+        precision: 'fp32', 'fp16' or 'bf16'.
+        log: takes one line per step.
+
+    Raises:
+        EngineError: ``trtexec`` is missing or fails; its last lines are told.
+    """
+    tool = find_trtexec()
+    if tool is None:
+        raise EngineError("trtexec is not on PATH", hint="It comes with NVIDIA's TensorRT archive.")
+    help_text = _run([tool, "--help"], timeout=_HELP_SECONDS).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        source, draft = _source(onnx, precision, help_text, Path(folder)), Path(folder) / engine.name
+        command = [tool, *arguments(source, draft, precision, help_text)]
+        log(f"running {tool} on {onnx.name}, {precision}")
+        _LOG.debug(shlex.join(command))
+        _require_success(_run(command), draft)
+        write_bytes(engine, draft.read_bytes())
+    return EngineInfo("trtexec", _version(help_text), precision, _gpu_name())
+
+
+def arguments(onnx: Path, engine: Path, precision: str, help_text: str) -> list[str]:
+    """List the arguments for one release of ``trtexec``, judged by its own help.
+
+    Args:
+        onnx: model to read.
+        engine: file to write.
+        precision: 'fp32', 'fp16' or 'bf16'.
+        help_text: what ``trtexec --help`` says.
+    """
+    files = [f"--onnx={onnx}", f"--saveEngine={engine}"]
+    if not _has_flag(help_text, f"--{precision}"):
+        return files
+    return [*files, f"--{precision}", *_float32_constraints(onnx, help_text)]
+
+
+def _float32_constraints(onnx: Path, help_text: str) -> list[str]:
+    """Keep the head in float32: a position above 128 pixels has steps of a whole pixel in bfloat16."""
+    if not (_has_flag(help_text, "--layerPrecisions") and _has_flag(help_text, "--precisionConstraints")):
+        return []
+    names = [name for name in float32_layers(read_onnx(onnx)) if name and not set(name) & set(":,*")]
+    if not names:
+        return []
+    wanted = ",".join(f"{name}:fp32" for name in names)
+    return ["--precisionConstraints=prefer", f"--layerPrecisions={wanted}"]
+
+
+def _source(onnx: Path, precision: str, help_text: str, folder: Path) -> Path:
+    """Return the file to build from: the model itself, or a copy that carries the precision."""
+    if precision not in HALF_PRECISIONS or _has_flag(help_text, f"--{precision}"):
+        return onnx
+    copy = folder / f"{onnx.stem}.{precision}.onnx"
+    copy.write_bytes(typed(read_onnx(onnx), precision).SerializeToString())
+    return copy
+
+
+def _has_flag(help_text: str, flag: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", help_text) is not None
+
+
+def _run(command: list[str], timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError("trtexec cannot be run", where=command[0], got=str(error)) from error
+
+
+def _require_success(done: subprocess.CompletedProcess[str], engine: Path) -> None:
+    said = " | ".join(line.strip() for line in done.stdout.splitlines()[-_TAIL_LINES:] if line.strip())
+    if done.returncode != 0:
+        raise EngineError("trtexec failed", expected="exit code 0", got=f"{done.returncode}: {said}")
+    if not engine.is_file() or engine.stat().st_size == 0:
+        raise EngineError("trtexec wrote no engine", got=said)
+
+
+def _version(help_text: str) -> str:
+    """Read '10.6.0' out of '[TensorRT v100600]', the way releases since 10 write it."""
+    match = re.search(r"\[TensorRT v(\d+)(\d\d)(\d\d)\]", help_text)
+    return ".".join(str(int(part)) for part in match.groups()) if match else "unknown"
+
+
+def _gpu_name() -> str | None:
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None

@@ -1,0 +1,128 @@
+"""A pinhole camera: where points of space fall in its image.
+
+OpenCV axes: +x right, +y down, +z forward. Pixels: the centre of the top-left pixel is (0, 0).
+Knows nothing of: lens distortion, files.
+Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 6.1.
+
+Axes: N points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import attrs
+import torch
+from torch import Tensor
+
+from cogkp.errors import GeometryError
+
+__all__ = ["PinholeCamera", "Projection"]
+
+MIN_DEPTH = 1e-6
+
+
+class Projection(NamedTuple):
+    """Where points of space fall in an image.
+
+    Args:
+        uv: (..., N, 2) float, pixels; zero where not valid.
+        depth: (..., N) float, z in the camera's frame, world unit; zero where the point is not finite.
+        valid: (..., N) bool, the point is finite and in front of the camera; it may lie outside the frame.
+    """
+
+    uv: Tensor
+    depth: Tensor
+    valid: Tensor
+
+
+def _ends_with(*shape: int) -> Callable[[object, attrs.Attribute[Tensor], Tensor], None]:
+    def check(_instance: object, attribute: attrs.Attribute[Tensor], value: Tensor) -> None:
+        if tuple(value.shape[-len(shape) :]) != shape:
+            wanted = ", ".join(map(str, shape))
+            raise GeometryError(
+                f"camera field {attribute.name!r} has the wrong shape",
+                expected=f"(..., {wanted})",
+                got=str(tuple(value.shape)),
+            )
+
+    return check
+
+
+def _turn(matrix: Tensor, columns: Tensor) -> Tensor:
+    # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
+    return (matrix.unsqueeze(-3) * columns.unsqueeze(-2)).sum(-1)
+
+
+@attrs.frozen(eq=False)
+class PinholeCamera:
+    """A camera without lens distortion.
+
+    Args:
+        K: (..., 3, 3) float, intrinsics, pixels.
+        world_to_camera: (..., 4, 4) float, rigid, world unit.
+        size_wh: width and height of its frame, pixels.
+
+    Example:
+        >>> K = torch.tensor([[100.0, 0.0, 31.5], [0.0, 100.0, 23.5], [0.0, 0.0, 1.0]])
+        >>> camera = PinholeCamera(K, torch.eye(4), (64, 48))
+        >>> camera.project(torch.tensor([[0.1, 0.0, 2.0]])).uv
+        tensor([[36.5000, 23.5000]])
+    """
+
+    K: Tensor = attrs.field(validator=_ends_with(3, 3))
+    world_to_camera: Tensor = attrs.field(validator=_ends_with(4, 4))
+    size_wh: tuple[int, int]
+
+    def project(self, xyz_world: Tensor) -> Projection:
+        """Find the pixels that see given points of space.
+
+        Args:
+            xyz_world: (..., N, 3) float, world unit; leading axes broadcast with those of the camera.
+
+        Returns:
+            Pixels, depths and validity; see :class:`Projection`.
+
+        Raises:
+            GeometryError: the points do not have the shape above.
+
+        Gradient: flows to points, intrinsics and pose; zero for rows that are not valid, finite everywhere.
+        Precision: float32 or better, also under autocast.
+        Source: Hartley and Zisserman, 2nd ed., equation 6.6.
+
+        Example:
+            >>> camera = PinholeCamera(torch.eye(3), torch.eye(4), (64, 48))
+            >>> camera.project(torch.tensor([[1.0, 2.0, -1.0]])).valid
+            tensor([False])
+        """
+        if xyz_world.dim() < 2 or xyz_world.shape[-1] != 3:  # noqa: PLR2004
+            raise GeometryError(
+                "points of space have the wrong shape", expected="(..., N, 3)", got=str(tuple(xyz_world.shape))
+            )
+        dtype = torch.promote_types(xyz_world.dtype, torch.float32)
+        work = torch.promote_types(dtype, torch.promote_types(self.K.dtype, self.world_to_camera.dtype))
+        finite = torch.isfinite(xyz_world).all(-1)
+        points = torch.where(finite.unsqueeze(-1), xyz_world.to(work), 0.0)
+        pose = self.world_to_camera.to(work)
+        xyz_camera = _turn(pose[..., :3, :3], points) + pose[..., None, :3, 3]
+        depth = xyz_camera[..., 2]
+        valid = finite & (depth > MIN_DEPTH)
+        # Dividing by a harmless number first keeps the gradient of the rows left out finite.
+        rays = xyz_camera / torch.where(valid, depth, 1.0).unsqueeze(-1)
+        uv = torch.where(valid.unsqueeze(-1), _turn(self.K.to(work)[..., :2, :], rays), 0.0)
+        return Projection(uv.to(dtype), torch.where(finite, depth, 0.0).to(dtype), valid)
+
+    def contains(self, uv: Tensor, margin_px: float = 0.0) -> Tensor:
+        """Tell which pixels lie inside the frame.
+
+        Args:
+            uv: (..., 2) float, pixels.
+            margin_px: distance to keep from the frame's border.
+
+        Returns:
+            (...) bool.
+        """
+        width, height = self.size_wh
+        limit = uv.new_tensor([width, height]) - 0.5 - margin_px
+        return ((uv >= margin_px - 0.5) & (uv <= limit)).all(-1)

@@ -1,0 +1,126 @@
+"""Heatmap coordinates: from logits over a coarse grid to points in pixels of the network input.
+
+Axes: B batch, N keypoints, h rows and w columns of the grid. A grid of stride s has one cell for s x s pixels;
+the centre of cell i lies at pixel (i + 0.5) s - 0.5, where the centre of the top-left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["crop_to_grid", "expectation", "grid_to_crop", "soft_argmax", "spatial_softmax"]
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def grid_to_crop(uv_grid: Tensor, stride: float) -> Tensor:
+    """Move points from cells of a heatmap to pixels of the crop.
+
+    Args:
+        uv_grid: (..., 2) float, cells, frame of the heatmap; cell centres are whole numbers.
+        stride: pixels per cell.
+
+    Returns:
+        (..., 2) in the dtype of ``uv_grid``, pixels of the crop.
+
+    Gradient: the constant ``stride``.
+    Source: R. Szeliski, Computer Vision: Algorithms and Applications, 2nd ed., section 3.5 (decimation).
+
+    Example:
+        >>> grid_to_crop(torch.tensor([0.0, 1.0]), stride=4)
+        tensor([1.5000, 5.5000])
+    """
+    return (uv_grid + 0.5) * stride - 0.5
+
+
+def crop_to_grid(uv_crop: Tensor, stride: float) -> Tensor:
+    """Move points from pixels of the crop to cells of a heatmap; undoes :func:`grid_to_crop`.
+
+    Args:
+        uv_crop: (..., 2) float, pixels, frame of the crop.
+        stride: pixels per cell.
+
+    Returns:
+        (..., 2) in the dtype of ``uv_crop``, cells of the heatmap.
+
+    Gradient: the constant ``1 / stride``.
+    Source: as :func:`grid_to_crop`.
+
+    Example:
+        >>> crop_to_grid(torch.tensor([1.5, 5.5]), stride=4)
+        tensor([0., 1.])
+    """
+    return (uv_crop + 0.5) / stride - 0.5
+
+
+def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
+    """Turn logits into one probability distribution over the cells of each heatmap.
+
+    Args:
+        heatmap_logits: (..., h, w) float, no unit, frame of the heatmap; must be finite.
+
+    Returns:
+        (..., h, w) probabilities, float32 (float64 for float64 logits), also under autocast; each map sums to one.
+
+    Gradient: finite everywhere; it vanishes where one cell holds all the mass.
+    Source: C. Bishop, Pattern Recognition and Machine Learning, section 4.3.4, equation 4.104.
+
+    Example:
+        >>> spatial_softmax(torch.zeros(1, 2, 2))
+        tensor([[[0.2500, 0.2500],
+                 [0.2500, 0.2500]]])
+    """
+    logits = _at_least_float32(heatmap_logits)
+    return logits.reshape(*logits.shape[:-2], -1).softmax(-1).reshape(logits.shape)
+
+
+def expectation(heatmaps: Tensor, stride: float) -> Tensor:
+    """Return the mean position of each heatmap; assumes that each map sums to one.
+
+    Only sums and element-wise products are used: autocast would run a matrix product in half precision.
+
+    Args:
+        heatmaps: (..., h, w) float, probabilities, frame of the heatmap.
+        stride: pixels of the crop per cell.
+
+    Returns:
+        (..., 2) float32 (float64 for float64 maps), pixels of the crop, never outside the hull of the cell centres.
+
+    Gradient: of each cell's probability, the position of that cell.
+    Source: D. Nibali et al., Numerical Coordinate Regression with Convolutional Neural Networks, 2018, equation 6.
+
+    Example:
+        >>> one_cell = torch.zeros(1, 2, 3)
+        >>> one_cell[0, 1, 2] = 1.0
+        >>> expectation(one_cell, stride=4)
+        tensor([[9.5000, 5.5000]])
+    """
+    mass = _at_least_float32(heatmaps)
+    columns = torch.arange(mass.shape[-1], dtype=mass.dtype, device=mass.device)
+    rows = torch.arange(mass.shape[-2], dtype=mass.dtype, device=mass.device)
+    u = (mass.sum(-2) * columns).sum(-1)
+    v = (mass.sum(-1) * rows).sum(-1)
+    return grid_to_crop(torch.stack((u, v), -1), stride)
+
+
+def soft_argmax(heatmap_logits: Tensor, stride: float) -> Tensor:
+    """Locate the peak of each heatmap differentiably, below the size of a cell.
+
+    Args:
+        heatmap_logits: (..., h, w) float, no unit, frame of the heatmap; must be finite.
+        stride: pixels of the crop per cell.
+
+    Returns:
+        (..., 2) float32 (float64 for float64 logits), pixels of the crop.
+
+    Gradient: finite everywhere; cell i receives its probability times its distance from the mean.
+    Source: as :func:`expectation`.
+
+    Example:
+        >>> soft_argmax(torch.zeros(1, 4, 4), stride=4)  # nothing known: the middle of the crop
+        tensor([[7.5000, 7.5000]])
+    """
+    return expectation(spatial_softmax(heatmap_logits), stride)

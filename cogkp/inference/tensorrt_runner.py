@@ -1,0 +1,102 @@
+"""Run a TensorRT engine; needs an NVIDIA GPU.
+
+Device memory is torch's, so that no CUDA binding besides torch is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cogkp.artifacts.manifest import Manifest, read_manifest
+from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
+from cogkp.errors import ArtifactError, EngineError
+from cogkp.inference.runner import Array, Described, Runner, require_same
+
+__all__ = ["TensorRTRunner"]
+
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
+
+_RUNTIMES = {"trtexec": "tensorrt", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx"}
+"""Which Python package runs what which builder made."""
+
+
+class TensorRTRunner(Runner):
+    """An engine behind the runner interface.
+
+    Args:
+        path: the engine; its manifest lies beside it.
+        manifest: what it should take and give, and who built it; None reads it from beside the engine.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
+        manifest = manifest if manifest is not None else read_manifest(path)
+        if manifest.engine is None:
+            raise ArtifactError("manifest describes no engine", where=str(path))
+        super().__init__(manifest.signature)
+        self._path = path
+        self._package = _RUNTIMES[manifest.engine.builder]
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+
+    def _load(self) -> None:
+        # Some runtimes hand back a broken object without a driver and crash on use: ask torch before anything else.
+        if not torch.cuda.is_available():
+            raise EngineError(
+                "an engine runs on an NVIDIA GPU only", where=str(self._path), hint="Run the ONNX file instead."
+            )
+        trt = tensorrt_package(self._package)
+        runtime = trt.Runtime(tensorrt_logger(self._package))
+        engine = runtime.deserialize_cuda_engine(self._path.read_bytes())
+        if engine is None:
+            raise ArtifactError(
+                "engine cannot be used here",
+                where=str(self._path),
+                expected=f"an engine built by {self._package} {trt.__version__} for this GPU",
+                hint="Build it again on this machine.",
+            )
+        require_same(self.signature, _described(engine), str(self._path))
+        self._runtime, self._engine, self._context = runtime, engine, engine.create_execution_context()
+
+    def _unload(self) -> None:
+        # The order matters: a context must not outlive its engine, nor an engine its runtime.
+        self._context = None
+        self._engine = None
+        self._runtime = None
+
+    def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        outputs = {
+            entry.name: torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device="cuda")
+            for entry in self.signature.outputs
+        }
+        inputs = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
+        self._execute({**inputs, **outputs})
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def _execute(self, buffers: Mapping[str, Tensor]) -> None:
+        for name, tensor in buffers.items():
+            self._context.set_tensor_address(name, tensor.data_ptr())
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        if not self._context.execute_async_v3(stream.cuda_stream):
+            raise EngineError("engine did not run", where=str(self._path))
+        stream.synchronize()
+
+
+def _described(engine: Any) -> list[Described]:
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    return [
+        (
+            name,
+            tuple(engine.get_tensor_shape(name)),
+            _DTYPES.get(engine.get_tensor_dtype(name).name, engine.get_tensor_dtype(name).name),
+        )
+        for name in names
+    ]

@@ -1,0 +1,72 @@
+"""What batches and predictions look like: joins the codec, which knows the marks, with the room that draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.sample import Batch
+from cogkp.errors import OutputError
+from cogkp.tasks.base import Codec, Marks
+from cogkp.training.evaluator import Predict
+from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv
+from cogkp.visual.figure import Comparison, comparison_sheet
+from cogkp.visual.grid import image_grid
+from cogkp.visual.overlay import draw_points, tint_mask
+
+__all__ = ["draw_batch", "draw_comparison", "encode_png"]
+
+MIN_TILE_PX = 256
+
+
+def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> Picture:
+    """Draw a batch as a square grid: inputs with their labels or, where outputs are given, with the predictions.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    marks = codec.truth_marks(batch) if outputs is None else codec.prediction_marks(outputs)
+    return image_grid([_tile(image[0].cpu().numpy(), mark) for image, mark in zip(batch.image, marks, strict=True)])
+
+
+def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: str = "") -> Picture:
+    """Draw truth and prediction side by side over each input of a batch, in the pixels of the input.
+
+    Returns:
+        (H, W, 3) uint8 RGB, with a legend.
+    """
+    pairs = zip(batch.image, codec.truth_marks(batch), codec.prediction_marks(predict(batch.image)), strict=True)
+    comparisons = [
+        Comparison(
+            image=image[0].numpy(),
+            truth_uv=truth.uv_crop,
+            truth_shown=truth.shown,
+            predicted_uv=found.uv_crop,
+            # Without a label nobody can say whether the point is in the picture at all.
+            predicted_shown=found.shown & truth.shown,
+            mask=found.mask,
+        )
+        for image, truth, found in pairs
+    ]
+    return comparison_sheet(comparisons, codec.truth_marks(batch)[0].names, title=title)
+
+
+def encode_png(picture: Picture) -> bytes:
+    """Return the content of a PNG file."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OutputError("a picture cannot be encoded", got=f"shape {picture.shape}")
+    return data.tobytes()
+
+
+def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:
+    picture = as_picture(image)
+    factor = max(1, -(-MIN_TILE_PX // max(picture.shape[:2])))
+    tile = enlarge(picture, factor)
+    if marks.mask is not None:
+        tile = tint_mask(tile, marks.mask)
+    radius = max(4.0, max(tile.shape[:2]) / 64)
+    return draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, radius=radius)

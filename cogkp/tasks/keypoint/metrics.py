@@ -1,0 +1,237 @@
+"""How far predicted points lie from labelled ones, in pixels of the full frame, and how well masks overlap.
+
+A label counts when it lies inside the frame's crop: elsewhere the network could not have seen the point.
+Labels outside the crop are counted apart. Mask pixels without a class are left out.
+Axes: B batch, N keypoints, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
+from cogkp.errors import EvaluationError
+from cogkp.tasks.base import PCK_THRESHOLDS_PX
+from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+
+__all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
+
+P95 = 95.0
+ALL_POINTS = "all"
+
+
+@attrs.frozen
+class PointRow:
+    """One line of the table of errors, pixels of the full frame; None where no label was counted.
+
+    Args:
+        name: a point, or 'all'.
+        count: labels compared.
+        outside: labels left out since they lie outside the crop.
+        mean_px: mean distance.
+        median_px: median distance.
+        p95_px: 95th percentile of the distance.
+        rmse_px: root of the mean squared distance.
+        pck: share of labels within each threshold, under the threshold in pixels.
+    """
+
+    name: str
+    count: int
+    outside: int
+    mean_px: float | None
+    median_px: float | None
+    p95_px: float | None
+    rmse_px: float | None
+    pck: Mapping[float, float | None]
+
+    @classmethod
+    def of(
+        cls, name: str, errors_px: npt.NDArray[np.floating[Any]], outside: int, thresholds_px: Sequence[float]
+    ) -> PointRow:
+        """Summarise distances."""
+        if not errors_px.size:
+            return cls(name, 0, outside, None, None, None, None, dict.fromkeys(thresholds_px))
+        return cls(
+            name=name,
+            count=int(errors_px.size),
+            outside=outside,
+            mean_px=float(errors_px.mean()),
+            median_px=float(np.median(errors_px)),
+            p95_px=float(np.percentile(errors_px, P95)),
+            rmse_px=float(np.sqrt(np.mean(errors_px**2))),
+            pck={threshold: float(np.mean(errors_px <= threshold)) for threshold in thresholds_px},
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row as words."""
+        distances = (self.mean_px, self.median_px, self.p95_px, self.rmse_px)
+        shares = ("-" if share is None else f"{share:.1%}" for share in self.pck.values())
+        return (self.name, str(self.count), str(self.outside), *map(_number, distances), *shares)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row ready for JSON."""
+        return attrs.asdict(self) | {"pck": {f"{threshold:g}": share for threshold, share in self.pck.items()}}
+
+
+@attrs.frozen
+class KeypointReport:
+    """The result of one evaluation.
+
+    Args:
+        views: images evaluated.
+        points: one row per point, in the order of the model.
+        overall: all points together.
+        iou: intersection over union of each mask class, None for a class that neither truth nor prediction shows;
+            empty without segmentation.
+    """
+
+    views: int
+    points: tuple[PointRow, ...]
+    overall: PointRow
+    iou: tuple[float | None, ...]
+
+    @property
+    def rows(self) -> tuple[PointRow, ...]:
+        """The table: every point, then all together."""
+        return (*self.points, self.overall)
+
+    @property
+    def mean_iou(self) -> float | None:
+        """Mean over the classes that occur, None when no mask was seen."""
+        seen = [value for value in self.iou if value is not None]
+        return float(np.mean(seen)) if seen else None
+
+    def scalars(self) -> dict[str, float]:
+        """Return the few numbers worth a curve."""
+        row = self.overall
+        named = {
+            "error_mean_px": row.mean_px,
+            "error_median_px": row.median_px,
+            "error_p95_px": row.p95_px,
+            "error_rmse_px": row.rmse_px,
+            **{f"pck_{threshold:g}px": share for threshold, share in row.pck.items()},
+            "mask_iou": self.mean_iou,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "views": self.views,
+            "points": [row.to_dict() for row in self.points],
+            "overall": self.overall.to_dict(),
+            "mask_iou": {"classes": list(self.iou), "mean": self.mean_iou},
+        }
+
+    def text(self) -> str:
+        """Return the table for people; distances in pixels of the full frame."""
+        thresholds = tuple(self.overall.pck)
+        head = ("point", "labels", "outside", "mean", "median", "p95", "rmse", *(f"<= {t:g} px" for t in thresholds))
+        lines = [head, *(row.cells() for row in self.rows)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+        table = [
+            "  ".join(_padded(cell, width, k == 0) for k, (cell, width) in enumerate(zip(line, widths, strict=True)))
+            for line in lines
+        ]
+        iou = (
+            [f"mask IoU: {_number(self.mean_iou)} (per class: {', '.join(map(_number, self.iou))})"] if self.iou else []
+        )
+        return "\n".join([*table, *iou])
+
+
+class KeypointMetrics:
+    """Accumulate distances and mask overlaps over batches.
+
+    Args:
+        codec: takes predictions back to the full frame.
+        num_classes: C, or None without segmentation.
+        thresholds_px: distances at which the share of hits is reported, pixels of the full frame.
+    """
+
+    def __init__(
+        self, codec: KeypointCodec, num_classes: int | None, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX
+    ) -> None:
+        self._codec = codec
+        self._thresholds_px = tuple(thresholds_px)
+        self._errors_px: list[npt.NDArray[np.float64]] = []
+        self._valid: list[npt.NDArray[np.bool_]] = []
+        self._labelled: list[npt.NDArray[np.bool_]] = []
+        self._confusion = np.zeros((num_classes or 0, num_classes or 0), np.int64)
+
+    def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
+        """Take in one batch.
+
+        Raises:
+            EvaluationError: the network predicted something that is not a number.
+        """
+        targets = batch.targets
+        found = self._codec.decode(outputs, batch.source_to_crop)
+        errors_px = (found.uv_source - targets.uv_source).double().norm(dim=-1)
+        finite = errors_px.isfinite().all(dim=-1)
+        if not finite.all():
+            named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
+            raise EvaluationError("the network predicts points that are not numbers", where=named)
+        self._errors_px.append(errors_px.cpu().numpy())
+        self._valid.append(targets.valid.cpu().numpy())
+        self._labelled.append(targets.labelled.cpu().numpy())
+        if found.mask is not None and self._confusion.size:
+            self._confusion += _confusion(targets.mask, found.mask, len(self._confusion))
+
+    def compute(self) -> KeypointReport:
+        """Sum up.
+
+        Raises:
+            EvaluationError: there was nothing to compare with.
+        """
+        views = sum(len(block) for block in self._errors_px)
+        names = self._codec.point_names
+        nothing = np.zeros((0, len(names)))
+        errors_px = np.concatenate([nothing, *self._errors_px])
+        valid = np.concatenate([nothing.astype(bool), *self._valid])
+        outside = np.concatenate([nothing.astype(bool), *self._labelled]) & ~valid
+        if not valid.any() and not self._confusion.any():
+            raise EvaluationError(_why_empty(views, int(outside.sum())))
+        rows = [
+            PointRow.of(name, errors_px[valid[:, n], n], int(outside[:, n].sum()), self._thresholds_px)
+            for n, name in enumerate(names)
+        ]
+        overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px)
+        return KeypointReport(views, tuple(rows), overall, _iou(self._confusion))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    return cell.ljust(width) if left else cell.rjust(width)
+
+
+def _why_empty(views: int, outside: int) -> str:
+    if not views:
+        return "there is nothing to evaluate: the data holds no image"
+    if outside:
+        return f"there is nothing to evaluate: all {outside} labelled points of {views} images lie outside the crop"
+    return f"there is nothing to evaluate: none of {views} images has a labelled point or a mask"
+
+
+def _confusion(truth: Tensor, found: Tensor, num_classes: int) -> npt.NDArray[np.int64]:
+    """Count pixels by (true class, found class)."""
+    known = truth != MISSING_MASK_IGNORE_INDEX
+    cells = truth[known].long() * num_classes + found[known].long()
+    return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).cpu().numpy()
+
+
+def _iou(confusion: npt.NDArray[np.int64]) -> tuple[float | None, ...]:
+    if not confusion.any():
+        return tuple(None for _ in confusion)
+    hits = np.diag(confusion)
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
+    return tuple(float(hit / area) if area else None for hit, area in zip(hits, union, strict=True))

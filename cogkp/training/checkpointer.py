@@ -1,0 +1,104 @@
+"""Between a running training and its checkpoint: take the state out, put it back, save it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_weights
+from cogkp.artifacts.runs import RunFolder
+from cogkp.errors import CheckpointError
+from cogkp.training.optim import Schedule
+from cogkp.training.seeding import capture_rng, restore_rng
+
+__all__ = ["Checkpointer", "RunCheckpointer", "capture_state", "restore_state"]
+
+
+class Checkpointer(Protocol):
+    """Whoever keeps the state of a training."""
+
+    @property
+    def last(self) -> Path | None:
+        """Where the newest good state lies, None before the first save."""
+
+    def save(self, state: TrainingState) -> Path:
+        """Keep a state; raises OutputError and keeps the older one where that fails."""
+
+
+@attrs.define
+class RunCheckpointer:
+    """Keep the state in a run folder and its mirror.
+
+    Args:
+        folder: where.
+        provenance: what explains the file; the run's name is filled in here.
+        last: the newest good file, at first the one that was restored.
+    """
+
+    folder: RunFolder
+    provenance: Provenance
+    last: Path | None = None
+
+    def save(self, state: TrainingState) -> Path:
+        """Replace the run's checkpoint and the mirror."""
+        provenance = attrs.evolve(self.provenance, run=self.folder.path.name)
+        self.last = Checkpoint(state=state, provenance=provenance).save(self.folder)
+        return self.last
+
+
+def capture_state(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    *,
+    epoch: int,
+    step: int,
+    target_epochs: int,
+) -> TrainingState:
+    """Copy everything that changes while training; later steps do not touch the copy."""
+    return TrainingState(
+        weights={name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()},
+        optimizer=_on_cpu(optimizer.state_dict()),
+        schedule=schedule.to_dict(),
+        rng=capture_rng(),
+        epoch=epoch,
+        step=step,
+        target_epochs=target_epochs,
+    )
+
+
+def _on_cpu(value: Any) -> Any:
+    """Copy nested containers, with their tensors on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(item) for item in value)
+    return copy.copy(value)
+
+
+def restore_state(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:
+    """Put the weights, the optimiser's moments and the random streams back.
+
+    Args:
+        checkpoint: read from disk.
+        model: of the same shape.
+        optimizer: built for ``model``.
+        where: the file's name, for messages.
+
+    Raises:
+        CheckpointError: something does not fit.
+    """
+    load_weights(checkpoint, model, where)
+    try:
+        optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.state.optimizer)))
+        restore_rng(checkpoint.state.rng)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError("the optimiser or random state does not fit", where=where, got=str(error)) from error

@@ -1,0 +1,84 @@
+"""Run any predictor over a loader and let the task's metrics judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cogkp.data.sample import Batch
+from cogkp.progress import SILENT, Progress
+from cogkp.tasks.base import Metrics, Report, Task
+from cogkp.training.precision import Precision
+from cogkp.training.seeding import undisturbed_rng
+
+__all__ = ["Predict", "evaluate", "evaluating", "torch_predictor"]
+
+Predict = Callable[[Tensor], Any]
+"""Images (B, 1, S, S) float32 on the CPU to the model's NamedTuple of tensors on the CPU."""
+
+
+class Batches(Protocol):
+    """A loader whose length is known."""
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+
+    def __iter__(self) -> Iterator[Batch[Any]]:
+        """Go through them."""
+
+
+def evaluate(
+    predict: Predict,
+    task: Task,
+    loader: Batches,
+    progress: Progress = SILENT,
+    *,
+    metrics: Metrics | None = None,
+    label: str = "evaluate",
+) -> Report:
+    """Predict every batch and sum up.
+
+    Args:
+        predict: a network or the runner of an exported one.
+        task: the family.
+        loader: plain batches; the global random streams are left as they were.
+        progress: shows batches.
+        metrics: an empty accumulator, the task's own when None.
+        label: what the progress says.
+
+    Raises:
+        EvaluationError: nothing could be measured.
+    """
+    judge = task.metrics() if metrics is None else metrics
+    with undisturbed_rng(), progress.work(label, len(loader)) as work:
+        for batch in loader:
+            judge.update(predict(batch.image), batch)
+            work.advance()
+    return judge.compute()
+
+
+def torch_predictor(model: nn.Module, precision: Precision) -> Predict:
+    """Make a predictor of a network that lies on the precision's device; put it into evaluation mode first."""
+
+    def predict(image: Tensor) -> Any:
+        with torch.inference_mode(), precision.autocast():
+            outputs = model(precision.place_image(image))
+        return type(outputs)(*(field.float().cpu() for field in outputs))
+
+    return predict
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold a network in evaluation mode, then give every part of it the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,104 @@
+"""What a training will do: decided before it starts, from the options and the checkpoint alone.
+
+The rules are explained in docs/decisions/0002-restore.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from cogkp.artifacts.checkpoint import Checkpoint
+from cogkp.config.train import TrainOptions
+from cogkp.errors import CheckpointError
+from cogkp.training.optim import Schedule
+
+__all__ = ["Plan", "plan_training"]
+
+
+@attrs.frozen
+class Plan:
+    """The course of one training.
+
+    Args:
+        options: what holds for this training; those that were not given come from the checkpoint.
+        schedule: the learning rate's course.
+        epoch: epochs completed before it starts.
+        step: steps already done in the epoch under way.
+        last_epoch: the epoch count at which it is finished.
+        line: all this in one line for people.
+    """
+
+    options: TrainOptions
+    schedule: Schedule
+    epoch: int
+    step: int
+    last_epoch: int
+    line: str
+
+
+def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint | None) -> Plan:
+    """Decide what a training will do.
+
+    Args:
+        options: the options as the caller has them, defaults included.
+        given: names of the options the caller spelled out.
+        checkpoint: what is restored, or None for a fresh start.
+
+    Raises:
+        CheckpointError: the checkpoint's options are not options.
+    """
+    if checkpoint is None:
+        return _fresh(options)
+    merged = _merge(options, given, checkpoint.provenance.options)
+    if "epochs" in given or checkpoint.state.finished:
+        return _further(attrs.evolve(merged, epochs=options.epochs), checkpoint)
+    return _finish(merged, given, checkpoint)
+
+
+def _fresh(options: TrainOptions) -> Plan:
+    schedule = Schedule.over(options.learning_rate, options.epochs)
+    line = f"train {options.epochs} epochs, {_shape(options)}"
+    return Plan(options, schedule, 0, 0, options.epochs, line)
+
+
+def _further(options: TrainOptions, checkpoint: Checkpoint) -> Plan:
+    """Train on with a new schedule; an epoch that was under way is not continued."""
+    state = checkpoint.state
+    last = state.epoch + options.epochs
+    schedule = Schedule.over(options.learning_rate, options.epochs, first_epoch=state.epoch)
+    line = f"{_origin(checkpoint)}, train {options.epochs} further epochs to {last}, new schedule, {_shape(options)}"
+    return Plan(options, schedule, state.epoch, 0, last, line)
+
+
+def _finish(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint) -> Plan:
+    """Finish what was interrupted, on its own schedule."""
+    state = checkpoint.state
+    schedule = Schedule.from_dict(state.schedule)
+    if "learning_rate" in given:
+        schedule = attrs.evolve(schedule, base_rate=options.learning_rate)
+    same_steps = options.batch_size == checkpoint.provenance.options["batch_size"]
+    step = state.step if same_steps else 0
+    again = "" if same_steps else ", the epoch under way starts again with the new batch size"
+    line = f"{_origin(checkpoint)}, finish its {state.target_epochs} epochs{again}, {_shape(options)}"
+    return Plan(options, schedule, state.epoch, step, state.target_epochs, line)
+
+
+def _merge(options: TrainOptions, given: frozenset[str], saved: Mapping[str, Any]) -> TrainOptions:
+    try:
+        base = TrainOptions(**saved)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError("the checkpoint's training options cannot be used", got=str(error)) from error
+    return attrs.evolve(base, **{name: getattr(options, name) for name in given})
+
+
+def _origin(checkpoint: Checkpoint) -> str:
+    state = checkpoint.state
+    within = f" and {state.step} steps" if state.step else ""
+    return f"resume run {checkpoint.provenance.run} at epoch {state.epoch}{within} of {state.target_epochs}"
+
+
+def _shape(options: TrainOptions) -> str:
+    return f"batch {options.batch_size}, learning rate {options.learning_rate:g}"

@@ -1,0 +1,167 @@
+"""Who is told how a training goes; a new kind of log is a new sink, and the trainer does not change."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cogkp.artifacts.atomic import make_folder
+from cogkp.data.sample import Batch
+from cogkp.training.graph import network_graph
+from cogkp.training.learner import Comparison
+from cogkp.training.seeding import undisturbed_rng
+
+__all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
+
+log = logging.getLogger("cogkp")
+
+Draw = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
+"""Render a batch with its labels, or, where outputs are given, with the predictions: (H, W, 3) uint8 RGB."""
+
+
+@attrs.frozen(eq=False)
+class StepEvent:
+    """One optimiser step that was just taken.
+
+    Args:
+        epoch: epochs completed before it.
+        step: steps taken over the life of the run, this one included.
+        rate: its learning rate.
+        comparison: losses, gradient norm and outputs; the outputs are those from before the update.
+        model: carries the clipped gradients until the next step.
+        batch: the data, on the CPU.
+    """
+
+    epoch: int
+    step: int
+    rate: float
+    comparison: Comparison
+    model: nn.Module
+    batch: Batch[Any]
+
+
+@attrs.frozen
+class EpochEvent:
+    """One epoch that was just completed.
+
+    Args:
+        epoch: epochs completed before it.
+        step: steps taken over the life of the run.
+        rate: the learning rate of its last step.
+        scalars: mean loss terms, and validation figures under ``validation/``.
+    """
+
+    epoch: int
+    step: int
+    rate: float
+    scalars: Mapping[str, float]
+
+
+class Sink(Protocol):
+    """Something that listens to a training; it must not change the model."""
+
+    def start(self, model: nn.Module, example: Tensor) -> None:
+        """Begin; ``example`` is an input the model accepts."""
+
+    def step(self, event: StepEvent) -> None:
+        """Hear of a step."""
+
+    def epoch(self, event: EpochEvent) -> None:
+        """Hear of an epoch."""
+
+    def close(self) -> None:
+        """End; called also when the training fails."""
+
+
+@contextmanager
+def opened(sinks: Sequence[Sink], model: nn.Module, example: Tensor) -> Iterator[None]:
+    """Start all sinks, and close them whatever happens."""
+    with ExitStack() as stack:
+        for sink in sinks:
+            stack.callback(sink.close)
+            sink.start(model, example)
+        yield
+
+
+class TensorBoardSink:
+    """Write TensorBoard event files.
+
+    Args:
+        log_dir: folder of this run's events.
+        verbose: also write histograms of weights and gradients, and pictures.
+        log_interval: steps between two of these.
+        draw: renders the pictures; None leaves them out.
+
+    Raises:
+        OutputError: the folder cannot be created.
+    """
+
+    def __init__(
+        self, log_dir: Path, *, verbose: bool = False, log_interval: int = 10, draw: Draw | None = None
+    ) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.writer = SummaryWriter(str(make_folder(log_dir)))
+        self.verbose = verbose
+        self.log_interval = log_interval
+        self.draw = draw
+
+    def start(self, model: nn.Module, example: Tensor) -> None:
+        """Write the model's graph, traced from a copy so that the model keeps its state."""
+        twin = copy.deepcopy(model).eval()
+        with undisturbed_rng(), torch.no_grad():
+            graph = network_graph(twin, example)
+        self.writer.file_writer.add_onnx_graph(graph)  # takes any graph, despite its name
+
+    def step(self, event: StepEvent) -> None:
+        """Write the loss terms, the gradient's norm and the learning rate."""
+        scalars = event.comparison.scalars
+        for name, value in scalars.items():
+            self.writer.add_scalar(f"train/{name}", value, event.step)
+        self.writer.add_scalar("train/gradient_norm", event.comparison.gradient_norm, event.step)
+        self.writer.add_scalar("train/learning_rate", event.rate, event.step)
+        if self.verbose and event.step % self.log_interval == 0:
+            self._histograms(event)
+            self._pictures(event)
+
+    def epoch(self, event: EpochEvent) -> None:
+        """Write the epoch's means and the validation figures over the number of epochs."""
+        for name, value in event.scalars.items():
+            self.writer.add_scalar(f"epoch/{name}", value, event.epoch + 1)
+        self.writer.add_scalar("epoch/learning_rate", event.rate, event.epoch + 1)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Write what is waiting and close the file."""
+        self.writer.close()
+
+    def _histograms(self, event: StepEvent) -> None:
+        for name, parameter in event.model.named_parameters():
+            self.writer.add_histogram(f"weights/{name}", _numbers(parameter), event.step)
+            if parameter.grad is not None:
+                self.writer.add_histogram(f"gradients/{name}", _numbers(parameter.grad), event.step)
+
+    def _pictures(self, event: StepEvent) -> None:
+        if self.draw is None:
+            return
+        pictures = {
+            "preview": self.draw(event.batch, None),
+            "prediction": self.draw(event.batch, event.comparison.outputs),
+        }
+        for name, picture in pictures.items():
+            self.writer.add_image(f"images/{name}", picture, event.step, dataformats="HWC")
+
+
+def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:
+    values: npt.NDArray[np.float32] = tensor.detach().float().cpu().numpy()
+    return values

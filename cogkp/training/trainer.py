@@ -1,0 +1,238 @@
+"""The training loop: epochs of steps, a checkpoint after each, an evaluation where there is data for it.
+
+It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end``, then ``_Run.one_epoch``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import torch
+
+from cogkp.artifacts.checkpoint import Checkpoint
+from cogkp.data.sample import Batch
+from cogkp.errors import TrainingError
+from cogkp.progress import SILENT, Progress
+from cogkp.tasks.base import Task
+from cogkp.training.allocator import keep_large_blocks
+from cogkp.training.checkpointer import Checkpointer
+from cogkp.training.evaluator import Batches, evaluate, evaluating, torch_predictor
+from cogkp.training.interrupt import Interrupt, listening
+from cogkp.training.learner import Comparison, Learner, not_finite
+from cogkp.training.plan import Plan
+from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
+
+__all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
+
+log = logging.getLogger("cogkp")
+
+
+class EpochLoader(Batches, Protocol):
+    """A loader whose order and augmentation are functions of its seed and the epoch, and of nothing global."""
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch of the next pass, and the batch it starts with."""
+
+
+@attrs.frozen
+class Loaders:
+    """What a training reads: batches to learn from and, optionally, to validate with after each epoch."""
+
+    train: EpochLoader
+    validation: Batches | None = None
+
+
+@attrs.frozen
+class FitResult:
+    """How a training ended.
+
+    Args:
+        epochs: epochs completed over the whole life of the run.
+        steps: optimiser steps of this call.
+        interrupted: whether Ctrl-C ended it; the checkpoint then holds the exact position.
+        checkpoint: the newest checkpoint.
+        scalars: the last epoch's mean loss terms and validation figures.
+    """
+
+    epochs: int
+    steps: int
+    interrupted: bool
+    checkpoint: Path | None
+    scalars: Mapping[str, float]
+
+
+def fit(
+    task: Task,
+    plan: Plan,
+    loaders: Loaders,
+    sinks: Sequence[Sink],
+    checkpointer: Checkpointer,
+    progress: Progress = SILENT,
+    *,
+    restored: Checkpoint | None = None,
+    device: torch.device | None = None,
+) -> FitResult:
+    """Train a task to the end of its plan, or until Ctrl-C.
+
+    Args:
+        task: the family; its model is moved to the device, trained in place and left in evaluation mode.
+        plan: made by :func:`cogkp.training.plan.plan_training`.
+        loaders: what is read.
+        sinks: who is told about steps and epochs.
+        checkpointer: keeps the state after each epoch, and when interrupted.
+        progress: shows the steps of each epoch.
+        restored: the checkpoint the plan was made from.
+        device: where to train; a GPU when there is one.
+
+    Raises:
+        TrainingError: a loss term cannot run, there is no data, or the loss is no number any more.
+        OutputError: a checkpoint could not be written; older ones stay valid.
+    """
+    _require_batches(loaders.train)
+    learner = Learner.start(task, plan, restored, device)
+    keep_large_blocks()
+    with listening() as interrupt, opened(sinks, learner.model, learner.example):
+        run = _Run(task, learner, loaders, sinks, checkpointer, progress, interrupt)
+        result = run.to_the_end()
+    learner.model.eval()
+    return result
+
+
+def rehearse(task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink]) -> Comparison:
+    """Take one optimiser step and save nothing: shows that data, network, loss and sinks work together.
+
+    Raises:
+        TrainingError: as :func:`fit`.
+    """
+    _require_batches(loader)
+    learner = Learner.start(task, plan, None, None)
+    with opened(sinks, learner.model, learner.example):
+        batch = next(_batches(loader, 0, 0))
+        comparison = learner.compare(batch)
+        if not comparison.finite:
+            raise not_finite(comparison, batch, "the first step", None)
+        rate = plan.schedule.rate(0, 0, len(loader))
+        learner.update(rate)
+        event = StepEvent(0, 1, rate, comparison, learner.model, batch)
+        for sink in sinks:
+            sink.step(event)
+    return comparison
+
+
+@attrs.frozen
+class _Passed:
+    """What one pass over the data, or the part of it before Ctrl-C, came to."""
+
+    position: tuple[int, int]
+    steps: int
+    rate: float
+    means: dict[str, float]
+
+
+@attrs.frozen(eq=False)
+class _Run:
+    task: Task
+    learner: Learner
+    loaders: Loaders
+    sinks: Sequence[Sink]
+    checkpointer: Checkpointer
+    progress: Progress
+    interrupt: Interrupt
+
+    def to_the_end(self) -> FitResult:
+        plan = self.learner.plan
+        steps, scalars = 0, dict[str, float]()
+        position = (plan.epoch, plan.step)
+        while position[0] < plan.last_epoch and not self.interrupt.requested:
+            passed = self.one_epoch(*position)
+            self.checkpointer.save(self.learner.state(*passed.position))
+            scalars = passed.means
+            if passed.position[1] == 0:
+                scalars |= self.validate(position[0])
+                self.tell_epoch(position[0], passed.rate, scalars)
+            position, steps = passed.position, steps + passed.steps
+        return FitResult(position[0], steps, position[0] < plan.last_epoch, self.checkpointer.last, scalars)
+
+    def one_epoch(self, epoch: int, first: int) -> _Passed:
+        """Train on the batches from ``first`` on; stop early when asked to."""
+        length = len(self.loaders.train)
+        means, done, rate = _Means(), first, 0.0
+        with self.progress.work(self.label("epoch", epoch), max(0, length - first)) as work:
+            for batch in _batches(self.loaders.train, epoch, first):
+                rate = self.learner.plan.schedule.rate(epoch, done, length)
+                comparison = self.one_step(batch, rate, epoch, done)
+                done += 1
+                means.add(comparison.scalars, len(batch.ids))
+                work.advance(1, loss=comparison.scalars["loss"], lr=rate)
+                if self.interrupt.requested:
+                    break
+        position = (epoch, done) if done < length else (epoch + 1, 0)
+        return _Passed(position, done - first, rate, means.values())
+
+    def one_step(self, batch: Batch[Any], rate: float, epoch: int, done: int) -> Comparison:
+        comparison = self.learner.compare(batch)
+        if not comparison.finite:
+            raise not_finite(comparison, batch, f"epoch {epoch + 1}, step {done + 1}", self.checkpointer.last)
+        self.learner.update(rate)
+        event = StepEvent(
+            epoch, epoch * len(self.loaders.train) + done + 1, rate, comparison, self.learner.model, batch
+        )
+        for sink in self.sinks:
+            sink.step(event)
+        return comparison
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Evaluate on data the training never sees, where there is some."""
+        if self.loaders.validation is None or self.interrupt.requested:
+            return {}
+        predict = torch_predictor(self.learner.model, self.learner.precision)
+        with evaluating(self.learner.model):
+            report = evaluate(
+                predict, self.task, self.loaders.validation, self.progress, label=self.label("validation", epoch)
+            )
+        return {f"validation/{name}": value for name, value in report.scalars().items()}
+
+    def tell_epoch(self, epoch: int, rate: float, scalars: Mapping[str, float]) -> None:
+        log.info("epoch %d/%d: %s", epoch + 1, self.learner.plan.last_epoch, _shown(scalars))
+        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars)
+        for sink in self.sinks:
+            sink.epoch(event)
+
+    def label(self, word: str, epoch: int) -> str:
+        return f"{word} {epoch + 1}/{self.learner.plan.last_epoch}"
+
+
+class _Means:
+    """Mean of each scalar over the images seen."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = defaultdict(float)
+        self.images = 0
+
+    def add(self, scalars: Mapping[str, float], images: int) -> None:
+        self.images += images
+        for name, value in scalars.items():
+            self.sums[name] += value * images
+
+    def values(self) -> dict[str, float]:
+        return {name: total / self.images for name, total in self.sums.items()}
+
+
+def _batches(loader: EpochLoader, epoch: int, first: int) -> Iterator[Batch[Any]]:
+    """Open one epoch behind the batches that were trained on before an interruption."""
+    loader.set_epoch(epoch, first)
+    return iter(loader)
+
+
+def _require_batches(loader: EpochLoader) -> None:
+    if not len(loader):
+        raise TrainingError("there is nothing to train on", got="no batch")
+
+
+def _shown(scalars: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in scalars.items())

@@ -1,0 +1,78 @@
+"""Pictures as arrays: colour, size and words.
+
+Pictures are (H, W, 3) uint8 RGB. Functions return new arrays unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.visual.palette import WHITE, Colour
+
+__all__ = ["Picture", "as_picture", "enlarge", "enlarged_uv", "fit_text", "text_width", "write_text"]
+
+Picture = npt.NDArray[np.uint8]
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT_SCALE_PER_PX = 1 / 22
+"""Hershey capitals are about 22 pixels high at scale 1."""
+
+
+def as_picture(image: npt.NDArray[np.generic]) -> Picture:
+    """Make any image a picture.
+
+    Args:
+        image: (H, W), (1, H, W), (H, W, 1) or (H, W, 3); uint8, or float on the scale 0..1.
+    """
+    pixels = image[0] if image.ndim == 3 and image.shape[0] == 1 else image  # noqa: PLR2004
+    if pixels.dtype != np.uint8:
+        pixels = np.round(np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255).astype(np.uint8)
+    flat = pixels.reshape(*pixels.shape[:2], -1)
+    picture: Picture = np.array(np.broadcast_to(flat, (*flat.shape[:2], 3)), dtype=np.uint8)
+    return picture
+
+
+def enlarge(picture: Picture, factor: int) -> Picture:
+    """Enlarge by a whole factor, so that marks drawn later are finer than a pixel of the original."""
+    if factor == 1:
+        return np.array(picture)
+    height, width = picture.shape[:2]
+    return np.asarray(
+        cv2.resize(picture, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
+    )
+
+
+def enlarged_uv(uv: npt.NDArray[np.floating], factor: int) -> npt.NDArray[np.float64]:
+    """Move points along with :func:`enlarge`.
+
+    Example:
+        >>> enlarged_uv(np.array([[0.0, 1.0]]), 2)
+        array([[0.5, 2.5]])
+    """
+    return np.asarray((np.asarray(uv, np.float64) + 0.5) * factor - 0.5)
+
+
+def text_width(text: str, height_px: int) -> int:
+    """Measure a line of text, pixels."""
+    (width, _), _ = cv2.getTextSize(text, FONT, height_px * TEXT_SCALE_PER_PX, 1)
+    return int(width)
+
+
+def fit_text(text: str, height_px: int, width_px: int) -> str:
+    """Shorten text so that it fits a width; what was cut is shown by two dots."""
+    if text_width(text, height_px) <= width_px:
+        return text
+    shorter = next(
+        (text[:keep] for keep in range(len(text), 0, -1) if text_width(text[:keep] + "..", height_px) <= width_px), ""
+    )
+    return f"{shorter}.." if shorter else ""
+
+
+def write_text(
+    picture: Picture, text: str, left_baseline: tuple[int, int], height_px: int, colour: Colour = WHITE
+) -> None:
+    """Write one line of text, in place; ``height_px`` is the height of a capital letter."""
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(picture, plain, left_baseline, FONT, height_px * TEXT_SCALE_PER_PX, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,132 @@
+"""Predictions over frames beside the truth: one sheet that can be read at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv, text_width, write_text
+from cogkp.visual.grid import DARK, image_grid
+from cogkp.visual.overlay import draw_errors, draw_mark, tint_mask
+from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
+
+__all__ = ["Comparison", "comparison_sheet", "comparison_tile", "error_caption"]
+
+FloatArray = npt.NDArray[np.floating]
+BoolArray = npt.NDArray[np.bool_]
+
+MIN_TILE_PX = 384
+LEGEND_PX = 10
+LEGEND_ROW_PX = 26
+LEGEND_PAD_PX = 10
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Comparison:
+    """One frame with its truth and its prediction, all in the pixels of ``image``.
+
+    Args:
+        image: grey or RGB, uint8 or 0..1.
+        truth_uv: (N, 2).
+        truth_shown: (N,) bool, labelled points.
+        predicted_uv: (N, 2).
+        predicted_shown: (N,) bool; None means all.
+        mask: (H, W) predicted class ids, or None.
+        caption: one line; empty means the errors of this tile.
+    """
+
+    image: npt.NDArray[np.generic]
+    truth_uv: FloatArray
+    truth_shown: BoolArray
+    predicted_uv: FloatArray
+    predicted_shown: BoolArray | None = None
+    mask: npt.NDArray[np.uint8] | None = None
+    caption: str = ""
+
+
+def error_caption(comparison: Comparison) -> str:
+    """Say how far the predictions of one tile are from their labels, in its pixels."""
+    shown = comparison.truth_shown
+    if comparison.predicted_shown is not None:
+        shown = shown & comparison.predicted_shown
+    errors = np.linalg.norm(comparison.predicted_uv[shown] - comparison.truth_uv[shown], axis=-1)
+    finite = errors[np.isfinite(errors)]
+    if not finite.size:
+        return "nothing to compare"
+    return f"mean {finite.mean():.1f} px, worst {finite.max():.1f} px"
+
+
+def comparison_tile(comparison: Comparison, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX) -> Picture:
+    """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
+    picture = as_picture(comparison.image)
+    factor = max(1, -(-min_side_px // max(picture.shape[:2])))
+    tile = enlarge(picture, factor)
+    if comparison.mask is not None:
+        tile = tint_mask(tile, comparison.mask)
+    return draw_errors(
+        tile,
+        enlarged_uv(comparison.truth_uv, factor),
+        enlarged_uv(comparison.predicted_uv, factor),
+        truth_shown=comparison.truth_shown,
+        predicted_shown=comparison.predicted_shown,
+        colours=colours,
+        radius=max(5.0, max(tile.shape[:2]) / 90),
+    )
+
+
+def _legend(names: Sequence[str], colours: Sequence[Colour], width: int) -> Picture:
+    """Explain shapes first, then the colour of each point; wraps where the sheet ends."""
+    entries = [("ring", "truth", WHITE), ("cross", "prediction", WHITE)]
+    entries += [("dot", name, colour) for name, colour in zip(names, colours, strict=True)]
+    places, left, row = [], LEGEND_PAD_PX, 0
+    for _, text, _ in entries:
+        step = 20 + text_width(text, LEGEND_PX) + 22
+        if left + step > width and left > LEGEND_PAD_PX:
+            left, row = LEGEND_PAD_PX, row + 1
+        places.append((left, row))
+        left += step
+    legend = np.full(((row + 1) * LEGEND_ROW_PX + 8, width, 3), DARK, np.uint8)
+    for (shape, text, colour), (start, line) in zip(entries, places, strict=True):
+        middle = line * LEGEND_ROW_PX + LEGEND_ROW_PX // 2 + 4
+        draw_mark(legend, np.array([start + 6.0, middle]), shape, colour, 6.0)  # type: ignore[arg-type]
+        write_text(legend, text, (start + 20, middle + LEGEND_PX // 2), LEGEND_PX)
+    return legend
+
+
+def comparison_sheet(
+    comparisons: Sequence[Comparison],
+    names: Sequence[str],
+    *,
+    title: str = "",
+    columns: int | None = None,
+    min_side_px: int = MIN_TILE_PX,
+) -> Picture:
+    """Set frames with truth and prediction side by side, each with its errors, under one legend.
+
+    Args:
+        comparisons: at least one.
+        names: N words, one per point.
+        title: one line above the legend; empty for none.
+        columns: tiles per row; None makes a square grid.
+        min_side_px: least size of the longer side of a tile.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: there are no comparisons.
+    """
+    colours = point_colours(len(names))
+    tiles = [comparison_tile(comparison, colours, min_side_px) for comparison in comparisons]
+    captions = [comparison.caption or error_caption(comparison) for comparison in comparisons]
+    rows = columns or min(len(tiles), -(-len(tiles) // max(1, round(len(tiles) ** 0.5))))
+    grid = image_grid(tiles, captions=captions, columns=rows)
+    parts = [_legend(names, colours, grid.shape[1]), grid]
+    if title:
+        bar = np.full((30, grid.shape[1], 3), DARK, np.uint8)
+        write_text(bar, title, (LEGEND_PAD_PX, 22), 12, GREY)
+        parts.insert(0, bar)
+    return np.vstack(parts)

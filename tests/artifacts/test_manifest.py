@@ -1,0 +1,103 @@
+import json
+
+import attrs
+import pytest
+
+from cogkp.artifacts.manifest import (
+    EngineInfo,
+    InputFacts,
+    OutputFacts,
+    Signature,
+    from_metadata,
+    read_manifest,
+    to_metadata,
+    write_manifest,
+)
+from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.errors import ArtifactError
+from tests.builders.tiny_export import manifest_of
+
+SIGNATURE = Signature(
+    (InputFacts("input", (1, 1, 8, 8), range=(0.0, 1.0)),), (OutputFacts("keypoints", (1, 2, 2), "px", 0.02),)
+)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "tool.release.onnx"
+    path.write_bytes(b"weights")
+    return path
+
+
+def described(model, **changes):
+    return attrs.evolve(manifest_of(SIGNATURE), onnx_sha256=file_sha256(model), **changes)
+
+
+def test_what_was_written_is_read_back(model):
+    manifest = described(model)
+    assert write_manifest(manifest, model) == manifest_path(model)
+    assert read_manifest(model) == manifest
+
+
+def test_an_engine_has_a_manifest_of_its_own(model, tmp_path):
+    engine = tmp_path / "tool.trt"
+    engine.write_bytes(b"plan")
+    info = EngineInfo("tensorrt", "10.9.0", "bf16", "a GPU")
+    manifest = described(model, engine=info, engine_sha256=file_sha256(engine))
+    write_manifest(described(model), model)
+    write_manifest(manifest, engine)
+    assert read_manifest(engine).engine == info
+    assert read_manifest(model).engine is None
+
+
+def test_a_manifest_of_another_model_is_refused(model):
+    write_manifest(described(model), model)
+    model.write_bytes(b"other weights")
+    with pytest.raises(ArtifactError, match="belongs to another file"):
+        read_manifest(model)
+
+
+def test_metadata_carries_the_same_facts():
+    manifest = manifest_of(SIGNATURE)
+    assert from_metadata(to_metadata(manifest) | {"someone": "else"}, where="m.onnx") == manifest
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_an_unknown_version_is_refused(model, version):
+    record = json.loads(write_manifest(described(model), model).read_text())
+    manifest_path(model).write_text(json.dumps(record | {"format_version": version}))
+    with pytest.raises(ArtifactError, match="unknown version"):
+        read_manifest(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"parity": [{"output": "keypoints"}]}, "parity"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_in_one_line(model, change, told):
+    record = json.loads(write_manifest(described(model), model).read_text())
+    manifest_path(model).write_text(json.dumps(record | change))
+    with pytest.raises(ArtifactError, match=told) as caught:
+        read_manifest(model)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00"])
+def test_what_is_no_manifest_is_refused(model, content):
+    manifest_path(model).write_text(content)
+    with pytest.raises(ArtifactError, match="manifest"):
+        read_manifest(model)
+
+
+def test_a_missing_manifest_is_named(model):
+    with pytest.raises(ArtifactError, match=r"manifest is missing @ .*tool\.release\.manifest\.json"):
+        read_manifest(model)
+
+
+def test_a_plain_onnx_file_carries_no_manifest():
+    with pytest.raises(ArtifactError, match=r"unknown version @ plain\.onnx"):
+        from_metadata({}, where="plain.onnx")

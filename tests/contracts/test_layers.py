@@ -1,0 +1,182 @@
+"""Which room may import what: the table of docs/architecture.md, kept by reading every import statement."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Room(NamedTuple):
+    """What the modules of one room may import: rooms of ours, and packages of others beside the standard library."""
+
+    ours: frozenset[str]
+    others: frozenset[str]
+
+
+def room(ours: str, others: str) -> Room:
+    return Room(frozenset(ours.split()), frozenset(others.split()))
+
+
+ROOMS = {
+    "errors": room("", "attrs"),
+    "progress": room("", ""),
+    "config": room("errors", "attrs cattrs"),
+    "geometry": room("errors", "attrs numpy torch"),
+    "geometry.pnp": room("errors geometry", "attrs cv2 numpy torch"),
+    "data": room("errors progress config geometry", "attrs cv2 numpy torch"),
+    "models": room("errors geometry.heatmap", "torch"),
+    "tasks.base": room("errors config geometry data models", "attrs numpy torch"),
+    "tasks.keypoint": room("errors config geometry data models tasks.base", "attrs numpy torch"),
+    "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
+    "artifacts": room("errors config tasks.base", "attrs cattrs numpy torch"),
+    "training": room("errors progress config geometry data tasks.base artifacts", "attrs numpy tensorboardX torch"),
+    "export": room(
+        "errors progress config tasks.base artifacts", "attrs google numpy onnx tensorrt tensorrt_rtx torch"
+    ),
+    "inference": room(
+        "errors progress geometry data.images tasks.base artifacts",
+        "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
+    ),
+    "visual": room("errors tasks.base", "attrs cv2 numpy"),
+    "pictures": room("errors data geometry tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
+    "workflows": room(
+        "errors progress config geometry data models tasks artifacts training export inference visual pictures",
+        "attrs cv2 numpy torch",
+    ),
+    "demonstration": room("errors progress config data artifacts training pictures workflows", "attrs"),
+    "front door": room("errors progress config geometry data models workflows demonstration", ""),
+    "cli": room("progress", "attrs rich typer"),
+    "cli.window": room("", "cv2"),
+}
+
+FRONT_DOOR = "front door"
+PACKAGES = {"cogkp": ROOT / "cogkp", "cogkp_cli": ROOT / "cli" / "cogkp_cli"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of ours by the name the table uses: `cli` for cogkp_cli, the front door for the package itself."""
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            name = ".".join(part for part in parts if part != "__init__")
+            if package == "cogkp_cli":
+                name = f"cli.{name}".rstrip(".")
+            yield name or FRONT_DOOR, path
+
+
+NAMES = {name for name, _ in modules()}
+
+
+def room_of(name: str) -> str | None:
+    """The most specific room a module belongs to; packages that only hold rooms belong to none."""
+    found = [key for key in ROOMS if name == key or name.startswith(f"{key}.")]
+    return max(found, key=len, default=None)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names as written; `from a.b import c` gives a.b.c where that is a module of ours, else a.b."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}: relative import"
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full.removeprefix("cogkp.") in NAMES else node.module
+
+
+def ours(name: str) -> str | None:
+    """The name by which the table knows a module of ours; None for a package of somebody else."""
+    package, _, rest = name.partition(".")
+    if package == "cogkp":
+        return rest or FRONT_DOOR
+    return f"cli.{rest}".rstrip(".") if package == "cogkp_cli" else None
+
+
+def allowed(importer: str, name: str) -> bool:
+    own_room = room_of(importer)
+    assert own_room is not None
+    table = ROOMS[own_room]
+    target = ours(name)
+    if target is None:
+        package = name.split(".")[0]
+        return package in sys.stdlib_module_names or package in table.others
+    if own_room.startswith("cli"):
+        return target == FRONT_DOOR or target.startswith("cli") or target in table.ours
+    return any(target == key or target.startswith(f"{key}.") for key in {own_room, *table.ours})
+
+
+@pytest.mark.parametrize(("name", "path"), [pytest.param(*found, id=found[0]) for found in modules()])
+def test_module_keeps_to_its_room(name: str, path: Path) -> None:
+    names = set(imported(path))
+    if name == "tasks":  # the package that holds three rooms
+        assert not names
+        return
+    assert room_of(name) is not None, f"{name} belongs to no room of docs/architecture.md"
+    assert {other for other in names if not allowed(name, other)} == set()
+
+
+def test_architecture_page_shows_this_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w. ]+)` \| ([^|]*) \| ([^|]*) \|", text, flags=re.MULTILINE)
+    shown = {name: Room(*(frozenset(re.findall(r"`([\w.]+)`", cell)) for cell in cells)) for name, *cells in rows}
+    assert shown == ROOMS
+
+
+def test_order_is_one_way() -> None:
+    """No room can reach itself: the table itself holds no ring."""
+    reach = {
+        key: {other for other in ROOMS if room_of_target(other, value.ours)} - {key} for key, value in ROOMS.items()
+    }
+    reach["geometry"].discard("geometry.pnp")  # a part of the room
+    for _ in ROOMS:
+        reach = {key: found.union(*(reach[other] for other in found)) for key, found in reach.items()}
+    assert [key for key, found in reach.items() if key in found] == []
+
+
+def room_of_target(name: str, allowed_rooms: frozenset[str]) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for key in allowed_rooms)
+
+
+@pytest.mark.parametrize(
+    ("importer", "name", "verdict"),
+    [
+        ("geometry.warp", "torch", True),
+        ("geometry.warp", "cv2", False),
+        ("geometry.pnp", "cv2", True),
+        ("config.io", "torch", False),
+        ("models.keypoint", "cogkp.geometry.heatmap", True),
+        ("models.keypoint", "cogkp.geometry.warp", False),
+        ("training.trainer", "cogkp.tasks.keypoint.task", False),
+        ("export.onnx", "cogkp.inference.parity", False),
+        ("workflows", "cogkp.tasks.registry", True),
+        ("cli.keypoint", "cogkp", True),
+        ("cli.keypoint", "cogkp.training.trainer", False),
+        ("cli.keypoint", "torch", False),
+        ("artifacts.runs", "json", True),
+    ],
+)
+def test_table_is_read_as_meant(importer: str, name: str, verdict: bool) -> None:
+    assert allowed(importer, name) is verdict
+
+
+def test_shim_imports_only_typer_and_itself_on_start() -> None:
+    for path in PACKAGES["cogkp_cli"].glob("*.py"):
+        tops = [
+            node
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {alias.name for node in tops if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in tops if isinstance(node, ast.ImportFrom)}
+        packages = {name.split(".")[0] for name in names} - sys.stdlib_module_names
+        assert packages <= {"typer", "cogkp", "cogkp_cli"}, path

@@ -1,0 +1,147 @@
+"""Heatmap coordinates against float64 oracles, at the half-pixel rule and at the edges of float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cogkp.geometry.heatmap import crop_to_grid, expectation, grid_to_crop, soft_argmax, spatial_softmax
+
+STRIDE = 4
+EXTREME = {
+    "zero": torch.zeros(1, 2, 8, 8),
+    "constant high": torch.full((1, 2, 8, 8), 1e4),
+    "constant low": torch.full((1, 2, 8, 8), -1e4),
+    "checkerboard": 1e4 * (1 - 2 * (torch.arange(128).reshape(1, 2, 8, 8) % 2).float()),
+    "one cell": torch.nn.functional.one_hot(torch.tensor([[9, 63]]), 64).reshape(1, 2, 8, 8) * 2e4 - 1e4,
+}
+
+
+def reference(logits: np.ndarray, stride: float) -> np.ndarray:
+    """Mean position in float64, written without the module under test."""
+    weights = np.exp(logits - logits.max(axis=(-2, -1), keepdims=True))
+    weights /= weights.sum(axis=(-2, -1), keepdims=True)
+    v, u = np.mgrid[: logits.shape[-2], : logits.shape[-1]].astype(np.float64)
+    mean = np.stack([(weights * u).sum((-2, -1)), (weights * v).sum((-2, -1))], -1)
+    return stride * mean + stride / 2 - 0.5
+
+
+def gaussian_logits(uv_crop: Tensor, shape_hw: tuple[int, int], sigma_cells: float) -> Tensor:
+    """Logits whose softmax is a Gaussian sampled at the cell centres, centred on a pixel of the crop."""
+    center = (uv_crop.double() + 0.5) / STRIDE - 0.5
+    rows, columns = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in shape_hw), indexing="ij")
+    return -((columns - center[0]) ** 2 + (rows - center[1]) ** 2) / (2 * sigma_cells**2)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_first_cell_covers_the_first_pixels(stride: int) -> None:
+    covered = torch.arange(stride, dtype=torch.float64)
+    assert grid_to_crop(torch.zeros(2, dtype=torch.float64), stride).tolist() == [covered.mean().item()] * 2
+
+
+@settings(deadline=None)
+@given(
+    uv=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=2),
+    stride=st.sampled_from([1, 2, 4, 8, 16]),
+)
+def test_grid_and_crop_undo_each_other(uv: list[float], stride: int) -> None:
+    point = torch.tensor(uv, dtype=torch.float64)
+    torch.testing.assert_close(crop_to_grid(grid_to_crop(point, stride), stride), point)
+    torch.testing.assert_close(grid_to_crop(crop_to_grid(point, stride), stride), point)
+
+
+@settings(deadline=None)
+@given(row=st.integers(0, 4), column=st.integers(0, 6))
+def test_a_single_cell_reads_as_its_centre(row: int, column: int) -> None:
+    heatmap = torch.zeros(5, 7)
+    heatmap[row, column] = 1.0
+    assert expectation(heatmap, STRIDE).tolist() == [column * 4 + 1.5, row * 4 + 1.5]
+
+
+def test_a_peaked_logit_reads_as_its_centre() -> None:
+    logits = torch.zeros(1, 1, 64, 64)
+    logits[0, 0, 10, 20] = 100.0
+    torch.testing.assert_close(soft_argmax(logits, STRIDE), torch.tensor([[[81.5, 41.5]]]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    u=st.floats(80.0, 176.0),
+    v=st.floats(60.0, 130.0),
+    sigma=st.floats(0.6, 4.0),
+)
+def test_gaussian_blobs_are_read_without_bias_between_cells(u: float, v: float, sigma: float) -> None:
+    point = torch.tensor([u, v], dtype=torch.float64)
+    found = soft_argmax(gaussian_logits(point, (48, 64), sigma), STRIDE)
+    assert (found - point).abs().max() < 0.02
+
+
+def test_blob_bias_has_no_systematic_part() -> None:
+    shifts = torch.linspace(0.0, STRIDE, 17)[:-1]
+    points = [torch.stack((100.0 + shift, 100.0 - shift)) for shift in shifts]
+    errors = torch.stack([soft_argmax(gaussian_logits(p, (64, 64), 1.0), STRIDE) - p for p in points])
+    assert errors.mean(0).abs().max() < 1e-5
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    shape=st.tuples(*(st.integers(1, n) for n in (3, 3, 9, 9))),
+    spread=st.sampled_from([0.1, 1.0, 30.0]),
+)
+def test_agrees_with_numpy_in_float64(seed: int, shape: tuple[int, ...], spread: float) -> None:
+    logits = spread * np.random.default_rng(seed).normal(size=shape)
+    expected = reference(logits, STRIDE)
+    np.testing.assert_allclose(soft_argmax(torch.from_numpy(logits), STRIDE).numpy(), expected, atol=1e-10)
+    single = soft_argmax(torch.from_numpy(logits.astype(np.float32)), STRIDE)
+    np.testing.assert_allclose(single.numpy(), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_extreme_logits_give_finite_values_and_gradients(name: str) -> None:
+    logits = EXTREME[name].float().clone().requires_grad_()
+    uv = soft_argmax(logits, STRIDE)
+    torch.nn.functional.smooth_l1_loss(uv, torch.full_like(uv, 3.0)).backward()
+    assert uv.isfinite().all()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert (uv >= 1.5).all()
+    assert (uv <= 7 * 4 + 1.5).all()
+
+
+def test_gradient_is_exact() -> None:
+    logits = torch.randn(2, 2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(lambda x: soft_argmax(x, STRIDE), (logits.requires_grad_(),))
+    assert torch.autograd.gradcheck(spatial_softmax, (logits,))
+
+
+def test_gradient_of_a_cell_is_its_mass_times_its_distance() -> None:
+    logits = torch.randn(1, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    u = soft_argmax(logits, STRIDE)[0, 0]
+    (slope,) = torch.autograd.grad(u, logits)
+    centers = grid_to_crop(torch.arange(6, dtype=torch.float64), STRIDE)
+    torch.testing.assert_close(slope, spatial_softmax(logits).detach() * (centers - u.detach()))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_read_in_float32_under_autocast(dtype: torch.dtype) -> None:
+    logits = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        heatmaps, uv = spatial_softmax(logits), soft_argmax(logits, STRIDE)
+    assert heatmaps.dtype == uv.dtype == torch.float32
+    torch.testing.assert_close(uv, soft_argmax(logits.float(), STRIDE), rtol=0, atol=0)
+
+
+def test_heatmaps_sum_to_one() -> None:
+    heatmaps = spatial_softmax(5 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
+    torch.testing.assert_close(heatmaps.sum((-2, -1)), torch.ones(2, 3))
+
+
+def test_axes_are_column_then_row() -> None:
+    logits = torch.zeros(1, 4, 8)
+    logits[0, 3, 0] = 50.0
+    torch.testing.assert_close(soft_argmax(logits, STRIDE), torch.tensor([[1.5, 13.5]]))

@@ -1,0 +1,68 @@
+import attrs
+import pytest
+import torch
+
+from cogkp.artifacts.manifest import EngineInfo, write_manifest
+from cogkp.artifacts.model_files import file_sha256
+from cogkp.errors import ArtifactError, EngineError
+from cogkp.export.onnx_export import export_onnx, signature_of
+from cogkp.export.tensorrt_api import build_with_tensorrt_rtx
+from cogkp.inference.parity import compare, parity_inputs
+from cogkp.inference.tensorrt_runner import TensorRTRunner
+from cogkp.inference.torch_runner import TorchRunner
+from tests.builders.tiny_export import manifest_of, tiny_images, tiny_net, tiny_spec
+
+SIGNATURE = signature_of(tiny_net(), tiny_spec())
+
+LOOSE = {"fp32": 0.05, "fp16": 0.05, "bf16": 0.5}
+"""Pixels; TensorRT may use TF32 for float32 layers."""
+
+
+@pytest.fixture
+def engine(tmp_path, request):
+    pytest.importorskip("tensorrt_rtx")
+    onnx = export_onnx(tiny_net(), tiny_spec(), tmp_path / "m.onnx")
+    path = tmp_path / "m.trt"
+    info = build_with_tensorrt_rtx(onnx, path, precision=getattr(request, "param", "fp32"), log=lambda line: None)
+    described = attrs.evolve(
+        manifest_of(SIGNATURE), onnx_sha256=file_sha256(onnx), engine=info, engine_sha256=file_sha256(path)
+    )
+    write_manifest(described, path)
+    return path
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
+def test_without_a_gpu_the_engine_is_refused_before_it_is_touched(engine):
+    with pytest.raises(EngineError, match=r"NVIDIA GPU only @ .*m\.trt\. Run the ONNX file instead"):
+        TensorRTRunner(engine).open()
+
+
+def test_a_manifest_of_an_onnx_file_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no engine"):
+        TensorRTRunner(tmp_path / "m.trt", manifest_of(SIGNATURE))
+
+
+def test_a_manifest_of_another_engine_is_refused(engine):
+    engine.write_bytes(b"another plan")
+    with pytest.raises(ArtifactError, match="another file"):
+        TensorRTRunner(engine)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("engine", list(LOOSE), indirect=True)
+def test_an_engine_agrees_with_its_source(engine, request):
+    allowed = LOOSE[request.node.callspec.params["engine"]]
+    with TorchRunner(tiny_net(), SIGNATURE) as source, TensorRTRunner(engine) as runner:
+        points = compare(source, runner, parity_inputs(SIGNATURE, tiny_images())).outputs[0]
+    assert points.maximum < allowed
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_what_is_no_engine_is_refused(engine, tmp_path):
+    garbage = tmp_path / "garbage.trt"
+    garbage.write_bytes(b"no plan")
+    manifest = attrs.evolve(manifest_of(SIGNATURE), engine=EngineInfo("tensorrt_rtx", "1", "fp32", None))
+    with pytest.raises(ArtifactError, match="cannot be used here"):
+        TensorRTRunner(garbage, manifest).open()
