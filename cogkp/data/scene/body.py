@@ -16,7 +16,7 @@ Mask = npt.NDArray[np.uint8]
 CLASSES = ("background", "pointer", "handle")
 POINTER, HANDLE = 1, 2
 
-RADII = {"tip": 0.055, "turn": 0.17, "hinge": 0.18, "end": 0.23}
+RADII = {"tip": 0.065, "turn": 0.2, "hinge": 0.21, "end": 0.27}
 """Radii of the links at their points, world units."""
 
 

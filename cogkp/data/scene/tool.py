@@ -37,7 +37,7 @@ class PoseRange:
         margin_px: distance every point keeps from every frame's border.
     """
 
-    depth: tuple[float, float] = (7.4, 10.6)
+    depth: tuple[float, float] = (6.8, 9.6)
     heading_deg: tuple[float, float] = (-80.0, 80.0)
     tilt_deg: float = 30.0
     hinge_deg: tuple[float, float] = (60.0, 155.0)

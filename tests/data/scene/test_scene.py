@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.data.scene.body import HANDLE, POINTER, Look, draw_tool
+from cogkp.data.scene.body import HANDLE, POINTER, RADII, Look, draw_tool
 from cogkp.data.scene.render import render_frame
 from cogkp.data.scene.rig import calibration, project, stereo_head
 from cogkp.data.scene.tool import TIP_TURN, TURN_END, sample_tool
@@ -72,7 +72,7 @@ def test_marks_are_drawn_on_the_points(index):
         plain, _ = drawn_tool(uv, depth, plain_look())
         for row, mark in ((1, {"pivot": 0.1}), (2, {"cap": 0.9})):
             changed, _ = drawn_tool(uv, depth, plain_look(**mark))
-            near = np.hypot(*(np.mgrid[:256, :320] - uv[row][::-1, None, None])) < 14
+            near = np.hypot(*(np.mgrid[:256, :320] - uv[row][::-1, None, None])) < 16
             assert np.linalg.norm(centroid(np.abs(changed - plain) * near) - uv[row]) < 0.1
 
 
@@ -85,7 +85,7 @@ def test_the_tip_is_the_centre_of_the_round_point(index):
     axis = (uv[0] - uv[1]) / np.linalg.norm(uv[0] - uv[1])
     v, u = np.nonzero(mask == POINTER)
     farthest = ((np.stack([u, v], -1) - uv[0]) @ axis).max()
-    assert farthest == pytest.approx(0.055 * 430 / depth[0], abs=0.8)
+    assert farthest == pytest.approx(RADII["tip"] * 430 / depth[0], abs=0.8)
 
 
 def test_masks_hold_the_points_and_obey_the_classes():
