@@ -120,7 +120,7 @@ def edited(path: Path, change) -> Path:
 
 def test_another_format_version_is_told_apart(saved):
     edited(saved, lambda content: content.update(format=99))
-    with pytest.raises(CheckpointError, match="another format version.*expected 1, got 99"):
+    with pytest.raises(CheckpointError, match=r"another format version.*expected 1, got 99"):
         load_checkpoint(saved)
 
 
