@@ -9,12 +9,12 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.atomic import make_folder, write_bytes, write_json
 from cogkp.artifacts.names import timestamp
 from cogkp.config.export import DeployOptions
 from cogkp.config.io import load
 from cogkp.config.train import TrainOptions
 from cogkp.data.synthetic import demo_config, write_recording
+from cogkp.files import make_folder, write_bytes, write_json
 from cogkp.pictures import encode_png
 from cogkp.progress import SILENT, Progress
 from cogkp.training.precision import fastest_precision

@@ -7,8 +7,8 @@ import json
 import typer
 
 import cogkp
+from cogkp.files import write_text
 from cogkp_cli import options as flag
-from cogkp_cli.files import write_whole
 
 __all__ = ["schema"]
 
@@ -19,5 +19,5 @@ def schema(output: flag.SchemaFile = None) -> None:
     if output is None:
         typer.echo(text)
         return
-    write_whole(output, f"{text}\n".encode())
+    write_text(output, f"{text}\n")
     typer.echo(f"wrote {output}")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from cogkp_cli.files import write_whole
+from cogkp.files import write_bytes
 
 __all__ = ["MAX_PICTURES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
 
@@ -102,7 +102,7 @@ def _write_png(path: Path, image: Image) -> None:
     import cv2
 
     _, encoded = cv2.imencode(".png", image[..., ::-1])
-    write_whole(path, encoded.tobytes())
+    write_bytes(path, encoded.tobytes())
 
 
 class _NoWindowError(Exception):

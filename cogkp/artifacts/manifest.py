@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 import cattrs
 
-from cogkp.artifacts.atomic import write_json
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.errors import ArtifactError
+from cogkp.files import write_json
 
 __all__ = [
     "FORMAT_VERSION",

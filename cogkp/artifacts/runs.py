@@ -13,9 +13,9 @@ from pathlib import Path
 
 import attrs
 
-from cogkp.artifacts.atomic import make_folder, share_file, write_bytes
 from cogkp.artifacts.names import Clock, timestamp
 from cogkp.errors import CheckpointError, OutputError
+from cogkp.files import make_folder, share_file, write_bytes
 
 __all__ = ["CHECKPOINT_NAME", "LATEST", "RunFolder", "continue_run", "create_run", "resolve_restore"]
 

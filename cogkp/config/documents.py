@@ -1,9 +1,8 @@
-"""JSON text in files: read with every doubt reported, written whole or not at all."""
+"""JSON text: read with every doubt reported, laid out as people would."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from cogkp.config.findings import Finding, Steps, shown
 from cogkp.errors import ConfigError, Problem
 
-__all__ = ["read_document", "write_document"]
+__all__ = ["pretty", "read_document"]
 
 INDENT = "  "
 
@@ -47,23 +46,6 @@ def read_document(path: str) -> tuple[Any, tuple[Finding, ...]]:
         raise _refusal("unreadable number", path, got=str(error)) from error
 
 
-def write_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file so that a reader sees all of it or the file that was there before.
-
-    Raises:
-        OSError: the file cannot be written; nothing of it is left behind.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("w", encoding="utf-8") as file:
-            file.write(_pretty(document) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def _text_of(path: str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
@@ -88,12 +70,16 @@ def _repeated_keys(value: Any, path: Steps = ()) -> Iterator[Finding]:
             yield from _repeated_keys(part, (*path, i))
 
 
-def _pretty(value: Any, margin: str = "") -> str:
-    """Write JSON with one line per key, and lists of plain values on one line, as people would."""
+def pretty(document: Mapping[str, Any]) -> str:
+    """Lay out a document with one line per key, and lists of plain values on one line."""
+    return _laid_out(document, "") + "\n"
+
+
+def _laid_out(value: Any, margin: str) -> str:
     inner = margin + INDENT
     if isinstance(value, Mapping) and value:
-        lines = [f"{inner}{json.dumps(key)}: {_pretty(part, inner)}" for key, part in value.items()]
+        lines = [f"{inner}{json.dumps(key)}: {_laid_out(part, inner)}" for key, part in value.items()]
         return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
-        return "[\n" + ",\n".join(inner + _pretty(part, inner) for part in value) + f"\n{margin}]"
+        return "[\n" + ",\n".join(inner + _laid_out(part, inner) for part in value) + f"\n{margin}]"
     return json.dumps(value)

@@ -16,11 +16,12 @@ from typing import Any
 from cogkp.config import legacy, rules
 from cogkp.config.augment import Affine
 from cogkp.config.converter import CONVERTER, TAG
-from cogkp.config.documents import read_document, write_document
+from cogkp.config.documents import pretty, read_document
 from cogkp.config.findings import Finding, RefusedError, Steps, dotted, overlap, shown
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.schema import SCHEMA_FILE, json_schema
 from cogkp.errors import ConfigError, OutputError, Problem
+from cogkp.files import write_text
 
 __all__ = ["config_hash", "differences", "dump", "load", "structure", "template", "write_template"]
 
@@ -77,12 +78,8 @@ def write_template(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if os.path.lexists(target):
         raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_document(target.parent / SCHEMA_FILE, json_schema())
-        write_document(target, {POINTER: f"./{SCHEMA_FILE}", **template()})
-    except OSError as error:
-        raise OutputError("cannot write", where=str(target), got=error.strerror or "") from error
+    write_text(target.parent / SCHEMA_FILE, pretty(json_schema()))
+    write_text(target, pretty({POINTER: f"./{SCHEMA_FILE}", **template()}))
     return target
 
 

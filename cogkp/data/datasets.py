@@ -17,7 +17,7 @@ from cogkp.data.augment import AugmentPipeline
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.records import Index, Record, SizeReport, View
 from cogkp.data.sample import Encoded, KeypointLabels, Sample
-from cogkp.data.structured import StructuredDataset
+from cogkp.data.structured import LINES_FILE, StructuredDataset
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
 
@@ -148,7 +148,9 @@ def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
     indices = [StructuredDataset(Path(root)).index(mappings) for root in roots]
     if not any(index.records for index in indices):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
-        raise DataError("no usable line is left", where=", ".join(roots), got="; ".join(reasons) or "no lines at all")
+        raise DataError(
+            "no usable line is left", where=", ".join(roots), got="; ".join(reasons) or f"no line in any {LINES_FILE}"
+        )
     return indices
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -117,10 +119,20 @@ class BatchLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch[Any]]:
-        for batch in self._loader:
+        with _quiet_about_cores():
+            batches = iter(self._loader)
+        for batch in batches:
             if isinstance(batch, CogkpError):
                 raise batch
             yield batch
+
+
+@contextmanager
+def _quiet_about_cores() -> Iterator[None]:
+    """Keep torch from saying in each run that the documented four processes are more than a small machine has cores."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        yield
 
 
 def build_loader(
@@ -157,16 +169,17 @@ def build_loader(
         )
     batches = _EpochBatches(_sampler(dataset, seed, shuffle), batch_size // views, epoch)
     workers = _worker_options(prefetch_factor) if num_workers else {}
-    loader: DataLoader[Any] = DataLoader(
-        _Guarded(dataset),
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=_collate,
-        pin_memory=pin,
-        # Without its own generator the loader would draw from, and so disturb, the stream that the model uses.
-        generator=torch.Generator().manual_seed(seed),
-        **workers,
-    )
+    with _quiet_about_cores():
+        loader: DataLoader[Any] = DataLoader(
+            _Guarded(dataset),
+            batch_sampler=batches,
+            num_workers=num_workers,
+            collate_fn=_collate,
+            pin_memory=pin,
+            # Without its own generator the loader would draw from, and so disturb, the stream that the model uses.
+            generator=torch.Generator().manual_seed(seed),
+            **workers,
+        )
     return BatchLoader(loader, batches)
 
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cogkp.data.files import write_bytes
 from cogkp.data.scene.body import CLASSES
 from cogkp.data.scene.render import Frame, render_frame
 from cogkp.data.scene.rig import CAMERAS, calibration, stereo_head
 from cogkp.data.scene.tool import POINTS
 from cogkp.data.structured import write_structured
+from cogkp.files import write_bytes
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["CALIBRATION_FILE", "TARGETS", "demo_config", "frame_line", "write_recording"]

@@ -14,7 +14,6 @@ from typing import Protocol
 import attrs
 from torch import nn
 
-from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import (
     Difference,
     EngineInfo,
@@ -29,6 +28,7 @@ from cogkp.artifacts.model_files import file_sha256, unverified_path
 from cogkp.errors import EngineError, OutputError, ParityError
 from cogkp.export.onnx_export import OPSET, export_onnx, signature_of, with_metadata
 from cogkp.export.tensorrt_build import choose_builder
+from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec
 
 __all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]

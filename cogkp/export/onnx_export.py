@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature
 from cogkp.errors import ExportError
+from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec
 
 __all__ = ["OPSET", "export_onnx", "signature_of", "with_metadata"]

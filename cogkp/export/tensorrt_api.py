@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import last_complaint, tensorrt_logger, tensorrt_package
 from cogkp.errors import EngineError
 from cogkp.export.typed_onnx import read_onnx, typed
+from cogkp.files import write_bytes
 
 __all__ = ["build_with_tensorrt", "build_with_tensorrt_rtx", "parse"]
 

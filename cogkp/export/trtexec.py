@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
 from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
+from cogkp.files import write_bytes
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
 

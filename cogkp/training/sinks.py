@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cogkp.artifacts.atomic import make_folder
 from cogkp.data.sample import Batch
+from cogkp.files import make_folder
 from cogkp.training.graph import network_graph
 from cogkp.training.learner import Comparison
 from cogkp.training.png import encode_png

@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.atomic import make_folder, write_bytes, write_json
 from cogkp.artifacts.names import timestamp
 from cogkp.artifacts.runs import LATEST
 from cogkp.config.io import config_hash
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.train import TrainOptions
+from cogkp.files import make_folder, write_bytes, write_json
 from cogkp.pictures import draw_comparison, encode_png
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, Split

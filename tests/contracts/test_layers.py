@@ -28,18 +28,21 @@ def room(ours: str, others: str) -> Room:
 ROOMS = {
     "errors": room("", "attrs"),
     "progress": room("", ""),
-    "config": room("errors", "attrs cattrs"),
+    "files": room("errors", ""),
+    "config": room("errors files", "attrs cattrs"),
     "geometry": room("errors", "attrs numpy torch"),
     "geometry.pnp": room("errors geometry", "attrs cv2 numpy torch"),
-    "data": room("errors progress config geometry", "attrs cv2 numpy torch"),
+    "data": room("errors files progress config geometry", "attrs cv2 numpy torch"),
     "models": room("errors geometry.heatmap", "torch"),
     "tasks.base": room("errors config geometry data models", "attrs numpy torch"),
     "tasks.keypoint": room("errors config geometry data models tasks.base", "attrs numpy torch"),
     "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
-    "artifacts": room("errors config tasks.base", "attrs cattrs numpy torch"),
-    "training": room("errors progress config geometry data tasks.base artifacts", "attrs numpy tensorboardX torch"),
+    "artifacts": room("errors files config tasks.base", "attrs cattrs numpy torch"),
+    "training": room(
+        "errors files progress config geometry data tasks.base artifacts", "attrs numpy tensorboardX torch"
+    ),
     "export": room(
-        "errors progress config tasks.base artifacts", "attrs google numpy onnx tensorrt tensorrt_rtx torch"
+        "errors files progress config tasks.base artifacts", "attrs google numpy onnx tensorrt tensorrt_rtx torch"
     ),
     "inference": room(
         "errors progress geometry data.images tasks.base artifacts",
@@ -48,13 +51,13 @@ ROOMS = {
     "visual": room("errors tasks.base", "attrs cv2 numpy"),
     "pictures": room("errors data geometry tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
-        "errors progress config geometry data models tasks artifacts training export inference visual pictures",
+        "errors files progress config geometry data models tasks artifacts training export inference visual pictures",
         "attrs cv2 numpy torch",
     ),
-    "demonstration": room("errors progress config data artifacts training pictures workflows", "attrs"),
+    "demonstration": room("errors files progress config data artifacts training pictures workflows", "attrs"),
     "front door": room("errors progress config geometry data models workflows demonstration", ""),
-    "cli": room("progress", "attrs rich typer"),
-    "cli.window": room("", "cv2"),
+    "cli": room("files progress", "attrs rich typer"),
+    "cli.window": room("files", "cv2"),
 }
 
 FRONT_DOOR = "front door"

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.files import write_bytes
 from cogkp.data.images.header import Header, check_complete, read_header
 from cogkp.errors import ImageError, OutputError
+from cogkp.files import write_bytes
 
 __all__ = [
     "MAX_PIXELS",

@@ -12,12 +12,12 @@ from typing import Any
 
 import attrs
 
-from cogkp.data.files import write_bytes
 from cogkp.data.importers.base import Imported, ImportedLine, Importer, split
 from cogkp.data.importers.deeplabcut import read_deeplabcut
 from cogkp.data.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.structured import write_structured
 from cogkp.errors import DataError, OutputError, closest
+from cogkp.files import write_bytes
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["IMPORTERS", "ImportResult", "import_dataset"]

@@ -19,10 +19,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.files import replacing, writing_to
 from cogkp.data.images import encode_image
 from cogkp.data.structured.reader import LINES_FILE
 from cogkp.errors import DataError, OutputError
+from cogkp.files import atomic_path, writing_to
 
 __all__ = ["write_structured"]
 
@@ -75,7 +75,7 @@ def _staging(root: Path) -> Iterator[Path]:
 
 def _write_lines(staging: Path, lines: Iterable[Mapping[str, Any]], suffix: str) -> int:
     count = 0
-    with replacing(staging / LINES_FILE) as file:
+    with atomic_path(staging / LINES_FILE) as temporary, temporary.open("wb") as file:
         for count, line in enumerate(lines, start=1):
             stored = _LineWriter(staging, count - 1, suffix).stored(line, "")
             file.write(json.dumps(stored, ensure_ascii=False, allow_nan=False).encode() + b"\n")

@@ -14,7 +14,7 @@ from typing import Any
 
 from cogkp.errors import OutputError
 
-__all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text"]
+__all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text", "writing_to"]
 
 FREE_SPACE = "Free some space or choose another folder."
 WRITABLE = "Choose a folder that may be written to."
@@ -45,10 +45,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             it concerns the temporary file or the space on the disk.
     """
     path = Path(path)
-    try:
+    with writing_to(path):
         temporary = _temporary_beside(path)
-    except OSError as error:
-        raise _output_error(path, error) from error
     try:
         yield temporary
         _settle(temporary, path)
@@ -61,16 +59,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal inside the block into one line that names the place.
+
+    Raises:
+        OutputError: in place of any ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder and its parents where they are missing, and return it.
 
     Raises:
         OutputError: it cannot be made.
     """
-    try:
+    with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _output_error(path, error) from error
     return path
 
 
@@ -86,10 +95,9 @@ def share_file(path: Path, source: Path) -> None:
         write_bytes(path, source.read_bytes())
         return
     try:
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _output_error(path, error) from error
+        with writing_to(path):
+            temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)  # renaming onto another name of the same file leaves both
 

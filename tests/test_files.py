@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from cogkp.artifacts.atomic import atomic_path, share_file, write_bytes, write_json, write_text
 from cogkp.errors import OutputError
+from cogkp.files import atomic_path, share_file, write_bytes, write_json, write_text
 
 
 def names(folder):
