@@ -131,7 +131,7 @@ def render_frame(
     xyz_world = sample_tool(rng, cameras, pose)
     look = Look.draw(rng)
     texture, depth = paint_backdrop(rng, look.light), rng.uniform(13.0, 15.0)
-    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.55, 0.35, 0.1]))]
+    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
     views = {}
     for name, camera in cameras.items():
         canvas = view_backdrop(texture, camera, depth)
