@@ -10,31 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cogkp.config.export import DeployOptions
+    from cogkp.config.io import load as load_config
+    from cogkp.config.io import write_template
     from cogkp.config.keypoint import KeypointConfig
+    from cogkp.config.schema import json_schema
     from cogkp.config.train import TrainOptions
     from cogkp.data.datasets import AugmentedKeypointDataset
+    from cogkp.data.importers.registry import ImportResult, import_dataset
+    from cogkp.demonstration import DemoResult, demo
     from cogkp.errors import CogkpError
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
-    from cogkp.workflows import (
-        DemoResult,
-        DeployResult,
-        DryRunResult,
-        EvaluationResult,
-        ImportResult,
-        TrainResult,
-        demo,
-        deploy,
-        dry_run,
-        evaluate,
-        import_dataset,
-        json_schema,
-        load_config,
-        preview_data,
-        train,
-        write_template,
-    )
+    from cogkp.workflows.deployment import DeployResult, deploy
+    from cogkp.workflows.evaluation import EvaluationResult, evaluate
+    from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
 
 __version__ = "0.1.0"
 
@@ -67,22 +57,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AugmentedKeypointDataset": "cogkp.data.datasets",
-    "CogkpError": "cogkp.errors",
-    "DeployOptions": "cogkp.config.export",
-    "GenericKeypointModel": "cogkp.models.keypoint",
-    "ImageWarp": "cogkp.geometry.warp",
-    "KeypointConfig": "cogkp.config.keypoint",
-    "Progress": "cogkp.progress",
-    "SILENT": "cogkp.progress",
-    "TrainOptions": "cogkp.config.train",
+    "cogkp.config.export": ("DeployOptions",),
+    "cogkp.config.io": ("load_config", "write_template"),
+    "cogkp.config.keypoint": ("KeypointConfig",),
+    "cogkp.config.schema": ("json_schema",),
+    "cogkp.config.train": ("TrainOptions",),
+    "cogkp.data.datasets": ("AugmentedKeypointDataset",),
+    "cogkp.data.importers.registry": ("ImportResult", "import_dataset"),
+    "cogkp.demonstration": ("DemoResult", "demo"),
+    "cogkp.errors": ("CogkpError",),
+    "cogkp.geometry.warp": ("ImageWarp",),
+    "cogkp.models.keypoint": ("GenericKeypointModel",),
+    "cogkp.progress": ("SILENT", "Progress"),
+    "cogkp.workflows.deployment": ("DeployResult", "deploy"),
+    "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
+    "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_CALLED_AT_HOME = {"load_config": "load"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'cogkp' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, "cogkp.workflows")), name)
+    value = getattr(import_module(_HOME_OF[name]), _CALLED_AT_HOME.get(name, name))
     globals()[name] = value
     return value
 

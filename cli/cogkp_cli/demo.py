@@ -14,7 +14,7 @@ __all__ = ["demo"]
 def demo(
     output: flag.DemoDir = Path("demo"),
     frames: flag.DemoFrames = 160,
-    epochs: flag.DemoEpochs = 30,
+    epochs: flag.DemoEpochs = 24,
     seed: flag.Seed = 0,
     as_json: flag.Json = False,
 ) -> None:
@@ -25,5 +25,11 @@ def demo(
     with shown_progress() as progress:
         result = cogkp.demo(output, frames=frames, epochs=epochs, seed=seed, progress=progress)
     report.say(result.text)
-    report.add(rows=result.rows, picture=result.picture, files=result.files, seconds=result.seconds)
+    report.add(
+        points=result.points,
+        mask_iou=result.mask_iou,
+        drift_px=result.drift_px,
+        files=result.files,
+        seconds=result.seconds,
+    )
     report.finish()

@@ -165,6 +165,6 @@ ValidationShare = Annotated[
 ]
 
 # Demo
-DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Where everything is written.")]
+DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Each demo makes a folder of its own in here.")]
 DemoFrames = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Stereo frames to render.")]
 DemoEpochs = Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Passes over the data.")]

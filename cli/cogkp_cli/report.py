@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
-__all__ = ["Report", "complain"]
+__all__ = ["Report", "complain", "plain"]
 
 
 def complain(line: str) -> None:
@@ -31,7 +33,6 @@ def _listen() -> None:
     if not any(isinstance(handler, _StderrLines) for handler in logger.handlers):
         logger.addHandler(_StderrLines())
         logger.setLevel(logging.INFO)
-        logger.propagate = False
 
 
 class Report:
@@ -53,10 +54,26 @@ class Report:
             typer.echo(line)
 
     def add(self, **facts: Any) -> None:
-        """Tell a program; paths become strings."""
+        """Tell a program."""
         self.facts.update(facts)
 
     def finish(self) -> None:
         """Print the facts where they were asked for."""
         if self.as_json:
-            typer.echo(json.dumps(self.facts, indent=2, default=str))
+            typer.echo(json.dumps(plain(self.facts), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Turn facts into what JSON knows: paths become strings, numbers that are none become null.
+
+    Example:
+        >>> plain({"error_px": float("nan"), "sizes": (1, 2)})
+        {'error_px': None, 'sizes': [1, 2]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -11,6 +11,7 @@ from cogkp.config.keypoint import LossTerms
 __all__ = ["migrate", "overruled"]
 
 OLD_WEIGHT = "segmentation_loss_weight"
+DEFAULT_WEIGHT = LossTerms().segmentation_loss.weight
 
 
 def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def overruled(raw: Mapping[str, Any]) -> str:
     if "loss_terms" not in raw or not _is_weight(old):
         return ""
     used = _weight_in(raw["loss_terms"])
-    if not _is_weight(used) or used == old:
+    # The template carries the old key at its default: only a value somebody chose can be overruled.
+    if not _is_weight(used) or old in (used, DEFAULT_WEIGHT):
         return ""
     return f"{OLD_WEIGHT} is {old!r} but loss_terms.segmentation_loss.weight is {used!r}: loss_terms is used"
 
@@ -50,9 +52,8 @@ def _segmentation_weight(document: dict[str, Any]) -> dict[str, Any]:
 
 def _weight_in(loss_terms: Any) -> Any:
     """Return the weight that ``loss_terms`` gives, its default where it says nothing."""
-    default = LossTerms().segmentation_loss.weight
     term = loss_terms.get("segmentation_loss", {}) if isinstance(loss_terms, Mapping) else None
-    return term.get("weight", default) if isinstance(term, Mapping) else None
+    return term.get("weight", DEFAULT_WEIGHT) if isinstance(term, Mapping) else None
 
 
 def _is_weight(value: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 import attrs
 from torch import nn
 
-from cogkp.artifacts.atomic import make_folder, write_bytes
+from cogkp.artifacts.atomic import write_bytes
 from cogkp.artifacts.manifest import (
     Difference,
     EngineInfo,
@@ -97,8 +97,6 @@ def deploy(
         EngineError: no engine; ONNX file and manifest were written before and stay.
         OutputError: a file cannot be written.
     """
-    for path in (onnx_path, engine_path or onnx_path):
-        make_folder(path.parent)
     module, spec = task.export_module(), task.export_spec(batch_size)
     signature = signature_of(module, spec)
     draft = export_onnx(module, spec, unverified_path(onnx_path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +20,7 @@ from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, 
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
 
+_LOG = logging.getLogger("cogkp.export")
 _TAIL_LINES = 3
 _HELP_SECONDS = 60
 
@@ -49,7 +52,8 @@ def build_with_trtexec(onnx: Path, engine: Path, *, precision: str, log: Callabl
     with tempfile.TemporaryDirectory() as folder:
         source, draft = _source(onnx, precision, help_text, Path(folder)), Path(folder) / engine.name
         command = [tool, *arguments(source, draft, precision, help_text)]
-        log("running " + " ".join(command))
+        log(f"running {tool} on {onnx.name}, {precision}")
+        _LOG.debug(shlex.join(command))
         _require_success(_run(command), draft)
         write_bytes(engine, draft.read_bytes())
     return EngineInfo("trtexec", _version(help_text), precision, _gpu_name())

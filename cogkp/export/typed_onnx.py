@@ -77,11 +77,10 @@ def read_onnx(path: Path) -> Any:
         EngineError: it is missing or no ONNX file.
     """
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
-        return onnx.load(path)
-    except (OSError, DecodeError) as error:
+        return onnx.load_from_string(path.read_bytes())
+    except Exception as error:  # protobuf's own error belongs to a package that is onnx's business
         raise EngineError("ONNX file cannot be read", where=str(path), got=str(error)) from error
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.config.train import TrainOptions
-from cogkp.errors import CheckpointError
+from cogkp.errors import CheckpointError, ConfigError
 from cogkp.training.optim import Schedule
 
 __all__ = ["Plan", "plan_training"]
@@ -89,7 +89,7 @@ def _finish(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint
 def _merge(options: TrainOptions, given: frozenset[str], saved: Mapping[str, Any]) -> TrainOptions:
     try:
         base = TrainOptions(**saved)
-    except (TypeError, ValueError) as error:
+    except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError("the checkpoint's training options cannot be used", got=str(error)) from error
     return attrs.evolve(base, **{name: getattr(options, name) for name in given})
 

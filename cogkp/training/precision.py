@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cogkp.errors import TrainingError
 
-__all__ = ["Precision", "resolve_device", "resolve_precision"]
+__all__ = ["Precision", "fastest_precision", "resolve_device", "resolve_precision"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -57,3 +57,12 @@ def resolve_precision(name: str | None, device: torch.device | None = None) -> P
     if chosen not in DTYPES:
         raise TrainingError("unknown precision", where="precision", expected=" or ".join(DTYPES), got=repr(chosen))
     return Precision(chosen, where)
+
+
+def fastest_precision() -> str:
+    """Name the precision this machine trains fastest in: bf16 where its arithmetic is built in."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    # torch tells this of the CPU only by a private name, which older releases lack.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if supported() else "fp32"

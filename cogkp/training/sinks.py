@@ -19,6 +19,7 @@ from cogkp.artifacts.atomic import make_folder
 from cogkp.data.sample import Batch
 from cogkp.training.graph import network_graph
 from cogkp.training.learner import Comparison
+from cogkp.training.png import encode_png
 from cogkp.training.seeding import undisturbed_rng
 
 __all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
@@ -159,7 +160,16 @@ class TensorBoardSink:
             "prediction": self.draw(event.batch, event.comparison.outputs),
         }
         for name, picture in pictures.items():
-            self.writer.add_image(f"images/{name}", picture, event.step, dataformats="HWC")
+            self.writer.file_writer.add_summary(_picture(f"images/{name}", picture), event.step)
+
+
+def _picture(tag: str, rgb: npt.NDArray[np.uint8]) -> Any:
+    """Make the record of one picture; the writer's own way would need one more imaging package."""
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    height, width = rgb.shape[:2]
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_png(rgb))
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
 def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:

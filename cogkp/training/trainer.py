@@ -5,7 +5,6 @@ It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,6 @@ from cogkp.training.evaluator import Batches, evaluate, evaluating, torch_predic
 from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.learner import Comparison, Learner, not_finite
 from cogkp.training.plan import Plan
-from cogkp.training.seeding import undisturbed_rng
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 
 __all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
@@ -35,10 +33,10 @@ log = logging.getLogger("cogkp")
 
 
 class EpochLoader(Batches, Protocol):
-    """A loader whose order and augmentation are functions of its seed and the epoch."""
+    """A loader whose order and augmentation are functions of its seed and the epoch, and of nothing global."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass."""
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch of the next pass, and the batch it starts with."""
 
 
 @attrs.frozen
@@ -164,7 +162,7 @@ class _Run:
         """Train on the batches from ``first`` on; stop early when asked to."""
         length = len(self.loaders.train)
         means, done, rate = _Means(), first, 0.0
-        with self.progress.work(self.label("epoch", epoch), length - first) as work:
+        with self.progress.work(self.label("epoch", epoch), max(0, length - first)) as work:
             for batch in _batches(self.loaders.train, epoch, first):
                 rate = self.learner.plan.schedule.rate(epoch, done, length)
                 comparison = self.one_step(batch, rate, epoch, done)
@@ -226,17 +224,9 @@ class _Means:
 
 
 def _batches(loader: EpochLoader, epoch: int, first: int) -> Iterator[Batch[Any]]:
-    """Open one epoch and pass over the batches that were trained on before an interruption.
-
-    A loader draws from torch's global stream when it is opened. Kept apart, the stream is a function of the training
-    steps alone, and a restored training finds it as it was left.
-    """
-    loader.set_epoch(epoch)
-    with undisturbed_rng():
-        batches = iter(loader)
-        for _ in itertools.islice(batches, first):
-            pass
-    return batches
+    """Open one epoch behind the batches that were trained on before an interruption."""
+    loader.set_epoch(epoch, first)
+    return iter(loader)
 
 
 def _require_batches(loader: EpochLoader) -> None:

@@ -77,7 +77,8 @@ def test_missing_config_becomes_a_template_and_nothing_else(
     result = run("-c", "new/keypoint.json", *verbs)
     assert result.exit_code == 0, result.stderr
     assert "wrote a template" in result.stdout
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["keypoint.json", "new"]
+    written = {path.name for path in tmp_path.rglob("*")}
+    assert written == {"new", "keypoint.json", "cogkp-keypoint.schema.json"}
     assert cogkp.load_config(tmp_path / "new" / "keypoint.json")
 
 

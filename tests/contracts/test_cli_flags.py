@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,20 @@ def test_flags_and_library_agree_on_defaults(options: type[Any]) -> None:
     assert {name: by_name[name] for name in fields if name in by_name} == {
         name: value for name, value in fields.items() if name in by_name
     }
+
+
+def test_demo_and_library_agree_on_defaults() -> None:
+    by_name = {parameter.name: default_of(parameter) for parameter in COMMANDS["s6 cog demo"].params}
+    signature = inspect.signature(cogkp.demo)
+    for name in ("frames", "epochs", "seed"):
+        assert by_name[name] == signature.parameters[name].default
+
+
+def test_help_names_every_import_format() -> None:
+    from cogkp.data.importers.registry import IMPORTERS
+
+    (described,) = [p.help for p in COMMANDS["s6 cog import"].params if p.name == "label_format"]
+    assert [name for name in IMPORTERS if name not in described] == []
 
 
 def table(command: Any) -> str:

@@ -36,21 +36,23 @@ ROOMS = {
     "tasks.base": room("errors config geometry data models", "attrs numpy torch"),
     "tasks.keypoint": room("errors config geometry data models tasks.base", "attrs numpy torch"),
     "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
-    "artifacts": room("errors config tasks.base", "attrs numpy torch"),
+    "artifacts": room("errors config tasks.base", "attrs cattrs numpy torch"),
     "training": room("errors progress config geometry data tasks.base artifacts", "attrs numpy tensorboardX torch"),
-    "export": room("errors progress config tasks.base artifacts", "attrs numpy onnx tensorrt tensorrt_rtx torch"),
+    "export": room(
+        "errors progress config tasks.base artifacts", "attrs google numpy onnx tensorrt tensorrt_rtx torch"
+    ),
     "inference": room(
         "errors progress geometry data.images tasks.base artifacts",
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "visual": room("errors tasks.base", "attrs cv2 numpy"),
+    "pictures": room("errors data geometry tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
-        "errors progress config geometry data models tasks artifacts training export inference visual",
+        "errors progress config geometry data models tasks artifacts training export inference visual pictures",
         "attrs cv2 numpy torch",
     ),
-    "front door": room(
-        "errors progress config geometry data models tasks artifacts training export inference visual workflows", ""
-    ),
+    "demonstration": room("errors progress config data artifacts training pictures workflows", "attrs"),
+    "front door": room("errors progress config geometry data models workflows demonstration", ""),
     "cli": room("progress", "attrs rich typer"),
     "cli.window": room("", "cv2"),
 }

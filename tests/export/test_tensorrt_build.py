@@ -167,8 +167,9 @@ def test_a_file_that_is_no_model_is_told(tmp_path, content):
 
 def test_an_engine_that_cannot_be_written_is_told(model, tmp_path):
     pytest.importorskip("tensorrt_rtx")
+    (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"tool\.trt"):
-        build_with_tensorrt_rtx(model, tmp_path / "absent" / "tool.trt", precision="fp32", log=lambda line: None)
+        build_with_tensorrt_rtx(model, tmp_path / "file" / "tool.trt", precision="fp32", log=lambda line: None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")

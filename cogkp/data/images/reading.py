@@ -159,13 +159,19 @@ def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
 
 def _decoded(data: bytes) -> Pixels | None:
     """Decode silently; failure is told by our own error."""
-    level = cv2.utils.logging.setLogLevel(0)
+    level = _set_log_level(0)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        _set_log_level(level)
+
+
+def _set_log_level(level: int) -> int:
+    """Set what OpenCV writes to the console; returns the level before. OpenCV 5 has moved the function."""
+    change = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    return int(change(level))
 
 
 def _check_size(size_wh: tuple[int, int], max_pixels: int, path: Path) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
@@ -80,7 +81,7 @@ def _parse(root: Path) -> Iterator[Line | Problem]:
     with file:
         for number, raw in enumerate(file, start=1):
             if raw.strip():
-                yield _parsed(raw, number, f"{root / LINES_FILE}:{number}")
+                yield _parsed(raw, number, f"{file.name}:{number}")
 
 
 def _no_data_set(root: Path, error: OSError) -> DataError:
@@ -125,7 +126,7 @@ class StructuredDataset:
         Raises:
             DataError: the data set or some lines are faulty; all faulty lines are listed.
         """
-        reader = _LineReader(self.root, Path(os.path.realpath(self.root)), mappings)
+        reader = _LineReader(self.root, os.path.realpath(self.root).rstrip(os.sep) + os.sep, mappings)
         records: list[Record] = []
         problems: list[Problem] = []
         dropped: Counter[str] = Counter()
@@ -146,10 +147,10 @@ class StructuredDataset:
 
 @attrs.frozen
 class _LineReader:
-    """Turns lines of one folder into records."""
+    """Turns lines of one folder into records; ``real_root`` is free of links and ends with a separator."""
 
     root: Path
-    real_root: Path
+    real_root: str
     mappings: DataMappings
 
     def judged(self, line: Line | Problem) -> Record | Problem | _Dropped:
@@ -170,7 +171,7 @@ class _LineReader:
         return Record(self.root, line.number, tuple(self._view(line, *row) for row in rows))
 
     def _where(self, line: Line, datakey: str) -> str:
-        return f"{self.root / LINES_FILE}:{line.number} {datakey}"
+        return f"{self.root}{os.sep}{LINES_FILE}:{line.number} {datakey}"
 
     def _check_valid_flag(self, line: Line) -> None:
         flag = find(line.content, self.mappings.valid) if self.mappings.valid else None
@@ -204,23 +205,28 @@ class _LineReader:
         return _inside(self.root, self.real_root, value, where)
 
 
-def _inside(root: Path, real_root: Path, name: str, where: str) -> Path:
+def _inside(root: Path, real_root: str, name: str, where: str) -> Path:
     """Resolve a name within the folder; refuse what leaves it, and what is not a file with content."""
-    # Windows rules know both separators and drive letters, so that a data set means the same on every system.
-    parts = PureWindowsPath(name)
     path = root / name
-    leaves = bool(parts.anchor) or ".." in parts.parts or "\0" in name
-    if leaves or not Path(os.path.realpath(path)).is_relative_to(real_root):
+    if _points_away(name) or not os.path.realpath(path).startswith(real_root):
         raise DataError(
             "the path leaves the data set", where=where, expected="a file inside its folder", got=repr(name)
         )
     try:
-        size = path.stat().st_size if path.is_file() else None
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise DataError("the file does not exist", where=where, got=str(path)) from error
     except OSError as error:
         raise DataError("the file cannot be read", where=where, got=f"{path}: {error.strerror}") from error
-    if not size:
-        raise DataError("the file does not exist" if size is None else "the file is empty", where=where, got=str(path))
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        raise DataError("the file is empty", where=where, expected="an image", got=str(path))
     return path
+
+
+def _points_away(name: str) -> bool:
+    """Judge by the rules of every system at once, so that a data set means the same on each."""
+    parts = name.replace("\\", "/").split("/")
+    return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
 
 
 def _point(value: Any, where: str) -> tuple[float, float] | None:

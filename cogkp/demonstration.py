@@ -1,0 +1,126 @@
+"""The whole way on a drawn recording, through the documented verbs: render, preview, train, evaluate, deploy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.artifacts.atomic import make_folder, write_bytes, write_json
+from cogkp.artifacts.names import timestamp
+from cogkp.config.export import DeployOptions
+from cogkp.config.io import load
+from cogkp.config.train import TrainOptions
+from cogkp.data.synthetic import demo_config, write_recording
+from cogkp.pictures import encode_png
+from cogkp.progress import SILENT, Progress
+from cogkp.training.precision import fastest_precision
+from cogkp.workflows.deployment import DeployResult, deploy
+from cogkp.workflows.evaluation import EvaluationResult, evaluate
+from cogkp.workflows.training import TrainResult, preview_data, train
+
+__all__ = ["DEMO_EPOCHS", "DEMO_FRAMES", "DemoResult", "demo"]
+
+DEMO_FRAMES = 160
+DEMO_EPOCHS = 24
+HELD_OUT_SHARE = 0.2
+PREVIEW_VIEWS = 16
+
+
+@attrs.frozen
+class DemoResult:
+    """What the demonstration reached, and where everything lies.
+
+    Args:
+        points: per point and for all of them 'median_px' and 'p95_px' on held-out frames, pixels of the full frame.
+        mask_iou: mean over the classes.
+        drift_px: largest distance between a point of the exported and of the trained model.
+        seconds: the whole of it took.
+        files: what lies where.
+        text: all this as a table.
+    """
+
+    points: Mapping[str, Mapping[str, float]]
+    mask_iou: float
+    drift_px: float
+    seconds: float
+    files: Mapping[str, Path]
+    text: str
+
+
+def demo(
+    output_dir: Path,
+    *,
+    frames: int = DEMO_FRAMES,
+    epochs: int = DEMO_EPOCHS,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> DemoResult:
+    """Run the whole system on a recording that is drawn on the spot.
+
+    Args:
+        output_dir: a folder named after the time is made in it for everything that is written.
+        frames: stereo frames to train on; a fifth as many are held out.
+        epochs: passes over them.
+        seed: of the recording and the training.
+        progress: shows each part.
+    """
+    started = time.perf_counter()
+    home = make_folder(output_dir / timestamp())
+    files = _record(home, frames, seed, progress)
+    config = load(files["configuration"])
+    files["preview"] = home / "preview.png"
+    write_bytes(files["preview"], encode_png(next(iter(preview_data(config, batch_size=PREVIEW_VIEWS)))))
+    options = TrainOptions(
+        epochs=epochs,
+        batch_size=16,
+        learning_rate=3e-3,
+        precision=fastest_precision(),
+        num_workers=0,
+        seed=seed,
+    )
+    runs = home / "checkpoints"
+    trained = train(config, options, checkpoint_root=runs, log_dir=home / "logs", progress=progress)
+    evaluated = evaluate(config, restore=str(trained.checkpoint), output_dir=home / "evaluation", progress=progress)
+    deployed = deploy(config, DeployOptions(engine=False), restore=str(trained.checkpoint), models_root=home / "models")
+    files |= _written(trained, evaluated, deployed)
+    return _result(evaluated, deployed, files, time.perf_counter() - started)
+
+
+def _record(home: Path, frames: int, seed: int, progress: Progress) -> dict[str, Path]:
+    held_out = max(1, round(frames * HELD_OUT_SHARE))
+    write_recording(home / "recording", frames, seed=2 * seed, progress=progress)
+    calibration = write_recording(home / "held_out", held_out, seed=2 * seed + 1, progress=progress)
+    configuration = home / "keypoint.json"
+    write_json(configuration, demo_config(home / "recording", home / "held_out"))
+    return {"recording": home / "recording", "calibration": calibration, "configuration": configuration}
+
+
+def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: DeployResult) -> dict[str, Path]:
+    return {
+        "checkpoint": trained.checkpoint,
+        "evaluation": evaluated.json_path,
+        "predictions": evaluated.picture_path,
+        "ONNX model": deployed.onnx,
+        "manifest": deployed.manifest,
+    }
+
+
+def _result(evaluated: EvaluationResult, deployed: DeployResult, files: dict[str, Path], seconds: float) -> DemoResult:
+    rows: list[dict[str, Any]] = [*evaluated.report["points"], evaluated.report["overall"]]
+    points = {row["name"]: {key: row[key] for key in ("median_px", "p95_px")} for row in rows}
+    iou, drift_px = evaluated.report["mask_iou"]["mean"], deployed.parity["keypoints"]
+    lines = [
+        f"{'held-out frames':<18}{'median px':>10}{'p95 px':>10}",
+        *(f"{name:<18}{row['median_px']:>10.2f}{row['p95_px']:>10.2f}" for name, row in points.items()),
+        "",
+        f"{'mask IoU':<18}{iou:>10.3f}",
+        f"{'export drift px':<18}{drift_px:>10.5f}",
+        f"{'seconds':<18}{seconds:>10.0f}",
+        "",
+        *(f"{name:<18}{path}" for name, path in files.items()),
+    ]
+    return DemoResult(points, iou, drift_px, seconds, files, "\n".join(lines))

@@ -1,0 +1,1 @@
+"""The documented verbs as functions; nothing here parses arguments or prints."""

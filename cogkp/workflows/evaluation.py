@@ -1,0 +1,94 @@
+"""Measure a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.artifacts.atomic import make_folder, write_bytes, write_json
+from cogkp.artifacts.names import timestamp
+from cogkp.artifacts.runs import LATEST
+from cogkp.config.io import config_hash
+from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.train import TrainOptions
+from cogkp.pictures import draw_comparison, encode_png
+from cogkp.progress import SILENT, Progress
+from cogkp.tasks.base import PCK_THRESHOLDS_PX, Split
+from cogkp.training.evaluator import evaluate as measure
+from cogkp.training.evaluator import torch_predictor
+from cogkp.training.precision import resolve_precision
+from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable, restored_task, spread
+
+__all__ = ["EvaluationResult", "evaluate"]
+
+PICTURED_VIEWS = 16
+
+
+@attrs.frozen
+class EvaluationResult:
+    """What an evaluation found.
+
+    Args:
+        report: everything, ready for JSON.
+        text: the same as a table.
+        json_path: the report on disk.
+        picture_path: predictions drawn over frames.
+    """
+
+    report: Mapping[str, Any]
+    text: str
+    json_path: Path
+    picture_path: Path
+
+
+def evaluate(
+    config: KeypointConfig,
+    *,
+    restore: str = LATEST,
+    split: Split | None = None,
+    thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    output_dir: Path | None = None,
+    checkpoint_root: Path = CHECKPOINT_ROOT,
+    progress: Progress = SILENT,
+) -> EvaluationResult:
+    """Measure a checkpoint on plain, not augmented frames.
+
+    Args:
+        config: names the data.
+        restore: 'latest' or a path.
+        split: 'validation' or 'evaluation'; None takes the validation roots where there are some, else the main ones.
+        thresholds_px: distances for the share of hits, pixels of the full frame.
+        batch_size: images at once.
+        num_workers: loader processes.
+        output_dir: where report and picture go; None makes a folder in that of the run.
+        checkpoint_root: folder of all runs.
+        progress: shows batches.
+
+    Raises:
+        EvaluationError: nothing could be measured.
+    """
+    chosen = split or ("validation" if config.validation.base_dir else "evaluation")
+    options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
+    require_runnable(config, options)
+    task, path, run = restored_task(config, restore, checkpoint_root)
+    precision = resolve_precision("fp32")
+    predict = torch_predictor(precision.place_model(task.model).eval(), precision)
+    loader = open_loader(task, chosen, options, shuffle=False)
+    report = measure(predict, task, loader, progress, metrics=task.metrics(thresholds_px))
+    folder = make_folder(output_dir or _home_of(path, run) / f"{chosen}-{timestamp()}")
+    picture = draw_comparison(task.codec, predict, spread(task.datasets(chosen), PICTURED_VIEWS), title=str(path))
+    content = {"checkpoint": str(path), "split": chosen, "config_sha256": config_hash(config), **report.to_dict()}
+    write_json(folder / "evaluation.json", content)
+    write_bytes(folder / "predictions.png", encode_png(picture))
+    return EvaluationResult(content, report.text(), folder / "evaluation.json", folder / "predictions.png")
+
+
+def _home_of(checkpoint: Path, run: str) -> Path:
+    """Find the folder of the run whose checkpoint was read, also through the mirror."""
+    home = checkpoint.parent / run
+    return home if run and home.is_dir() else checkpoint.parent

@@ -1,0 +1,74 @@
+"""What several verbs need first: a checked configuration, its data as batches, and the network of a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cogkp.artifacts.checkpoint import load_checkpoint, load_weights
+from cogkp.artifacts.runs import resolve_restore
+from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.rules import check_training
+from cogkp.config.train import TrainOptions
+from cogkp.data.loader import BatchLoader, build_loader
+from cogkp.data.sample import Batch, collate
+from cogkp.errors import ConfigError
+from cogkp.tasks.base import Split, Task
+from cogkp.tasks.registry import build_task
+
+__all__ = ["CHECKPOINT_ROOT", "open_loader", "require_runnable", "restored_task", "spread"]
+
+CHECKPOINT_ROOT = Path("checkpoints")
+
+log = logging.getLogger("cogkp")
+
+
+def require_runnable(config: KeypointConfig, options: TrainOptions) -> None:
+    """Refuse what cannot run with these options; raises ConfigError with every problem."""
+    problems = check_training(config, options)
+    if problems:
+        raise ConfigError(problems)
+
+
+def open_loader(task: Task, split: Split, options: TrainOptions, *, shuffle: bool) -> BatchLoader:
+    """Open one split of a task's data as batches."""
+    return build_loader(
+        task.datasets(split),
+        batch_size=options.batch_size,
+        shuffle=shuffle,
+        num_workers=options.num_workers,
+        prefetch_factor=options.prefetch_factor,
+        seed=options.seed,
+        pin=torch.cuda.is_available(),
+    )
+
+
+def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Task, Path, str]:
+    """Build a task and give its network the weights of a checkpoint.
+
+    Args:
+        config: names the network's shape.
+        restore: 'latest' or a path.
+        root: folder of all runs.
+
+    Returns:
+        The task, the file that was read, and the name of the run that wrote it.
+    """
+    path = resolve_restore(restore, root)
+    checkpoint = load_checkpoint(path)
+    task = build_task(config)
+    load_weights(checkpoint, task.model, str(path))
+    if checkpoint.provenance.points != config.point_names:
+        trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
+        log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
+    return task, path, checkpoint.provenance.run
+
+
+def spread(dataset: Any, count: int) -> Batch[Any]:
+    """Take items evenly spread over a data set."""
+    indices = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
+    return collate([dataset[int(index)] for index in indices])

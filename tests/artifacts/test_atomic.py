@@ -1,0 +1,106 @@
+import errno
+import os
+import resource
+import stat
+
+import pytest
+
+from cogkp.artifacts.atomic import atomic_path, share_file, write_bytes, write_json, write_text
+from cogkp.errors import OutputError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_content_appears_whole_with_the_usual_rights(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    write_text(path, "größer\n")
+    assert path.read_bytes() == "größer\n".encode()
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_an_error_inside_the_block_changes_nothing(tmp_path):
+    path = tmp_path / "file.onnx"
+    write_bytes(path, b"old")
+
+    def half_way():
+        with atomic_path(path) as draft:
+            assert draft.suffix == ".onnx"
+            draft.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half_way()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file.onnx"]
+
+
+def test_the_old_content_is_there_until_the_end(tmp_path):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    with atomic_path(path) as draft:
+        draft.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_without_numbers_that_are_none(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "file.json", {"value": value})
+    assert names(tmp_path) == []
+
+
+def test_a_folder_of_that_name_is_refused(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match="taken"):
+        write_bytes(tmp_path / "taken", b"")
+
+
+def test_a_file_where_a_folder_should_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file/inner"):
+        write_bytes(tmp_path / "file" / "inner", b"")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="no permission"):
+        write_bytes(tmp_path / "file", b"")
+
+
+def test_a_write_that_runs_out_of_room_keeps_the_old_file(tmp_path):
+    """A real limit of the system stands for a full disk: the write stops after some bytes."""
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OutputError, match="larger than this system allows") as caught:
+            write_bytes(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.__cause__.errno == errno.EFBIG
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_an_error_about_another_file_keeps_its_own_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_path(tmp_path / "file"):
+        (tmp_path / "elsewhere").read_bytes()
+    assert names(tmp_path) == []
+
+
+def test_a_shared_file_keeps_its_content_when_the_source_moves_on(tmp_path):
+    source, mirror = tmp_path / "source", tmp_path / "mirror"
+    for content in (b"first", b"second"):
+        write_bytes(source, content)
+        share_file(mirror, source)
+        assert mirror.read_bytes() == content
+    write_bytes(source, b"third")
+    assert mirror.read_bytes() == b"second"
+    assert names(tmp_path) == ["mirror", "source"]

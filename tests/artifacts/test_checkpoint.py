@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+from torch import nn
+
+from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_checkpoint, load_weights
+from cogkp.artifacts.runs import RunFolder
+from cogkp.errors import CheckpointError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def make_checkpoint(model: nn.Module) -> Checkpoint:
+    state = TrainingState(
+        weights=dict(model.state_dict()),
+        optimizer={"state": {}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.999)}]},
+        schedule={"base_rate": 0.1},
+        rng={"python": (3, (1, 2), None)},
+        epoch=3,
+        step=1,
+        target_epochs=10,
+    )
+    provenance = Provenance(
+        config={"prefix": "tool"}, options={"epochs": 10}, points=("tip", "end"), num_classes=None, data=("a",), run="r"
+    )
+    return Checkpoint(state=state, provenance=provenance)
+
+
+def folder(path: Path) -> RunFolder:
+    (path / "run").mkdir()
+    return RunFolder(path / "run", path)
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    return make_checkpoint(nn.Linear(2, 3)).save(folder(tmp_path))
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    model = nn.Linear(2, 3)
+    before = make_checkpoint(model)
+    after = load_checkpoint(before.save(folder(tmp_path)))
+    assert attrs.asdict(after.provenance) == attrs.asdict(before.provenance)
+    assert (after.state.epoch, after.state.step, after.state.target_epochs) == (3, 1, 10)
+    assert after.state.rng == before.state.rng
+    assert after.library == before.library
+    assert not after.state.finished
+    other = nn.Linear(2, 3)
+    load_weights(after, other, "file")
+    assert torch.equal(other.weight, model.weight)
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_file_cut_off_anywhere_is_refused_by_name(saved, tenth):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: len(content) * tenth // 10])
+    with pytest.raises(CheckpointError, match=r"checkpoint_latest\.pth") as caught:
+        load_checkpoint(saved)
+    assert "\n" not in str(caught.value)
+
+
+class Bomb:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("wrap", ["torch", "pickle"])
+def test_a_malicious_pickle_is_never_run(tmp_path, wrap):
+    trap = tmp_path / "exploded"
+    path = tmp_path / "bomb.pth"
+    content = {"kind": "cogkp checkpoint", "format": 1, "state": Bomb(trap)}
+    if wrap == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(CheckpointError, match=r"bomb\.pth"):
+        load_checkpoint(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("content", [{"weights": {}}, [1, 2], torch.zeros(3), {"kind": "other", "format": 1}])
+def test_a_foreign_file_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "foreign.pth")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this library"):
+        load_checkpoint(tmp_path / "foreign.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04", b"\x80\x02."])
+def test_garbage_is_refused(tmp_path, content):
+    (tmp_path / "garbage.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"garbage\.pth"):
+        load_checkpoint(tmp_path / "garbage.pth")
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pth")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+
+
+def edited(path: Path, change) -> Path:
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+def test_another_format_version_is_told_apart(saved):
+    edited(saved, lambda content: content.update(format=99))
+    with pytest.raises(CheckpointError, match=r"another format version.*expected 1, got 99"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda content: content["state"].pop("rng"), "missing rng"),
+        (lambda content: content["state"].update(extra=1), "unknown extra"),
+        (lambda content: content["state"].update(epoch="3"), "wrongly typed epoch"),
+        (lambda content: content.pop("provenance"), "missing provenance"),
+        (lambda content: content["provenance"].update(points="tip"), "wrongly typed points"),
+    ],
+)
+def test_fields_are_strict(saved, change, said):
+    with pytest.raises(CheckpointError, match=said):
+        load_checkpoint(edited(saved, change))
+
+
+def test_another_shape_is_explained_in_one_line_and_nothing_is_changed(saved):
+    model = nn.Linear(2, 4)
+    before = model.weight.clone()
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(load_checkpoint(saved), model, str(saved))
+    assert "weight has shape (3, 2) instead of (4, 2); 1 more differ in shape" in str(caught.value)
+    assert "2 points (tip, end) and no mask" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(model.weight, before)
+
+
+def test_missing_and_unknown_tensors_are_explained(saved):
+    with pytest.raises(CheckpointError, match=r"1 tensors unknown \(first: bias\)"):
+        load_weights(load_checkpoint(saved), nn.Linear(2, 3, bias=False), str(saved))
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_valid(tmp_path):
+    """The system's own limit on the size of a file stands for the full disk: writing fails half way."""
+    path = make_checkpoint(nn.Linear(2, 3)).save(folder(tmp_path))
+    before = path.read_bytes()
+    script = f"""
+        import resource
+        from pathlib import Path
+        from torch import nn
+        from cogkp.artifacts.runs import RunFolder
+        from cogkp.errors import OutputError
+        from tests.artifacts.test_checkpoint import make_checkpoint
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            make_checkpoint(nn.Linear(500, 500)).save(RunFolder(Path({str(path.parent)!r}), Path({str(tmp_path)!r})))
+        except OutputError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "cannot write" in done.stdout
+    assert str(path) in done.stdout
+    assert path.read_bytes() == before
+    assert load_checkpoint(path).state.epoch == 3
+    assert load_checkpoint(tmp_path / path.name).state.epoch == 3
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_explained(tmp_path):
+    run = folder(tmp_path)
+    run.path.chmod(0o500)
+    with pytest.raises(Exception, match="no permission"):
+        make_checkpoint(nn.Linear(2, 3)).save(run)
+    run.path.chmod(0o700)

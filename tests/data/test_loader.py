@@ -1,0 +1,161 @@
+"""Batches: the same for any number of processes, startable anywhere, and faults arrive as the error they were."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from cogkp.config.keypoint import Sampling, StereoPairing
+from cogkp.data.datasets import AugmentedKeypointDataset
+from cogkp.data.loader import EpochSampler, build_loader
+from cogkp.errors import CogkpError, ConfigError, DataError, ImageError, Problem
+from tests.builders.discs import disc_config, disc_root, encode
+
+
+def loaded(root, *, changes=None, **options):
+    dataset = AugmentedKeypointDataset(disc_config(root, **(changes or {})), "train", encode)
+    return build_loader(dataset, **{"batch_size": 4, "shuffle": True, "seed": 3} | options)
+
+
+def assert_same(first, second):
+    assert first.ids == second.ids
+    for name in ("image", "source_to_crop", "source_size_wh", "pairs"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    assert all(torch.equal(a, b) for a, b in zip(first.targets, second.targets, strict=True))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return disc_root(tmp_path / "set", 7)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_number_of_processes_changes_no_bit(root, paired):
+    changes = {"stereo_pairing": StereoPairing(enabled=paired)}
+    alone, together = (loaded(root, changes=changes, num_workers=n) for n in (0, 2))
+    for epoch in range(2):
+        alone.set_epoch(epoch)
+        together.set_epoch(epoch)
+        batches = list(alone), list(together)
+        assert len(batches[0]) == len(alone) == 4
+        for first, second in zip(*batches, strict=True):
+            assert_same(first, second)
+
+
+def test_an_epoch_can_be_entered_at_any_batch(root):
+    loader = loaded(root)
+    loader.set_epoch(5)
+    whole = list(loader)
+    for start in range(len(whole) + 1):
+        loader.set_epoch(5, start)
+        rest = list(loader)
+        assert len(rest) == len(whole) - start
+        for first, second in zip(whole[start:], rest, strict=True):
+            assert_same(first, second)
+
+
+def test_each_epoch_takes_every_item_once_in_its_own_order(root):
+    loader = loaded(root)
+    orders = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        orders.append([name for batch in loader for name in batch.ids])
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert len(set(orders[0])) == 14
+    assert orders[0] != orders[1]
+
+
+def test_unshuffled_items_keep_their_order_and_the_last_batch_is_kept(root):
+    batches = list(loaded(root, shuffle=False, batch_size=4))
+    assert [len(batch.ids) for batch in batches] == [4, 4, 4, 2]
+    assert batches[0].ids == ("set:1 LL", "set:1 LR", "set:2 LL", "set:2 LR")
+    assert batches[0].pairs.shape == (0, 2)
+
+
+def test_stereo_lines_are_shuffled_and_their_halves_never(root):
+    loader = loaded(root, changes={"stereo_pairing": StereoPairing(enabled=True)})
+    batches = list(loader)
+    assert [len(batch.ids) for batch in batches] == [4, 4, 4, 2]
+    assert batches[0].pairs.tolist() == [[0, 1], [2, 3]]
+    for batch in batches:
+        for left, right in batch.pairs.tolist():
+            assert batch.ids[left].replace("LL", "LR") == batch.ids[right]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_batch_that_would_cut_a_pair_is_refused(root, batch_size):
+    with pytest.raises(DataError, match="even number"):
+        loaded(root, changes={"stereo_pairing": StereoPairing(enabled=True)}, batch_size=batch_size)
+
+
+def test_loading_leaves_the_global_generators_alone(root):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(loaded(root))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_broken_image_arrives_as_the_error_it_was(root, tmp_path, num_workers):
+    broken = tmp_path / "set" / "LR.image" / "000003.png"
+    broken.write_bytes(b"not an image at all")
+    with pytest.raises(ImageError) as caught:
+        list(loaded(root, num_workers=num_workers))
+    assert "\n" not in str(caught.value)
+    assert caught.value.problem.where == str(broken)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImageError("bad", where="a.png", expected="b", got="c", hint="d"),
+        DataError.listing([Problem("one"), Problem("two")]),
+        ConfigError([Problem("one", "here"), Problem("two")]),
+        CogkpError("plain"),
+    ],
+)
+def test_errors_cross_process_borders_whole(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.__dict__ == error.__dict__
+
+
+def test_weights_decide_how_often_items_are_drawn():
+    sampler = EpochSampler(3, seed=1, weights=np.array([0.0, 0.25, 0.75]), draws=4000)
+    order = sampler.order(0)
+    assert len(sampler) == len(order) == 4000
+    assert np.bincount(order, minlength=3) / 4000 == pytest.approx([0.0, 0.25, 0.75], abs=0.03)
+    np.testing.assert_array_equal(order, EpochSampler(3, 1, True, sampler.weights, 4000).order(0))
+    assert not np.array_equal(order, sampler.order(1))
+
+
+def test_weighted_roots_fill_epochs_of_the_length_asked_for(root, tmp_path):
+    other = disc_root(tmp_path / "other", 1)
+    sampling = Sampling(enabled=True, weights=(0.0, 1.0), samples_per_epoch=6)
+    dataset = AugmentedKeypointDataset(disc_config(root, other, sampling=sampling), "train", encode)
+    names = [name for batch in build_loader(dataset, batch_size=5, shuffle=True) for name in batch.ids]
+    assert len(names) == 12
+    assert set(names) == {"other:1 LL", "other:1 LR"}
+
+
+class Plain(Dataset):
+    """A data set that knows nothing of epochs but the item's number."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, key):
+        return self.dataset[key.item]
+
+
+def test_any_data_set_of_items_can_be_loaded(root):
+    dataset = AugmentedKeypointDataset(disc_config(root), "evaluation", encode)
+    assert [len(batch.ids) for batch in build_loader(Plain(dataset), batch_size=8)] == [8, 6]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cogkp.config.keypoint import KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
+from cogkp.data.sample import Batch
+from cogkp.errors import TrainingError
+from cogkp.models.keypoint import KeypointMaskOutputs
+from cogkp.tasks.keypoint.codec import KeypointTargets
+from cogkp.tasks.keypoint.losses import Segmentation, SupervisedKeypoints, build_loss
+
+B, N, C, S = 3, 4, 3, 8
+CONFIG = KeypointConfig(targets=Targets(segmentation=True), num_segmentation_classes=C)
+
+
+def outputs_of(seed=0, dtype=torch.float32) -> KeypointMaskOutputs:
+    generator = torch.Generator().manual_seed(seed)
+    keypoints = (torch.rand(B, N, 2, generator=generator) * S).to(dtype).requires_grad_()
+    logits = torch.randn(B, C, S, S, generator=generator).to(dtype).requires_grad_()
+    return KeypointMaskOutputs(keypoints, torch.full((B, N, 2, 2), 0.25), logits)
+
+
+def batch_of(valid, mask) -> Batch[KeypointTargets]:
+    uv = torch.rand(B, N, 2, generator=torch.Generator().manual_seed(7)) * S
+    targets = KeypointTargets(uv, valid, uv, valid, mask)
+    eye = torch.eye(3, dtype=torch.float64).expand(B, 3, 3)
+    sizes = torch.full((B, 2), S)
+    return Batch(torch.zeros(B, 1, S, S), targets, eye, sizes, torch.zeros(0, 2, dtype=torch.int64), ("a", "b", "c"))
+
+
+ALL = torch.ones(B, N, dtype=torch.bool)
+NONE = torch.zeros(B, N, dtype=torch.bool)
+SEEN = torch.randint(0, C, (B, S, S), generator=torch.Generator().manual_seed(1))
+UNSEEN = torch.full((B, S, S), 255)
+
+
+def test_each_term_equals_torchs_own_loss_where_everything_is_valid():
+    outputs, batch = outputs_of(), batch_of(ALL, SEEN)
+    assert SupervisedKeypoints()(outputs, batch).item() == pytest.approx(
+        F.smooth_l1_loss(outputs.keypoints, batch.targets.uv_crop).item()
+    )
+    assert Segmentation()(outputs, batch).item() == pytest.approx(F.cross_entropy(outputs.mask_logits, SEEN).item())
+
+
+def test_each_term_is_averaged_over_valid_items_only():
+    valid = ALL.clone()
+    valid[0] = valid[2, 1:] = False
+    mask = SEEN.clone()
+    mask[1] = 255
+    outputs, batch = outputs_of(), batch_of(valid, mask)
+    expected = F.smooth_l1_loss(outputs.keypoints[valid], batch.targets.uv_crop[valid])
+    assert SupervisedKeypoints()(outputs, batch).item() == pytest.approx(expected.item())
+    expected = F.cross_entropy(outputs.mask_logits, mask, ignore_index=255)
+    assert Segmentation()(outputs, batch).item() == pytest.approx(expected.item())
+
+
+def test_the_total_is_a_graph_safe_zero_when_nothing_is_valid():
+    outputs = outputs_of()
+    report = build_loss(CONFIG)(outputs, batch_of(NONE, UNSEEN))
+    report.total.backward()
+    assert report.total == 0
+    assert not outputs.keypoints.grad.any()
+    assert not outputs.mask_logits.grad.any()
+
+
+def test_a_wild_prediction_at_an_invalid_point_does_not_reach_the_loss():
+    valid = ALL.clone()
+    valid[0, 0] = False
+    outputs = outputs_of()
+    with torch.no_grad():
+        outputs.keypoints[0, 0] = float("inf")
+    loss = SupervisedKeypoints()(outputs, batch_of(valid, SEEN))
+    loss.backward()
+    assert loss.isfinite()
+    assert outputs.keypoints.grad.isfinite().all()
+
+
+def test_terms_are_float32_also_for_bfloat16_outputs_under_autocast():
+    outputs, batch = outputs_of(dtype=torch.bfloat16), batch_of(ALL, SEEN)
+    with torch.autocast("cpu", torch.bfloat16):
+        report = build_loss(CONFIG)(outputs, batch)
+    wide = build_loss(CONFIG)(KeypointMaskOutputs(*(field.float() for field in outputs)), batch)
+    assert report.total.dtype == torch.float32
+    assert torch.equal(report.total, wide.total)
+
+
+def test_the_parts_add_up_to_the_total():
+    terms = LossTerms(supervised_keypoint_loss=LossTerm(weight=0.5), segmentation_loss=LossTerm(weight=3.0))
+    report = build_loss(attrs.evolve(CONFIG, loss_terms=terms))(outputs_of(), batch_of(ALL, SEEN))
+    assert list(report.parts) == list(report.weights) == ["supervised_keypoint_loss", "segmentation_loss"]
+    assert report.total.item() == pytest.approx(
+        sum(report.weights[name] * part.item() for name, part in report.parts.items())
+    )
+
+
+def test_terms_of_weight_zero_and_of_targets_that_are_off_are_not_built():
+    assert build_loss(KeypointConfig()).describe() == "loss terms: supervised_keypoint_loss x 1"
+    terms = LossTerms(supervised_keypoint_loss=LossTerm(weight=0.0))
+    assert build_loss(attrs.evolve(CONFIG, loss_terms=terms)).describe() == "loss terms: segmentation_loss x 1"
+
+
+def test_nothing_to_train_is_an_error():
+    terms = LossTerms(supervised_keypoint_loss=LossTerm(weight=0.0))
+    with pytest.raises(TrainingError, match="nothing to train"):
+        build_loss(KeypointConfig(loss_terms=terms))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        LossTerms(triangulation_reprojection_loss=LossTerm(weight=0.1)),
+        LossTerms(triangulation_rigidity_loss=RigidityTerm(weight=0.1)),
+    ],
+)
+def test_a_triangulation_term_is_refused_and_never_a_silent_zero(terms):
+    with pytest.raises(TrainingError, match=r"loss_terms\.triangulation_r\w+_loss\.weight: expected 0, got 0\.1"):
+        build_loss(attrs.evolve(CONFIG, loss_terms=terms))

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cogkp.data.loader import build_loader
+from cogkp.errors import OutputError
+from cogkp.tasks.registry import build_task
+from cogkp.training.graph import network_graph
+from cogkp.training.plan import plan_training
+from cogkp.training.sinks import TensorBoardSink
+from cogkp.training.trainer import rehearse
+from tests.builders.tiny_keypoints import tiny_config
+from tests.builders.training import OPTIONS, run_training
+
+TERMS = {"loss", "supervised_keypoint_loss", "segmentation_loss"}
+
+
+def read_events(folder: Path) -> list:
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    events = []
+    for file in sorted(folder.glob("events.*")):
+        data = file.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            assert int.from_bytes(data[8:12], "little") == masked_crc32c(data[:8])
+            events.append(Event.FromString(data[12 : 12 + length]))
+            data = data[16 + length :]
+    return events
+
+
+def tags(events, kind: str) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for event in events:
+        for value in event.summary.value:
+            if value.HasField(kind):
+                found.setdefault(value.tag, []).append(event.step)
+    return found
+
+
+def picture(batch, outputs):
+    return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_quiet_log_holds_scalars_and_the_graph_only(tmp_path):
+    sink = TensorBoardSink(tmp_path / "log", draw=picture)
+    run_training(tiny_config(tmp_path, segmentation=True, validation=2), tmp_path, sinks=[sink])
+    events = read_events(tmp_path / "log")
+    scalars = tags(events, "simple_value")
+    assert scalars.keys() >= {f"train/{name}" for name in TERMS} | {"train/learning_rate", "train/gradient_norm"}
+    assert scalars.keys() >= {"epoch/loss", "epoch/validation/error_mean_px", "epoch/validation/mask_iou"}
+    assert scalars["train/loss"] == list(range(1, 7))
+    assert scalars["epoch/loss"] == [1, 2, 3]
+    assert not tags(events, "histo")
+    assert not tags(events, "image")
+    assert sum(bool(event.graph_def) for event in events) == 1
+
+
+def test_a_verbose_log_adds_histograms_and_pictures_every_few_steps(tmp_path):
+    sink = TensorBoardSink(tmp_path / "log", verbose=True, log_interval=3, draw=picture)
+    task, _ = run_training(tiny_config(tmp_path), tmp_path, sinks=[sink])
+    events = read_events(tmp_path / "log")
+    names = [name for name, _ in task.model.named_parameters()]
+    assert tags(events, "histo") == {f"{kind}/{name}": [3, 6] for name in names for kind in ("weights", "gradients")}
+    assert tags(events, "image") == {"images/preview": [3, 6], "images/prediction": [3, 6]}
+
+
+def test_a_rehearsal_takes_one_step_and_logs_it_with_the_graph(tmp_path):
+    task = build_task(tiny_config(tmp_path))
+    before = [parameter.clone() for parameter in task.model.parameters()]
+    loader = build_loader(task.datasets("train"), batch_size=4)
+    sink = TensorBoardSink(tmp_path / "log")
+    comparison = rehearse(task, plan_training(OPTIONS, frozenset(), None), loader, [sink])
+    assert comparison.scalars.keys() == {"loss", "supervised_keypoint_loss"}
+    assert any(not torch.equal(a, b) for a, b in zip(before, task.model.parameters(), strict=True))
+    events = read_events(tmp_path / "log")
+    assert tags(events, "simple_value")["train/loss"] == [1]
+    assert sum(bool(event.graph_def) for event in events) == 1
+
+
+def test_the_graph_is_whole_and_leaves_the_model_alone(tmp_path):
+    from tensorboardX.proto.graph_pb2 import GraphDef
+
+    task = build_task(tiny_config(tmp_path))
+    before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+    graph = GraphDef.FromString(network_graph(task.model.eval(), torch.zeros(1, 1, 64, 64)).SerializeToString())
+    names = {node.name for node in graph.node}
+    assert len(names) == len(graph.node)
+    assert all(source in names for node in graph.node for source in node.input)
+    convolutions = [node for node in graph.node if node.op == "aten::_convolution"]
+    assert len(convolutions) == sum(isinstance(m, torch.nn.Conv2d) for m in task.model.modules())
+    assert any(node.name.startswith("stem/") for node in convolutions)
+    assert all(torch.equal(before[name], tensor) for name, tensor in task.model.state_dict().items())
+
+
+def test_an_impossible_folder_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        TensorBoardSink(tmp_path / "file" / "log")

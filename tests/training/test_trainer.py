@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+
+from cogkp.artifacts.checkpoint import load_checkpoint
+from cogkp.errors import OutputError, TrainingError
+from cogkp.tasks.registry import build_task
+from cogkp.training.plan import plan_training
+from cogkp.training.trainer import Loaders, fit
+from tests.builders.tiny_keypoints import tiny_config
+from tests.builders.training import OPTIONS, loaders, run_training
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def weights(task) -> dict[str, torch.Tensor]:
+    return dict(task.model.state_dict())
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+class Stopper:
+    """A sink that presses Ctrl-C after some steps."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.steps: list[int] = []
+        self.epochs: list[int] = []
+        self.closed = False
+
+    def start(self, model, example):
+        assert example.shape == (1, 1, 64, 64)
+
+    def step(self, event):
+        self.steps.append(event.step)
+        if len(self.steps) == self.after:
+            signal.raise_signal(signal.SIGINT)
+
+    def epoch(self, event):
+        self.epochs.append(event.epoch)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 5])
+def test_stopping_and_going_on_equals_never_having_stopped(tmp_path, stop_after):
+    config = tiny_config(tmp_path, segmentation=True, validation=2)
+    whole, done = run_training(config, tmp_path / "whole")
+    assert (done.epochs, done.steps, done.interrupted) == (3, 6, False)
+
+    _, part = run_training(config, tmp_path / "parts", sinks=[Stopper(stop_after)])
+    assert part.interrupted
+    assert part.steps == stop_after
+    saved = load_checkpoint(part.checkpoint)
+    assert (saved.state.epoch, saved.state.step) == divmod(stop_after, 2)
+
+    resumed, rest = run_training(config, tmp_path / "parts", restored=saved)
+    assert rest.steps == 6 - stop_after
+    assert_same(weights(whole), weights(resumed))
+    final, expected = (load_checkpoint(tmp_path / name / "checkpoint_latest.pth").state for name in ("parts", "whole"))
+    assert torch.equal(final.rng["torch"], expected.rng["torch"])
+    assert final.optimizer["state"][0]["exp_avg"].equal(expected.optimizer["state"][0]["exp_avg"])
+    assert final.finished
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    config = tiny_config(tmp_path)
+    once, again = (run_training(config, tmp_path / name)[0] for name in ("a", "b"))
+    other = run_training(config, tmp_path / "c", options=attrs.evolve(OPTIONS, seed=1))[0]
+    assert_same(weights(once), weights(again))
+    assert not torch.equal(next(iter(weights(once).values())), next(iter(weights(other).values())))
+
+
+def test_a_sink_or_a_validation_does_not_change_the_training(tmp_path):
+    plain = tiny_config(tmp_path)
+    validated = tiny_config(tmp_path / "second", validation=2)
+    sink = Stopper(after=-1)
+    task, result = run_training(validated, tmp_path / "b", sinks=[sink])
+    assert_same(weights(run_training(plain, tmp_path / "a")[0]), weights(task))
+    assert (sink.steps, sink.epochs, sink.closed) == ([1, 2, 3, 4, 5, 6], [0, 1, 2], True)
+    assert result.scalars.keys() >= {"loss", "validation/error_mean_px", "validation/pck_5px"}
+    assert not task.model.training
+
+
+def test_training_lowers_the_loss(tmp_path):
+    config = tiny_config(tmp_path)
+    _, short = run_training(config, tmp_path / "a", options=attrs.evolve(OPTIONS, epochs=1))
+    _, long = run_training(config, tmp_path / "b", options=attrs.evolve(OPTIONS, epochs=15))
+    assert long.scalars["loss"] < 0.5 * short.scalars["loss"]
+
+
+def test_the_documented_default_rate_stays_finite(tmp_path):
+    options = attrs.evolve(OPTIONS, epochs=10, learning_rate=1e-2)
+    _, result = run_training(tiny_config(tmp_path), tmp_path, options=options)
+    assert result.scalars["loss"] < 30
+
+
+def test_bfloat16_training_learns_too(tmp_path):
+    options = attrs.evolve(OPTIONS, precision="bf16", epochs=2)
+    task, result = run_training(tiny_config(tmp_path), tmp_path, options=options)
+    assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in weights(task).values())
+    assert result.epochs == 2
+
+
+def test_further_epochs_count_on_and_keep_the_moments(tmp_path):
+    config = tiny_config(tmp_path)
+    _, first = run_training(config, tmp_path)
+    saved = load_checkpoint(first.checkpoint)
+    options = attrs.evolve(OPTIONS, epochs=2)
+    _, second = run_training(config, tmp_path, options=options, given=frozenset({"epochs"}), restored=saved)
+    state = load_checkpoint(second.checkpoint).state
+    assert (second.epochs, second.steps, state.target_epochs) == (5, 4, 5)
+    assert float(state.optimizer["state"][0]["step"]) == 10
+
+
+class Poisoned:
+    """A loader whose second batch carries one image that is not a number."""
+
+    def __init__(self, loader) -> None:
+        self.loader = loader
+
+    def __len__(self):
+        return len(self.loader)
+
+    def set_epoch(self, epoch, start_batch=0):
+        self.loader.set_epoch(epoch, start_batch)
+
+    def __iter__(self):
+        for number, batch in enumerate(self.loader):
+            if number == 1:
+                batch.image[2, 0, 0, 0] = float("nan")
+            yield batch
+
+
+class Keeper:
+    last = Path("good.pth")
+
+    def save(self, state):
+        return self.last
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_sample(tmp_path):
+    task = build_task(tiny_config(tmp_path))
+    good = loaders(task, OPTIONS)
+    sink = Stopper(after=-1)
+    with pytest.raises(TrainingError, match=r"epoch 1, step 2: got loss = nan.*good\.pth") as caught:
+        fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(Poisoned(good.train)), [sink], Keeper())
+    assert str(caught.value).count("train:") == 1
+    assert sink.closed
+    assert all(parameter.isfinite().all() for parameter in task.model.parameters())
+
+
+def test_no_data_is_an_error(tmp_path):
+    task = build_task(tiny_config(tmp_path))
+    with pytest.raises(TrainingError, match="nothing to train on"):
+        fit(task, plan_training(OPTIONS, frozenset(), None), Loaders([]), [], Keeper())
+
+
+class FullDisk(Keeper):
+    def save(self, state):
+        raise OutputError("cannot write", where="checkpoint")
+
+
+def test_a_failed_save_stops_the_training_and_hands_ctrl_c_back(tmp_path):
+    task = build_task(tiny_config(tmp_path))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(OutputError):
+        fit(task, plan_training(OPTIONS, frozenset(), None), loaders(task, OPTIONS), [], FullDisk())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+CHILD = """
+    import sys
+    from pathlib import Path
+    import attrs
+    from tests.builders.tiny_keypoints import tiny_config
+    from tests.builders.training import OPTIONS, run_training
+
+    class Announce:
+        def start(self, model, example): pass
+        def step(self, event): print("step", event.step, flush=True)
+        def epoch(self, event): pass
+        def close(self): pass
+
+    if __name__ == "__main__":
+        root = Path(sys.argv[1])
+        options = attrs.evolve(OPTIONS, epochs=10_000, num_workers=int(sys.argv[2]))
+        task, result = run_training(tiny_config(root), root, options=options, sinks=[Announce()])
+        print("interrupted", result.interrupted, result.epochs, result.steps, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_in_a_terminal_saves_and_ends(tmp_path, workers):
+    """A terminal sends the signal to the whole group, loader processes included."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path), str(workers)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for _ in range(5):
+        assert "step" in child.stdout.readline()
+    signal_group(child.pid)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert err == ""
+    steps = out.splitlines()
+    word, interrupted, epochs, taken = steps[-1].split()
+    assert (word, interrupted) == ("interrupted", "True")
+    state = load_checkpoint(tmp_path / "run" / "checkpoint_latest.pth").state
+    assert state.epoch == int(epochs)
+    assert state.epoch * 2 + state.step == int(taken)
+
+
+def signal_group(pid: int) -> None:
+    import os
+
+    os.killpg(pid, signal.SIGINT)
+
+
+STUBBORN = """
+    import signal, sys, time
+    from cogkp.training.interrupt import listening
+    with listening() as interrupt:
+        print("ready", flush=True)
+        for _ in range(600):
+            time.sleep(0.1)
+            if interrupt.requested:
+                print("asked", flush=True)
+"""
+
+
+def test_a_second_ctrl_c_aborts_at_once():
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(STUBBORN)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == "asked\n"
+    started = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=10)
+    assert time.monotonic() - started < 5
+    assert "KeyboardInterrupt" in err
