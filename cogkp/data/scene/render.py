@@ -83,7 +83,7 @@ class Obstacle:
         reach = np.array([np.cos(heading), np.sin(heading), rng.uniform(-0.3, 0.3)])
         spread = rng.uniform(0.2, 6.0, 2)
         ends = np.stack([nearer - spread[0] * reach, nearer + spread[1] * reach])
-        thickness = rng.uniform(0.06, 0.26)
+        thickness = rng.uniform(0.06, 0.16)
         return cls(ends, (thickness, thickness * rng.uniform(0.7, 1.3)), rng.uniform(0.05, 0.8), rng.uniform(0.0, 0.3))
 
 
