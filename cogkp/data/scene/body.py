@@ -85,8 +85,8 @@ def _draw_marks(canvas: FloatArray, mask: Mask, uv: FloatArray, px_per_unit: Flo
     """Put the pivot over the turn and a plug into the end; both are discs about the true points."""
     turn, end = ((float(point[0]), float(point[1])) for point in uv[1:])
     for center, radius, shade, class_id in (
-        (turn, 0.62 * RADII["hinge"] * px_per_unit[1], look.pivot, POINTER),
-        (turn, 0.25 * RADII["hinge"] * px_per_unit[1], look.pointer, POINTER),
+        (turn, 0.72 * RADII["hinge"] * px_per_unit[1], look.pivot, POINTER),
+        (turn, 0.32 * RADII["hinge"] * px_per_unit[1], look.pointer, POINTER),
         (end, 0.6 * RADII["end"] * px_per_unit[2], look.cap, HANDLE),
         (end, 0.25 * RADII["end"] * px_per_unit[2], look.pivot, HANDLE),
     ):

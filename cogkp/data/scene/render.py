@@ -83,7 +83,7 @@ class Obstacle:
         reach = np.array([np.cos(heading), np.sin(heading), rng.uniform(-0.3, 0.3)])
         spread = rng.uniform(0.2, 6.0, 2)
         ends = np.stack([nearer - spread[0] * reach, nearer + spread[1] * reach])
-        thickness = rng.uniform(0.06, 0.26)
+        thickness = rng.uniform(0.06, 0.16)
         return cls(ends, (thickness, thickness * rng.uniform(0.7, 1.3)), rng.uniform(0.05, 0.8), rng.uniform(0.0, 0.3))
 
 
@@ -131,7 +131,7 @@ def render_frame(
     xyz_world = sample_tool(rng, cameras, pose)
     look = Look.draw(rng)
     texture, depth = paint_backdrop(rng, look.light), rng.uniform(13.0, 15.0)
-    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.55, 0.35, 0.1]))]
+    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
     views = {}
     for name, camera in cameras.items():
         canvas = view_backdrop(texture, camera, depth)

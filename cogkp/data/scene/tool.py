@@ -37,8 +37,8 @@ class PoseRange:
         margin_px: distance every point keeps from every frame's border.
     """
 
-    depth: tuple[float, float] = (6.8, 9.6)
-    heading_deg: tuple[float, float] = (-80.0, 80.0)
+    depth: tuple[float, float] = (6.9, 9.2)
+    heading_deg: tuple[float, float] = (-50.0, 50.0)
     tilt_deg: float = 30.0
     hinge_deg: tuple[float, float] = (60.0, 155.0)
     margin_px: float = 14.0
