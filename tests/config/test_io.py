@@ -64,7 +64,7 @@ class TestTemplate:
         kinds = [{"type": stage["type"]} for stage in found["augmentations"]]
         assert {**found, "augmentations": kinds} == merged(PAGE_DEFAULTS, BEYOND_THE_PAGE)
         assert list(found) == [*PAGE_DEFAULTS, "validation"]
-        assert list(found["loss_terms"]) == list(PAGE_DEFAULTS["loss_terms"])
+        assert list(found["loss_terms"]) == [*PAGE_DEFAULTS["loss_terms"], "heatmap_regularization_loss"]
         assert found["augmentations"][0]["output_size"] == 256
         assert found["augmentations"][0]["region"] == "frame"
 
