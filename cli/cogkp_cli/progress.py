@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Bars", "Lines", "duration", "shown_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_OF_SPEED = 300.0
+"""A training's speed is told from this much of its past, so that a validation in between does not shake it."""
+BAR_COLUMNS = 6
+FACTS_TO_BAR = 4
 SMALL = 1e-3
 MINUTE = 60
 HOUR = 3600
@@ -111,10 +115,12 @@ class Bars:
 class _BarStep:
     def __init__(self, bar: RichBar, task: TaskID) -> None:
         self._bar, self._task = bar, task
+        self._facts: dict[str, float | str] = {}
 
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         if facts:
-            self._bar.update(self._task, advance=amount, facts=told(facts))
+            self._facts.update(facts)
+            self._bar.update(self._task, advance=amount, facts=told(self._facts))
         else:
             self._bar.advance(self._task, amount)
 
@@ -129,16 +135,19 @@ def _bar() -> RichBar:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=BAR_COLUMNS)),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}"),
+        TextColumn("{task.fields[facts]}", table_column=Column(ratio=FACTS_TO_BAR, no_wrap=True)),
         TimeElapsedColumn(),
         TextColumn("<"),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
+        speed_estimate_period=SECONDS_OF_SPEED,
+        expand=True,
     )
 
 

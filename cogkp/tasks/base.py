@@ -107,6 +107,9 @@ class Report(Protocol):
     def scalars(self) -> Mapping[str, float]:
         """Return the few numbers worth a curve."""
 
+    def headline(self) -> str:
+        """Return the two or three figures worth a glance, with their units, as a part of a line."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
 

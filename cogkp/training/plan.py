@@ -60,7 +60,7 @@ def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Chec
 
 def _fresh(options: TrainOptions) -> Plan:
     schedule = Schedule.over(options.learning_rate, options.epochs)
-    line = f"train {options.epochs} epochs, {_shape(options)}"
+    line = f"train {_epochs(options.epochs)}, {_shape(options)}"
     return Plan(options, schedule, 0, 0, options.epochs, line)
 
 
@@ -69,7 +69,8 @@ def _further(options: TrainOptions, checkpoint: Checkpoint) -> Plan:
     state = checkpoint.state
     last = state.epoch + options.epochs
     schedule = Schedule.over(options.learning_rate, options.epochs, first_epoch=state.epoch)
-    line = f"{_origin(checkpoint)}, train {options.epochs} further epochs to {last}, new schedule, {_shape(options)}"
+    more = _epochs(options.epochs, "further ")
+    line = f"{_origin(checkpoint)}, train {more} to {last}, new schedule, {_shape(options)}"
     return Plan(options, schedule, state.epoch, 0, last, line)
 
 
@@ -82,7 +83,7 @@ def _finish(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint
     same_steps = options.batch_size == checkpoint.provenance.options["batch_size"]
     step = state.step if same_steps else 0
     again = "" if same_steps else ", the epoch under way starts again with the new batch size"
-    line = f"{_origin(checkpoint)}, finish its {state.target_epochs} epochs{again}, {_shape(options)}"
+    line = f"{_origin(checkpoint)}, finish its {_epochs(state.target_epochs)}{again}, {_shape(options)}"
     return Plan(options, schedule, state.epoch, step, state.target_epochs, line)
 
 
@@ -96,8 +97,12 @@ def _merge(options: TrainOptions, given: frozenset[str], saved: Mapping[str, Any
 
 def _origin(checkpoint: Checkpoint) -> str:
     state = checkpoint.state
-    within = f" and {state.step} steps" if state.step else ""
+    within = f" and {state.step} step{'s' * (state.step > 1)}" if state.step else ""
     return f"resume run {checkpoint.provenance.run} at epoch {state.epoch}{within} of {state.target_epochs}"
+
+
+def _epochs(count: int, which: str = "") -> str:
+    return f"{count} {which}epoch{'s' * (count > 1)}"
 
 
 def _shape(options: TrainOptions) -> str:

@@ -100,7 +100,7 @@ class TensorBoardSink:
     Args:
         log_dir: folder of this run's events.
         verbose: also write histograms of weights and gradients, and pictures.
-        log_interval: steps between two of these.
+        log_interval: steps from one of these to the next; the first step has one, so that a dry run shows them.
         draw: renders the pictures; None leaves them out.
 
     Raises:
@@ -112,13 +112,16 @@ class TensorBoardSink:
     ) -> None:
         from tensorboardX import SummaryWriter
 
-        self.writer = SummaryWriter(str(make_folder(log_dir)))
+        self.has_graph = any(make_folder(log_dir).glob("events.out.tfevents.*"))
+        self.writer = SummaryWriter(str(log_dir))
         self.verbose = verbose
         self.log_interval = log_interval
         self.draw = draw
 
     def start(self, model: nn.Module, example: Tensor) -> None:
-        """Write the model's graph, traced from a copy so that the model keeps its state."""
+        """Write the model's graph once per run, traced from a copy so that the model keeps its state."""
+        if self.has_graph:
+            return
         twin = copy.deepcopy(model).eval()
         with undisturbed_rng(), torch.no_grad():
             graph = network_graph(twin, example)
@@ -131,7 +134,7 @@ class TensorBoardSink:
             self.writer.add_scalar(f"train/{name}", value, event.step)
         self.writer.add_scalar("train/gradient_norm", event.comparison.gradient_norm, event.step)
         self.writer.add_scalar("train/learning_rate", event.rate, event.step)
-        if self.verbose and event.step % self.log_interval == 0:
+        if self.verbose and (event.step - 1) % self.log_interval == 0:
             self._histograms(event)
             self._pictures(event)
 

@@ -5,7 +5,7 @@ It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end
 
 from __future__ import annotations
 
-import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,11 @@ import torch
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
-from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import Task
+from cogkp.progress import SILENT, Progress, Step
+from cogkp.tasks.base import Report, Task
 from cogkp.training.allocator import keep_large_blocks
 from cogkp.training.checkpointer import Checkpointer
+from cogkp.training.epoch_lines import EpochLines
 from cogkp.training.evaluator import Batches, evaluate, evaluating, torch_predictor
 from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.learner import Comparison, Learner, not_finite
@@ -28,8 +29,6 @@ from cogkp.training.plan import Plan
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 
 __all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
-
-log = logging.getLogger("cogkp")
 
 
 class EpochLoader(Batches, Protocol):
@@ -85,7 +84,7 @@ def fit(
         loaders: what is read.
         sinks: who is told about steps and epochs.
         checkpointer: keeps the state after each epoch, and when interrupted.
-        progress: shows the steps of each epoch.
+        progress: shows all steps that are left, as one piece of work.
         restored: the checkpoint the plan was made from.
         device: where to train; a GPU when there is one.
 
@@ -96,8 +95,13 @@ def fit(
     _require_batches(loaders.train)
     learner = Learner.start(task, plan, restored, device)
     keep_large_blocks()
-    with listening() as interrupt, opened(sinks, learner.model, learner.example):
-        run = _Run(task, learner, loaders, sinks, checkpointer, progress, interrupt)
+    steps = (plan.last_epoch - plan.epoch) * len(loaders.train) - plan.step
+    with (
+        listening() as interrupt,
+        opened(sinks, learner.model, learner.example),
+        progress.work("train", steps) as work,
+    ):
+        run = _Run(task, learner, loaders, sinks, checkpointer, work, interrupt, EpochLines(plan.last_epoch))
         result = run.to_the_end()
     learner.model.eval()
     return result
@@ -141,20 +145,21 @@ class _Run:
     loaders: Loaders
     sinks: Sequence[Sink]
     checkpointer: Checkpointer
-    progress: Progress
+    work: Step
     interrupt: Interrupt
+    lines: EpochLines
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
         steps, scalars = 0, dict[str, float]()
         position = (plan.epoch, plan.step)
         while position[0] < plan.last_epoch and not self.interrupt.requested:
+            started = time.perf_counter()
             passed = self.one_epoch(*position)
             self.checkpointer.save(self.learner.state(*passed.position))
             scalars = passed.means
             if passed.position[1] == 0:
-                scalars |= self.validate(position[0])
-                self.tell_epoch(position[0], passed.rate, scalars)
+                scalars = self.close_epoch(position[0], passed, started)
             position, steps = passed.position, steps + passed.steps
         return FitResult(position[0], steps, position[0] < plan.last_epoch, self.checkpointer.last, scalars)
 
@@ -162,15 +167,15 @@ class _Run:
         """Train on the batches from ``first`` on; stop early when asked to."""
         length = len(self.loaders.train)
         means, done, rate = _Means(), first, 0.0
-        with self.progress.work(self.label("epoch", epoch), max(0, length - first)) as work:
-            for batch in _batches(self.loaders.train, epoch, first):
-                rate = self.learner.plan.schedule.rate(epoch, done, length)
-                comparison = self.one_step(batch, rate, epoch, done)
-                done += 1
-                means.add(comparison.scalars, len(batch.ids))
-                work.advance(1, loss=comparison.scalars["loss"], lr=rate)
-                if self.interrupt.requested:
-                    break
+        number = f"{epoch + 1}/{self.learner.plan.last_epoch}"
+        for batch in _batches(self.loaders.train, epoch, first):
+            rate = self.learner.plan.schedule.rate(epoch, done, length)
+            comparison = self.one_step(batch, rate, epoch, done)
+            done += 1
+            means.add(comparison.scalars, len(batch.ids))
+            self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
+            if self.interrupt.requested:
+                break
         position = (epoch, done) if done < length else (epoch + 1, 0)
         return _Passed(position, done - first, rate, means.values())
 
@@ -186,25 +191,27 @@ class _Run:
             sink.step(event)
         return comparison
 
-    def validate(self, epoch: int) -> dict[str, float]:
-        """Evaluate on data the training never sees, where there is some."""
-        if self.loaders.validation is None or self.interrupt.requested:
-            return {}
-        predict = torch_predictor(self.learner.model, self.learner.precision)
-        with evaluating(self.learner.model):
-            report = evaluate(
-                predict, self.task, self.loaders.validation, self.progress, label=self.label("validation", epoch)
-            )
-        return {f"validation/{name}": value for name, value in report.scalars().items()}
-
-    def tell_epoch(self, epoch: int, rate: float, scalars: Mapping[str, float]) -> None:
-        log.info("epoch %d/%d: %s", epoch + 1, self.learner.plan.last_epoch, _shown(scalars))
-        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars)
+    def close_epoch(self, epoch: int, passed: _Passed, started: float) -> dict[str, float]:
+        """Validate, and tell everybody; return all figures of the epoch."""
+        report = self.validate()
+        scalars, headline = passed.means, ""
+        if report is not None:
+            headline = f"validation {report.headline()}"
+            scalars = scalars | {f"validation/{name}": value for name, value in report.scalars().items()}
+            self.work.advance(0, validation=report.headline())
+        self.lines.tell(epoch, passed.means["loss"], headline, time.perf_counter() - started)
+        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), passed.rate, scalars)
         for sink in self.sinks:
             sink.epoch(event)
+        return scalars
 
-    def label(self, word: str, epoch: int) -> str:
-        return f"{word} {epoch + 1}/{self.learner.plan.last_epoch}"
+    def validate(self) -> Report | None:
+        """Evaluate on data the training never sees, where there is some."""
+        if self.loaders.validation is None or self.interrupt.requested:
+            return None
+        predict = torch_predictor(self.learner.model, self.learner.precision)
+        with evaluating(self.learner.model):
+            return evaluate(predict, self.task, self.loaders.validation)
 
 
 class _Means:
@@ -232,7 +239,3 @@ def _batches(loader: EpochLoader, epoch: int, first: int) -> Iterator[Batch[Any]
 def _require_batches(loader: EpochLoader) -> None:
     if not len(loader):
         raise TrainingError("there is nothing to train on", got="no batch")
-
-
-def _shown(scalars: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in scalars.items())

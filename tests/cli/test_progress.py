@@ -19,6 +19,11 @@ class Clock:
         return self.now
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_lines_come_now_and_then() -> None:
     clock, lines = Clock(), []
     with Lines(lines.append, clock, every_s=10.0).work("training", 100) as step:
@@ -67,6 +72,29 @@ def test_bars_show_label_count_and_facts() -> None:
         step.advance()
     assert "training" in screen.getvalue()
     assert "4/4 loss 0.25" in screen.getvalue()
+
+
+def test_a_bar_keeps_the_facts_it_was_told_before() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    with Progress(TextColumn("{task.fields[facts]}"), console=console) as bar, Bars(bar).work("training", 4) as step:
+        step.advance(0, validation="5.6 px")
+        step.advance(loss=0.25)
+    assert "validation 5.6 px, loss 0.25" in screen.getvalue()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_bar_is_one_line_however_wide_the_terminal_is(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    with shown_progress() as progress, progress.work("train", 1200) as step:
+        step.advance(600, epoch="50/100", loss=3.21, lr=3.3e-4, validation="mean 5.61 px, median 4.20 px")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    lines = {line.strip() for line in re.split(r"[\r\n]", shown)} - {""}
+    assert all("600/1200" in line or "0/1200" in line for line in lines)
+    assert any("epoch 50/100, loss 3" in line for line in lines)
 
 
 @pytest.mark.parametrize(

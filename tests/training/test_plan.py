@@ -48,6 +48,13 @@ def test_an_interrupted_run_finishes_its_own_target_with_its_own_options():
     )
 
 
+def test_one_is_one():
+    assert plan(None, epochs=1).line.startswith("train 1 epoch, batch 32")
+    further = plan(checkpoint(1, step=1, target=1), "epochs", epochs=1)
+    assert "epoch 1 and 1 step of 1, train 1 further epoch to 2" in further.line
+    assert "finish its 1 epoch, " in plan(checkpoint(0, step=3, target=1)).line
+
+
 def test_options_that_are_spelled_out_win_over_the_saved_ones():
     resumed = plan(checkpoint(12), "num_workers", "learning_rate", num_workers=0, learning_rate=0.5)
     assert resumed.options == attrs.evolve(SAVED, num_workers=0, learning_rate=0.5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.data.loader import build_loader
 from cogkp.errors import OutputError
 from cogkp.tasks.registry import build_task
@@ -66,8 +67,19 @@ def test_a_verbose_log_adds_histograms_and_pictures_every_few_steps(tmp_path):
     task, _ = run_training(tiny_config(tmp_path), tmp_path, sinks=[sink])
     events = read_events(tmp_path / "log")
     names = [name for name, _ in task.model.named_parameters()]
-    assert tags(events, "histo") == {f"{kind}/{name}": [3, 6] for name in names for kind in ("weights", "gradients")}
-    assert tags(events, "image") == {"images/preview": [3, 6], "images/prediction": [3, 6]}
+    assert tags(events, "histo") == {f"{kind}/{name}": [1, 4] for name in names for kind in ("weights", "gradients")}
+    assert tags(events, "image") == {"images/preview": [1, 4], "images/prediction": [1, 4]}
+
+
+def test_a_run_that_goes_on_has_one_graph(tmp_path):
+    config = tiny_config(tmp_path)
+    _, first = run_training(config, tmp_path, sinks=[TensorBoardSink(tmp_path / "log")])
+    saved, sink = load_checkpoint(first.checkpoint), TensorBoardSink(tmp_path / "log")
+    run_training(config, tmp_path, given=frozenset({"epochs"}), restored=saved, sinks=[sink])
+    events = read_events(tmp_path / "log")
+    assert len(list((tmp_path / "log").iterdir())) == 2
+    assert tags(events, "simple_value")["train/loss"] == list(range(1, 13))
+    assert sum(bool(event.graph_def) for event in events) == 1
 
 
 def test_a_rehearsal_takes_one_step_and_logs_it_with_the_graph(tmp_path):

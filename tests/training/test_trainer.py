@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -92,6 +94,38 @@ def test_a_sink_or_a_validation_does_not_change_the_training(tmp_path):
     assert (sink.steps, sink.epochs, sink.closed) == ([1, 2, 3, 4, 5, 6], [0, 1, 2], True)
     assert result.scalars.keys() >= {"loss", "validation/error_mean_px", "validation/pck_5px"}
     assert not task.model.training
+
+
+class Watcher:
+    """A progress that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.done = 0
+        self.facts = {}
+
+    @contextmanager
+    def work(self, label, total):
+        self.begun.append((label, total))
+        yield self
+
+    def advance(self, amount=1, **facts):
+        self.done += amount
+        self.facts |= facts
+
+
+def test_the_whole_training_is_one_piece_of_work(tmp_path):
+    watcher = Watcher()
+    config = tiny_config(tmp_path, segmentation=True, validation=2)
+    run_training(config, tmp_path, sinks=[Stopper(3)], progress=watcher)
+    assert (watcher.begun, watcher.done) == ([("train", 6)], 3)
+    assert watcher.facts.keys() == {"epoch", "loss", "lr", "validation"}
+    assert watcher.facts["epoch"] == "2/3"
+    assert re.fullmatch(r"mean [\d.]+ px, median [\d.]+ px, mask IoU [\d.]+", watcher.facts["validation"])
+
+    saved, rest = load_checkpoint(tmp_path / "run" / "checkpoint_latest.pth"), Watcher()
+    run_training(config, tmp_path, restored=saved, progress=rest)
+    assert (rest.begun, rest.done) == ([("train", 3)], 3)
 
 
 def test_training_lowers_the_loss(tmp_path):

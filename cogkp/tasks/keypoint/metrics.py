@@ -121,6 +121,16 @@ class KeypointReport:
         }
         return {name: value for name, value in named.items() if value is not None}
 
+    def headline(self) -> str:
+        """Return the figures worth a glance; distances in pixels of the full frame."""
+        row = self.overall
+        figures = (
+            ("mean", row.mean_px, ".2f", " px"),
+            ("median", row.median_px, ".2f", " px"),
+            ("mask IoU", self.mean_iou, ".3f", ""),
+        )
+        return ", ".join(f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
         return {

@@ -11,7 +11,7 @@ from cogkp.errors import EvaluationError
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointMaskOutputs, KeypointOutputs
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
-from cogkp.tasks.keypoint.metrics import KeypointMetrics
+from cogkp.tasks.keypoint.metrics import KeypointMetrics, KeypointReport, PointRow
 
 S = 8
 CODEC = KeypointCodec(S, ("tip", "end"), segmentation=True)
@@ -51,6 +51,14 @@ def test_figures_equal_a_calculation_by_hand_in_source_pixels():
     assert (end.count, end.outside, end.mean_px) == (1, 1, pytest.approx(0.0, abs=1e-5))
     assert (report.overall.count, report.overall.outside) == (3, 1)
     assert report.views == 2
+
+
+def test_the_headline_is_short_and_names_only_what_was_measured():
+    row = PointRow.of("all", np.array([4.0, 4.4, 9.0]), 0, (2.0,))
+    nothing = PointRow.of("all", np.zeros(0), 0, (2.0,))
+    assert KeypointReport(3, (row,), row, ()).headline() == "mean 5.80 px, median 4.40 px"
+    assert KeypointReport(3, (row,), row, (0.9, 0.96)).headline() == "mean 5.80 px, median 4.40 px, mask IoU 0.930"
+    assert KeypointReport(3, (nothing,), nothing, (0.5, None)).headline() == "mask IoU 0.500"
 
 
 def test_the_order_and_size_of_batches_do_not_matter():

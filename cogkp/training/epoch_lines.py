@@ -1,0 +1,46 @@
+"""What the log says of each epoch: one short line, and fewer of them where epochs fly by."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+__all__ = ["EpochLines"]
+
+SECONDS_BETWEEN_LINES = 5.0
+
+log = logging.getLogger("cogkp")
+
+
+class EpochLines:
+    """Log epochs; the first, the last, and of the others those that come a while after the line before.
+
+    Every epoch is in the sinks, so a line left out is nothing lost.
+
+    Args:
+        last_epoch: the epoch count at which the training is finished.
+        clock: seconds.
+    """
+
+    def __init__(self, last_epoch: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._last_epoch = last_epoch
+        self._clock = clock
+        self._told: float | None = None
+
+    def tell(self, epoch: int, loss: float, headline: str, seconds: float) -> None:
+        """Log an epoch that was just completed, where a line is due.
+
+        Args:
+            epoch: epochs completed before it.
+            loss: its mean.
+            headline: what else is worth a glance; may be empty.
+            seconds: it took.
+        """
+        now = self._clock()
+        due = self._told is None or now - self._told >= SECONDS_BETWEEN_LINES
+        if not due and epoch + 1 != self._last_epoch:
+            return
+        self._told = now
+        parts = (f"loss {loss:.3g}", headline, f"{seconds:.1f} s")
+        log.info("epoch %d/%d: %s", epoch + 1, self._last_epoch, ", ".join(filter(None, parts)))
