@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -19,7 +18,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.training.plan import plan_training
 from cogkp.training.trainer import Loaders, fit
 from tests.builders.tiny_keypoints import tiny_config
-from tests.builders.training import OPTIONS, loaders, run_training
+from tests.builders.training import OPTIONS, Watcher, loaders, run_training
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -94,24 +93,6 @@ def test_a_sink_or_a_validation_does_not_change_the_training(tmp_path):
     assert (sink.steps, sink.epochs, sink.closed) == ([1, 2, 3, 4, 5, 6], [0, 1, 2], True)
     assert result.scalars.keys() >= {"loss", "validation/error_mean_px", "validation/pck_5px"}
     assert not task.model.training
-
-
-class Watcher:
-    """A progress that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, int]] = []
-        self.done = 0
-        self.facts = {}
-
-    @contextmanager
-    def work(self, label, total):
-        self.begun.append((label, total))
-        yield self
-
-    def advance(self, amount=1, **facts):
-        self.done += amount
-        self.facts |= facts
 
 
 def test_the_whole_training_is_one_piece_of_work(tmp_path):
