@@ -5,10 +5,11 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, matching, setting
+from cogkp.config.fields import at_least, matching, more_than, setting
 
 __all__ = [
     "DataMappings",
+    "HeatmapTerm",
     "KeypointConfig",
     "LossTerm",
     "LossTerms",
@@ -75,6 +76,15 @@ class LossTerm:
 
 
 @attrs.frozen(kw_only=True)
+class HeatmapTerm(LossTerm):
+    """The shape of each heatmap; it makes training several times faster."""
+
+    sigma_px: float = setting(
+        6.0, "Standard deviation of the Gaussian that a heatmap should be, crop pixels.", more_than(0.0)
+    )
+
+
+@attrs.frozen(kw_only=True)
 class RigidityTerm(LossTerm):
     """Known distances between reconstructed points."""
 
@@ -91,6 +101,9 @@ class LossTerms:
     segmentation_loss: LossTerm = setting(lambda: LossTerm(weight=1.0), "Cross entropy on mask pixels.")
     triangulation_reprojection_loss: LossTerm = setting(LossTerm, "Reprojection consistency of stereo pairs.")
     triangulation_rigidity_loss: RigidityTerm = setting(RigidityTerm, "Known lengths between reconstructed points.")
+    heatmap_regularization_loss: HeatmapTerm = setting(
+        HeatmapTerm, "Divergence of each heatmap from a Gaussian at its label."
+    )
 
 
 @attrs.frozen(kw_only=True)

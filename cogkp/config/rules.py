@@ -176,7 +176,8 @@ def something_is_trained(config: KeypointConfig) -> Iterator[Finding]:
         )
         return
     triangulation = terms.triangulation_reprojection_loss.weight + terms.triangulation_rigidity_loss.weight
-    keypoints = targets.keypoints * (terms.supervised_keypoint_loss.weight + triangulation)
+    supervised = terms.supervised_keypoint_loss.weight + terms.heatmap_regularization_loss.weight
+    keypoints = targets.keypoints * (supervised + triangulation)
     if keypoints + targets.segmentation * terms.segmentation_loss.weight == 0:
         expected = "a weight > 0 for a target that is on"
         yield Finding(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cogkp.config.recipe import starting_loss_terms
 from cogkp.data.scene.body import CLASSES
 from cogkp.data.scene.render import Frame, render_frame
 from cogkp.data.scene.rig import CAMERAS, calibration, stereo_head
@@ -95,8 +96,7 @@ def demo_config(root: Path, validation_root: Path) -> dict[str, Any]:
             {"type": "intensity", "brightness": 0.1, "contrast": [0.8, 1.25], "gamma": [0.8, 1.25]},
             {"type": "blur", "probability": 0.1, "sigma_px": [0.3, 1.0]},
         ],
-        # Pixels of the tool are few, and point errors are counted in whole pixels: without weight the mask learns last.
-        "loss_terms": {"supervised_keypoint_loss": {"weight": 1.0}, "segmentation_loss": {"weight": 10.0}},
+        "loss_terms": starting_loss_terms(segmentation=True),
         "calibration_file": str(root / CALIBRATION_FILE),
         "validation": {"base_dir": str(validation_root)},
     }

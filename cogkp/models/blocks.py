@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CoarseToFineHead", "ConvNorm", "PyramidDecoder", "ResidualBlock", "residual_stage"]
+__all__ = ["CoarseToFineHead", "ConvNorm", "MaskHead", "PyramidDecoder", "ResidualBlock", "residual_stage"]
 
 RESIDUAL_GAIN = 0.25  # a branch that starts weak keeps the first steps of a deep network close to linear
 VOTE_STD = 1e-3  # untrained heatmaps are nearly flat: the first prediction is the middle, not a random cell
@@ -141,3 +141,41 @@ def _quiet_vote(channels: int, maps: int) -> nn.Conv2d:
     if vote.bias is not None:
         nn.init.zeros_(vote.bias)
     return vote
+
+
+class MaskHead(nn.Module):
+    """Predict the class of each pixel: a smooth guess from the cells, sharpened within each cell.
+
+    The sharpening starts at zero. Alone, it would first have to learn the same thing for each pixel of a cell, and
+    thin things would stay speckled for long.
+
+    Args:
+        channels: of the features that come in.
+        num_classes: of the logits that go out.
+        stride: pixels per cell along each axis.
+    """
+
+    def __init__(self, channels: int, num_classes: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.hidden = ConvNorm(channels, channels)
+        self.smooth = nn.Conv2d(channels, num_classes, 1)
+        self.detail = nn.Sequential(nn.Conv2d(channels, num_classes * stride**2, 1), nn.PixelShuffle(stride))
+        for parameter in self.detail.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits.
+
+        Args:
+            features: (B, channels, h, w) float.
+
+        Returns:
+            (B, num_classes, stride h, stride w).
+        """
+        hidden = self.hidden(features)
+        smooth = F.interpolate(
+            self.smooth(hidden), scale_factor=float(self.stride), mode="bilinear", align_corners=False
+        )
+        detail: Tensor = self.detail(hidden)
+        return smooth + detail

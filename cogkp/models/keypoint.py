@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cogkp.errors import ModelError
 from cogkp.geometry.heatmap import expectation, spatial_softmax
-from cogkp.models.blocks import CoarseToFineHead, ConvNorm, PyramidDecoder, residual_stage
+from cogkp.models.blocks import CoarseToFineHead, ConvNorm, MaskHead, PyramidDecoder, residual_stage
 
 __all__ = ["GenericKeypointModel", "KeypointMaskOutputs", "KeypointOutputs"]
 
@@ -90,7 +90,7 @@ class GenericKeypointModel(nn.Module):
         decoded = DECODER_WIDENING * width
         self.decoder = PyramidDecoder(channels, decoded)
         self.heatmap_head = CoarseToFineHead(decoded, num_keypoints, levels=len(channels), gain=LOGIT_GAIN)
-        self.mask_head = None if num_classes is None else _mask_head(decoded, num_classes)
+        self.mask_head = None if num_classes is None else MaskHead(decoded, num_classes, HEATMAP_STRIDE)
 
     def forward(self, image: Tensor) -> KeypointOutputs | KeypointMaskOutputs:
         """Predict points, heatmaps and, with a mask head, the logits of the pixel classes.
@@ -117,12 +117,6 @@ class GenericKeypointModel(nn.Module):
         if self.mask_head is None:
             return KeypointOutputs(keypoints, heatmaps)
         return KeypointMaskOutputs(keypoints, heatmaps, self.mask_head(decoded[0]).float())
-
-
-def _mask_head(channels: int, num_classes: int) -> nn.Sequential:
-    """Predict the classes of the 4 x 4 pixels under each cell, then lay them out: no upsampling blurs the outline."""
-    cells = nn.Conv2d(channels, num_classes * HEATMAP_STRIDE**2, 1)
-    return nn.Sequential(ConvNorm(channels, channels), cells, nn.PixelShuffle(HEATMAP_STRIDE))
 
 
 def _check_arguments(

@@ -31,7 +31,10 @@ PAGE_DEFAULTS = {
 BEYOND_THE_PAGE = {
     "data_mappings": {"mask": None, "valid": None},
     "sampling": {"weights": None, "samples_per_epoch": None},
-    "loss_terms": {"triangulation_rigidity_loss": {"segments": [[0, 1, 1.5], [1, 2, 2.0]]}},
+    "loss_terms": {
+        "triangulation_rigidity_loss": {"segments": [[0, 1, 1.5], [1, 2, 2.0]]},
+        "heatmap_regularization_loss": {"weight": 0.0, "sigma_px": 6.0},
+    },
     "validation": {"base_dir": []},
 }
 
@@ -61,7 +64,7 @@ class TestTemplate:
         kinds = [{"type": stage["type"]} for stage in found["augmentations"]]
         assert {**found, "augmentations": kinds} == merged(PAGE_DEFAULTS, BEYOND_THE_PAGE)
         assert list(found) == [*PAGE_DEFAULTS, "validation"]
-        assert list(found["loss_terms"]) == list(PAGE_DEFAULTS["loss_terms"])
+        assert list(found["loss_terms"]) == [*PAGE_DEFAULTS["loss_terms"], "heatmap_regularization_loss"]
         assert found["augmentations"][0]["output_size"] == 256
         assert found["augmentations"][0]["region"] == "frame"
 

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cogkp.geometry.heatmap import crop_to_grid, expectation, grid_to_crop, soft_argmax, spatial_softmax
+from cogkp.geometry.heatmap import (
+    crop_to_grid,
+    expectation,
+    gaussian_heatmap,
+    grid_to_crop,
+    soft_argmax,
+    spatial_softmax,
+)
 
 STRIDE = 4
 EXTREME = {
@@ -145,3 +152,25 @@ def test_axes_are_column_then_row() -> None:
     logits = torch.zeros(1, 4, 8)
     logits[0, 3, 0] = 50.0
     torch.testing.assert_close(soft_argmax(logits, STRIDE), torch.tensor([[1.5, 13.5]]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(40.0, 88.0), st.floats(40.0, 88.0), st.floats(3.0, 8.0))
+def test_a_gaussian_heatmap_has_its_point_as_mean_and_its_width_as_deviation(u, v, sigma_px):
+    uv = torch.tensor([u, v], dtype=torch.float64)
+    bump = gaussian_heatmap(uv, (32, 32), STRIDE, sigma_px)
+    assert torch.allclose(expectation(bump, STRIDE), uv, atol=2e-2)
+    columns = grid_to_crop(torch.arange(32, dtype=torch.float64), STRIDE)
+    assert ((bump.sum(0) * (columns - u) ** 2).sum()).sqrt().item() == pytest.approx(sigma_px, rel=0.1)
+
+
+def test_a_gaussian_heatmap_sums_to_one_wherever_its_point_lies():
+    uv = torch.tensor([[3.0, 4.0], [-1e4, 20.0], [1e6, -1e6]])
+    bump = gaussian_heatmap(uv, (8, 6), STRIDE, 2.0)
+    assert bump.shape == (3, 8, 6)
+    assert torch.allclose(bump.sum((-2, -1)), torch.ones(3))
+
+
+def test_the_gradient_of_a_gaussian_heatmap_is_right():
+    uv = torch.tensor([[9.0, 12.0], [2.0, 25.0]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda points: gaussian_heatmap(points, (8, 8), STRIDE, 4.0), (uv,))

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from cogkp.config.recipe import starting_loss_terms
 from cogkp.data.importers.base import Imported, ImportedLine, Importer, split
 from cogkp.data.importers.deeplabcut import read_deeplabcut
 from cogkp.data.importers.stereo_pairs import read_stereo_pairs
@@ -115,6 +116,7 @@ def _config(imported: Imported, train: Path, validation: Path | None) -> dict[st
         "prefix": train.parent.name or "model",
         "base_dir": [train.as_posix()],
         **imported.config,
+        "loss_terms": starting_loss_terms(segmentation="mask" in imported.config["data_mappings"]),
         **extra,
         "validation": {"base_dir": [] if validation is None else [validation.as_posix()]},
     }

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cogkp.config.keypoint import KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
+from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
+from cogkp.geometry.heatmap import gaussian_heatmap, spatial_softmax
 from cogkp.models.keypoint import KeypointMaskOutputs
 from cogkp.tasks.keypoint.codec import KeypointTargets
-from cogkp.tasks.keypoint.losses import Segmentation, SupervisedKeypoints, build_loss
+from cogkp.tasks.keypoint.losses import HeatmapRegularization, Segmentation, SupervisedKeypoints, build_loss
 
 B, N, C, S = 3, 4, 3, 8
 CONFIG = KeypointConfig(targets=Targets(segmentation=True), num_segmentation_classes=C)
@@ -118,3 +119,43 @@ def test_nothing_to_train_is_an_error():
 def test_a_triangulation_term_is_refused_and_never_a_silent_zero(terms):
     with pytest.raises(TrainingError, match=r"loss_terms\.triangulation_r\w+_loss\.weight: expected 0, got 0\.1"):
         build_loss(attrs.evolve(CONFIG, loss_terms=terms))
+
+
+def heatmap_outputs(logits):
+    return KeypointMaskOutputs(torch.zeros(B, N, 2), spatial_softmax(logits), torch.zeros(B, C, S, S))
+
+
+def test_the_heatmap_term_equals_torchs_divergence_and_is_zero_at_the_gaussian_itself():
+    batch = batch_of(ALL, SEEN)
+    wanted = gaussian_heatmap(batch.targets.uv_crop, (2, 2), stride=4.0, sigma_px=3.0)
+    logits = torch.randn(B, N, 2, 2, generator=torch.Generator().manual_seed(3))
+    log_found = logits.flatten(2).log_softmax(-1)
+    expected = F.kl_div(log_found, wanted.flatten(2), reduction="sum") / (B * N)
+    term = HeatmapRegularization(sigma_px=3.0)
+    assert term(heatmap_outputs(logits), batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert term(heatmap_outputs(wanted.log()), batch).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_heatmap_term_pulls_at_cells_whose_probability_is_as_good_as_zero():
+    # The label lies in the last cell and all the mass in the first: the gradient must be (found - wanted), not lost.
+    logits = torch.zeros(B, N, 2, 2)
+    logits[..., 0, 0] = 30.0
+    logits.requires_grad_()
+    batch = batch_of(ALL, SEEN)
+    HeatmapRegularization(sigma_px=0.5)(heatmap_outputs(logits), batch).backward()
+    wanted = gaussian_heatmap(batch.targets.uv_crop, (2, 2), stride=4.0, sigma_px=0.5)
+    assert torch.allclose(logits.grad, (spatial_softmax(logits.detach()) - wanted) / (B * N), atol=1e-4)
+
+
+def test_the_heatmap_term_is_a_graph_safe_zero_without_labels():
+    logits = torch.full((B, N, 2, 2), 1e4).requires_grad_()
+    loss = HeatmapRegularization(sigma_px=6.0)(heatmap_outputs(logits), batch_of(NONE, SEEN))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_the_heatmap_term_is_off_by_default_and_built_on_demand():
+    terms = LossTerms(heatmap_regularization_loss=HeatmapTerm(weight=2.0))
+    lines = build_loss(KeypointConfig(loss_terms=terms)).describe()
+    assert lines == "loss terms: supervised_keypoint_loss x 1, heatmap_regularization_loss x 2"
