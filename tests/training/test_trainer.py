@@ -109,6 +109,35 @@ def test_the_whole_training_is_one_piece_of_work(tmp_path):
     assert (rest.begun, rest.done) == ([("train", 3)], 3)
 
 
+class Interrupting:
+    """Validation data during which somebody presses Ctrl-C."""
+
+    def __init__(self, loader) -> None:
+        self.loader = loader
+        self.given = 0
+
+    def __len__(self):
+        return 100
+
+    def __iter__(self):
+        batch = next(iter(self.loader))
+        for self.given in range(1, 101):
+            if self.given == 3:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+
+def test_ctrl_c_ends_a_long_validation_and_the_epoch_counts(tmp_path):
+    task = build_task(tiny_config(tmp_path, validation=2))
+    good, sink = loaders(task, OPTIONS), Stopper(after=-1)
+    validation = Interrupting(good.validation)
+    result = fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(good.train, validation), [sink], Keeper())
+    assert (result.epochs, result.interrupted, validation.given) == (1, True, 3)
+    assert sink.epochs == [0]
+    assert "loss" in result.scalars
+    assert not any(name.startswith("validation/") for name in result.scalars)
+
+
 def test_training_lowers_the_loss(tmp_path):
     config = tiny_config(tmp_path)
     _, short = run_training(config, tmp_path / "a", options=attrs.evolve(OPTIONS, epochs=1))
