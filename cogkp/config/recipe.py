@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["starting_loss_terms"]
 
 HEATMAP_WEIGHT = 20.0
-SEGMENTATION_WEIGHT = 10.0
+SEGMENTATION_WEIGHT = 50.0
 
 
 def starting_loss_terms(*, segmentation: bool) -> dict[str, Any]:
