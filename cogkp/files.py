@@ -17,6 +17,7 @@ from cogkp.errors import OutputError
 __all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text", "writing_to"]
 
 FREE_SPACE = "Free some space or choose another folder."
+IN_THE_WAY = "Move it away, or choose another place."
 WRITABLE = "Choose a folder that may be written to."
 
 REASONS = {
@@ -26,6 +27,9 @@ REASONS = {
     errno.EACCES: ("no permission to write here", WRITABLE),
     errno.EPERM: ("no permission to write here", WRITABLE),
     errno.EROFS: ("the file system is read-only", WRITABLE),
+    errno.EEXIST: ("a file of that name", IN_THE_WAY),
+    errno.ENOTDIR: ("a file where a folder should be", IN_THE_WAY),
+    errno.EISDIR: ("a folder of that name", IN_THE_WAY),
 }
 
 
@@ -120,7 +124,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def _temporary_beside(path: Path) -> Path:
     if path.is_dir():
-        raise IsADirectoryError(None, "is a folder", str(path))
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept because some writers choose a format by it.
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -157,5 +161,7 @@ def _concerns(error: OSError, temporary: Path) -> bool:
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
-    reason, hint = REASONS.get(error.errno or 0, ((error.strerror or str(error)).lower(), ""))
+    above = error.errno == errno.EEXIST and error.filename not in (None, str(path))
+    number = errno.ENOTDIR if above else error.errno
+    reason, hint = REASONS.get(number or 0, ((error.strerror or str(error)).lower(), ""))
     return OutputError("cannot write", where=str(path), expected="a writable place", got=reason, hint=hint)

@@ -7,15 +7,17 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from cogkp.data.sample import Batch
 from cogkp.errors import OutputError
 from cogkp.tasks.base import Codec, Marks
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv
-from cogkp.visual.figure import Comparison, comparison_sheet
+from cogkp.visual.figure import Comparison, comparison_sheet, legend_bar
 from cogkp.visual.grid import image_grid
 from cogkp.visual.overlay import draw_points, tint_mask
+from cogkp.visual.palette import point_colours
 
 __all__ = ["draw_batch", "draw_comparison", "encode_png"]
 
@@ -25,20 +27,27 @@ MIN_TILE_PX = 256
 def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> Picture:
     """Draw a batch as a square grid: inputs with their labels or, where outputs are given, with the predictions.
 
+    A legend below it tells which colour is which point.
+
     Returns:
         (H, W, 3) uint8 RGB.
     """
     marks = codec.truth_marks(batch) if outputs is None else codec.prediction_marks(outputs)
-    return image_grid([_tile(image[0].cpu().numpy(), mark) for image, mark in zip(batch.image, marks, strict=True)])
+    grid = image_grid([_tile(image[0].cpu().numpy(), mark) for image, mark in zip(batch.image, marks, strict=True)])
+    names = marks[0].names
+    return np.vstack([grid, legend_bar(names, point_colours(len(names)), grid.shape[1])])
 
 
 def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: str = "") -> Picture:
-    """Draw truth and prediction side by side over each input of a batch, in the pixels of the input.
+    """Draw truth and prediction over each input of a batch, with the errors in pixels of the full frame.
 
     Returns:
         (H, W, 3) uint8 RGB, with a legend.
     """
-    pairs = zip(batch.image, codec.truth_marks(batch), codec.prediction_marks(predict(batch.image)), strict=True)
+    # Plain batches are cut out of their frames by similarities, which have one scale.
+    frame_px = torch.linalg.det(batch.source_to_crop[:, :2, :2]).abs().rsqrt().tolist()
+    truths, predictions = codec.truth_marks(batch), codec.prediction_marks(predict(batch.image))
+    views = zip(batch.image, truths, predictions, batch.ids, frame_px, strict=True)
     comparisons = [
         Comparison(
             image=image[0].numpy(),
@@ -48,10 +57,12 @@ def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: st
             # Without a label nobody can say whether the point is in the picture at all.
             predicted_shown=found.shown & truth.shown,
             mask=found.mask,
+            name=name,
+            frame_px=scale,
         )
-        for image, truth, found in pairs
+        for image, truth, found, name, scale in views
     ]
-    return comparison_sheet(comparisons, codec.truth_marks(batch)[0].names, title=title)
+    return comparison_sheet(comparisons, truths[0].names, title=title)
 
 
 def encode_png(picture: Picture) -> bytes:

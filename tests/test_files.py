@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from cogkp.errors import OutputError
-from cogkp.files import atomic_path, share_file, write_bytes, write_json, write_text
+from cogkp.files import atomic_path, make_folder, share_file, write_bytes, write_json, write_text
 
 
 def names(folder):
@@ -56,14 +56,20 @@ def test_json_without_numbers_that_are_none(tmp_path, value):
 
 def test_a_folder_of_that_name_is_refused(tmp_path):
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OutputError, match="taken"):
+    with pytest.raises(OutputError, match=r"taken.*got a folder of that name\. Move it away"):
         write_bytes(tmp_path / "taken", b"")
 
 
 def test_a_file_where_a_folder_should_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/inner"):
+    with pytest.raises(OutputError, match=r"file/inner.*got a file where a folder should be\. Move it away"):
         write_bytes(tmp_path / "file" / "inner", b"")
+
+
+def test_a_folder_cannot_take_the_place_of_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"got a file of that name\. Move it away"):
+        make_folder(tmp_path / "file")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

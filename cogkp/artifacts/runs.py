@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from cogkp.artifacts.names import Clock, timestamp
 from cogkp.errors import CheckpointError, OutputError
 from cogkp.files import make_folder, share_file, write_bytes
 
-__all__ = ["CHECKPOINT_NAME", "LATEST", "RunFolder", "continue_run", "create_run", "resolve_restore"]
+__all__ = ["CHECKPOINT_NAME", "LATEST", "RunFolder", "continue_run", "create_run", "in_use", "resolve_restore"]
 
 CHECKPOINT_NAME = "checkpoint_latest.pth"
 LATEST = "latest"
@@ -77,6 +79,16 @@ def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
             ) from error
         return RunFolder(path, root)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def in_use(folder: RunFolder) -> Iterator[RunFolder]:
+    """Take the run's folder away again where nothing was saved in it."""
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # not empty
+            folder.path.rmdir()
 
 
 def resolve_restore(restore: str, root: Path) -> Path:

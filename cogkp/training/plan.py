@@ -98,7 +98,7 @@ def _merge(options: TrainOptions, given: frozenset[str], saved: Mapping[str, Any
 def _origin(checkpoint: Checkpoint) -> str:
     state = checkpoint.state
     within = f" and {state.step} step{'s' * (state.step > 1)}" if state.step else ""
-    return f"resume run {checkpoint.provenance.run} at epoch {state.epoch}{within} of {state.target_epochs}"
+    return f"resume run {checkpoint.provenance.run} after {state.epoch} of {_epochs(state.target_epochs)}{within}"
 
 
 def _epochs(count: int, which: str = "") -> str:

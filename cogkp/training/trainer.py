@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -206,12 +207,34 @@ class _Run:
         return scalars
 
     def validate(self) -> Report | None:
-        """Evaluate on data the training never sees, where there is some."""
-        if self.loaders.validation is None or self.interrupt.requested:
+        """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
+        if self.loaders.validation is None:
             return None
         predict = torch_predictor(self.learner.model, self.learner.precision)
-        with evaluating(self.learner.model):
-            return evaluate(predict, self.task, self.loaders.validation)
+        with evaluating(self.learner.model), suppress(_StoppedError):
+            return evaluate(predict, self.task, _Stoppable(self.loaders.validation, self.interrupt))
+        return None
+
+
+class _StoppedError(Exception):
+    """Somebody asked to stop."""
+
+
+@attrs.frozen
+class _Stoppable:
+    """Batches that end with an error as soon as somebody asks to stop: a validation can be long."""
+
+    batches: Batches
+    interrupt: Interrupt
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch[Any]]:
+        for batch in self.batches:
+            if self.interrupt.requested:
+                raise _StoppedError
+            yield batch
 
 
 class _Means:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv, text_width, write_text
 from cogkp.visual.grid import DARK, image_grid
-from cogkp.visual.overlay import draw_errors, draw_mark, tint_mask
+from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
 
-__all__ = ["Comparison", "comparison_sheet", "comparison_tile", "error_caption"]
+__all__ = ["Comparison", "comparison_sheet", "comparison_tile", "error_caption", "legend_bar"]
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -22,6 +22,7 @@ MIN_TILE_PX = 384
 LEGEND_PX = 10
 LEGEND_ROW_PX = 26
 LEGEND_PAD_PX = 10
+TRUTH_AND_PREDICTION: tuple[tuple[Shape, str, Colour], ...] = (("ring", "truth", WHITE), ("cross", "prediction", WHITE))
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -36,6 +37,8 @@ class Comparison:
         predicted_shown: (N,) bool; None means all.
         mask: (H, W) predicted class ids, or None.
         caption: one line; empty means the errors of this tile.
+        name: which frame this is; stands behind the errors.
+        frame_px: pixels of the full frame per pixel of ``image``; errors are told in the former.
     """
 
     image: npt.NDArray[np.generic]
@@ -45,15 +48,17 @@ class Comparison:
     predicted_shown: BoolArray | None = None
     mask: npt.NDArray[np.uint8] | None = None
     caption: str = ""
+    name: str = ""
+    frame_px: float = 1.0
 
 
 def error_caption(comparison: Comparison) -> str:
-    """Say how far the predictions of one tile are from their labels, in its pixels."""
+    """Say how far the predictions of one tile are from their labels, in pixels of the full frame."""
     shown = comparison.truth_shown
     if comparison.predicted_shown is not None:
         shown = shown & comparison.predicted_shown
     errors = np.linalg.norm(comparison.predicted_uv[shown] - comparison.truth_uv[shown], axis=-1)
-    finite = errors[np.isfinite(errors)]
+    finite = errors[np.isfinite(errors)] * comparison.frame_px
     if not finite.size:
         return "nothing to compare"
     return f"mean {finite.mean():.1f} px, worst {finite.max():.1f} px"
@@ -77,9 +82,14 @@ def comparison_tile(comparison: Comparison, colours: Sequence[Colour], min_side_
     )
 
 
-def _legend(names: Sequence[str], colours: Sequence[Colour], width: int) -> Picture:
+def legend_bar(
+    names: Sequence[str],
+    colours: Sequence[Colour],
+    width: int,
+    shapes: Sequence[tuple[Shape, str, Colour]] = (),
+) -> Picture:
     """Explain shapes first, then the colour of each point; wraps where the sheet ends."""
-    entries = [("ring", "truth", WHITE), ("cross", "prediction", WHITE)]
+    entries = list(shapes)
     entries += [("dot", name, colour) for name, colour in zip(names, colours, strict=True)]
     places, left, row = [], LEGEND_PAD_PX, 0
     for _, text, _ in entries:
@@ -91,7 +101,7 @@ def _legend(names: Sequence[str], colours: Sequence[Colour], width: int) -> Pict
     legend = np.full(((row + 1) * LEGEND_ROW_PX + 8, width, 3), DARK, np.uint8)
     for (shape, text, colour), (start, line) in zip(entries, places, strict=True):
         middle = line * LEGEND_ROW_PX + LEGEND_ROW_PX // 2 + 4
-        draw_mark(legend, np.array([start + 6.0, middle]), shape, colour, 6.0)  # type: ignore[arg-type]
+        draw_mark(legend, np.array([start + 6.0, middle]), shape, colour, 6.0)
         write_text(legend, text, (start + 20, middle + LEGEND_PX // 2), LEGEND_PX)
     return legend
 
@@ -121,10 +131,10 @@ def comparison_sheet(
     """
     colours = point_colours(len(names))
     tiles = [comparison_tile(comparison, colours, min_side_px) for comparison in comparisons]
-    captions = [comparison.caption or error_caption(comparison) for comparison in comparisons]
+    captions = [each.caption or f"{error_caption(each)}   {each.name}" for each in comparisons]
     rows = columns or min(len(tiles), -(-len(tiles) // max(1, round(len(tiles) ** 0.5))))
     grid = image_grid(tiles, captions=captions, columns=rows)
-    parts = [_legend(names, colours, grid.shape[1]), grid]
+    parts = [legend_bar(names, colours, grid.shape[1], TRUTH_AND_PREDICTION), grid]
     if title:
         bar = np.full((30, grid.shape[1], 3), DARK, np.uint8)
         write_text(bar, title, (LEGEND_PAD_PX, 22), 12, GREY)

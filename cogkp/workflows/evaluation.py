@@ -79,13 +79,22 @@ def evaluate(
     precision = resolve_precision("fp32")
     predict = torch_predictor(precision.place_model(task.model).eval(), precision)
     loader = open_loader(task, chosen, options, shuffle=False)
+    if output_dir is not None:
+        make_folder(output_dir)  # before the work, which would be lost where this is refused
     report = measure(predict, task, loader, progress, metrics=task.metrics(thresholds_px))
     folder = make_folder(output_dir or _home_of(path, run) / f"{chosen}-{timestamp()}")
     picture = draw_comparison(task.codec, predict, spread(task.datasets(chosen), PICTURED_VIEWS), title=str(path))
-    content = {"checkpoint": str(path), "split": chosen, "config_sha256": config_hash(config), **report.to_dict()}
+    content = {
+        "checkpoint": str(path),
+        "run": run,
+        "split": chosen,
+        "config_sha256": config_hash(config),
+        **report.to_dict(),
+    }
     write_json(folder / "evaluation.json", content)
     write_bytes(folder / "predictions.png", encode_png(picture))
-    return EvaluationResult(content, report.text(), folder / "evaluation.json", folder / "predictions.png")
+    text = f"{path} on {chosen} data\n{report.text()}"
+    return EvaluationResult(content, text, folder / "evaluation.json", folder / "predictions.png")
 
 
 def _home_of(checkpoint: Path, run: str) -> Path:

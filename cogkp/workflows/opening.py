@@ -65,7 +65,14 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Tas
     if checkpoint.provenance.points != config.point_names:
         trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
         log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
-    return task, path, checkpoint.provenance.run
+    run = checkpoint.provenance.run
+    return task, _own_file(path, run), run
+
+
+def _own_file(path: Path, run: str) -> Path:
+    """Name the run's own file where the mirror was read: the mirror will be another run's tomorrow."""
+    own = path.parent / run / path.name
+    return own if run and own.is_file() and own.samefile(path) else path
 
 
 def spread(dataset: Any, count: int) -> Batch[Any]:

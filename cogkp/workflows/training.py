@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, load_checkpoint, load_weights
 from cogkp.artifacts.names import timestamp
-from cogkp.artifacts.runs import RunFolder, continue_run, create_run, resolve_restore
+from cogkp.artifacts.runs import RunFolder, continue_run, create_run, in_use, resolve_restore
 from cogkp.config.io import dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.train import TrainOptions
@@ -152,12 +152,12 @@ def train(
     if restored is not None:
         load_weights(restored, task.model, str(restored_path))
     loaders = _loaders(task, plan.options)
-    folder = _run_folder(restored, restored_path, checkpoint_root)
     log.info("%s", plan.line)
     log.info("%s", task.loss.describe())
-    sinks = _sinks(task, plan.options, None if log_dir is None else log_dir / folder.path.name)
-    keeper = RunCheckpointer(folder, _provenance(config, plan), restored_path)
-    result = fit(task, plan, loaders, sinks, keeper, progress, restored=restored)
+    with in_use(_run_folder(restored, restored_path, checkpoint_root)) as folder:
+        sinks = _sinks(task, plan.options, None if log_dir is None else log_dir / folder.path.name)
+        keeper = RunCheckpointer(folder, _provenance(config, plan), restored_path)
+        result = fit(task, plan, loaders, sinks, keeper, progress, restored=restored)
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -181,6 +181,8 @@ def _loaders(task: Task, options: TrainOptions) -> Loaders:
 def _sinks(task: Task, options: TrainOptions, log_dir: Path | None) -> list[Sink]:
     if log_dir is None:
         return []
+
+    log.info("TensorBoard log: %s", log_dir)
 
     def draw(batch: Batch[Any], outputs: Any) -> npt.NDArray[np.uint8]:
         return draw_batch(task.codec, batch, outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -19,6 +20,24 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.trainer import FitResult, Loaders, fit
 
 OPTIONS = TrainOptions(epochs=3, batch_size=4, learning_rate=3e-3, num_workers=0)
+
+
+class Watcher:
+    """A progress that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.done = 0
+        self.facts = {}
+
+    @contextmanager
+    def work(self, label, total):
+        self.begun.append((label, total))
+        yield self
+
+    def advance(self, amount=1, **facts):
+        self.done += amount
+        self.facts |= facts
 
 
 def provenance(config: KeypointConfig, options: TrainOptions) -> Provenance:

@@ -44,14 +44,15 @@ def test_an_interrupted_run_finishes_its_own_target_with_its_own_options():
     assert resumed.options == SAVED
     assert resumed.schedule == Schedule.over(3e-3, 50)
     assert resumed.line == (
-        "resume run 20260101-000000 at epoch 12 and 3 steps of 50, finish its 50 epochs, batch 8, learning rate 0.003"
+        "resume run 20260101-000000 after 12 of 50 epochs and 3 steps, finish its 50 epochs, "
+        "batch 8, learning rate 0.003"
     )
 
 
 def test_one_is_one():
     assert plan(None, epochs=1).line.startswith("train 1 epoch, batch 32")
     further = plan(checkpoint(1, step=1, target=1), "epochs", epochs=1)
-    assert "epoch 1 and 1 step of 1, train 1 further epoch to 2" in further.line
+    assert "after 1 of 1 epoch and 1 step, train 1 further epoch to 2" in further.line
     assert "finish its 1 epoch, " in plan(checkpoint(0, step=3, target=1)).line
 
 

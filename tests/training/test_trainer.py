@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -19,7 +18,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.training.plan import plan_training
 from cogkp.training.trainer import Loaders, fit
 from tests.builders.tiny_keypoints import tiny_config
-from tests.builders.training import OPTIONS, loaders, run_training
+from tests.builders.training import OPTIONS, Watcher, loaders, run_training
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -96,24 +95,6 @@ def test_a_sink_or_a_validation_does_not_change_the_training(tmp_path):
     assert not task.model.training
 
 
-class Watcher:
-    """A progress that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.begun: list[tuple[str, int]] = []
-        self.done = 0
-        self.facts = {}
-
-    @contextmanager
-    def work(self, label, total):
-        self.begun.append((label, total))
-        yield self
-
-    def advance(self, amount=1, **facts):
-        self.done += amount
-        self.facts |= facts
-
-
 def test_the_whole_training_is_one_piece_of_work(tmp_path):
     watcher = Watcher()
     config = tiny_config(tmp_path, segmentation=True, validation=2)
@@ -126,6 +107,35 @@ def test_the_whole_training_is_one_piece_of_work(tmp_path):
     saved, rest = load_checkpoint(tmp_path / "run" / "checkpoint_latest.pth"), Watcher()
     run_training(config, tmp_path, restored=saved, progress=rest)
     assert (rest.begun, rest.done) == ([("train", 3)], 3)
+
+
+class Interrupting:
+    """Validation data during which somebody presses Ctrl-C."""
+
+    def __init__(self, loader) -> None:
+        self.loader = loader
+        self.given = 0
+
+    def __len__(self):
+        return 100
+
+    def __iter__(self):
+        batch = next(iter(self.loader))
+        for self.given in range(1, 101):
+            if self.given == 3:
+                signal.raise_signal(signal.SIGINT)
+            yield batch
+
+
+def test_ctrl_c_ends_a_long_validation_and_the_epoch_counts(tmp_path):
+    task = build_task(tiny_config(tmp_path, validation=2))
+    good, sink = loaders(task, OPTIONS), Stopper(after=-1)
+    validation = Interrupting(good.validation)
+    result = fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(good.train, validation), [sink], Keeper())
+    assert (result.epochs, result.interrupted, validation.given) == (1, True, 3)
+    assert sink.epochs == [0]
+    assert "loss" in result.scalars
+    assert not any(name.startswith("validation/") for name in result.scalars)
 
 
 def test_training_lowers_the_loss(tmp_path):

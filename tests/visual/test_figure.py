@@ -19,6 +19,10 @@ def test_captions_tell_mean_and_worst_error():
     assert error_caption(PLAIN) == "mean 3.0 px, worst 5.0 px"
 
 
+def test_errors_are_told_in_pixels_of_the_full_frame():
+    assert error_caption(attrs.evolve(PLAIN, frame_px=2.0)) == "mean 6.0 px, worst 10.0 px"
+
+
 def test_only_labelled_and_predicted_points_count():
     assert error_caption(attrs.evolve(PLAIN, truth_shown=np.array([False, True]))) == "mean 1.0 px, worst 1.0 px"
     assert error_caption(attrs.evolve(PLAIN, predicted_shown=np.array([True, False]))) == "mean 5.0 px, worst 5.0 px"

@@ -209,7 +209,7 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     """Write a PNG file atomically.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
         pixels: (H, W) or (H, W, 3) RGB, uint8.
 
     Raises:

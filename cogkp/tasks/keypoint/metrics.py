@@ -143,7 +143,8 @@ class KeypointReport:
     def text(self) -> str:
         """Return the table for people; distances in pixels of the full frame."""
         thresholds = tuple(self.overall.pck)
-        head = ("point", "labels", "outside", "mean", "median", "p95", "rmse", *(f"<= {t:g} px" for t in thresholds))
+        distances = (f"{name} px" for name in ("mean", "median", "p95", "rmse"))
+        head = ("point", "labels", "outside", *distances, *(f"<= {t:g} px" for t in thresholds))
         lines = [head, *(row.cells() for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
         table = [

@@ -208,8 +208,6 @@ def test_written_colours_are_red_green_blue(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(OutputError, match="cannot write"):
-        write_png(tmp_path / "missing" / "a.png", COLOUR)
     (tmp_path / "a.png").mkdir()
     with pytest.raises(OutputError, match="cannot write"):
         write_png(tmp_path / "a.png", COLOUR)
