@@ -1,0 +1,85 @@
+"""What a deployment writes, where, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import attrs
+import numpy as np
+import onnxruntime
+import pytest
+
+from cogkp.config.export import DeployOptions
+from cogkp.errors import CheckpointError, EngineError, ExportError
+from cogkp.workflows.deployment import deploy
+from cogkp.workflows.training import train
+from tests.builders.tiny_keypoints import tiny_config
+from tests.builders.training import OPTIONS
+
+NO_ENGINE = DeployOptions(engine=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    config = tiny_config(folder, segmentation=True)
+    return config, train(config, OPTIONS, checkpoint_root=folder / "checkpoints", log_dir=None)
+
+
+def test_names_and_content_are_as_documented(trained, tmp_path):
+    config, run = trained
+    options = DeployOptions(engine=False, batch_size=2, precision="bf16")
+    result = deploy(config, options, restore=str(run.checkpoint), models_root=tmp_path)
+    assert result.onnx.parent == tmp_path
+    prefix, batch, *_, tag = result.onnx.name.removesuffix(".release.onnx").split("_")
+    assert (prefix, batch, tag) == (config.prefix, "b2", "bf16")
+    session = onnxruntime.InferenceSession(result.onnx)
+    assert [entry.name for entry in session.get_outputs()] == ["keypoints", "heatmaps", "mask_logits"]
+    size = config.crop.output_size
+    assert session.get_inputs()[0].name == "input"
+    assert session.get_inputs()[0].shape == [2, 1, size, size]
+    outputs = session.run(None, {"input": np.zeros((2, 1, size, size), np.float32)})
+    assert outputs[0].shape == (2, config.num_keypoints, 2)
+    manifest = json.loads(result.manifest.read_text())
+    assert manifest["origin"]["checkpoint"] == str(run.checkpoint)
+    assert manifest["facts"]["points"]["names"] == list(config.point_names)
+    assert max(result.parity.values()) < 0.02
+
+
+def test_no_weights_no_release(trained, tmp_path):
+    config, _ = trained
+    with pytest.raises(ExportError, match="--deploy-untrained"):
+        deploy(config, NO_ENGINE, models_root=tmp_path)
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        deploy(config, NO_ENGINE, restore=str(tmp_path / "none.pth"), models_root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fresh_weights_can_be_deployed_without_any_data(trained, tmp_path):
+    config = attrs.evolve(trained[0], base_dir=())
+    result = deploy(config, NO_ENGINE, untrained=True, models_root=tmp_path)
+    assert json.loads(result.manifest.read_text())["origin"]["checkpoint"] == "untrained"
+
+
+def test_missing_data_is_said_and_does_not_stop_a_deployment(trained, tmp_path, caplog):
+    config = attrs.evolve(trained[0], base_dir=(str(tmp_path / "gone"),))
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        deploy(config, NO_ENGINE, restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
+    assert "comparing on drawn inputs alone" in caplog.text
+
+
+def test_without_a_builder_the_onnx_file_stays_and_the_advice_is_given(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match=r"cogkp\[tensorrt\]"):
+        deploy(trained[0], DeployOptions(), restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
+    assert {path.suffix for path in (tmp_path / "models").iterdir()} == {".onnx", ".json"}
+
+
+def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    options = DeployOptions(path=str(tmp_path / "tool.release.onnx"), builder="tensorrt_rtx")
+    result = deploy(trained[0], options, restore=str(trained[1].checkpoint))
+    assert result.engine == tmp_path / "tool.trt"
+    assert result.engine.stat().st_size > 10_000
+    assert (tmp_path / "tool.trt.manifest.json").exists()
