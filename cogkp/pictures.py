@@ -80,4 +80,5 @@ def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:
     if marks.mask is not None:
         tile = tint_mask(tile, marks.mask)
     radius = max(4.0, max(tile.shape[:2]) / 64)
-    return draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, radius=radius)
+    # Rings leave what they mark to be seen.
+    return draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, shape="ring", radius=radius)

@@ -78,7 +78,7 @@ def evaluate(
     task, path, run = restored_task(config, restore, checkpoint_root)
     precision = resolve_precision("fp32")
     predict = torch_predictor(precision.place_model(task.model).eval(), precision)
-    loader = open_loader(task, chosen, options, shuffle=False)
+    loader = open_loader(task.datasets(chosen), options, shuffle=False)
     if output_dir is not None:
         make_folder(output_dir)  # before the work, which would be lost where this is refused
     report = measure(predict, task, loader, progress, metrics=task.metrics(thresholds_px))

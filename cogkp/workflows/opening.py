@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from cogkp.artifacts.checkpoint import load_checkpoint, load_weights
 from cogkp.artifacts.runs import resolve_restore
@@ -15,9 +16,9 @@ from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.rules import check_training
 from cogkp.config.train import TrainOptions
 from cogkp.data.loader import BatchLoader, build_loader
-from cogkp.data.sample import Batch, collate
+from cogkp.data.sample import Batch, Encoded, collate
 from cogkp.errors import ConfigError
-from cogkp.tasks.base import Split, Task
+from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 
 __all__ = ["CHECKPOINT_ROOT", "open_loader", "require_runnable", "restored_task", "spread"]
@@ -34,10 +35,10 @@ def require_runnable(config: KeypointConfig, options: TrainOptions) -> None:
         raise ConfigError(problems)
 
 
-def open_loader(task: Task, split: Split, options: TrainOptions, *, shuffle: bool) -> BatchLoader:
-    """Open one split of a task's data as batches."""
+def open_loader(dataset: Dataset[tuple[Encoded, ...]], options: TrainOptions, *, shuffle: bool) -> BatchLoader:
+    """Open a data set as batches."""
     return build_loader(
-        task.datasets(split),
+        dataset,
         batch_size=options.batch_size,
         shuffle=shuffle,
         num_workers=options.num_workers,

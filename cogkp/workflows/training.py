@@ -22,9 +22,10 @@ from cogkp.config.io import dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
+from cogkp.errors import DataError
 from cogkp.pictures import draw_batch
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import Task
+from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
 from cogkp.training.plan import Plan, plan_training
@@ -95,7 +96,7 @@ def preview_data(
     options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
     require_runnable(config, options)
     task = build_task(config)
-    for batch in open_loader(task, "preview", options, shuffle=False):
+    for batch in open_loader(task.datasets("preview"), options, shuffle=False):
         yield draw_batch(task.codec, batch)
 
 
@@ -109,7 +110,7 @@ def dry_run(config: KeypointConfig, options: TrainOptions, *, log_dir: Path | No
     comparison = rehearse(
         task,
         plan_training(options, frozenset(), None),
-        open_loader(task, "train", options, shuffle=True),
+        open_loader(task.datasets("train"), options, shuffle=True),
         _sinks(task, options, run_log),
     )
     return DryRunResult(
@@ -171,11 +172,22 @@ def train(
 
 
 def _loaders(task: Task, options: TrainOptions) -> Loaders:
+    train = _labelled_data(task, "train", "base_dir")
     validation = None
     if task.config.validation.base_dir:
+        held_out = _labelled_data(task, "validation", "validation.base_dir")
         # A few frames after each epoch: starting processes for them would cost more than it saves.
-        validation = open_loader(task, "validation", attrs.evolve(options, num_workers=0), shuffle=False)
-    return Loaders(open_loader(task, "train", options, shuffle=True), validation)
+        validation = open_loader(held_out, attrs.evolve(options, num_workers=0), shuffle=False)
+    return Loaders(open_loader(train, options, shuffle=True), validation)
+
+
+def _labelled_data(task: Task, split: Split, key: str) -> Any:
+    """Open one split, say how much it holds, and refuse it where a training could learn or check nothing."""
+    dataset: Any = task.datasets(split)
+    log.info("%s data: %s", split, dataset.size_report)
+    if not any(dataset.size_report.labelled.values()) and not task.config.targets.segmentation:
+        raise DataError("no point is labelled", where=key, got=str(dataset.size_report))
+    return dataset
 
 
 def _sinks(task: Task, options: TrainOptions, log_dir: Path | None) -> list[Sink]:

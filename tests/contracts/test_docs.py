@@ -69,5 +69,5 @@ def test_changelog_knows_this_version() -> None:
     assert f"## [{cogkp.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_project_file_and_package_agree_on_the_version() -> None:
-    assert f'version = "{cogkp.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+def test_the_changelog_knows_this_version() -> None:
+    assert f"## [{cogkp.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
