@@ -67,7 +67,3 @@ def test_shown_command_exists(page: str, line: str) -> None:
 
 def test_changelog_knows_this_version() -> None:
     assert f"## [{cogkp.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-
-
-def test_the_changelog_knows_this_version() -> None:
-    assert f"## [{cogkp.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
