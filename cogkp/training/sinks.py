@@ -112,8 +112,10 @@ class TensorBoardSink:
     ) -> None:
         from tensorboardX import SummaryWriter
 
-        self.has_graph = any(make_folder(log_dir).glob("events.out.tfevents.*"))
-        self.writer = SummaryWriter(str(log_dir))
+        earlier = len(list(make_folder(log_dir).glob("events.out.tfevents.*")))
+        self.has_graph = earlier > 0
+        # Names of event files tell seconds only: without the number, a quick restart would overwrite the first file.
+        self.writer = SummaryWriter(str(log_dir), filename_suffix=f".{earlier}")
         self.verbose = verbose
         self.log_interval = log_interval
         self.draw = draw
