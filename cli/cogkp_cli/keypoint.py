@@ -138,10 +138,7 @@ def _train(
 def _deploy(
     report: Report, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
 ) -> None:
-    from cogkp_cli.progress import shown_progress
-
-    with shown_progress() as progress:
-        result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained, progress=progress)
+    result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained)
     report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")
     report.add(
         deploy={

@@ -19,7 +19,6 @@ from cogkp.config.keypoint import KeypointConfig
 from cogkp.errors import DataError, ExportError
 from cogkp.export.deploy import deploy as write_release
 from cogkp.inference.parity import verify_onnx
-from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.precision import resolve_precision
@@ -61,7 +60,6 @@ def deploy(
     untrained: bool = False,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     models_root: Path = MODELS_ROOT,
-    progress: Progress = SILENT,
 ) -> DeployResult:
     """Export a checkpoint to ONNX, prove that it computes the same, and build an engine.
 
@@ -72,7 +70,6 @@ def deploy(
         untrained: export fresh weights.
         checkpoint_root: folder of all runs.
         models_root: where unnamed files go.
-        progress: shows the steps.
 
     Raises:
         ExportError: no checkpoint was named; or the export, the comparison or the engine failed.
