@@ -23,6 +23,8 @@ from cogkp.tasks.base import Marks
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 
 CONFIDENCE_RADIUS_CELLS = 2.0
+# No camera sees that far; larger labels would overflow float32 and pass for predictions that are no numbers.
+FARTHEST_PX = 1e6
 
 
 class KeypointTargets(NamedTuple):
@@ -86,7 +88,7 @@ class KeypointCodec:
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""
         labelled = sample.labels.labelled
-        uv_source = np.where(labelled[:, None], sample.labels.uv_source, 0.0)
+        uv_source = np.where(labelled[:, None], sample.labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)
         moved = sample.source_to_crop.apply(torch.from_numpy(uv_source)).numpy()
         uv_crop = np.where(labelled[:, None], moved, 0.0)
         inside = ((uv_crop >= -0.5) & (uv_crop <= self.output_size - 0.5)).all(axis=-1)  # noqa: PLR2004 - half a pixel

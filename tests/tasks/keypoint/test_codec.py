@@ -132,3 +132,12 @@ def test_marks_show_labels_inside_and_every_prediction():
     assert found.shown.all()
     assert (found.mask == 2).all()
     assert (CODEC.prediction_marks(KeypointOutputs(*outputs[:2]))[0].mask) is None
+
+
+@pytest.mark.parametrize("far", [1e30, 1e300, -1e300])
+def test_a_label_beyond_all_cameras_is_invalid_and_stays_finite(far):
+    batch = batch_of(sample_of([[far, 3.0], [4.0, far]], ImageWarp.resize(0.5, 0.5)))
+    assert not batch.targets.valid.any()
+    assert batch.targets.labelled.all()
+    assert batch.targets.uv_source.isfinite().all()
+    assert batch.targets.uv_crop.isfinite().all()
