@@ -69,7 +69,7 @@ def arguments(onnx: Path, engine: Path, precision: str, help_text: str) -> list[
         help_text: what ``trtexec --help`` says.
     """
     files = [f"--onnx={onnx}", f"--saveEngine={engine}"]
-    if not _has_flag(help_text, f"--{precision}"):
+    if not _takes_precision(help_text, precision):
         return files
     return [*files, f"--{precision}", *_float32_constraints(onnx, help_text)]
 
@@ -87,11 +87,17 @@ def _float32_constraints(onnx: Path, help_text: str) -> list[str]:
 
 def _source(onnx: Path, precision: str, help_text: str, folder: Path) -> Path:
     """Return the file to build from: the model itself, or a copy that carries the precision."""
-    if precision not in HALF_PRECISIONS or _has_flag(help_text, f"--{precision}"):
+    if precision not in HALF_PRECISIONS or _takes_precision(help_text, precision):
         return onnx
     copy = folder / f"{onnx.stem}.{precision}.onnx"
     copy.write_bytes(typed(read_onnx(onnx), precision).SerializeToString())
     return copy
+
+
+def _takes_precision(help_text: str, precision: str) -> bool:
+    """Judge whether the flag of a precision may be given; a tool whose help says nothing gets the documented flag."""
+    silent = not _has_flag(help_text, "--onnx")
+    return _has_flag(help_text, f"--{precision}") or (silent and precision in HALF_PRECISIONS)
 
 
 def _has_flag(help_text: str, flag: str) -> bool:

@@ -97,6 +97,12 @@ def test_an_early_trtexec_10_gets_the_flag_alone(trtexec, model, tmp_path):
     assert (folder / "arguments.txt").read_text().splitlines()[2:] == ["--bf16"]
 
 
+def test_a_trtexec_whose_help_is_silent_gets_the_documented_flag(trtexec, model, tmp_path):
+    folder = trtexec("")
+    built(model, tmp_path / "tool.trt", "bf16")
+    assert (folder / "arguments.txt").read_text().splitlines()[2:] == ["--bf16"]
+
+
 def test_trtexec_11_gets_a_typed_graph_and_no_flag(trtexec, model, tmp_path):
     folder = trtexec(HELP_11)
     built(model, tmp_path / "tool.trt", "bf16")
