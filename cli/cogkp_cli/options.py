@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def _positive(value: float) -> float:
     return value
 
 
-def _all_positive(values: list[float]) -> list[float]:
+def _all_positive(values: Any) -> Any:  # typer takes list[float] for a class on Python 3.10 and fails
     return [_positive(value) for value in values]
 
 
