@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
-    from cogkp.workflows.deployment import DeployResult, deploy
+    from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
 
@@ -51,6 +51,7 @@ __all__ = [
     "import_dataset",
     "json_schema",
     "load_config",
+    "missing_builder",
     "preview_data",
     "train",
     "write_template",
@@ -69,7 +70,7 @@ _HOMES = {
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
-    "cogkp.workflows.deployment": ("DeployResult", "deploy"),
+    "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),
 }

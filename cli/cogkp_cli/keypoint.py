@@ -64,6 +64,8 @@ def keypoint(
         _preview(report, settings, plan, preview_dir)
     if dry_run:
         _dry_run(report, settings, plan, logs)
+    if train and deploy and (missing := cogkp.missing_builder(_deploy_options(ctx.params))):
+        complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
     if train:
         restore = _train(report, settings, plan, restore, flag.spelled_out(ctx, _fields(cogkp.TrainOptions)), logs)
     if deploy:

@@ -16,8 +16,9 @@ from cogkp.artifacts.names import engine_path, onnx_name, timestamp
 from cogkp.config.export import DeployOptions
 from cogkp.config.io import config_hash
 from cogkp.config.keypoint import KeypointConfig
-from cogkp.errors import DataError, ExportError
+from cogkp.errors import DataError, EngineError, ExportError
 from cogkp.export.deploy import deploy as write_release
+from cogkp.export.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
 from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
@@ -25,7 +26,7 @@ from cogkp.training.precision import resolve_precision
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.opening import CHECKPOINT_ROOT, restored_task, spread
 
-__all__ = ["DeployResult", "deploy"]
+__all__ = ["DeployResult", "deploy", "missing_builder"]
 
 MODELS_ROOT = Path("assets/models")
 PARITY_SAMPLES = 8
@@ -50,6 +51,20 @@ class DeployResult:
     engine: Path | None
     parity: Mapping[str, float]
     precision: str
+
+
+def missing_builder(options: DeployOptions) -> str:
+    """Say why no engine could be built here, and what to do; empty where one can, or where none is wanted.
+
+    Worth asking before a long training whose deployment would end without its engine.
+    """
+    if not options.engine:
+        return ""
+    try:
+        choose_builder(options.builder)
+    except EngineError as error:
+        return str(error)
+    return ""
 
 
 def deploy(

@@ -12,7 +12,7 @@ import pytest
 
 from cogkp.config.export import DeployOptions
 from cogkp.errors import CheckpointError, EngineError, ExportError
-from cogkp.workflows.deployment import deploy
+from cogkp.workflows.deployment import deploy, missing_builder
 from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
@@ -83,3 +83,9 @@ def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
     assert result.engine == tmp_path / "tool.trt"
     assert result.engine.stat().st_size > 10_000
     assert (tmp_path / "tool.trt.manifest.json").exists()
+
+
+def test_a_missing_builder_can_be_told_before_a_long_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "cogkp[tensorrt]" in missing_builder(DeployOptions())
+    assert missing_builder(NO_ENGINE) == ""
