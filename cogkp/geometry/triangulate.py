@@ -110,8 +110,8 @@ def _ray_matrix(cameras: Cameras, focal: Tensor) -> Tensor:
     """Return (..., 3, 3): takes centred pixels to rays of unit depth."""
     first, second, third = cameras.inverse.unbind(-1)
     u, v = cameras.principal_uv[..., :1], cameras.principal_uv[..., 1:]
-    scale = focal.unsqueeze(-1)
-    return torch.stack((scale * first, scale * second, u * first + v * second + third), -1)
+    right, down = focal.unsqueeze(-1) * first, focal.unsqueeze(-1) * second
+    return torch.stack((right, down, (u * first + v * second + third).expand_as(right)), -1)
 
 
 def _unit_fundamental(ray_left: Tensor, ray_right: Tensor, baseline: Tensor) -> Tensor:
@@ -248,15 +248,21 @@ def _well_seen(views: Views, local: Rays, min_angle_rad: float) -> Tensor:
     used = views.weights > 0
     lifted = local[0].unsqueeze(-2), local[1].unsqueeze(-2), local[2].unsqueeze(-2)
     in_front = ((views.depth(lifted) > MIN_DEPTH) | ~used).all(-2)
-    rays = torch.stack([lifted[k] - views.center[..., k, None].to(lifted[k].dtype) for k in range(3)], -1)
-    rays = rays / torch.linalg.vector_norm(rays, dim=-1, keepdim=True).clamp_min(MIN_DEPTH)
+    rays = _unit([lifted[k] - views.center[..., k, None].to(lifted[k].dtype) for k in range(3)])
     # Two rays that face each other are as parallel as two that run side by side.
-    leader = rays.gather(-3, used.to(torch.uint8).argmax(-2)[..., None, :, None].expand(*rays[..., :1, :, :].shape))
-    rays = torch.where((rays * leader).sum(-1, keepdim=True) < 0, -rays, rays)
-    count = used.sum(-2)
-    counted = torch.where(used.unsqueeze(-1), rays, 0.0)
-    mean = counted.sum(-3) / count.clamp_min(1).unsqueeze(-1)
-    off = torch.where(used, torch.linalg.vector_norm(rays - mean.unsqueeze(-3), dim=-1), 0.0).amax(-2)
-    return (
-        in_front & (count > 1) & (off > math.sin(0.5 * min_angle_rad)) & torch.isfinite(local[0] + local[1] + local[2])
-    )
+    counted = used.to(rays[0].dtype)
+    first = counted * (counted.cumsum(-2) == 1)
+    alike = torch.stack([ray * (ray * first).sum(-2, keepdim=True) for ray in rays]).sum(0)
+    turned = torch.where(alike < 0, -counted, counted)
+    count = counted.sum(-2)
+    share = 1.0 / count.clamp_min(1.0)
+    apart = [ray * turned - counted * ((ray * turned).sum(-2) * share).unsqueeze(-2) for ray in rays]
+    off = (apart[0].square() + apart[1].square() + apart[2].square()).amax(-2)
+    finite = torch.isfinite(local[0] + local[1] + local[2])
+    return in_front & finite & (count > 1) & (off > math.sin(0.5 * min_angle_rad) ** 2)
+
+
+def _unit(vector: list[Tensor]) -> list[Tensor]:
+    square = vector[0].square() + vector[1].square() + vector[2].square()
+    inverse = square.clamp_min(torch.finfo(square.dtype).tiny).rsqrt()
+    return [part * inverse for part in vector]

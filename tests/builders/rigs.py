@@ -10,7 +10,7 @@ def rig(rng, views=2):
     for _ in range(views):
         K = np.array([[800 + rng.uniform(-50, 50), 0, 320.3], [0, 790 + rng.uniform(-50, 50), 240.1], [0, 0, 1]])
         turn = cv2.Rodrigues(rng.normal(0, 0.25, 3))[0]
-        matrices.append(K @ np.c_[turn, rng.normal(0, 0.4, 3) + [0, 0, 6]])
+        matrices.append(K @ np.c_[turn, rng.normal((0, 0, 6), 0.4)])
     return np.array(matrices)
 
 

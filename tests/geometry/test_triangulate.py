@@ -89,7 +89,7 @@ def test_moving_and_scaling_the_world_moves_the_points_along(seed, scale, sign):
     P, _, uv = scene(seed, 3, points=5, noise=0.5)
     pose = rigid(np.random.default_rng(seed + 1))
     stretch = np.diag([1 / scale] * 3 + [1.0])
-    moved_P = sign * scale * P @ stretch @ np.linalg.inv(np.diag([1.0] * 4) @ np.linalg.inv(stretch) @ pose @ stretch)
+    moved_P = sign * scale * P @ np.linalg.inv(pose) @ stretch
     for before, after in zip(
         (*both(t(uv[:2]), t(P[:2])), triangulate_views(t(uv), t(P))),
         (*both(t(uv[:2]), t(moved_P[:2])), triangulate_views(t(uv), t(moved_P))),
@@ -108,7 +108,7 @@ def test_weight_zero_equals_leaving_the_view_out():
     weights[2] = 0
     gone = uv.copy()
     gone[2] = NAN
-    pixel = t(np.broadcast_to(0.25 * np.eye(2), (*uv.shape[:2], 2, 2)))
+    pixel = 0.25 * torch.eye(2, dtype=torch.float64).repeat(*uv.shape[:2], 1, 1)
     expected = triangulate_views(t(uv[kept]), t(P[kept]), t(weights[kept])).xyz_world
     for pixels_given in (uv, gone):
         found = triangulate_views(t(pixels_given), t(P), t(weights)).xyz_world
@@ -118,7 +118,9 @@ def test_weight_zero_equals_leaving_the_view_out():
             refine(expected, t(uv[kept]), t(P[kept]), t(weights[kept])),
             atol=1e-9,
         )
-    assert torch.allclose(triangulate_views(t(gone), t(P)).xyz_world, triangulate_views(t(uv[kept]), t(P[kept])).xyz_world)
+    assert torch.allclose(
+        triangulate_views(t(gone), t(P)).xyz_world, triangulate_views(t(uv[kept]), t(P[kept])).xyz_world
+    )
     assert torch.allclose(
         covariance(expected, t(P), pixel, t(weights)),
         covariance(expected, t(P[kept]), pixel[kept], t(weights[kept])),
@@ -164,7 +166,9 @@ def test_what_cannot_be_found_is_zero_and_leaves_gradients_finite(dtype, cameras
         "identical": P[:1].repeat(2, 1, 1),
         "zero": torch.zeros_like(P),
         "nan": P * t([[[1.0]], [[NAN]]], dtype),
-        "facing": torch.stack([P[0], P[0] @ t(np.diag([-1.0, 1, -1, 1]) + 4 * np.eye(4)[2][:, None] * np.eye(4)[3], dtype)]),
+        "facing": torch.stack(
+            [P[0], P[0] @ t(np.diag([-1.0, 1, -1, 1]) + 4 * np.eye(4)[2][:, None] * np.eye(4)[3], dtype)]
+        ),
     }[cameras]
     expected = [False] * 8 + [cameras == "good"]
     for k in range(2):
@@ -185,7 +189,9 @@ def test_refinement_and_covariance_survive_what_cannot_be_found(cameras):
     xyz = torch.zeros(9, 3)
     xyz[:, 2] = torch.tensor([1.0, -1.0, NAN, INF, 1e30, 0.0, 1e12, 2.0, 2.0])
     xyz.requires_grad_()
-    pixel = torch.zeros(2, 9, 2, 2) + torch.tensor([0.0, NAN, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0])[:, None, None] * torch.eye(2)
+    pixel = torch.zeros(2, 9, 2, 2) + torch.tensor([0.0, NAN, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0])[
+        :, None, None
+    ] * torch.eye(2)
     pixel.requires_grad_()
     weights = torch.ones(2, 9)
     weights[:, 5], weights[0, 6] = NAN, -1.0
@@ -244,7 +250,7 @@ def test_covariance_is_that_of_many_draws():
     information = sum(j.T @ np.linalg.inv(c) @ j for j, c in zip(jacobian, pixel, strict=True))
     found = covariance(t(xyz), t(P), t(pixel)[:, None])[0].numpy()
     assert np.allclose(found, np.linalg.inv(information), rtol=1e-6)
-    isotropic = covariance(t(xyz), t(P), t(np.broadcast_to(0.25 * np.eye(2), (3, 1, 2, 2))))[0].numpy()
+    isotropic = covariance(t(xyz), t(P), 0.25 * torch.eye(2, dtype=torch.float64).repeat(3, 1, 1, 1))[0].numpy()
     spread = mean + 0.5 * rng.normal(size=moved.shape)
     cloud = refine(triangulate_views(t(spread), t(P)).xyz_world, t(spread), t(P)).numpy()
     whitener = np.linalg.inv(np.linalg.cholesky(isotropic))
@@ -279,5 +285,13 @@ def test_the_squares_of_a_real_board_have_their_size():
 
 
 def board(home):
-    calibration, corners = (json.loads((home / name).read_text()) for name in ("calibration.json", "corners.json"))
-    raise NotImplementedError((list(calibration), list(corners)))
+    """Pixels (2 cameras, 14 pairs, 54 corners, 2) without distortion, and both projection matrices."""
+    facts, pairs = (json.loads((home / name).read_text()) for name in ("calibration.json", "corners.json"))
+    poses = np.eye(3, 4), np.c_[facts["R_left_to_right"], facts["T_left_to_right_mm"]]
+    uv, P = [], []
+    for side, pose in zip(("left", "right"), poses, strict=True):
+        K, bend = np.array(facts[side]["K"]), np.array(facts[side]["dist_k1k2p1p2k3"])
+        seen = np.array([pair[side]["corners"] for pair in pairs])
+        uv.append(cv2.undistortPoints(seen.reshape(-1, 1, 2), K, bend, P=K).reshape(seen.shape))
+        P.append(K @ pose)
+    return uv, t(np.array(P))
