@@ -1,0 +1,268 @@
+"""Find the points of space that two or more calibrated cameras see.
+
+OpenCV axes; pixels without lens distortion. Everything is batched, differentiable and finite: a point that cannot be
+found is a row of zeros without gradient and is marked as not valid.
+
+Two views: the smallest correction of both pixels that makes their rays meet (Lindstrom), then the meeting point. With
+equal pixel noise this is the maximum-likelihood point, in closed form.
+More views: linear least squares, repeated once with each row divided by its depth, which turns distances in space into
+distances in pixels. Both stay accurate in float32, since camera algebra is done in float64 and points are computed in
+centred coordinates of unit size, where entries are near 1; the repeated solve corrects the first one by its residual,
+which wins back what the squared condition number of the normal equations cost.
+
+Axes: V views, N points; leading axes are batch axes and broadcast.
+Knows nothing of: lens distortion, heatmaps.
+Source: P. Lindstrom, Triangulation Made Easy, CVPR 2010 (two views); R. Hartley and P. Sturm, Triangulation,
+Computer Vision and Image Understanding 68 (1997), section 5 (linear and iterative linear).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cogkp.geometry.camera import MIN_DEPTH
+from cogkp.geometry.multiview import Views, correct, covariance, prepare, refine
+from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
+from cogkp.geometry.symmetric import factor, solve, spread
+
+__all__ = ["MIN_ANGLE_RAD", "Triangulated", "covariance", "refine", "triangulate_pair", "triangulate_views"]
+
+MIN_ANGLE_RAD = math.radians(0.1)
+
+# A pixel farther from the principal point than this many focal lengths is no measurement.
+MAX_SLOPE = 1e4
+
+# Farther than this many camera distances, a linear solution carries no information and may overflow.
+MAX_REACH = 1e6
+
+MIN_GRADIENT = 1e-12
+
+
+class Triangulated(NamedTuple):
+    """Points of space found from pixels.
+
+    Args:
+        xyz_world: (..., N, 3) float, world unit; zero where not valid.
+        valid: (..., N) bool: enough finite pixels, in front of every camera used, rays not nearly parallel.
+    """
+
+    xyz_world: Tensor
+    valid: Tensor
+
+
+def triangulate_pair(
+    uv_left: Tensor, uv_right: Tensor, P_left: Tensor, P_right: Tensor, *, min_angle_rad: float = MIN_ANGLE_RAD
+) -> Triangulated:
+    """Find the points that two cameras see, in closed form.
+
+    Args:
+        uv_left: (..., N, 2) float, pixels.
+        uv_right: (..., N, 2) float, pixels.
+        P_left: (..., 3, 4) float, world to left pixels, any scale and sign.
+        P_right: (..., 3, 4) float, world to right pixels.
+        min_angle_rad: least angle between both rays, radians.
+
+    Returns:
+        Points in the wider dtype of both pixel tensors, and validity; see :class:`Triangulated`.
+
+    Raises:
+        GeometryError: pixels or matrices have another shape.
+
+    Gradient: flows to pixels and matrices; zero for rows that are not valid, finite everywhere.
+    Precision: float32 or better, also under autocast.
+    Source: P. Lindstrom, Triangulation Made Easy, CVPR 2010, listing 3.
+
+    Example:
+        >>> P_left = torch.eye(3, 4)
+        >>> P_right = torch.tensor([[1.0, 0.0, 0.0, -1.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+        >>> triangulate_pair(torch.tensor([[0.5, 0.0]]), torch.tensor([[0.0, 0.0]]), P_left, P_right).xyz_world
+        tensor([[1., 0., 2.]])
+    """
+    check_points("uv_left", uv_left, 2)
+    check_points("uv_right", uv_right, 2)
+    left, right = read_cameras(P_left), read_cameras(P_right)
+    work = work_dtype(uv_left, uv_right, P_left, P_right)
+    focal = (left.focal_px * right.focal_px).sqrt()
+    ray_left, ray_right = _ray_matrix(left, focal), _ray_matrix(right, focal)
+    baseline = right.center - left.center
+    F = _unit_fundamental(ray_left, ray_right, baseline).to(work)
+    x_left, ok_left = _centered(uv_left, left, focal, work)
+    x_right, ok_right = _centered(uv_right, right, focal, work)
+    x_left, x_right = _make_rays_meet(x_left, x_right, F)
+    d_left, d_right = _turn(ray_left.to(work), x_left), _turn(ray_right.to(work), x_right)
+    xyz, met = _meet(d_left, d_right, baseline.to(work), min_angle_rad)
+    usable = (left.usable & right.usable).unsqueeze(-1)
+    valid = met & ok_left & ok_right & usable
+    moved = torch.stack([part + left.center[..., k, None].to(work) for k, part in enumerate(xyz)], -1)
+    dtype = work_dtype(uv_left, uv_right)
+    return Triangulated(torch.where(valid.unsqueeze(-1), moved, 0.0).to(dtype), valid)
+
+
+Pixels = tuple[Tensor, Tensor]
+Rays = tuple[Tensor, Tensor, Tensor]
+
+
+def _ray_matrix(cameras: Cameras, focal: Tensor) -> Tensor:
+    """Return (..., 3, 3): takes centred pixels to rays of unit depth."""
+    first, second, third = cameras.inverse.unbind(-1)
+    u, v = cameras.principal_uv[..., :1], cameras.principal_uv[..., 1:]
+    right, down = focal.unsqueeze(-1) * first, focal.unsqueeze(-1) * second
+    return torch.stack((right, down, (u * first + v * second + third).expand_as(right)), -1)
+
+
+def _unit_fundamental(ray_left: Tensor, ray_right: Tensor, baseline: Tensor) -> Tensor:
+    # Any factor of F cancels in the correction, so its size is chosen for float32 and carries no gradient.
+    length = torch.linalg.vector_norm(baseline.detach(), dim=-1, keepdim=True)
+    unit = (baseline / torch.where(length > 0, length, 1.0)).unsqueeze(-2)
+    planes = cross(unit, ray_left.mT)
+    return (ray_right.mT.unsqueeze(-2) * planes.unsqueeze(-3)).sum(-1)
+
+
+def _centered(uv: Tensor, cameras: Cameras, focal: Tensor, work: torch.dtype) -> tuple[Pixels, Tensor]:
+    shift, scale = cameras.principal_uv.to(work), (1.0 / focal).to(work).unsqueeze(-1)
+    u = (uv[..., 0].to(work) - shift[..., :1]) * scale
+    v = (uv[..., 1].to(work) - shift[..., 1:]) * scale
+    ok = torch.maximum(u.detach().abs(), v.detach().abs()) < MAX_SLOPE
+    return (torch.where(ok, u, 0.0), torch.where(ok, v, 0.0)), ok
+
+
+def _turn(matrix: Tensor, x: Pixels) -> Rays:
+    # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
+    m = matrix.unsqueeze(-1)
+    first, second, third = (
+        torch.addcmul(m[..., i, 0, :] * x[0] + m[..., i, 2, :], m[..., i, 1, :], x[1]) for i in range(3)
+    )
+    return first, second, third
+
+
+def _make_rays_meet(left: Pixels, right: Pixels, F: Tensor) -> tuple[Pixels, Pixels]:
+    m = F.unsqueeze(-1)
+    f00, f01, f10, f11 = m[..., 0, 0, :], m[..., 0, 1, :], m[..., 1, 0, :], m[..., 1, 1, :]
+    r0, r1, r2 = _turn(F, left)
+    l0 = torch.addcmul(f00 * right[0] + m[..., 2, 0, :], f10, right[1])
+    l1 = torch.addcmul(f01 * right[0] + m[..., 2, 1, :], f11, right[1])
+    along0, along1 = f00 * l0 + f01 * l1, f10 * l0 + f11 * l1
+    a = r0 * along0 + r1 * along1
+    b = 0.5 * (l0 * l0 + l1 * l1 + r0 * r0 + r1 * r1)
+    c = right[0] * r0 + right[1] * r1 + r2
+    steep = b > MIN_GRADIENT
+    b = torch.where(steep, b, 1.0)
+    squared = b * b
+    inner = squared - a * c
+    d = torch.where(inner > 0, inner, squared).sqrt()
+    first = torch.where(steep, c / (b + d), 0.0)
+    n_r0, n_r1 = r0 - first * along0, r1 - first * along1
+    n_l0 = l0 - first * (f00 * r0 + f10 * r1)
+    n_l1 = l1 - first * (f01 * r0 + f11 * r1)
+    size = n_l0 * n_l0 + n_l1 * n_l1 + n_r0 * n_r0 + n_r1 * n_r1
+    step = 2.0 * first * d / torch.where(size > MIN_GRADIENT, size, 1.0)
+    return (left[0] - step * n_l0, left[1] - step * n_l1), (right[0] - step * n_r0, right[1] - step * n_r1)
+
+
+def _dot(a: Rays, b: Rays) -> Tensor:
+    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
+
+
+def _cross(a: Rays, b: Rays) -> Rays:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+def _meet(left: Rays, right: Rays, baseline: Tensor, min_angle_rad: float) -> tuple[Rays, Tensor]:
+    """Intersect rays that meet; the result is relative to the left camera's centre."""
+    between = baseline[..., 0, None], baseline[..., 1, None], baseline[..., 2, None]
+    normal = _cross(left, right)
+    square = _dot(normal, normal)
+    with torch.no_grad():
+        apart = square > math.sin(min_angle_rad) ** 2 * _dot(left, left) * _dot(right, right)
+        apart = apart & (square > 0)
+    inverse = torch.where(apart, square, 1.0).reciprocal()
+    depth_left = _dot(_cross(between, right), normal) * inverse
+    with torch.no_grad():
+        depth_right = _dot(_cross(between, left), normal) * inverse
+        met = apart & (depth_left > MIN_DEPTH) & (depth_right > MIN_DEPTH)
+    return (depth_left * left[0], depth_left * left[1], depth_left * left[2]), met
+
+
+def triangulate_views(
+    uv: Tensor, P: Tensor, weights: Tensor | None = None, *, min_angle_rad: float = MIN_ANGLE_RAD
+) -> Triangulated:
+    """Find the points that any number of cameras see, trusting each pixel as far as its weight says.
+
+    Args:
+        uv: (..., V, N, 2) float, pixels. A view without weight, or whose pixel or camera is not finite, is left out.
+        P: (..., V, 3, 4) float, world to pixels, any scale and sign.
+        weights: (..., V, N) float, inverse variances of the pixels up to a common factor; all 1 if None. A weight
+            that is not positive leaves the view out.
+        min_angle_rad: least angle between the rays, radians. The rays are measured against their mean; half this
+            angle suffices, which for two views is exact.
+
+    Returns:
+        Points in the dtype of ``uv``, and validity; see :class:`Triangulated`. At least two views must count.
+
+    Raises:
+        GeometryError: pixels, matrices or weights have another shape.
+
+    Gradient: flows to pixels, matrices and weights; zero for rows that are not valid, finite everywhere.
+    Precision: float32 or better, also under autocast.
+    Source: Hartley and Sturm, Triangulation, 1997, section 5, inhomogeneous.
+
+    Example:
+        >>> P = torch.eye(3, 4).repeat(3, 1, 1)
+        >>> P[1, 0, 3], P[2, 1, 3] = -1.0, -1.0  # one camera to the right of the first, one below
+        >>> uv = torch.tensor([[[0.5, 0.0]], [[0.0, 0.0]], [[0.5, -0.5]]])
+        >>> triangulate_views(uv, P).xyz_world
+        tensor([[1., 0., 2.]])
+    """
+    views = prepare(uv, P, weights, MAX_SLOPE)
+    (u, v), (first, second, third) = views.pixels, views.rows
+    ray_u = u * third[0] - first[0], u * third[1] - first[1], u * third[2] - first[2]
+    ray_v = v * third[0] - second[0], v * third[1] - second[1], v * third[2] - second[2]
+    right_u, right_v = first[3] - u * third[3], second[3] - v * third[3]
+    start = _least_squares(views.weights, ray_u, ray_v, right_u, right_v)
+    near = sum(part.detach().square() for part in start) < MAX_REACH**2
+    near = near & (views.weights > 0).any(-2)
+    begin = tuple(torch.where(near, part, 0.0).unsqueeze(-2) for part in start)
+    depth = views.depth((begin[0], begin[1], begin[2]))
+    depth = torch.where(depth > MIN_DEPTH, depth, 1.0)
+    left_u = right_u - (ray_u[0] * begin[0] + ray_u[1] * begin[1] + ray_u[2] * begin[2])
+    left_v = right_v - (ray_v[0] * begin[0] + ray_v[1] * begin[1] + ray_v[2] * begin[2])
+    delta = _least_squares(views.weights / depth.square(), ray_u, ray_v, left_u, left_v)
+    local = correct((begin[0].squeeze(-2), begin[1].squeeze(-2), begin[2].squeeze(-2)), delta)
+    valid = near & _well_seen(views, local, min_angle_rad)
+    return Triangulated(views.to_world(local, valid).to(work_dtype(uv)), valid)
+
+
+def _least_squares(weights: Tensor, ray_u: Rays, ray_v: Rays, right_u: Tensor, right_v: Tensor) -> Rays:
+    factors = factor(spread(ray_u, ray_v, weights))
+    lifted_u, lifted_v = weights * right_u, weights * right_v
+    first, second, third = ((ray_u[k] * lifted_u + ray_v[k] * lifted_v).sum(-2) for k in range(3))
+    return solve(factors, (first, second, third))
+
+
+@torch.no_grad()
+def _well_seen(views: Views, local: Rays, min_angle_rad: float) -> Tensor:
+    used = views.weights > 0
+    lifted = local[0].unsqueeze(-2), local[1].unsqueeze(-2), local[2].unsqueeze(-2)
+    in_front = ((views.depth(lifted) > MIN_DEPTH) | ~used).all(-2)
+    rays = _unit([lifted[k] - views.center[..., k, None].to(lifted[k].dtype) for k in range(3)])
+    # Two rays that face each other are as parallel as two that run side by side.
+    counted = used.to(rays[0].dtype)
+    first = counted * (counted.cumsum(-2) == 1)
+    alike = torch.stack([ray * (ray * first).sum(-2, keepdim=True) for ray in rays]).sum(0)
+    turned = torch.where(alike < 0, -counted, counted)
+    count = counted.sum(-2)
+    share = 1.0 / count.clamp_min(1.0)
+    apart = [ray * turned - counted * ((ray * turned).sum(-2) * share).unsqueeze(-2) for ray in rays]
+    off = (apart[0].square() + apart[1].square() + apart[2].square()).amax(-2)
+    finite = torch.isfinite(local[0] + local[1] + local[2])
+    return in_front & finite & (count > 1) & (off > math.sin(0.5 * min_angle_rad) ** 2)
+
+
+def _unit(vector: list[Tensor]) -> list[Tensor]:
+    square = vector[0].square() + vector[1].square() + vector[2].square()
+    inverse = square.clamp_min(torch.finfo(square.dtype).tiny).rsqrt()
+    return [part * inverse for part in vector]
