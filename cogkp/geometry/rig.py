@@ -30,8 +30,8 @@ class CameraRig:
         (64, 48)
     """
 
-    names: tuple[str, ...] = attrs.field(converter=tuple)
-    cameras: tuple[PinholeCamera, ...] = attrs.field(converter=tuple)
+    names: tuple[str, ...]
+    cameras: tuple[PinholeCamera, ...]
 
     def __attrs_post_init__(self) -> None:
         if len(self.names) != len(self.cameras) or not self.names or len(set(self.names)) != len(self.names):

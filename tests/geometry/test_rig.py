@@ -14,7 +14,7 @@ def a_camera(width=64):
 
 def test_names_find_cameras_in_order():
     left, right = a_camera(64), a_camera(32)
-    rig = CameraRig(["LL", "LR"], [left, right])
+    rig = CameraRig(("LL", "LR"), (left, right))
     assert rig["LL"] is left
     assert rig["LR"] is right
     assert list(rig) == ["LL", "LR"]
