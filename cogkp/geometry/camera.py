@@ -1,7 +1,7 @@
-"""A pinhole camera: where points of space fall in its image.
+"""A camera: where points of space fall in its image, and along which rays its pixels look.
 
 OpenCV axes: +x right, +y down, +z forward. Pixels: the centre of the top-left pixel is (0, 0).
-Knows nothing of: lens distortion, files.
+Knows nothing of: files, and the lens's formulas (see cogkp.geometry.distortion).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 6.1.
 
 Axes: N points.
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.distortion import check_distortion, distort, invertible, undistort
 
-__all__ = ["PinholeCamera", "Projection"]
+__all__ = ["PinholeCamera", "Projection", "Rays"]
 
 MIN_DEPTH = 1e-6
 
@@ -29,11 +30,24 @@ class Projection(NamedTuple):
     Args:
         uv: (..., N, 2) float, pixels; zero where not valid.
         depth: (..., N) float, z in the camera's frame, world unit; zero where the point is not finite.
-        valid: (..., N) bool, the point is finite and in front of the camera; it may lie outside the frame.
+        valid: (..., N) bool, the point is finite and in front of the camera, before the first fold of its lens; it may
+            lie outside the frame.
     """
 
     uv: Tensor
     depth: Tensor
+    valid: Tensor
+
+
+class Rays(NamedTuple):
+    """Along which directions pixels look.
+
+    Args:
+        xyz_camera: (..., N, 3) float, camera's frame, z = 1; zero where not valid.
+        valid: (..., N) bool, the pixel is finite and its lens can be undone there.
+    """
+
+    xyz_camera: Tensor
     valid: Tensor
 
 
@@ -50,6 +64,10 @@ def _ends_with(*shape: int) -> Callable[[object, attrs.Attribute[Tensor], Tensor
     return check
 
 
+def _check_lens(_instance: object, _attribute: object, value: Tensor) -> None:
+    check_distortion(value)
+
+
 def _turn(matrix: Tensor, columns: Tensor) -> Tensor:
     # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
     return (matrix.unsqueeze(-3) * columns.unsqueeze(-2)).sum(-1)
@@ -57,12 +75,13 @@ def _turn(matrix: Tensor, columns: Tensor) -> Tensor:
 
 @attrs.frozen(eq=False)
 class PinholeCamera:
-    """A camera without lens distortion.
+    """A camera, with or without lens distortion.
 
     Args:
         K: (..., 3, 3) float, intrinsics, pixels.
         world_to_camera: (..., 4, 4) float, rigid, world unit.
         size_wh: width and height of its frame, pixels.
+        distortion: (..., D) float, OpenCV order, D one of 0, 4, 5, 8, 12, 14; none by default.
 
     Example:
         >>> K = torch.tensor([[100.0, 0.0, 31.5], [0.0, 100.0, 23.5], [0.0, 0.0, 1.0]])
@@ -74,6 +93,7 @@ class PinholeCamera:
     K: Tensor = attrs.field(validator=_ends_with(3, 3))
     world_to_camera: Tensor = attrs.field(validator=_ends_with(4, 4))
     size_wh: tuple[int, int]
+    distortion: Tensor = attrs.field(factory=lambda: torch.zeros(0), validator=_check_lens)
 
     def project(self, xyz_world: Tensor) -> Projection:
         """Find the pixels that see given points of space.
@@ -87,7 +107,7 @@ class PinholeCamera:
         Raises:
             GeometryError: the points do not have the shape above.
 
-        Gradient: flows to points, intrinsics and pose; zero for rows that are not valid, finite everywhere.
+        Gradient: flows to points, intrinsics, distortion and pose; zero for rows that are not valid, finite everywhere.
         Precision: float32 or better, also under autocast.
         Source: Hartley and Zisserman, 2nd ed., equation 6.6.
 
@@ -107,11 +127,54 @@ class PinholeCamera:
         pose = self.world_to_camera.to(work)
         xyz_camera = _turn(pose[..., :3, :3], points) + pose[..., None, :3, 3]
         depth = xyz_camera[..., 2]
-        valid = finite & (depth > MIN_DEPTH)
+        front = finite & (depth > MIN_DEPTH)
         # Dividing by a harmless number first keeps the gradient of the rows left out finite.
-        rays = xyz_camera / torch.where(valid, depth, 1.0).unsqueeze(-1)
+        rays = xyz_camera / torch.where(front, depth, 1.0).unsqueeze(-1)
+        rays, valid = self._through_lens(rays, front)
         uv = torch.where(valid.unsqueeze(-1), _turn(self.K.to(work)[..., :2, :], rays), 0.0)
         return Projection(uv.to(dtype), torch.where(finite, depth, 0.0).to(dtype), valid)
+
+    def _through_lens(self, rays: Tensor, front: Tensor) -> tuple[Tensor, Tensor]:
+        if self.distortion.shape[-1] == 0:
+            return rays, front
+        plane = torch.where(front.unsqueeze(-1), rays[..., :2], 0.0)
+        valid = front & invertible(plane, self.distortion)
+        bent = distort(torch.where(valid.unsqueeze(-1), plane, 0.0), self.distortion)
+        return torch.cat((bent, torch.ones_like(bent[..., :1])), -1), valid
+
+    def unproject_rays(self, uv: Tensor) -> Rays:
+        """Find the directions in which given pixels look; undoes :meth:`project` up to depth.
+
+        Args:
+            uv: (..., N, 2) float, pixels of the frame; leading axes broadcast with those of the camera.
+
+        Returns:
+            Directions and validity; see :class:`Rays`.
+
+        Raises:
+            GeometryError: the pixels do not have the shape above.
+
+        Gradient: flows to pixels, intrinsics and distortion; zero for rows that are not valid, finite everywhere.
+        Precision: float32 or better, also under autocast.
+        Source: Hartley and Zisserman, 2nd ed., section 6.2.3 (K is upper triangular).
+
+        Example:
+            >>> K = torch.tensor([[100.0, 0.0, 31.5], [0.0, 100.0, 23.5], [0.0, 0.0, 1.0]])
+            >>> PinholeCamera(K, torch.eye(4), (64, 48)).unproject_rays(torch.tensor([[36.5, 23.5]])).xyz_camera
+            tensor([[0.0500, 0.0000, 1.0000]])
+        """
+        if uv.dim() < 2 or uv.shape[-1] != 2:  # noqa: PLR2004
+            raise GeometryError("pixels have the wrong shape", expected="(..., N, 2)", got=str(tuple(uv.shape)))
+        dtype = torch.promote_types(uv.dtype, torch.float32)
+        K = self.K.to(torch.promote_types(dtype, self.K.dtype)).unsqueeze(-3)
+        finite = torch.isfinite(uv).all(-1)
+        u, v = torch.where(finite.unsqueeze(-1), uv.to(K.dtype), 0.0).unbind(-1)
+        y = (v - K[..., 1, 2]) / K[..., 1, 1]
+        x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+        plane, undone = undistort(torch.stack((x, y), -1), self.distortion)
+        valid = finite & undone
+        rays = torch.cat((plane, torch.ones_like(plane[..., :1])), -1)
+        return Rays(torch.where(valid.unsqueeze(-1), rays, 0.0).to(dtype), valid)
 
     def contains(self, uv: Tensor, margin_px: float = 0.0) -> Tensor:
         """Tell which pixels lie inside the frame.

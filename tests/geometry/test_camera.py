@@ -122,3 +122,54 @@ def test_wrong_shapes_are_refused():
         PinholeCamera(torch.eye(4), torch.eye(4), (1, 1))
     with pytest.raises(GeometryError, match="points of space"):
         PinholeCamera(torch.eye(3), torch.eye(4), (1, 1)).project(torch.zeros(3))
+
+
+def with_lens(camera, *coefficients):
+    return PinholeCamera(
+        camera.K, camera.world_to_camera, camera.size_wh, torch.tensor(coefficients, dtype=camera.K.dtype)
+    )
+
+
+@pytest.mark.parametrize("length", [4, 5, 8, 12, 14])
+def test_a_lens_agrees_with_opencv_and_is_undone(length):
+    rng = np.random.default_rng(length)
+    camera, rvec, tvec = some_camera(rng)
+    full = [-0.2, 0.05, 1e-3, -2e-3, 0.01, 0.1, -0.02, 0.01, 1e-3, 2e-3, -1e-3, 5e-4, 0.02, -0.03]
+    camera = with_lens(camera, *full[:length])
+    xyz = rng.normal(0, 1, (50, 3))
+    expected = cv2.projectPoints(xyz, rvec, tvec, camera.K.numpy(), np.array(full[:length]))[0][:, 0]
+
+    uv, depth, valid = camera.project(torch.from_numpy(xyz))
+    rays, seen = camera.unproject_rays(uv)
+
+    assert valid.all()
+    assert seen.all()
+    assert np.abs(uv.numpy() - expected).max() < 1e-9
+    in_camera = torch.from_numpy(xyz) @ camera.world_to_camera[:3, :3].T + camera.world_to_camera[:3, 3]
+    assert torch.allclose(rays * depth[:, None], in_camera, atol=1e-9)
+
+
+def test_a_ray_past_the_fold_of_a_lens_is_not_seen():
+    camera = PinholeCamera(torch.eye(3), torch.eye(4), (1, 1), torch.tensor([-0.3, 0.0, 0.0, 0.0]))
+    seen = camera.project(torch.tensor([[1.5, 0.0, 1.0], [0.5, 0.0, 1.0]]))
+    assert seen.valid.tolist() == [False, True]
+    assert seen.uv[0].tolist() == [0.0, 0.0]
+
+
+def test_gradients_through_a_lens_are_right():
+    camera, *_ = some_camera(np.random.default_rng(7))
+    coefficients = torch.tensor([-0.2, 0.05, 1e-3, -2e-3, 0.01], dtype=torch.float64)
+    uv = torch.tensor([[20.0, 30.0], [300.0, 200.0]], dtype=torch.float64)
+    inputs = [value.clone().requires_grad_() for value in (camera.K, coefficients, uv)]
+
+    def rays(K, distortion, uv):
+        return PinholeCamera(K, camera.world_to_camera, (320, 256), distortion).unproject_rays(uv).xyz_camera
+
+    assert torch.autograd.gradcheck(rays, inputs)
+
+
+def test_pixels_that_are_no_numbers_give_no_rays():
+    camera, *_ = some_camera(np.random.default_rng(8))
+    rays, valid = camera.unproject_rays(torch.tensor([[np.nan, 1.0], [1.0, 1.0]]))
+    assert valid.tolist() == [False, True]
+    assert rays[0].tolist() == [0.0, 0.0, 0.0]

@@ -1,0 +1,183 @@
+"""A lens bends as OpenCV's does, is undone exactly where it can be, and says where it cannot."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cogkp.errors import GeometryError
+from cogkp.geometry.distortion import LENGTHS, distort, invertible, undistort
+
+FULL = np.array([-0.3, 0.1, 1e-3, -2e-3, 0.02, 0.1, -0.02, 0.01, 1e-3, 2e-3, -1e-3, 5e-4, 0.02, -0.03])
+SOME = [length for length in LENGTHS if length]
+
+
+def some_points(count=200, reach=0.5, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).uniform(-reach, reach, (count, 2)))
+
+
+def lens(*coefficients):
+    return torch.tensor(coefficients, dtype=torch.float64)
+
+
+def full_hd(step=40):
+    """Pixels of a 1920x1080 picture, corners included, in the plane of a lens of 1000 px."""
+    u, v = np.meshgrid(np.append(np.arange(-0.5, 1919, step), 1919.5), np.append(np.arange(-0.5, 1079, step), 1079.5))
+    return torch.from_numpy((np.stack([u, v], -1).reshape(-1, 2) - [959.5, 539.5]) / 1000)
+
+
+@pytest.mark.parametrize("length", SOME)
+def test_bends_as_opencv(length):
+    xy = some_points()
+    expected, _ = cv2.projectPoints(
+        np.c_[xy.numpy(), np.ones(len(xy))], np.zeros(3), np.zeros(3), np.eye(3), FULL[:length]
+    )
+    assert np.abs(distort(xy, torch.from_numpy(FULL[:length])).numpy() - expected[:, 0]).max() < 1e-12
+
+
+@pytest.mark.parametrize("length", SOME)
+def test_is_undone_as_opencv_does_when_it_takes_its_time(length):
+    bent = some_points(reach=0.4)
+    patience = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 500, 1e-15)
+    points, eye = bent.numpy()[:, None].copy(), np.eye(3)
+    if hasattr(cv2, "undistortPointsIter"):
+        expected = cv2.undistortPointsIter(points, eye, FULL[:length], eye, eye, patience)
+    else:  # OpenCV 5 lets the plain function take its time
+        expected = cv2.undistortPoints(points, eye, FULL[:length], None, eye, eye, patience)
+
+    xy, valid = undistort(bent, torch.from_numpy(FULL[:length]))
+
+    assert valid.all()
+    assert np.abs(xy.numpy() - expected[:, 0]).max() < 1e-10
+
+
+def test_no_coefficients_move_nothing():
+    xy = some_points()
+    assert torch.equal(distort(xy, lens()), xy)
+    assert torch.equal(undistort(xy, lens()).xy, xy)
+    assert undistort(torch.tensor([[np.nan, 0.0]]), torch.zeros(0)).valid.tolist() == [False]
+
+
+@pytest.mark.parametrize("k", [(-0.30, 0.10), (0.20, 0.0)])
+def test_round_trip_at_the_corners_of_full_hd(k):
+    coefficients = lens(*k, 0.0, 0.0)
+    seen = full_hd()
+    xy, valid = undistort(seen, coefficients)
+    assert valid.all()
+    assert 1000 * (distort(xy, coefficients) - seen).abs().max() < 1e-9
+
+
+def test_float32_stays_within_a_thousandth_of_a_pixel():
+    coefficients, seen = torch.tensor([-0.30, 0.10, 1e-3, -1e-3]), full_hd().float()
+    xy, valid = undistort(seen, coefficients)
+    assert valid.all()
+    assert xy.dtype == torch.float32
+    assert 1000 * (xy - undistort(seen.double(), coefficients.double()).xy).abs().max() < 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.sampled_from(SOME),
+    parts=st.lists(st.floats(-1, 1), min_size=14, max_size=14),
+    seed=st.integers(0, 1000),
+)
+def test_every_invertible_point_comes_back(length, parts, seed):
+    scale = np.array([0.4, 0.2, 0.01, 0.01, 0.1, 0.3, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.1, 0.1])
+    coefficients = torch.from_numpy((np.array(parts) * scale)[:length])
+    xy = some_points(60, reach=1.2, seed=seed)
+    fine = invertible(xy, coefficients)
+
+    back, valid = undistort(distort(xy, coefficients)[fine], coefficients)
+
+    assert valid.all()
+    # Where the map all but folds, a last bit behind the lens is many before it.
+    assert torch.allclose(distort(back, coefficients), distort(xy[fine], coefficients), atol=1e-12, rtol=0)
+    assert torch.allclose(back, xy[fine], atol=1e-5, rtol=0)
+
+
+def test_beyond_the_fold_nothing_is_claimed():
+    barrel = lens(-0.3, 0.0, 0.0, 0.0)
+    turn = (1 / 0.9) ** 0.5  # d/dr (r - 0.3 r^3) = 0
+    highest = turn * (1 - 0.3 * turn**2)
+    directions = torch.linspace(0, 6, 40, dtype=torch.float64)
+    ring = torch.stack((directions.cos(), directions.sin()), -1)
+
+    assert invertible(0.9999 * turn * ring, barrel).all()
+    assert not invertible(1.0001 * turn * ring, barrel).any()
+    assert undistort(0.9999 * highest * ring, barrel).valid.all()
+    lost = undistort(1.0001 * highest * ring, barrel)
+    assert not lost.valid.any()
+    assert (lost.xy == 0).all()
+
+
+def test_a_second_branch_is_never_taken():
+    """The map turns back at r = 0.78 and comes up again: outer points share pixels with inner ones."""
+    wavy = lens(-0.8, 0.25, 0.0, 0.0)
+    outer = torch.tensor([[1.3, 0.0], [0.0, 1.5]], dtype=torch.float64)
+    assert not invertible(outer, wavy).any()
+    xy, valid = undistort(some_points(500, reach=1.0), wavy)
+    assert valid.any()
+    assert not valid.all()
+    assert invertible(xy[valid], wavy).all()
+
+
+def test_a_pole_ends_the_lens():
+    rational = lens(0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0)  # x / (1 - r^2)
+    assert invertible(lens(0.9, 0.0, 1.1, 0.0).reshape(2, 2), rational).tolist() == [True, False]
+    assert undistort(lens(4.7, 0.0).reshape(1, 2), rational).valid.all()
+
+
+@pytest.mark.parametrize("bad", [[np.nan, 0.0], [0.0, np.inf], [1e30, 0.0], [5.0, 5.0]])
+def test_unusable_rows_are_zero_and_leave_gradients_finite(bad):
+    xy = torch.tensor([bad, [0.1, 0.2]], requires_grad=True)
+    coefficients = torch.tensor([-0.3, 0.1, 1e-3, 1e-3, -0.05], requires_grad=True)
+
+    back, valid = undistort(xy, coefficients)
+    back.sum().backward()
+
+    assert valid.tolist() == [False, True]
+    assert back[0].tolist() == [0.0, 0.0]
+    assert xy.grad[0].tolist() == [0.0, 0.0]
+    assert torch.isfinite(xy.grad).all()
+    assert torch.isfinite(coefficients.grad).all()
+
+
+@pytest.mark.parametrize("length", SOME)
+def test_gradients_are_right(length):
+    inputs = [some_points(6).requires_grad_(), torch.from_numpy(FULL[:length].copy()).requires_grad_()]
+    assert torch.autograd.gradcheck(distort, inputs)
+    assert torch.autograd.gradcheck(lambda xy, coefficients: undistort(xy, coefficients).xy, inputs, atol=1e-6)
+
+
+def test_leading_axes_broadcast():
+    coefficients = torch.from_numpy(np.stack([FULL, 0.5 * FULL, 0 * FULL]))
+    xy = some_points(7)
+    many = undistort(xy, coefficients)
+    again = undistort(xy.expand(2, 3, 7, 2), coefficients)
+
+    assert many.xy.shape == (3, 7, 2)
+    assert again.valid.shape == (2, 3, 7)
+    for i, one in enumerate(coefficients):
+        assert torch.allclose(many.xy[i], undistort(xy, one).xy, atol=1e-12)
+        assert torch.allclose(again.xy[1, i], many.xy[i], atol=1e-12)
+    assert undistort(torch.zeros(0, 2), torch.zeros(5)).xy.shape == (0, 2)
+
+
+def test_many_points_equal_few():
+    xy, coefficients = some_points(40_000), torch.from_numpy(FULL)
+    assert torch.allclose(undistort(xy, coefficients).xy[-9:], undistort(xy[-9:], coefficients).xy, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3), torch.zeros(6), torch.zeros(5, dtype=torch.int64)])
+def test_wrong_coefficients_are_refused(bad):
+    with pytest.raises(GeometryError, match="number of coefficients"):
+        undistort(torch.zeros(1, 2), bad)
+
+
+def test_other_nonsense_is_refused():
+    with pytest.raises(GeometryError, match="not finite"):
+        distort(torch.zeros(1, 2), torch.tensor([np.nan, 0, 0, 0]))
+    with pytest.raises(GeometryError, match="image plane"):
+        distort(torch.zeros(2), torch.zeros(4))
