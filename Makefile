@@ -48,7 +48,7 @@ define install
 	@echo "installing '$(1)' into $(VENV)"
 	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(if $(PIP_FLAGS),false,$(BIN)/uv pip install --quiet \
 	    --python $(BIN)/python -c constraints.txt -e '$(1)') 2>/dev/null \
-	  || $(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '$(1)'
+	  || $(BIN)/python -m pip install --no-compile $(PIP_FLAGS) -c constraints.txt -e '$(1)'
 endef
 
 clean:
