@@ -6,7 +6,6 @@ Points lie under ``debug.training_targets.keypoint3_mask`` as a recorder writes 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from cogkp.data.scene.render import Frame, render_frame
 from cogkp.data.scene.rig import CAMERAS, calibration, stereo_head
 from cogkp.data.scene.tool import POINTS
 from cogkp.data.structured import write_structured
-from cogkp.files import write_bytes
+from cogkp.files import write_json
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["CALIBRATION_FILE", "TARGETS", "demo_config", "frame_line", "write_recording"]
@@ -68,7 +67,7 @@ def write_recording(root: Path, frames: int, *, seed: int, progress: Progress = 
 
     write_structured(root, lines())
     path = root / CALIBRATION_FILE
-    write_bytes(path, (json.dumps(calibration(stereo_head()), indent=2) + "\n").encode())
+    write_json(path, calibration(stereo_head()))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from cogkp.data.importers.deeplabcut import read_deeplabcut
 from cogkp.data.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.structured import write_structured
 from cogkp.errors import DataError, OutputError, closest
-from cogkp.files import write_bytes
+from cogkp.files import write_json
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["IMPORTERS", "ImportResult", "import_dataset"]
@@ -103,11 +102,7 @@ def _write_part(
 
     write_structured(root, records())
     if calibration is not None:
-        _write_json(root / CALIBRATION_FILE, calibration)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+        write_json(root / CALIBRATION_FILE, calibration)
 
 
 def _config(imported: Imported, train: Path, validation: Path | None) -> dict[str, Any]:
@@ -159,7 +154,7 @@ def import_dataset(
     with _staged(destination) as staging:
         for name in roots:
             _write_part(staging / name, parts[name], imported.calibration, progress)
-        _write_json(staging / CONFIG_FILE, _config(imported, roots["train"], roots.get("validation")))
+        write_json(staging / CONFIG_FILE, _config(imported, roots["train"], roots.get("validation")))
     return ImportResult(
         train=roots["train"],
         validation=roots.get("validation"),
