@@ -150,7 +150,7 @@ def train(
     require_runnable(config, plan.options)
     seed_everything(plan.options.seed)
     task = build_task(config)
-    if restored is not None:
+    if restored is not None:  # tried here too, so that a misfit is told with its file before any data is read
         load_weights(restored, task.model, str(restored_path))
     loaders = _loaders(task, plan.options)
     log.info("%s", plan.line)
