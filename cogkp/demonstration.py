@@ -13,9 +13,9 @@ from cogkp.artifacts.names import timestamp
 from cogkp.config.export import DeployOptions
 from cogkp.config.io import load
 from cogkp.config.train import TrainOptions
+from cogkp.data.images import write_png
 from cogkp.data.synthetic import demo_config, write_recording
-from cogkp.files import make_folder, write_bytes, write_json
-from cogkp.pictures import encode_png
+from cogkp.files import make_folder, write_json
 from cogkp.progress import SILENT, Progress
 from cogkp.training.precision import fastest_precision
 from cogkp.workflows.deployment import DeployResult, deploy
@@ -73,7 +73,7 @@ def demo(
     files = _record(home, frames, seed, progress)
     config = load(files["configuration"])
     files["preview"] = home / "preview.png"
-    write_bytes(files["preview"], encode_png(next(iter(preview_data(config, batch_size=PREVIEW_VIEWS)))))
+    write_png(files["preview"], next(iter(preview_data(config, batch_size=PREVIEW_VIEWS))))
     options = TrainOptions(
         epochs=epochs,
         batch_size=16,

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from cogkp.data.sample import Batch
-from cogkp.errors import OutputError
 from cogkp.tasks.base import Codec, Marks
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv
-from cogkp.visual.figure import Comparison, comparison_sheet, legend_bar
+from cogkp.visual.canvas import Picture, enlarged_uv
+from cogkp.visual.figure import Comparison, comparison_sheet, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
-from cogkp.visual.overlay import draw_points, tint_mask
+from cogkp.visual.overlay import draw_points
 from cogkp.visual.palette import point_colours
 
-__all__ = ["draw_batch", "draw_comparison", "encode_png"]
+__all__ = ["draw_batch", "draw_comparison"]
 
 MIN_TILE_PX = 256
 
@@ -65,20 +63,8 @@ def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: st
     return comparison_sheet(comparisons, truths[0].names, title=title)
 
 
-def encode_png(picture: Picture) -> bytes:
-    """Return the content of a PNG file."""
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OutputError("a picture cannot be encoded", got=f"shape {picture.shape}")
-    return data.tobytes()
-
-
 def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:
-    picture = as_picture(image)
-    factor = max(1, -(-MIN_TILE_PX // max(picture.shape[:2])))
-    tile = enlarge(picture, factor)
-    if marks.mask is not None:
-        tile = tint_mask(tile, marks.mask)
+    tile, factor = enlarged_tile(image, marks.mask, MIN_TILE_PX)
     radius = max(4.0, max(tile.shape[:2]) / 64)
     # Rings leave what they mark to be seen.
     return draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, shape="ring", radius=radius)

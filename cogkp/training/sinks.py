@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cogkp.data.images import encode_image
 from cogkp.data.sample import Batch
 from cogkp.files import make_folder
 from cogkp.training.graph import network_graph
 from cogkp.training.learner import Comparison
-from cogkp.training.png import encode_png
 from cogkp.training.seeding import undisturbed_rng
 
 __all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
@@ -173,7 +173,7 @@ def _picture(tag: str, rgb: npt.NDArray[np.uint8]) -> Any:
     from tensorboardX.proto.summary_pb2 import Summary
 
     height, width = rgb.shape[:2]
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_png(rgb))
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_image(rgb))
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 

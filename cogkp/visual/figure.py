@@ -13,7 +13,7 @@ from cogkp.visual.grid import DARK, image_grid
 from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
 
-__all__ = ["Comparison", "comparison_sheet", "comparison_tile", "error_caption", "legend_bar"]
+__all__ = ["Comparison", "comparison_sheet", "comparison_tile", "enlarged_tile", "error_caption", "legend_bar"]
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -64,13 +64,23 @@ def error_caption(comparison: Comparison) -> str:
     return f"mean {finite.mean():.1f} px, worst {finite.max():.1f} px"
 
 
-def comparison_tile(comparison: Comparison, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX) -> Picture:
-    """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
-    picture = as_picture(comparison.image)
+def enlarged_tile(
+    image: npt.NDArray[np.generic], mask: npt.NDArray[np.uint8] | None, min_side_px: int
+) -> tuple[Picture, int]:
+    """Enlarge a frame by the least whole factor that makes its longer side reach a size, and tint its mask.
+
+    Returns:
+        The tile, and the factor.
+    """
+    picture = as_picture(image)
     factor = max(1, -(-min_side_px // max(picture.shape[:2])))
     tile = enlarge(picture, factor)
-    if comparison.mask is not None:
-        tile = tint_mask(tile, comparison.mask)
+    return (tile if mask is None else tint_mask(tile, mask)), factor
+
+
+def comparison_tile(comparison: Comparison, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX) -> Picture:
+    """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
+    tile, factor = enlarged_tile(comparison.image, comparison.mask, min_side_px)
     return draw_errors(
         tile,
         enlarged_uv(comparison.truth_uv, factor),

@@ -13,8 +13,9 @@ from cogkp.artifacts.runs import LATEST
 from cogkp.config.io import config_hash
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.train import TrainOptions
-from cogkp.files import make_folder, write_bytes, write_json
-from cogkp.pictures import draw_comparison, encode_png
+from cogkp.data.images import write_png
+from cogkp.files import make_folder, write_json
+from cogkp.pictures import draw_comparison
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, Split
 from cogkp.training.evaluator import evaluate as measure
@@ -78,12 +79,13 @@ def evaluate(
     task, path, run = restored_task(config, restore, checkpoint_root)
     precision = resolve_precision("fp32")
     predict = torch_predictor(precision.place_model(task.model).eval(), precision)
-    loader = open_loader(task.datasets(chosen), options, shuffle=False)
+    dataset = task.datasets(chosen)
+    loader = open_loader(dataset, options, shuffle=False)
     if output_dir is not None:
         make_folder(output_dir)  # before the work, which would be lost where this is refused
     report = measure(predict, task, loader, progress, metrics=task.metrics(thresholds_px))
     folder = make_folder(output_dir or _home_of(path, run) / f"{chosen}-{timestamp()}")
-    picture = draw_comparison(task.codec, predict, spread(task.datasets(chosen), PICTURED_VIEWS), title=str(path))
+    picture = draw_comparison(task.codec, predict, spread(dataset, PICTURED_VIEWS), title=str(path))
     content = {
         "checkpoint": str(path),
         "run": run,
@@ -92,7 +94,7 @@ def evaluate(
         **report.to_dict(),
     }
     write_json(folder / "evaluation.json", content)
-    write_bytes(folder / "predictions.png", encode_png(picture))
+    write_png(folder / "predictions.png", picture)
     text = f"{path} on {chosen} data\n{report.text()}"
     return EvaluationResult(content, text, folder / "evaluation.json", folder / "predictions.png")
 
