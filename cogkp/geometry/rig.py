@@ -1,18 +1,25 @@
-"""Several cameras that are bolted together, found by name.
+"""Several cameras that are bolted together, found by name: from their pixels, lens included, to points and back.
 
 World: the frame of the calibration; every camera's pose refers to it.
+
+Axes: V views, N points; leading axes are batch axes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
+import torch
+from torch import Tensor
 
 from cogkp.errors import GeometryError, closest
-from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.camera import PinholeCamera, Projection
+from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
 
 __all__ = ["CameraRig"]
+
+PAIR = 2
 
 
 @attrs.frozen(eq=False)
@@ -24,10 +31,15 @@ class CameraRig:
         cameras: the cameras, in the order of the names.
 
     Example:
-        >>> import torch
-        >>> camera = PinholeCamera(torch.eye(3), torch.eye(4), (64, 48))
-        >>> CameraRig(("LL", "LR"), (camera, camera))["LR"].size_wh
+        >>> K = torch.tensor([[100.0, 0.0, 32.0], [0.0, 100.0, 24.0], [0.0, 0.0, 1.0]])
+        >>> aside = torch.eye(4)
+        >>> aside[0, 3] = -1.0  # one unit to the right of the first
+        >>> rig = CameraRig(("LL", "LR"), tuple(PinholeCamera(K, pose, (64, 48)) for pose in (torch.eye(4), aside)))
+        >>> rig["LR"].size_wh
         (64, 48)
+        >>> seen = rig.project(torch.tensor([[0.5, 0.0, 4.0]]))
+        >>> rig.triangulate(seen.uv).xyz_world[0, ::2]
+        tensor([0.5000, 4.0000])
     """
 
     names: tuple[str, ...]
@@ -59,3 +71,107 @@ class CameraRig:
     def __len__(self) -> int:
         """Count the cameras."""
         return len(self.names)
+
+    def select(self, names: Sequence[str]) -> CameraRig:
+        """Return a rig of some cameras, in the order asked for; refuses unknown names."""
+        return CameraRig(tuple(names), tuple(self[name] for name in names))
+
+    def to(self, device: torch.device | str) -> CameraRig:
+        """Return the same rig with its tensors on a device."""
+        return CameraRig(self.names, tuple(_moved(camera, device) for camera in self.cameras))
+
+    @property
+    def projection_matrices(self) -> Tensor:
+        """(V, 3, 4), world to pixels without lens distortion."""
+        return torch.stack([camera.K @ camera.world_to_camera[..., :3, :] for camera in self.cameras], -3)
+
+    def project(self, xyz_world: Tensor) -> Projection:
+        """Find the pixels of every camera that see given points of space.
+
+        Args:
+            xyz_world: (..., N, 3) float, world unit.
+
+        Returns:
+            Pixels (..., V, N, 2), lens included, depths and validity (..., V, N).
+
+        Raises:
+            GeometryError: the points do not have the shape above.
+
+        Gradient: as :meth:`PinholeCamera.project`.
+        Source: as :meth:`PinholeCamera.project`.
+        """
+        seen = [camera.project(xyz_world) for camera in self.cameras]
+        uv, depth, valid = zip(*seen, strict=True)
+        return Projection(torch.stack(uv, -3), torch.stack(depth, -2), torch.stack(valid, -2))
+
+    def undistort_pixels(self, uv: Tensor) -> Tensor:
+        """Move pixels to where a camera without lens distortion would have seen them.
+
+        Args:
+            uv: (..., V, N, 2) float, pixels of each camera's frame; not finite where a view does not see a point.
+
+        Returns:
+            (..., V, N, 2), pixels of the pinhole with the same intrinsics; NaN where a pixel is not finite or its lens
+            cannot be undone there, which triangulation takes as not seen.
+
+        Raises:
+            GeometryError: the pixels do not have the shape above.
+
+        Gradient: flows to pixels and cameras; zero where the result is NaN.
+        Source: as :meth:`PinholeCamera.unproject_rays`.
+        """
+        self._check_views(uv)
+        views = zip(self.cameras, uv.unbind(-3), strict=True)
+        return torch.stack([_undistorted(camera, pixels) for camera, pixels in views], -3)
+
+    def triangulate(
+        self, uv: Tensor, weights: Tensor | None = None, *, min_angle_rad: float = MIN_ANGLE_RAD
+    ) -> Triangulated:
+        """Find the points of space that the cameras see.
+
+        Two cameras without weights use the closed form, others the weighted linear solution.
+
+        Args:
+            uv: (..., V, N, 2) float, pixels of each camera's frame, lens included; not finite where not seen.
+            weights: (..., V, N) float, inverse variances of the pixels up to a common factor; all 1 if None.
+            min_angle_rad: least angle between rays, radians.
+
+        Returns:
+            Points (..., N, 3) in the dtype of ``uv``, and validity.
+
+        Raises:
+            GeometryError: pixels or weights have another shape.
+
+        Gradient: flows to pixels, weights and cameras; zero for rows that are not valid, finite everywhere.
+        Precision: camera algebra in float64.
+        Source: as :func:`triangulate_pair` and :func:`triangulate_views`.
+        """
+        straight, P = self.undistort_pixels(uv), self.projection_matrices
+        if len(self) == PAIR and weights is None:
+            left, right = straight.unbind(-3)
+            return triangulate_pair(left, right, P[..., 0, :, :], P[..., 1, :, :], min_angle_rad=min_angle_rad)
+        return triangulate_views(straight, P, weights, min_angle_rad=min_angle_rad)
+
+    def _check_views(self, uv: Tensor) -> None:
+        if uv.dim() < 3 or uv.shape[-3] != len(self) or uv.shape[-1] != 2:  # noqa: PLR2004
+            raise GeometryError(
+                "pixels of a rig have the wrong shape", expected=f"(..., {len(self)}, N, 2)", got=str(tuple(uv.shape))
+            )
+
+
+def _undistorted(camera: PinholeCamera, uv: Tensor) -> Tensor:
+    rays = camera.unproject_rays(uv)
+    x, y, _ = rays.xyz_camera.unbind(-1)
+    K = camera.K.to(x.dtype).unsqueeze(-3)
+    u = K[..., 0, 0] * x + K[..., 0, 1] * y + K[..., 0, 2]
+    v = K[..., 1, 1] * y + K[..., 1, 2]
+    return torch.where(rays.valid.unsqueeze(-1), torch.stack((u, v), -1), torch.nan)
+
+
+def _moved(camera: PinholeCamera, device: torch.device | str) -> PinholeCamera:
+    return attrs.evolve(
+        camera,
+        K=camera.K.to(device),
+        world_to_camera=camera.world_to_camera.to(device),
+        distortion=camera.distortion.to(device),
+    )
