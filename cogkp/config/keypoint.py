@@ -31,6 +31,11 @@ class DataMappings:
     )
     mask: tuple[str, ...] | None = setting(None, "Datakey of each image's class-index mask; needed for segmentation.")
     valid: str | None = setting(None, "Datakey of a flag; a line where it is false is left out.")
+    xyz_world: tuple[str, ...] | None = setting(
+        None,
+        "Datakey of each point's exact place [x, y, z], world units, where it is known; "
+        "null: labelled pairs are triangulated to judge results in space.",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +64,9 @@ class StereoPairing:
     """Treat the two mapped images of a line as one stereo pair."""
 
     enabled: bool = setting(False, "Batches become LL0, LR0, LL1, LR1, ...; needs exactly two mappings.")
+    use_unlabelled: bool = setting(
+        False, "Whether the triangulation losses also count points that nobody labelled; they need no label."
+    )
 
 
 @attrs.frozen(kw_only=True)

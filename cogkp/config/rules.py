@@ -91,6 +91,14 @@ def each_image_has_a_mask(config: KeypointConfig) -> Iterator[Finding]:
         yield Finding(MASK, "wrong number of masks", expected, str(len(masks)), reads=(X,))
 
 
+def each_point_has_a_place(config: KeypointConfig) -> Iterator[Finding]:
+    """As many places in space as points, where they are mapped."""
+    places, points = config.data_mappings.xyz_world, _num_points(config)
+    if places is not None and len(places) != points:
+        expected = f"one datakey per point of data_mappings.y[0], so {points}"
+        yield Finding(("data_mappings", "xyz_world"), "wrong number of places", expected, str(len(places)), reads=(Y,))
+
+
 def names_are_not_empty(config: KeypointConfig) -> Iterator[Finding]:
     """No datakey and no path is an empty string."""
     for path, name in _names(config):
@@ -106,6 +114,7 @@ def _names(config: KeypointConfig) -> Iterator[tuple[Steps, str | None]]:
         (X, mappings.x),
         *(((*Y, i), row) for i, row in enumerate(mappings.y)),
         (MASK, mappings.mask or ()),
+        (("data_mappings", "xyz_world"), mappings.xyz_world or ()),
     ]
     yield from (((*path, i), name) for path, names in lists for i, name in enumerate(names))
     yield ("data_mappings", "valid"), mappings.valid
@@ -236,6 +245,7 @@ RULES: tuple[Rule, ...] = (
     rows_are_equally_long,
     points_of_a_row_differ,
     each_image_has_a_mask,
+    each_point_has_a_place,
     names_are_not_empty,
     one_crop,
     box_goes_with_its_region,

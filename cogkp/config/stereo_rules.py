@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from cogkp.config.augment import Flip
 from cogkp.config.findings import Finding, Steps, shown
 from cogkp.config.keypoint import KeypointConfig
 
@@ -70,6 +71,17 @@ def _keys_of_views(config: KeypointConfig) -> Iterator[tuple[int, str, Steps]]:
         yield view, key, ("data_mappings", "mask", view)
 
 
+def pairs_keep_their_names(config: KeypointConfig) -> Iterator[Finding]:
+    """Each view is mirrored by itself, so a mirror that renames points would pair different ones."""
+    for i, stage in enumerate(config.augmentations):
+        if config.stereo_pairing.enabled and isinstance(stage, Flip) and stage.swap:
+            expected = "[] with stereo pairs, whose views are mirrored one by one"
+            reads: tuple[Steps, ...] = (("stereo_pairing",), ("augmentations", i, "type"))
+            yield Finding(
+                ("augmentations", i, "swap"), "pairs would mix points", expected, shown(stage.swap), reads=reads
+            )
+
+
 def segments_have_length(config: KeypointConfig) -> Iterator[Finding]:
     """A segment joins two different points at a positive distance."""
     for i, (start, end, length) in enumerate(config.loss_terms.triangulation_rigidity_loss.segments):
@@ -97,6 +109,7 @@ STEREO_RULES: tuple[Callable[[KeypointConfig], Iterable[Finding]], ...] = (
     pairs_have_two_views,
     triangulation_has_what_it_needs,
     views_are_left_then_right,
+    pairs_keep_their_names,
     segments_have_length,
     segments_join_known_points,
 )

@@ -17,6 +17,7 @@ from cogkp.data.augment import AugmentPipeline
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.records import Index, Record, SizeReport, View
 from cogkp.data.sample import Encoded, KeypointLabels, Sample
+from cogkp.data.stereo import check_frames, paired_rig
 from cogkp.data.structured import LINES_FILE, StructuredDataset
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
@@ -68,6 +69,9 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         masks = config.data_mappings.mask if config.targets.segmentation else None
         self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
         self._items = [item for index in self._indices for item in self._items_of(index)]
+        rig = paired_rig(config)
+        if rig is not None:
+            check_frames((record for record, _ in self._items), rig)
 
     def _items_of(self, index: Index) -> list[tuple[Record, tuple[View, ...]]]:
         if self.config.stereo_pairing.enabled:
@@ -121,7 +125,13 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         warp = self.pipeline.draw_warp(size_wh, view.uv_source, view.labelled, generator)
         crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)
         order = self.pipeline.point_order(warp, len(view.labelled))
-        labels = KeypointLabels(view.uv_source[order], view.labelled[order], self._mask_crop(view, size_wh, warp))
+        labels = KeypointLabels(
+            uv_source=view.uv_source[order],
+            labelled=view.labelled[order],
+            xyz_world=record.xyz_world[order],
+            located=record.located[order],
+            mask_crop=self._mask_crop(view, size_wh, warp),
+        )
         return Sample(crop[None], labels, warp, size_wh, f"{record.root.name}:{record.line} {view.camera}")
 
     def _mask_crop(self, view: View, size_wh: tuple[int, int], warp: ImageWarp) -> npt.NDArray[np.uint8] | None:

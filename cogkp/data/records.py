@@ -44,11 +44,15 @@ class Record:
         root: the data set's folder.
         line: counted from 1, as editors do.
         views: in the order of ``data_mappings.x``.
+        xyz_world: (N, 3) float64, exact places of the points, world units; zero where not known.
+        located: (N,) bool, where they are known.
     """
 
     root: Path
     line: int
     views: tuple[View, ...]
+    xyz_world: npt.NDArray[np.float64]
+    located: npt.NDArray[np.bool_]
 
 
 @attrs.frozen(eq=False)

@@ -46,11 +46,13 @@ class LossReport:
         total: () float32, the weighted sum that is differentiated.
         parts: the value of each active term before its weight.
         weights: the multiplier of each active term, under the same names.
+        shares: how much of what a term was to judge it could judge, 0 to 1; nothing is added to the total.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor]
     weights: Mapping[str, float]
+    shares: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
 @attrs.frozen(eq=False)

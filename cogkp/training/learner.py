@@ -31,7 +31,7 @@ class Comparison:
 
     Args:
         outputs: what the network said.
-        scalars: 'loss' and each term before its weight.
+        scalars: 'loss', each term before its weight, and the shares that terms could judge.
         gradient_norm: Euclidean norm of the gradient before it was clipped.
     """
 
@@ -99,9 +99,9 @@ class Learner:
 
 def _read(report: LossReport, norm: Tensor) -> tuple[dict[str, float], float]:
     """Fetch all numbers at once: each fetch would make a GPU wait."""
-    names = ("loss", *report.parts)
-    values = torch.stack([report.total, *report.parts.values(), norm]).tolist()
-    return dict(zip(names, values, strict=False)), values[-1]
+    named = {"loss": report.total, **report.parts, **report.shares}
+    values = torch.stack([*named.values(), norm]).tolist()
+    return dict(zip(named, values, strict=False)), values[-1]
 
 
 def not_finite(comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None) -> TrainingError:

@@ -65,9 +65,9 @@ def _stage(draw: st.DrawFn, cls: type[Stage], num_points: int) -> Stage:
 
 
 @st.composite
-def stages(draw: st.DrawFn, num_points: int) -> tuple[Stage, ...]:
-    """Draw a list of stages with one crop."""
-    others = st.sampled_from([cls for cls in STAGES.values() if cls is not Crop])
+def stages(draw: st.DrawFn, num_points: int, *, stereo: bool) -> tuple[Stage, ...]:
+    """Draw a list of stages with one crop, and without a mirror that renames points for stereo pairs."""
+    others = st.sampled_from([cls for cls in STAGES.values() if cls is not Crop and not (stereo and cls is Flip)])
     listed = [draw(_stage(cls, num_points)) for cls in draw(st.lists(others, max_size=4))]
     listed.insert(draw(st.integers(0, len(listed))), draw(_stage(Crop, num_points)))
     return tuple(listed)
@@ -80,6 +80,7 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
     row = st.lists(NAMES, min_size=points, max_size=points, unique=True).map(tuple)
     roots = draw(st.lists(NAMES.map(lambda name: f"train/{name.replace('/', '_')}"), max_size=3))
     segmentation = draw(st.booleans())
+    stereo = views == 2 and draw(st.booleans())
     masks = st.tuples(*[NAMES] * views)
     segments = st.tuples(st.just(0), st.integers(1, 9), st.floats(0.01, 1e3))
     mappings = DataMappings(
@@ -87,6 +88,7 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
         y=draw(st.tuples(*[row] * views)),
         mask=draw(masks if segmentation else st.none() | masks),
         valid=draw(st.none() | NAMES),
+        xyz_world=draw(st.none() | st.tuples(*[NAMES] * points)),
     )
     weights = st.lists(st.floats(0.0, 1e3), min_size=len(roots), max_size=len(roots)).map(tuple)
     return KeypointConfig(
@@ -94,7 +96,7 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
         base_dir=tuple(roots),
         data_mappings=mappings,
         targets=Targets(keypoints=True, segmentation=segmentation),
-        augmentations=draw(stages(points)),
+        augmentations=draw(stages(points, stereo=stereo)),
         sampling=Sampling(
             enabled=draw(st.booleans()),
             weights=draw(st.none() | weights.filter(lambda drawn: not drawn or any(drawn))),
@@ -103,7 +105,7 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
         num_segmentation_classes=draw(st.integers(2, 255) if segmentation else st.none() | st.integers()),
         segmentation_loss_weight=draw(WEIGHTS),
         calibration_file=draw(st.none() | NAMES),
-        stereo_pairing=StereoPairing(enabled=views == 2 and draw(st.booleans())),
+        stereo_pairing=StereoPairing(enabled=stereo, use_unlabelled=draw(st.booleans())),
         loss_terms=LossTerms(
             supervised_keypoint_loss=LossTerm(weight=draw(st.floats(0.001, 1e6))),
             segmentation_loss=LossTerm(weight=draw(WEIGHTS)),

@@ -19,7 +19,7 @@ PAGE_DEFAULTS = {
     "num_segmentation_classes": None,
     "segmentation_loss_weight": 1.0,
     "calibration_file": None,
-    "stereo_pairing": {"enabled": False},
+    "stereo_pairing": {"enabled": False, "use_unlabelled": False},
     "loss_terms": {
         "supervised_keypoint_loss": {"weight": 1.0},
         "segmentation_loss": {"weight": 1.0},
@@ -29,7 +29,7 @@ PAGE_DEFAULTS = {
 }
 
 BEYOND_THE_PAGE = {
-    "data_mappings": {"mask": None, "valid": None},
+    "data_mappings": {"mask": None, "valid": None, "xyz_world": None},
     "sampling": {"weights": None, "samples_per_epoch": None},
     "loss_terms": {
         "triangulation_rigidity_loss": {"segments": [[0, 1, 1.5], [1, 2, 2.0]]},

@@ -12,12 +12,13 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from cogkp.config.keypoint import DataMappings
 from cogkp.data.records import Index, Record, View
@@ -168,7 +169,18 @@ class _LineReader:
         self._check_valid_flag(line)
         masks = self.mappings.mask or (None,) * len(self.mappings.x)
         rows = zip(self.mappings.x, self.mappings.y, masks, strict=True)
-        return Record(self.root, line.number, tuple(self._view(line, *row) for row in rows))
+        views = tuple(self._view(line, *row) for row in rows)
+        places = self.mappings.xyz_world or (None,) * len(self.mappings.y[0])
+        xyz_world, located = self._points(line, places, 3)
+        return Record(self.root, line.number, views, xyz_world, located)
+
+    def _points(
+        self, line: Line, keys: Sequence[str | None], width: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Read points under their datakeys; (N, width), zero and False where there is none."""
+        points = [_point(find(line.content, key), self._where(line, key), width) if key else None for key in keys]
+        known = np.array([point is not None for point in points], np.bool_)
+        return np.array([point or (0.0,) * width for point in points], np.float64).reshape(-1, width), known
 
     def _where(self, line: Line, datakey: str) -> str:
         return f"{self.root}{os.sep}{LINES_FILE}:{line.number} {datakey}"
@@ -187,9 +199,7 @@ class _LineReader:
         image = self._file(line, image_key)
         if image is None:
             raise _Dropped(f"no {image_key}")
-        points = [_point(find(line.content, key), self._where(line, key)) for key in point_keys]
-        uv = np.array([point or (0.0, 0.0) for point in points], np.float64).reshape(-1, 2)
-        labelled = np.array([point is not None for point in points], np.bool_)
+        uv, labelled = self._points(line, point_keys, 2)
         mask = self._file(line, mask_key) if mask_key else None
         return View(image_key.rpartition(".")[0] or image_key, image, uv, labelled, mask)
 
@@ -229,18 +239,20 @@ def _points_away(name: str) -> bool:
     return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
 
 
-def _point(value: Any, where: str) -> tuple[float, float] | None:
-    """Read [x, y] or {"x": .., "y": ..}; None where nobody labelled it."""
-    if isinstance(value, Mapping) and {"x", "y"} <= value.keys():
-        value = [value["x"], value["y"]]
+def _point(value: Any, where: str, width: int) -> tuple[float, ...] | None:
+    """Read [x, y] or {"x": .., "y": ..}, with z for three; None where nobody labelled it."""
+    names = "xyz"[:width]
+    if isinstance(value, Mapping) and set(names) <= value.keys():
+        value = [value[name] for name in names]
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_coordinate, value)):  # noqa: PLR2004
-        raise DataError("the point cannot be read", where=where, expected="[x, y], numbers or null", got=_shown(value))
+    if not isinstance(value, list) or len(value) != width or not all(map(_is_coordinate, value)):
+        expected = f"[{', '.join(names)}], numbers or null"
+        raise DataError("the point cannot be read", where=where, expected=expected, got=_shown(value))
     # The comparison is false for NaN and infinity, and holds for integers too large for a float.
     if not all(number is not None and abs(number) <= sys.float_info.max for number in value):
         return None
-    return float(value[0]), float(value[1])
+    return tuple(map(float, value))
 
 
 def _is_coordinate(value: Any) -> bool:

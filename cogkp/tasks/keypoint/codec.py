@@ -35,6 +35,8 @@ class KeypointTargets(NamedTuple):
         valid: (N,) bool, labelled and inside the crop.
         uv_source: (N, 2) float32, pixels of the full frame; zero where not labelled.
         labelled: (N,) bool.
+        xyz_world: (N, 3) float64, exact places in space, world units; zero where not known.
+        located: (N,) bool, where they are known.
         mask: (S, S) int64 class ids, ``MISSING_MASK_IGNORE_INDEX`` where unknown; (0, 0) without segmentation.
     """
 
@@ -42,6 +44,8 @@ class KeypointTargets(NamedTuple):
     valid: Any
     uv_source: Any
     labelled: Any
+    xyz_world: Any
+    located: Any
     mask: Any
 
 
@@ -97,6 +101,8 @@ class KeypointCodec:
             valid=labelled & inside,
             uv_source=uv_source.astype(np.float32),
             labelled=labelled,
+            xyz_world=sample.labels.xyz_world,
+            located=sample.labels.located,
             mask=self._mask(sample.labels.mask_crop),
         )
 

@@ -6,25 +6,37 @@ finite, with zero gradient. All terms are computed in float32, also under autoca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTerms
+from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
+from cogkp.data.stereo import paired_rig
 from cogkp.errors import TrainingError
 from cogkp.geometry.heatmap import gaussian_heatmap
+from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import LossReport
 from cogkp.tasks.keypoint.codec import KeypointTargets
+from cogkp.tasks.keypoint.stereo import Reprojection, Rigidity, StereoGeometry
 
-__all__ = ["HeatmapRegularization", "KeypointLoss", "Segmentation", "SupervisedKeypoints", "Term", "build_loss"]
+__all__ = [
+    "HeatmapRegularization",
+    "KeypointLoss",
+    "Segmentation",
+    "SpaceTerms",
+    "SupervisedKeypoints",
+    "Term",
+    "build_loss",
+]
 
 # Keeps the logarithm finite where a probability underflows; its product with the softmax's gradient stays exact.
 TINY = 1e-20
+VIEWS = 2
 
 
 class Term(Protocol):
@@ -93,72 +105,163 @@ class Segmentation:
         return mean
 
 
+class SpaceJudgement(NamedTuple):
+    """What the stereo terms say about one batch.
+
+    Args:
+        total: () float32, the weighted sum of the terms; differentiable.
+        parts: () float32 each, before the weights, without gradient.
+        used_share: () float32, see :attr:`Reconstruction.used_share`.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    used_share: Tensor
+
+
+@attrs.frozen(eq=False)
+class SpaceTerms:
+    """The terms that judge points of space: stereo pairs are triangulated once for all of them.
+
+    Where rays are nearly parallel, a pixel moves its point by many world units, and an untrained network's guesses
+    would outweigh every label. So all terms together, after their weights, pull each predicted point at most as hard
+    as one label of weight 1 would; the value of each term is left as it is.
+
+    Args:
+        geometry: the calibrated pair.
+        terms: each term under its name.
+        weights: the multiplier of each term.
+        use_unlabelled: whether points count that nobody labelled.
+    """
+
+    geometry: StereoGeometry
+    terms: Mapping[str, Reprojection | Rigidity]
+    weights: Mapping[str, float]
+    use_unlabelled: bool
+
+    def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> SpaceJudgement:
+        """Judge predictions."""
+        points = outputs.keypoints.float()
+        finite = points.isfinite().all(-1, keepdim=True)
+        points = torch.where(finite, points, 0.0)
+        with torch.enable_grad():
+            probe = points.detach().requires_grad_()
+            moved = ImageWarp(batch.source_to_crop).inverse().apply(probe)
+            uv_source = torch.where(finite, moved, torch.nan)  # triangulation takes it as not seen
+            space = self.geometry.reconstruct(uv_source, batch, self._allowed(batch))
+            parts = {name: term(space).float() for name, term in self.terms.items()}
+            weighted = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+            (pull,) = torch.autograd.grad(weighted, probe)
+        # Has the value of the terms, and the limited pull as its gradient, however the total is scaled later.
+        total = weighted.detach() + ((points - points.detach()) * _limited(pull)).sum()
+        return SpaceJudgement(total, {name: part.detach() for name, part in parts.items()}, space.used_share)
+
+    def _allowed(self, batch: Batch[KeypointTargets]) -> Tensor:
+        labelled, valid = batch.targets.labelled[batch.pairs], batch.targets.valid[batch.pairs]
+        # What is known to lie outside a crop cannot be predicted there, whoever knows it.
+        allowed: Tensor = (valid | ~labelled) if self.use_unlabelled else valid
+        return allowed.all(1)
+
+
+def _limited(pull: Tensor) -> Tensor:
+    """Shorten the gradient (B, N, 2) of each point to that of one label, were all points labelled."""
+    most = 1.0 / max(pull.numel(), 1)
+    size = torch.linalg.vector_norm(pull, dim=-1, keepdim=True)
+    return pull * (most / size.clamp(min=most)) if pull.numel() else pull
+
+
 @attrs.frozen(eq=False)
 class KeypointLoss:
     """The weighted sum of the active terms.
 
     Args:
-        terms: (name, weight, term), in the order of the configuration.
+        terms: each term that looks at single views, under its name.
+        weights: the multiplier of each active term.
+        space: the terms that look at stereo pairs, or None.
     """
 
-    terms: tuple[tuple[str, float, Term], ...]
+    terms: Mapping[str, Term]
+    weights: Mapping[str, float]
+    space: SpaceTerms | None = None
 
     def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> LossReport:
         """Compare outputs with targets; the parts are reported before their weights."""
-        parts = {name: term(outputs, batch) for name, _, term in self.terms}
-        weights = {name: weight for name, weight, _ in self.terms}
-        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        return LossReport(total, parts, weights)
+        parts = {name: term(outputs, batch) for name, term in self.terms.items()}
+        weighted = [self.weights[name] * part for name, part in parts.items()]
+        if self.space is None:
+            return LossReport(torch.stack(weighted).sum(), parts, self.weights)
+        space = self.space(outputs, batch)
+        total = torch.stack([*weighted, space.total]).sum()
+        return LossReport(total, parts | space.parts, self.weights, {"triangulated_share": space.used_share})
 
     def describe(self) -> str:
         """Name the active terms and their weights in one line."""
-        return "loss terms: " + ", ".join(f"{name} x {weight:g}" for name, weight, _ in self.terms)
+        return "loss terms: " + ", ".join(f"{name} x {weight:g}" for name, weight in self.weights.items())
 
 
-def _supervised(_name: str, config: KeypointConfig, _term: LossTerm) -> Term | None:
-    return SupervisedKeypoints() if config.targets.keypoints else None
+def _reprojection(_term: LossTerm) -> Reprojection:
+    return Reprojection()
 
 
-def _heatmap(_name: str, config: KeypointConfig, term: HeatmapTerm) -> Term | None:
-    return HeatmapRegularization(term.sigma_px) if config.targets.keypoints else None
+def _rigidity(term: RigidityTerm) -> Rigidity:
+    return Rigidity(term.segments)
 
 
-def _segmentation(_name: str, config: KeypointConfig, _term: LossTerm) -> Term | None:
-    return Segmentation() if config.targets.segmentation else None
+def _supervised(_term: LossTerm) -> Term:
+    return SupervisedKeypoints()
 
 
-def _unavailable(name: str, _config: KeypointConfig, term: LossTerm) -> Term | None:
-    raise TrainingError(
-        "this loss term is not available in this version",
-        where=f"loss_terms.{name}.weight",
-        expected="0",
-        got=f"{term.weight:g}",
-    )
+def _heatmap(term: HeatmapTerm) -> Term:
+    return HeatmapRegularization(term.sigma_px)
 
 
-BUILDERS: dict[str, Callable[[str, KeypointConfig, Any], Term | None]] = {
+def _segmentation(_term: LossTerm) -> Term:
+    return Segmentation()
+
+
+POINT_TERMS: dict[str, Callable[[Any], Term]] = {
     "supervised_keypoint_loss": _supervised,
-    "segmentation_loss": _segmentation,
     "heatmap_regularization_loss": _heatmap,
-    "triangulation_reprojection_loss": _unavailable,
-    "triangulation_rigidity_loss": _unavailable,
+}
+MASK_TERMS: dict[str, Callable[[Any], Term]] = {"segmentation_loss": _segmentation}
+SPACE_TERMS: dict[str, Callable[[Any], Reprojection | Rigidity]] = {
+    "triangulation_reprojection_loss": _reprojection,
+    "triangulation_rigidity_loss": _rigidity,
 }
 
 
 def build_loss(config: KeypointConfig) -> KeypointLoss:
-    """Build the active terms of a configuration.
+    """Build the active terms of a configuration; those of a target that is off are left out.
 
     Raises:
+        DataError: a term needs a calibration that cannot be used.
         TrainingError: a term that was asked for cannot run, or none is left.
     """
     wanted = {field.name: getattr(config.loss_terms, field.name) for field in attrs.fields(LossTerms)}
     active = {name: term for name, term in wanted.items() if term.weight > 0}
-    built = {name: BUILDERS[name](name, config, term) for name, term in active.items()}
-    terms = tuple((name, active[name].weight, term) for name, term in built.items() if term is not None)
-    if not terms:
+    builders = (POINT_TERMS if config.targets.keypoints else {}) | (MASK_TERMS if config.targets.segmentation else {})
+    terms = {name: builders[name](term) for name, term in active.items() if name in builders}
+    space = _space_terms(config, {name: term for name, term in active.items() if name in SPACE_TERMS})
+    names = (*terms, *(() if space is None else space.terms))
+    if not names:
         raise TrainingError(
             "there is nothing to train",
             where="targets and loss_terms",
             expected="a target that is switched on, with a loss term of weight > 0",
         )
-    return KeypointLoss(terms)
+    return KeypointLoss(terms, {name: active[name].weight for name in names}, space)
+
+
+def _space_terms(config: KeypointConfig, active: Mapping[str, LossTerm]) -> SpaceTerms | None:
+    if not active:
+        return None
+    rig = paired_rig(config) if config.targets.keypoints else None
+    if rig is None or len(rig) != VIEWS:
+        raise TrainingError(
+            "a triangulation loss cannot run",
+            where=f"loss_terms.{next(iter(active))}.weight",
+            expected="targets.keypoints, stereo_pairing.enabled with two mappings, and calibration_file",
+        )
+    terms = {name: SPACE_TERMS[name](term) for name, term in active.items()}
+    weights = {name: term.weight for name, term in active.items()}
+    return SpaceTerms(StereoGeometry(rig), terms, weights, config.stereo_pairing.use_unlabelled)

@@ -19,7 +19,8 @@ ROUND_TRIP_PX = 0.002
 
 
 def sample_of(uv, warp, labelled=(True, True), mask=None) -> Sample[KeypointLabels]:
-    labels = KeypointLabels(np.asarray(uv, np.float64), np.asarray(labelled), mask)
+    said = np.asarray(labelled)
+    labels = KeypointLabels(np.asarray(uv, np.float64), said, np.zeros((len(said), 3)), np.zeros_like(said), mask)
     return Sample(np.zeros((1, SIDE, SIDE), np.float32), labels, warp, (640, 480), "root:1 B")
 
 

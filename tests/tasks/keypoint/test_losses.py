@@ -26,7 +26,7 @@ def outputs_of(seed=0, dtype=torch.float32) -> KeypointMaskOutputs:
 
 def batch_of(valid, mask) -> Batch[KeypointTargets]:
     uv = torch.rand(B, N, 2, generator=torch.Generator().manual_seed(7)) * S
-    targets = KeypointTargets(uv, valid, uv, valid, mask)
+    targets = KeypointTargets(uv, valid, uv, valid, torch.zeros(B, N, 3), NONE, mask)
     eye = torch.eye(3, dtype=torch.float64).expand(B, 3, 3)
     sizes = torch.full((B, 2), S)
     return Batch(torch.zeros(B, 1, S, S), targets, eye, sizes, torch.zeros(0, 2, dtype=torch.int64), ("a", "b", "c"))
@@ -117,7 +117,9 @@ def test_nothing_to_train_is_an_error():
     ],
 )
 def test_a_triangulation_term_is_refused_and_never_a_silent_zero(terms):
-    with pytest.raises(TrainingError, match=r"loss_terms\.triangulation_r\w+_loss\.weight: expected 0, got 0\.1"):
+    with pytest.raises(
+        TrainingError, match=r"cannot run @ loss_terms\.triangulation_r\w+_loss\.weight: expected targets"
+    ):
         build_loss(attrs.evolve(CONFIG, loss_terms=terms))
 
 

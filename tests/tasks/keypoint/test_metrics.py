@@ -24,7 +24,9 @@ def batch_of(uv_source, valid, labelled=None, mask=None) -> Batch[KeypointTarget
     seen = torch.tensor(valid)
     masks = torch.full((count, S, S), 255) if mask is None else mask
     said = seen if labelled is None else torch.tensor(labelled)
-    targets = KeypointTargets(HALF.apply(uv), seen, uv, said, masks)
+    targets = KeypointTargets(
+        HALF.apply(uv), seen, uv, said, torch.zeros(*uv.shape[:2], 3), torch.zeros_like(seen), masks
+    )
     ids = tuple(f"view {row}" for row in range(count))
     matrices = HALF.matrix.expand(count, 3, 3)
     pairs = torch.zeros(0, 2, dtype=torch.int64)

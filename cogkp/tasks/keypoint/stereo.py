@@ -1,0 +1,150 @@
+"""What the two calibrated views of a line say about points of space, and the loss terms that ask them to agree.
+
+Pixels are those of the sensor as it was calibrated; a frame that is a scaled copy is scaled back first.
+
+Axes: B batch, P stereo pairs, N keypoints; views are left, then right.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cogkp.data.sample import Batch
+from cogkp.geometry.rig import CameraRig
+from cogkp.tasks.keypoint.codec import KeypointTargets
+
+__all__ = ["Reconstruction", "Reprojection", "Rigidity", "StereoGeometry"]
+
+
+@attrs.frozen(eq=False)
+class Reconstruction:
+    """Points of space from pairs of pixels, and where the cameras see them.
+
+    Args:
+        xyz_world: (P, N, 3) float, world unit; zero where not valid.
+        valid: (P, N) bool: finite, in front of both cameras, rays not near parallel, and allowed to count.
+        uv: (P, 2, N, 2) float, the pixels given, sensor pixels.
+        uv_again: (P, 2, N, 2) float, the pixels that see ``xyz_world``, sensor pixels; zero where not valid.
+        width_px: (2,) float, widths of both sensors.
+        allowed: (P, N) bool, what was to be counted if it could be triangulated.
+    """
+
+    xyz_world: Tensor
+    valid: Tensor
+    uv: Tensor
+    uv_again: Tensor
+    width_px: Tensor
+    allowed: Tensor
+
+    @property
+    def residual_px(self) -> Tensor:
+        """(P, 2, N, 2) sensor pixels; zero where not valid."""
+        return torch.where(self.valid[:, None, :, None], self.uv_again - self.uv, 0.0)
+
+    @property
+    def used_share(self) -> Tensor:
+        """() float32, how much of what was allowed could be triangulated; 1 where nothing was allowed."""
+        share: Tensor = self.valid.sum() / self.allowed.sum().clamp(min=1)
+        return torch.where(self.allowed.any(), share, 1.0)
+
+
+@attrs.frozen(eq=False)
+class StereoGeometry:
+    """Two cameras and the way from a batch to points of space.
+
+    Args:
+        rig: left and right, in the order of the batch's pairs.
+    """
+
+    rig: CameraRig
+
+    def sensor_pixels(self, uv_source: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
+        """Pair pixels of full frames and scale them to the size that was calibrated.
+
+        Args:
+            uv_source: (B, N, 2) float, pixels of each full frame.
+            batch: names the pairs and the frames' sizes.
+
+        Returns:
+            (P, 2, N, 2) in the dtype of ``uv_source``, sensor pixels.
+
+        Gradient: flows to ``uv_source``.
+        """
+        full = torch.tensor([camera.size_wh[0] for camera in self.rig.cameras], device=uv_source.device)
+        scale = (full / batch.source_size_wh[batch.pairs][..., 0]).to(uv_source.dtype)[..., None, None]
+        return (uv_source[batch.pairs] + 0.5) * scale - 0.5
+
+    def reconstruct(self, uv_source: Tensor, batch: Batch[KeypointTargets], allowed: Tensor) -> Reconstruction:
+        """Triangulate the pairs of a batch and look at the points again.
+
+        Args:
+            uv_source: (B, N, 2) float, pixels of each full frame.
+            batch: names the pairs and the frames' sizes.
+            allowed: (P, N) bool, what may count.
+
+        Gradient: flows to ``uv_source``; zero for points that are not valid, finite everywhere.
+        Precision: float64 inside, float32 or better outside, also under autocast.
+        """
+        rig = _on_device(self.rig, uv_source.device)
+        uv = self.sensor_pixels(uv_source, batch)
+        found = rig.triangulate(uv)
+        again = rig.project(found.xyz_world)
+        valid = found.valid & again.valid.all(-2) & allowed
+        width = torch.tensor([float(camera.size_wh[0]) for camera in rig.cameras], device=uv.device)
+        return Reconstruction(found.xyz_world, valid, uv, again.uv, width, allowed)
+
+
+@lru_cache(maxsize=8)
+def _on_device(rig: CameraRig, device: torch.device) -> CameraRig:
+    # A rig is frozen and compared by identity: it is sent to a GPU once, not once per step.
+    return rig.to(device)
+
+
+@attrs.frozen
+class Reprojection:
+    """Smooth L1 between predicted pixels and those that see the point they triangulate to, over the image's width.
+
+    Args:
+        beta_px: residual at which the parabola turns into a line, sensor pixels.
+    """
+
+    beta_px: float = 1.0
+
+    def __call__(self, space: Reconstruction) -> Tensor:
+        """Return () float, averaged over the coordinates of valid points; a share of the image's width."""
+        residual = space.residual_px
+        each = F.smooth_l1_loss(residual, torch.zeros_like(residual), reduction="none", beta=self.beta_px)
+        total = (each.sum((-1, -2)) / space.width_px).sum()
+        mean: Tensor = total / (2 * 2 * space.valid.sum()).clamp(min=1)
+        return mean
+
+
+@attrs.frozen
+class Rigidity:
+    """Smooth L1 between lengths in space and known ones.
+
+    Args:
+        segments: each (point, point, length in world units).
+        beta: error at which the parabola turns into a line, world units.
+    """
+
+    segments: tuple[tuple[int, int, float], ...]
+    beta: float = 1.0
+
+    def __call__(self, space: Reconstruction) -> Tensor:
+        """Return () float, averaged over the segments both of whose ends are valid; world units."""
+        starts, ends = [segment[0] for segment in self.segments], [segment[1] for segment in self.segments]
+        lengths = space.xyz_world.new_tensor([segment[2] for segment in self.segments])
+        known = space.valid[:, starts] & space.valid[:, ends]
+        apart = space.xyz_world[:, ends] - space.xyz_world[:, starts]
+        # Two ends that fall together pull in no direction; the norm's own gradient is zero there.
+        found = torch.linalg.vector_norm(torch.where(known.unsqueeze(-1), apart, 0.0), dim=-1)
+        error = torch.where(known, found - lengths, 0.0)
+        total = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="sum", beta=self.beta)
+        mean: Tensor = total / known.sum().clamp(min=1)
+        return mean
