@@ -41,6 +41,8 @@ ACCEPTED = [
     {"data_mappings": VIEWS, "stereo_pairing": {"enabled": True}},
     {"data_mappings": MASKED},
     STEREO,
+    {**STEREO, "augmentations": [CROP, {"type": "flip"}]},
+    {"data_mappings": {**VIEWS, "xyz_world": ["truth.tip", "truth.turn", "truth.end"]}},
     {**STEREO, "loss_terms": {**TERMS, "supervised_keypoint_loss": {"weight": 0}}},
     {
         **STEREO,
@@ -132,6 +134,17 @@ REFUSED = [
         ["loss_terms.triangulation_rigidity_loss.segments[0]"],
         "point indices from 0 to 2, got [0, 3]",
     ),
+    (
+        {**STEREO, "augmentations": [CROP, {"type": "flip", "swap": [[0, 2]]}]},
+        ["augmentations[1].swap"],
+        "expected [] with stereo pairs",
+    ),
+    (
+        {"data_mappings": {**VIEWS, "xyz_world": ["truth.tip"]}},
+        ["data_mappings.xyz_world"],
+        "one datakey per point of data_mappings.y[0], so 3, got 1",
+    ),
+    ({"data_mappings": {"xyz_world": [" "]}}, ["data_mappings.xyz_world[0]"], "at least one letter"),
     ({**STEREO, **rigidity([])}, ["loss_terms.triangulation_rigidity_loss.segments"], "at least one segment"),
     (rigidity([[0, 1, 0]], 0), ["loss_terms.triangulation_rigidity_loss.segments[0]"], "length > 0"),
     (rigidity([[1, 1, 1]], 0), ["loss_terms.triangulation_rigidity_loss.segments[0]"], "another point"),
