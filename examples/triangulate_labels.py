@@ -20,7 +20,9 @@ def main(root: Path) -> None:
     """Triangulate every line and print what is known of the tool's lengths."""
     rig = read_calibration(root / "calibration.config.json").select(("LL", "LR"))
     labels = [find(line.content, "debug.training_targets.keypoint3_mask") for line in read_lines(root)]
-    uv = torch.tensor([[[line[camera][point] for point in POINTS] for camera in rig] for line in labels])  # (lines, 2, 3, 2)
+    uv = torch.tensor(
+        [[[line[camera][point] for point in POINTS] for camera in rig] for line in labels]
+    )  # (lines, 2, 3, 2)
     found = rig.triangulate(uv.double())
     again = rig.project(found.xyz_world)
     residual_px = (again.uv - uv).norm(dim=-1)[again.valid]
