@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from cogkp.data.calibration.checks import FloatArray, camera_of, numbers, resolution, rigid
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -84,7 +86,7 @@ def _camera(table: Mapping[str, Any], where: str) -> PinholeCamera:
     return camera_of(
         where,
         K=numbers(table["matrix"], f"{where}, matrix", (3, 3)),
-        pose=rigid(rotation, translation, f"{where}, rotation"),
+        pose=rigid(np.column_stack([rotation, translation]), f"{where}, rotation"),
         distortion=numbers(table["distortions"], f"{where}, distortions").ravel(),
         size_wh=resolution(table["size"], f"{where}, size"),
     )
@@ -92,6 +94,5 @@ def _camera(table: Mapping[str, Any], where: str) -> PinholeCamera:
 
 def _rotation(vector: FloatArray) -> FloatArray:
     import cv2
-    import numpy as np
 
     return np.asarray(cv2.Rodrigues(vector.ravel())[0], np.float64)

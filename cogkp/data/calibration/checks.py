@@ -84,8 +84,9 @@ def resolution(value: Any, where: str) -> tuple[int, int]:
     return value[0], value[1]
 
 
-def rigid(rotation: FloatArray, translation: FloatArray, where: str) -> FloatArray:
-    """Join a rotation (3, 3) and a translation (3,) into (4, 4), and refuse what is no rigid motion."""
+def rigid(pose: FloatArray, where: str) -> FloatArray:
+    """Take a pose (3, 4) or (4, 4) as (4, 4), and refuse what is no rigid motion."""
+    rotation = pose[:3, :3]
     off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
     if off > ROTATION_TOLERANCE:
         raise DataError(
@@ -103,9 +104,10 @@ def rigid(rotation: FloatArray, translation: FloatArray, where: str) -> FloatArr
             got="determinant -1",
             hint="It mirrors: use OpenCV's camera axes (x right, y down, z forward) throughout.",
         )
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, translation
-    return pose
+    last = [0.0, 0.0, 0.0, 1.0]
+    if len(pose) == len(last) and pose[3].tolist() != last:
+        raise DataError("not a rigid motion", where=where, expected=f"last row {last}", got=str(pose[3].tolist()))
+    return np.vstack([pose[:3], last])
 
 
 def camera_of(

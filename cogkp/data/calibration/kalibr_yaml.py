@@ -84,10 +84,7 @@ def _take(value: Any, key: str, where: str) -> Any:
 
 def _link(value: Any, where: str) -> FloatArray:
     place = f"{where}, T_cn_cnm1"
-    link = numbers(_take(value, "T_cn_cnm1", where), place, (4, 4))
-    if not np.array_equal(link[3], [0, 0, 0, 1]):
-        raise DataError("not a rigid motion", where=place, expected="last row 0 0 0 1", got=str(link[3].tolist()))
-    return rigid(link[:3, :3], link[:3, 3], place)
+    return rigid(numbers(_take(value, "T_cn_cnm1", where), place, (4, 4)), place)
 
 
 def _camera(value: Any, pose: FloatArray, where: str) -> PinholeCamera:

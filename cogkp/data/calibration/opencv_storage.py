@@ -42,10 +42,12 @@ class Storage:
     Args:
         where: names of the files.
         entries: values by their name in lower case without underscores.
+        names: as the files spell them.
     """
 
     where: str
     entries: Mapping[str, Any]
+    names: tuple[str, ...]
 
     def get(self, names: Iterable[str]) -> Any:
         """Return the first entry there is of some names, or None."""
@@ -84,7 +86,7 @@ class Storage:
                     got=f"two of {name!r}",
                     hint="Are both of one calibration?",
                 )
-        return Storage(where, {**self.entries, **other.entries})
+        return Storage(where, {**self.entries, **other.entries}, (*self.names, *other.names))
 
 
 def parse_storage(text: str, where: str) -> Storage:
@@ -109,7 +111,7 @@ def parse_storage(text: str, where: str) -> Storage:
             got="line {}: {}".format(*reason.groups()) if reason else "nothing that it can parse",
             hint="Is the file cut off?",
         ) from error
-    return Storage(where, {key.lower().replace("_", ""): value for key, value in entries.items()})
+    return Storage(where, {key.lower().replace("_", ""): value for key, value in entries.items()}, tuple(entries))
 
 
 def read_opencv(
@@ -217,7 +219,7 @@ def _left_to_right(storage: Storage) -> FloatArray:
             got="T = 0",
             hint="Is this the T of cv2.stereoCalibrate?",
         )
-    return rigid(R, T, f"{storage.where}, R")
+    return rigid(np.column_stack([R, T]), f"{storage.where}, R")
 
 
 def _missing(storage: Storage, names: Iterable[str]) -> DataError:
@@ -226,7 +228,7 @@ def _missing(storage: Storage, names: Iterable[str]) -> DataError:
         "the calibration lacks an entry",
         where=storage.where,
         expected=" and ".join(names),
-        got=", ".join(storage.entries) or "nothing",
+        got=", ".join(storage.names) or "nothing",
         hint=hint,
     )
 

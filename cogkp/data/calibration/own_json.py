@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cogkp.data.calibration.checks import camera_of, numbers, resolution, rigid
 from cogkp.errors import DataError
 from cogkp.files import write_json
@@ -22,7 +20,6 @@ from cogkp.geometry.rig import CameraRig
 __all__ = ["calibration_content", "read_own_json", "write_calibration"]
 
 FIELDS = ("extrinsic", "intrinsic", "distortion", "resolution")
-SQUARE_ROWS = 4
 
 
 def read_own_json(text: str, where: str) -> dict[str, PinholeCamera]:
@@ -101,14 +98,10 @@ def _camera(value: Mapping[str, Any], where: str) -> PinholeCamera:
         )
     K = numbers(value["intrinsic"], f"{where}, intrinsic", (3, 3))
     pose = numbers(value["extrinsic"], f"{where}, extrinsic", (3, 4), (4, 4))
-    if len(pose) == SQUARE_ROWS and not np.array_equal(pose[3], [0, 0, 0, 1]):
-        raise DataError(
-            "not a rigid motion", where=f"{where}, extrinsic", expected="last row 0 0 0 1", got=str(pose[3].tolist())
-        )
     return camera_of(
         where,
         K=K,
-        pose=rigid(pose[:3, :3], pose[:3, 3], f"{where}, extrinsic"),
+        pose=rigid(pose, f"{where}, extrinsic"),
         distortion=numbers(value["distortion"], f"{where}, distortion").ravel(),
         size_wh=resolution(value["resolution"], f"{where}, resolution"),
     )

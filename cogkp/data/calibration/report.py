@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 
@@ -12,7 +12,11 @@ from cogkp.data.calibration.consistency import PairConsistency
 __all__ = ["CalibrationReport", "CameraSummary", "DepthError", "PairSummary"]
 
 
-class DepthError(NamedTuple):
+MOST_PAIRS_IN_FULL = 3
+
+
+@attrs.frozen
+class DepthError:
     """How far off a point is found for one pixel of disparity.
 
     Args:
@@ -96,27 +100,24 @@ class CalibrationReport:
 
     def text(self) -> str:
         """Return the report for people, several lines."""
-        head = [f"{' and '.join(self.files)}: {self.format}"]
-        lines = [*head, *map(_camera_text, self.cameras), *map(_pair_text, self.pairs)]
+        lines = [f"{' and '.join(self.files)}: {self.format}"]
+        lines += map(_camera_text, self.cameras)
+        lines += (_pair_text(pair, in_full=len(self.pairs) <= MOST_PAIRS_IN_FULL) for pair in self.pairs)
         if self.consistency is not None:
             lines.append(_consistency_text(self.consistency))
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        lines += (f"note: {note}" for note in self.notes)
+        return "\n".join([*lines, *([f"problem: {self.problem}"] if self.problem else [])])
+
+    @property
+    def problem(self) -> str | None:
+        """What labelled pairs have shown to be wrong, in one line; None where nothing is known to be wrong."""
+        return None if self.consistency is None else self.consistency.problem()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for programs, ready for JSON."""
-        consistency = None if self.consistency is None else self.consistency.to_dict()
-        pairs = [
-            {**attrs.asdict(pair), "depth_errors": [each._asdict() for each in pair.depth_errors]}
-            for pair in self.pairs
-        ]
-        return {
-            "format": self.format,
-            "files": list(self.files),
-            "cameras": [attrs.asdict(camera) for camera in self.cameras],
-            "pairs": pairs,
-            "notes": list(self.notes),
-            "consistency": consistency,
-        }
+        content = attrs.asdict(self)
+        content["consistency"] = None if self.consistency is None else self.consistency.to_dict()
+        return content
 
 
 def _camera_text(camera: CameraSummary) -> str:
@@ -132,21 +133,21 @@ def _camera_text(camera: CameraSummary) -> str:
     )
 
 
-def _pair_text(pair: PairSummary) -> str:
+def _pair_text(pair: PairSummary, *, in_full: bool) -> str:
     one, other = pair.names
-    meet = "do not meet in front" if pair.convergence is None else f"come nearest {pair.convergence:.4g} ahead"
-    rows = (
-        "have no view in common"
-        if math.isinf(pair.row_difference_px)
-        else f"differ by up to {pair.row_difference_px:.2f} px"
-    )
-    errors = ", ".join(f"{each.error:.3g} at {each.depth:.4g}" for each in pair.depth_errors)
     x, y, z = pair.direction
+    meet = "do not meet in front" if pair.convergence is None else f"come nearest {pair.convergence:.4g} ahead"
+    where = f"{one} to {other}: baseline {pair.baseline:.5g} (right {x:+.4g}, down {y:+.4g}, forward {z:+.4g})"
+    where = f"{where}, optical axes at {pair.axes_deg:.2f} deg {meet}"
+    if not in_full:
+        return where
+    lines = f"rows differ by up to {pair.row_difference_px:.2f} px"
+    if math.isinf(pair.row_difference_px):
+        lines = "no view in common at the depths tried"
+    errors = ", ".join(f"{each.error:.3g} at {each.depth:.4g}" for each in pair.depth_errors)
     return (
-        f"{one} to {other}: baseline {pair.baseline:.5g} (right {x:+.4g}, down {y:+.4g}, forward {z:+.4g}), "
-        f"optical axes at {pair.axes_deg:.2f} deg {meet},\n"
-        f"  {'rectified' if pair.rectified else 'not rectified'}: rows {rows}; "
-        f"depth error per px of disparity: {errors or 'unknown'} (world units)"
+        f"{where},\n  {'rectified' if pair.rectified else 'not rectified'}: {lines}; "
+        f"depth error per px of disparity, world units: {errors or 'unknown'}"
     )
 
 

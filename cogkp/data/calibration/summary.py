@@ -14,7 +14,6 @@ from cogkp.data.calibration.checks import undone_share
 from cogkp.data.calibration.consistency import PairConsistency
 from cogkp.data.calibration.report import CalibrationReport, CameraSummary, DepthError, PairSummary
 from cogkp.geometry.camera import PinholeCamera
-from cogkp.geometry.distortion import distort, invertible
 from cogkp.geometry.rig import CameraRig
 
 __all__ = ["LensShift", "lens_shift", "summarize"]
@@ -24,7 +23,7 @@ WIDEST_DEG = 150.0
 RECTIFIED_PX = 0.1
 DEPTHS_IN_BASELINES = (3.0, 10.0, 30.0)
 STEP = 1e-4
-SHIFT_GRID = 41
+SHIFT_GRID = (31, 41)
 LEFT_AND_RIGHT = ("L", "R")
 
 
@@ -51,39 +50,34 @@ def summarize(
     pairs = tuple(_pair((one, other), rig[one], rig[other]) for one, other in combinations(rig.names, 2))
     notes = [note for camera in cameras for note in _camera_notes(camera)]
     notes += [note for pair in pairs for note in _pair_notes(pair)]
-    problem = consistency.problem() if consistency else None
-    notes += [problem] if problem else []
     return CalibrationReport(format, files, cameras, pairs, tuple(notes), consistency)
 
 
 class LensShift(NamedTuple):
-    """Where a lens moves the pixels of a frame.
+    """Where a pinhole would have seen what the pixels of a frame see.
 
     Args:
-        uv: (H, W, 2) float64, pixels as a pinhole would have them, evenly over the frame.
-        moved: (H, W, 2) float64, pixels behind the lens; zero where not valid.
-        valid: (H, W) bool, before the first fold of the lens.
+        uv: (H, W, 2) float64, pixels evenly over the frame.
+        straight: (H, W, 2) float64, pixels of the pinhole with the same intrinsics; zero where not valid.
+        valid: (H, W) bool, the lens can be undone there.
     """
 
     uv: Tensor
-    moved: Tensor
+    straight: Tensor
     valid: Tensor
 
 
-def lens_shift(camera: PinholeCamera, count: int = SHIFT_GRID) -> LensShift:
-    """Find where a lens moves a grid of ``count`` times ``count`` pixels over its frame; see :class:`LensShift`."""
-    axes = [torch.linspace(-0.5, side - 0.5, count, dtype=torch.float64) for side in reversed(camera.size_wh)]
-    v, u = torch.meshgrid(*axes, indexing="ij")
+def lens_shift(camera: PinholeCamera, shape_hw: tuple[int, int] = SHIFT_GRID) -> LensShift:
+    """Find how a lens moves a grid of pixels over its frame, its corners included; see :class:`LensShift`."""
+    sides = zip(reversed(camera.size_wh), shape_hw, strict=True)
+    v, u = torch.meshgrid(
+        *(torch.linspace(-0.5, side - 0.5, count, dtype=torch.float64) for side, count in sides), indexing="ij"
+    )
     uv = torch.stack((u, v), -1)
-    rays = attrs.evolve(camera, distortion=torch.zeros(0)).unproject_rays(uv.reshape(-1, 2)).xyz_camera
-    plane = rays[:, :2]
-    if camera.distortion.shape[-1] == 0:
-        return LensShift(uv, uv, torch.ones(count, count, dtype=torch.bool))
-    valid = invertible(plane, camera.distortion)
-    bent = distort(torch.where(valid[:, None], plane, 0.0), camera.distortion)
-    moved = (camera.K.double() @ torch.cat((bent, rays[:, 2:]), -1).T).T[:, :2]
-    moved = torch.where(valid[:, None], moved, 0.0)
-    return LensShift(uv, moved.reshape(uv.shape), valid.reshape(uv.shape[:2]))
+    rays = camera.unproject_rays(uv.reshape(-1, 2))
+    straight = (camera.K.double() @ rays.xyz_camera.T).T[:, :2]
+    straight = torch.where(rays.valid[:, None], straight, 0.0)
+    return LensShift(uv, straight.reshape(uv.shape), rays.valid.reshape(uv.shape[:2]))
 
 
 def _camera(name: str, camera: PinholeCamera) -> CameraSummary:
@@ -92,7 +86,7 @@ def _camera(name: str, camera: PinholeCamera) -> CameraSummary:
     middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
     offset = (K[:2, 2] - middle).tolist()
     shift = lens_shift(camera)
-    lengths = (shift.moved - shift.uv).norm(dim=-1)[shift.valid]
+    lengths = (shift.straight - shift.uv).norm(dim=-1)[shift.valid]
     return CameraSummary(
         name=name,
         size_wh=camera.size_wh,
