@@ -47,6 +47,14 @@ def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
     Raises:
         DataError: it is no table of numbers, of another shape, or not finite.
     """
+    if isinstance(value, Mapping):
+        raise DataError(
+            "a matrix is not whole",
+            where=where,
+            expected="all its numbers",
+            got=", ".join(map(str, value)),
+            hint="Is the file cut off?",
+        )
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -137,7 +137,7 @@ def read_opencv(
         name = names[0] if names else (own if isinstance(own, str) and own else DEFAULT_ONE)
         found = storage.get(MATRIX), storage.get(LENS)
         return {name: _camera(storage, "camera_matrix, distortion_coefficients", found, np.eye(4), size, name)}
-    left, right = names if names and len(names) == len(DEFAULT_PAIR) else DEFAULT_PAIR
+    left, right = names if names and len(names) == len({*names}) == len(DEFAULT_PAIR) else DEFAULT_PAIR
     poses = np.eye(4), _left_to_right(storage)
     return {
         name: _camera(
@@ -166,7 +166,8 @@ def _matrix(node: Any) -> Any:
     """Read a tagged matrix; also one that ROS wrote, which lacks the tag and the type of its numbers."""
     keys = set(node.keys())
     if "dt" in keys:
-        return node.mat()
+        matrix = node.mat()
+        return np.zeros(0) if matrix is None else matrix  # an empty list of coefficients is no lens
     if not {"rows", "cols", "data"} <= keys:
         return {key: _value(node.getNode(key)) for key in keys}
     rows, columns = (round(node.getNode(key).real()) for key in ("rows", "cols"))
