@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cogkp.visual.canvas import Picture, text_width, write_text
 from cogkp.visual.grid import DARK
-from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
+from cogkp.visual.palette import BLACK, GREY, WHITE, Colour, point_colours
 
 __all__ = ["DrawnCamera", "draw_rig"]
 
@@ -32,6 +32,8 @@ MOST_LENGTHS = 3
 RIGHT, DOWN, FORWARD = range(3)
 GROUND: Colour = (34, 36, 42)
 TINY = 1e-9
+LEAST_COMMON = 0.1
+"""A mean of unit vectors shorter than this points nowhere."""
 
 
 @attrs.frozen(eq=False)
@@ -105,11 +107,13 @@ def draw_rig(cameras: Sequence[DrawnCamera], reach: float, unit: str = "units") 
 
 
 def _display_axes(cameras: Sequence[DrawnCamera]) -> FloatArray:
-    """(3, 3) right, down, forward of the mean camera as rows; of the first where the mean looks nowhere."""
-    down = sum(camera.axes[DOWN] for camera in cameras) / len(cameras)
-    forward = sum(camera.axes[FORWARD] for camera in cameras) / len(cameras)
-    if np.linalg.norm(np.cross(down, forward)) < 0.1:  # noqa: PLR2004 (cameras all around)
-        down, forward = cameras[0].axes[DOWN], cameras[0].axes[FORWARD]
+    """(3, 3) right, down, forward of the mean camera as rows."""
+    down, forward = (sum(camera.axes[axis] for camera in cameras) / len(cameras) for axis in (DOWN, FORWARD))
+    first = cameras[0].axes
+    # Cameras all around look nowhere in the mean: then the first one's forward is taken, across the common down.
+    across = first[FORWARD] - (first[FORWARD] @ down) / max(down @ down, TINY) * down
+    choices = ((down, forward), (down, across), (first[DOWN], first[FORWARD]))
+    down, forward = next(pair for pair in choices if np.linalg.norm(np.cross(*pair)) > LEAST_COMMON)
     forward = forward / np.linalg.norm(forward)
     down = down - (down @ forward) * forward
     down = down / np.linalg.norm(down)
@@ -165,6 +169,8 @@ def _label(picture: Picture, text: str, uv: FloatArray, colour: Colour, taken: l
     while any(left < r and left + width > x and base - TEXT_PX < b and base > t for x, t, r, b in taken):
         base += LINE_PX
     taken.append((left, base - TEXT_PX - 4, left + width, base + 4))
+    for right, down in ((-1, 0), (1, 0), (0, -1), (0, 1)):  # a dark rim, to be read on any ground
+        write_text(picture, text, (left + right, base + down), TEXT_PX, BLACK)
     write_text(picture, text, (left, base), TEXT_PX, colour)
 
 

@@ -23,6 +23,7 @@ from cogkp.data.calibration import (
 from cogkp.data.datasets import open_roots
 from cogkp.data.images import image_size, write_png
 from cogkp.data.records import Record, View
+from cogkp.data.stereo import check_frames, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
@@ -87,8 +88,8 @@ def check_calibration(
     """
     calibration = open_calibration(path, size_wh=size_wh, names=names)
     rig = calibration.rig
-    found = None if config is None else _compare(rig, config, data)
     files = tuple(map(str, calibration.files))
+    found = None if config is None else _compare(rig, config, data, " and ".join(files))
     report = summarize(rig, format=calibration.format, files=files, consistency=found)
     picture = output or calibration.files[0].with_suffix(PICTURE_SUFFIX)
     write_png(picture, _draw(rig, report, " and ".join(file.name for file in calibration.files)))
@@ -97,7 +98,7 @@ def check_calibration(
     return CalibrationCheck(report, picture, convert)
 
 
-def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None) -> PairConsistency:
+def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None, file: str) -> PairConsistency:
     mappings = config.data_mappings
     if len(mappings.x) != NUM_VIEWS:
         raise DataError(
@@ -107,47 +108,28 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None)
             got=", ".join(mappings.x),
             hint="Leave the configuration out to look at the calibration alone.",
         )
-    names = [_camera_of(key, rig) for key in mappings.x]
+    pair = rig_of_views(rig, mappings.x, file)
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
-    cameras = [rig[name] for name in names]
-    pairs = [_labelled(record, cameras) for index in indices for record in index.records]
-    left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    return check_pairs(cameras[0], cameras[1], left, right)
+    records = [record for index in indices for record in index.records]
+    check_frames(records, pair)
+    points = [_labelled(record, pair) for record in records]
+    left, right = (np.concatenate(side) for side in zip(*points, strict=True))
+    return check_pairs(pair.cameras[0], pair.cameras[1], left, right)
 
 
-def _camera_of(datakey: str, rig: CameraRig) -> str:
-    """Find the camera whose name is a part of a datakey."""
-    named = [part for part in datakey.split(".") if part in rig.names]
-    if not named:
-        raise DataError(
-            "the calibration lacks a camera",
-            where=f"data_mappings.x, {datakey!r}",
-            expected=f"a datakey of one of {', '.join(rig.names)}",
-            got=datakey,
-            hint="Name the cameras of the calibration as the data does.",
-        )
-    return named[0]
-
-
-def _labelled(record: Record, cameras: Sequence[PinholeCamera]) -> tuple[FloatArray, FloatArray]:
+def _labelled(record: Record, pair: CameraRig) -> tuple[FloatArray, FloatArray]:
     """Return the points of a line that both views show, (N, 2) each, in pixels of the calibrated frames."""
     left, right = record.views
     both = left.labelled & right.labelled
-    uv_left, uv_right = (_calibrated(view, camera)[both] for view, camera in zip((left, right), cameras, strict=True))
+    uv_left, uv_right = (
+        _calibrated(view, camera.size_wh[0])[both] for view, camera in zip((left, right), pair.cameras, strict=True)
+    )
     return uv_left, uv_right
 
 
-def _calibrated(view: View, camera: PinholeCamera) -> FloatArray:
-    (width, height), (full_width, full_height) = image_size(view.image), camera.size_wh
-    if width * full_height != height * full_width:
-        raise DataError(
-            "the frame does not fit its camera",
-            where=str(view.image),
-            expected=f"{full_width}x{full_height} or a uniform scale of it",
-            got=f"{width}x{height}",
-            hint="Correct the resolution in the calibration, or calibrate at this size.",
-        )
-    return np.asarray((view.uv_source + 0.5) * (full_width / width) - 0.5)
+def _calibrated(view: View, width: int) -> FloatArray:
+    """Move labels of a uniformly scaled frame to where the calibrated frame has them."""
+    return np.asarray((view.uv_source + 0.5) * (width / image_size(view.image)[0]) - 0.5)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:

@@ -93,13 +93,13 @@ def test_other_data_than_the_configurations_can_be_named(opencv: Path, tmp_path:
 
 def test_frames_of_another_shape_and_foreign_cameras_are_refused(opencv: Path, tmp_path: Path) -> None:
     config = recording(tmp_path / "data", toed_in())
-    with pytest.raises(DataError, match=r"lacks a camera @ .*'LL\.image': expected a datakey of one of A, B"):
+    with pytest.raises(DataError, match=r"lacks a camera @ .*stereo\.yml: expected .*'LL\.image' names, got A, B"):
         cogkp.check_calibration(opencv, names=("A", "B"), config=config)
     one = attrs.evolve(config.data_mappings, x=("LL.image",), y=config.data_mappings.y[:1])
     with pytest.raises(DataError, match="labels of two cameras are needed"):
         cogkp.check_calibration(opencv, config=attrs.evolve(config, data_mappings=one))
     wide = write_storage(tmp_path / "w.yml", {**stereo_entries(toed_in()), "imageSize": np.array([640, 400])})
-    with pytest.raises(DataError, match=r"does not fit its camera.*expected 640x400 .*got 640x480"):
+    with pytest.raises(DataError, match=r"does not fit its camera.*expected 640x400, .*got 640x480"):
         cogkp.check_calibration(wide, config=config)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,11 +77,18 @@ def read_calibration(
         DataError: the file cannot be read, or a camera is impossible; the message names file, camera and reason.
     """
     calibration = open_calibration(path, size_wh=size_wh, names=names)
-    log.info("%s", calibration)
-    for name, camera in zip(calibration.rig.names, calibration.rig.cameras, strict=True):
-        if (share := undone_share(camera)) < 1:
-            log.warning("%s: the lens of %s cannot be undone in %.1f %% of its frame", path, name, 100 * (1 - share))
+    _tell(logging.INFO, str(calibration))
+    for name in calibration.rig:
+        if (share := undone_share(calibration.rig[name])) < 1:
+            where = _named(calibration.files)
+            _tell(logging.WARNING, f"{where}: the lens of {name} cannot be undone in {1 - share:.1%} of its frame")
     return calibration.rig
+
+
+@cache
+def _tell(level: int, line: str) -> None:
+    """Log a line once: training reads its calibration for each split and each loss."""
+    log.log(level, "%s", line)
 
 
 def open_calibration(
