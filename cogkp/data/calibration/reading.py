@@ -155,8 +155,8 @@ def _parse(files: tuple[Path, ...], size_wh: tuple[int, int] | None, names: tupl
         return _Parsed(OWN, read_own_json(text, where), files)
     if suffix == ".toml" or TABLE.search(text):
         return _Parsed(ANIPOSE, read_anipose(text, where), files)
-    if MONO.search(text):
-        return _storage(files, [parse_storage(text, where)], size_wh, names)
+    if MONO.search(text):  # ROS leaves out the first line that OpenCV asks for
+        return _storage(files, [parse_storage(f"%YAML:1.0\n---\n{text}", where)], size_wh, names)
     if suffix in STORAGE_SUFFIXES - {".xml"}:
         content = parse_yaml(text, where)
         if is_kalibr(content):
