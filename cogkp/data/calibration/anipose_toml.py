@@ -37,7 +37,10 @@ def read_anipose(text: str, where: str) -> dict[str, PinholeCamera]:
     tables = {key: value for key, value in _parsed(text, where).items() if _is_camera(value)}
     if not tables:
         raise DataError(
-            "the calibration holds no camera", where=where, expected=f"tables [cam_0] with {', '.join(FIELDS)}"
+            "the calibration holds no camera",
+            where=where,
+            expected=f"tables [cam_0] with {', '.join(FIELDS)}",
+            hint="Is this the right file?",
         )
     cameras: dict[str, PinholeCamera] = {}
     for key, table in tables.items():

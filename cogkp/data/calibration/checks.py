@@ -114,7 +114,9 @@ def rigid(pose: FloatArray, where: str) -> FloatArray:
         )
     last = [0.0, 0.0, 0.0, 1.0]
     if len(pose) == len(last) and pose[3].tolist() != last:
-        raise DataError("not a rigid motion", where=where, expected=f"last row {last}", got=str(pose[3].tolist()))
+        raise DataError(
+            "not a rigid motion", where=where, expected=f"last row {last}", got=str(pose[3].tolist()), hint=CALIBRATE
+        )
     return np.vstack([pose[:3], last])
 
 

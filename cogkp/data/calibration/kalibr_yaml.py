@@ -66,7 +66,13 @@ def read_kalibr(content: Mapping[str, Any], where: str) -> dict[str, PinholeCame
     for index, name in enumerate(names):
         place = f"{where}, camera {name}"
         if name != f"cam{index}":
-            raise DataError("the chain has a gap", where=where, expected=f"cam{index}", got=name)
+            raise DataError(
+                "the chain has a gap",
+                where=where,
+                expected=f"cam{index}",
+                got=name,
+                hint="Keep every camera of the chain.",
+            )
         value = content[name]
         if index > 0:
             pose = _link(value, place) @ pose
@@ -104,7 +110,7 @@ def _camera(value: Any, pose: FloatArray, where: str) -> PinholeCamera:
     bends = numbers(value.get("distortion_coeffs", []), f"{where}, distortion_coeffs").ravel()
     if bends.size != COEFFICIENTS[lens]:
         expected = f"{COEFFICIENTS[lens]} for {lens}"
-        raise DataError("wrong number of coefficients", where=where, expected=expected, got=str(bends.size))
+        raise DataError("wrong number of coefficients", where=where, expected=expected, got=str(bends.size), hint=AGAIN)
     fu, fv, pu, pv = numbers(_take(value, "intrinsics", where), f"{where}, intrinsics", (4,))
     return camera_of(
         where,

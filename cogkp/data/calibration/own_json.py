@@ -19,6 +19,7 @@ from cogkp.geometry.rig import CameraRig
 
 __all__ = ["calibration_content", "read_own_json", "write_calibration"]
 
+SEE = "The form is on the page docs/calibration.md."
 FIELDS = ("extrinsic", "intrinsic", "distortion", "resolution")
 
 
@@ -46,10 +47,12 @@ def read_own_json(text: str, where: str) -> dict[str, PinholeCamera]:
             hint="Is the file cut off?",
         ) from error
     if not isinstance(content, Mapping) or not all(isinstance(value, Mapping) for value in content.values()):
-        raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects")
+        raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects", hint=SEE)
     cameras = {name: _camera(value, f"{where}, camera {name}") for name, value in content.items() if _is_camera(value)}
     if not cameras:
-        raise DataError("the calibration holds no camera", where=where, expected=f"objects with {', '.join(FIELDS)}")
+        raise DataError(
+            "the calibration holds no camera", where=where, expected=f"objects with {', '.join(FIELDS)}", hint=SEE
+        )
     return cameras
 
 
