@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
+    from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SILENT",
     "AugmentedKeypointDataset",
+    "CalibrationCheck",
     "CogkpError",
     "DemoResult",
     "DeployOptions",
@@ -44,6 +46,7 @@ __all__ = [
     "Progress",
     "TrainOptions",
     "TrainResult",
+    "check_calibration",
     "demo",
     "deploy",
     "dry_run",
@@ -70,6 +73,7 @@ _HOMES = {
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
+    "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),

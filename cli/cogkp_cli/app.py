@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import demo, evaluate, importing, keypoint, schema
+from cogkp_cli import calibration, demo, evaluate, importing, keypoint, schema
 from cogkp_cli.failures import fault, reported
 
 __all__ = ["app", "main"]
@@ -55,13 +55,16 @@ _LOOK: dict[str, Any] = {
 
 app = typer.Typer(name="s6", cls=_Root, help="Keypoint training and deployment for calibrated cameras.", **_LOOK)
 cog = typer.Typer(cls=_Group, help="Train, evaluate and deploy models that find keypoints.", **_LOOK)
+cameras = typer.Typer(cls=_Group, help="Look at calibration files of cameras.", **_LOOK)
 app.add_typer(cog, name="cog")
+cog.add_typer(cameras, name="calibration")
 
 cog.command("keypoint")(keypoint.keypoint)
 cog.command("evaluate")(evaluate.evaluate)
 cog.command("import")(importing.import_dataset)
 cog.command("schema")(schema.schema)
 cog.command("demo")(demo.demo)
+cameras.command("check")(calibration.check)
 
 
 @app.callback()

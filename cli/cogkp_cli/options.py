@@ -164,6 +164,40 @@ ValidationShare = Annotated[
     ),
 ]
 
+# Calibration
+CalibrationFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="Our JSON, OpenCV YAML or XML (one file, two, or their folder), Anipose TOML, or Kalibr YAML.",
+        show_default=False,
+    ),
+]
+PictureSize = Annotated[
+    tuple[int, int] | None,
+    typer.Option("--size", metavar="W H", help="Size of the pictures, where the file does not say it."),
+]
+CameraNames = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--names", metavar="LEFT RIGHT", help="Names of both cameras, in the order of the file."),
+]
+LabelConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="Dataset config whose labelled pairs are compared.", dir_okay=False
+    ),
+]
+LabelRoots = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="ROOT", help="Data set with these labels instead of the config's; repeatable."),
+]
+CheckPicture = Annotated[
+    Path | None, typer.Option("--output", metavar="PNG", help="Where the drawing goes; beside the file if unset.")
+]
+Converted = Annotated[
+    Path | None, typer.Option("--convert", metavar="JSON", help="Also write the cameras as our JSON file.")
+]
+
 # Demo
 DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Each demo makes a folder of its own in here.")]
 DemoFrames = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Stereo frames to render.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.data.calibration import read_calibration
@@ -11,7 +11,7 @@ from cogkp.data.records import Record
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["check_frames", "paired_rig"]
+__all__ = ["check_frames", "paired_rig", "rig_of_views"]
 
 
 def paired_rig(config: KeypointConfig) -> CameraRig | None:
@@ -26,7 +26,12 @@ def paired_rig(config: KeypointConfig) -> CameraRig | None:
     if not config.stereo_pairing.enabled or config.calibration_file is None:
         return None
     rig = read_calibration(config.calibration_file)
-    return rig.select([_camera_of(key, rig, config.calibration_file) for key in config.data_mappings.x])
+    return rig_of_views(rig, config.data_mappings.x, config.calibration_file)
+
+
+def rig_of_views(rig: CameraRig, datakeys: Sequence[str], file: str) -> CameraRig:
+    """Choose the cameras that datakeys of pictures name, in their order; ``file`` stands in the error if one lacks."""
+    return rig.select([_camera_of(key, rig, file) for key in datakeys])
 
 
 def _camera_of(datakey: str, rig: CameraRig, file: str) -> str:

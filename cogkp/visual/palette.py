@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["BLACK", "GREY", "WHITE", "Colour", "mask_colours", "point_colours"]
+__all__ = ["BLACK", "GREY", "RAMP", "WHITE", "Colour", "mask_colours", "point_colours"]
 
 Colour = tuple[int, int, int]
 

@@ -32,7 +32,7 @@ ROOMS = {
     "config": room("errors files", "attrs cattrs"),
     "geometry": room("errors", "attrs numpy torch"),
     "geometry.pnp": room("errors geometry", "attrs cv2 numpy torch"),
-    "data": room("errors files progress config geometry", "attrs cv2 numpy torch"),
+    "data": room("errors files progress config geometry", "attrs cv2 numpy tomli tomllib torch yaml"),
     "models": room("errors geometry.heatmap", "torch"),
     "tasks.base": room("errors config geometry data models", "attrs numpy torch"),
     "tasks.keypoint": room("errors config geometry data models tasks.base", "attrs numpy torch"),

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "tensorboardX", "cattrs"}
+HEAVY = {"torch", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "tensorboardX", "cattrs", "yaml"}
 COSTLY_TO_TYPER = {"rich", "pydantic"}
 
 RUN = """
@@ -35,7 +35,14 @@ def test_front_door_loads_nothing() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["cog", "--help"], ["cog", "keypoint", "--help"], ["cog", "evaluate", "-h"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["cog", "--help"],
+        ["cog", "keypoint", "--help"],
+        ["cog", "evaluate", "-h"],
+        ["cog", "calibration", "check", "-h"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_no_heavy_package(arguments: list[str]) -> None:

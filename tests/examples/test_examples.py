@@ -27,6 +27,14 @@ def test_first_model_then_look_at_its_samples(tmp_path):
     assert all(f"{point}: crop" in said for point in ("tip", "turn", "end"))
 
 
+def test_read_opencv_calibration(tmp_path):
+    said = run("read_opencv_calibration.py", tmp_path)
+    assert "OpenCV FileStorage" in said
+    assert "LL to LR: baseline 60" in said
+    assert (tmp_path / "stereo.check.png").stat().st_size > 10_000
+    assert (tmp_path / "calibration.config.json").is_file()
+
+
 def test_every_example_is_run_here():
     named = Path(__file__).read_text()
     assert all(path.name in named for path in EXAMPLES.glob("*.py"))

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cogkp.data.calibration import calibration_content
 from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.rig import CameraRig
 
 __all__ = ["CAMERAS", "calibration", "project", "stereo_head"]
 
@@ -59,16 +61,8 @@ def stereo_head() -> dict[str, PinholeCamera]:
 
 
 def calibration(cameras: Mapping[str, PinholeCamera]) -> dict[str, Any]:
-    """Write cameras as calibration JSON: extrinsic is world_to_camera, resolution [width, height]."""
-    return {
-        name: {
-            "extrinsic": camera.world_to_camera.tolist(),
-            "intrinsic": camera.K.tolist(),
-            "distortion": [0.0] * 5,
-            "resolution": list(camera.size_wh),
-        }
-        for name, camera in cameras.items()
-    }
+    """Write cameras as the content of our calibration file."""
+    return calibration_content(CameraRig(tuple(cameras), tuple(cameras.values())))
 
 
 def project(camera: PinholeCamera, xyz_world: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -66,7 +66,7 @@ def test_no_baseline_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"LL": {"resolution": [1, 1]}}'])
-def test_other_files_are_refused(tmp_path, text):
+def test_files_without_cameras_are_refused(tmp_path, text):
     path = tmp_path / "calibration.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"calibration\.json"):

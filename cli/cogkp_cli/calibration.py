@@ -1,0 +1,48 @@
+"""``s6 cog calibration``: what a calibration file says, and whether it can be true."""
+
+from __future__ import annotations
+
+import typer
+
+import cogkp
+from cogkp_cli import options as flag
+from cogkp_cli.report import Report
+
+__all__ = ["check"]
+
+FAILED = 1
+
+
+def check(
+    files: flag.CalibrationFiles,
+    size: flag.PictureSize = None,
+    names: flag.CameraNames = None,
+    config: flag.LabelConfig = None,
+    data: flag.LabelRoots = None,
+    output: flag.CheckPicture = None,
+    convert: flag.Converted = None,
+    as_json: flag.Json = False,
+) -> None:
+    """Check a calibration, put it into numbers, draw it, and compare it with labelled pairs."""
+    report = Report(as_json)
+    if config is not None and not config.exists():
+        raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
+    if data and config is None:
+        raise typer.BadParameter("needs --config, which names pictures and points.", param_hint="'--data'")
+    found = cogkp.check_calibration(
+        files[0] if len(files) == 1 else files,
+        size_wh=size,
+        names=names,
+        config=None if config is None else cogkp.load_config(config),
+        data=[str(root) for root in data] if data else None,
+        output=output,
+        convert=convert,
+    )
+    report.say(found.report.text())
+    for path in (found.picture_path, found.converted_path):
+        if path is not None:
+            report.say(f"wrote {path}")
+    report.add(**found.report.to_dict(), picture=found.picture_path, converted=found.converted_path)
+    report.finish()
+    if found.report.problem is not None:
+        raise typer.Exit(FAILED)

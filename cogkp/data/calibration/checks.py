@@ -1,0 +1,224 @@
+"""What every camera of every calibration file must be, whichever program wrote it.
+
+Knows nothing of: any file format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cogkp.errors import DataError
+from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.distortion import LENGTHS
+from cogkp.geometry.rig import CameraRig
+
+__all__ = ["FloatArray", "camera_of", "numbers", "resolution", "rig_of", "rigid", "undone_share"]
+
+FloatArray = npt.NDArray[np.float64]
+
+ROTATION_TOLERANCE = 1e-4
+SAME_PLACE = 1e-9
+OUTSIDE = 0.25
+"""How far outside the frame a principal point may lie, in widths or heights of the frame."""
+LEAST_UNDONE = 0.5
+"""A lens that cannot be undone over this share of its own frame was never fitted to it."""
+GRID = (33, 25)
+
+CALIBRATE = "Calibrate again, or correct the file."
+
+
+def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
+    """Take a table of finite numbers.
+
+    Args:
+        value: nested lists or an array.
+        where: the place to name in an error.
+        shapes: those allowed; none given allows all.
+
+    Returns:
+        float64 of one of the shapes.
+
+    Raises:
+        DataError: it is no table of numbers, of another shape, or not finite.
+    """
+    if isinstance(value, Mapping):
+        raise DataError(
+            "a matrix is not whole",
+            where=where,
+            expected="all its numbers",
+            got=", ".join(map(str, value)),
+            hint="Is the file cut off?",
+        )
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError("not a table of numbers", where=where, got=str(error), hint=CALIBRATE) from error
+    if shapes and array.shape not in shapes:
+        wanted = " or ".join("x".join(map(str, shape)) for shape in shapes)
+        got = "x".join(map(str, array.shape)) or "a single value"
+        raise DataError("a matrix has the wrong shape", where=where, expected=wanted, got=got, hint=CALIBRATE)
+    if not np.isfinite(array).all():
+        raise DataError(
+            "a number is not finite", where=where, expected="finite numbers", got="NaN or infinity", hint=CALIBRATE
+        )
+    return array
+
+
+def resolution(value: Any, where: str) -> tuple[int, int]:
+    """Take a width and a height in whole pixels.
+
+    Raises:
+        DataError: it is anything else.
+
+    Example:
+        >>> resolution([640, 480], "LL")
+        (640, 480)
+    """
+    good = isinstance(value, Sequence) and [type(side) for side in value] == [int, int] and min(value) > 0
+    if not good:
+        raise DataError(
+            "not a size of pictures",
+            where=where,
+            expected="[width, height] in whole pixels",
+            got=str(value),
+            hint="Take the size of the pictures that were calibrated.",
+        )
+    return value[0], value[1]
+
+
+def rigid(pose: FloatArray, where: str) -> FloatArray:
+    """Take a pose (3, 4) or (4, 4) as (4, 4), and refuse what is no rigid motion."""
+    rotation = pose[:3, :3]
+    off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    if off > ROTATION_TOLERANCE:
+        raise DataError(
+            "not a rotation",
+            where=where,
+            expected="R R^T = 1",
+            got=f"off by {off:.2g}",
+            hint="Give R with all its digits.",
+        )
+    if np.linalg.det(rotation) < 0:
+        raise DataError(
+            "the rotation is left-handed",
+            where=where,
+            expected="determinant 1",
+            got="determinant -1",
+            hint="It mirrors: use OpenCV's camera axes (x right, y down, z forward) throughout.",
+        )
+    last = [0.0, 0.0, 0.0, 1.0]
+    if len(pose) == len(last) and pose[3].tolist() != last:
+        raise DataError(
+            "not a rigid motion", where=where, expected=f"last row {last}", got=str(pose[3].tolist()), hint=CALIBRATE
+        )
+    return np.vstack([pose[:3], last])
+
+
+def camera_of(
+    where: str, *, K: FloatArray, pose: FloatArray, distortion: FloatArray, size_wh: tuple[int, int]
+) -> PinholeCamera:
+    """Make one camera, or say what no camera could be.
+
+    Args:
+        where: file and camera.
+        K: (3, 3) intrinsics, pixels.
+        pose: (4, 4) world_to_camera, rigid.
+        distortion: (D,) OpenCV order.
+        size_wh: width and height of the frame, pixels.
+
+    Returns:
+        The camera, float64.
+
+    Raises:
+        DataError: the intrinsics, the lens or the frame are impossible, or do not belong together.
+    """
+    _check_intrinsic(K, f"{where}, intrinsic")
+    _check_principal(K, size_wh, where)
+    if distortion.size not in LENGTHS:
+        wanted = ", ".join(map(str, LENGTHS))
+        raise DataError(
+            "wrong number of coefficients",
+            where=f"{where}, distortion",
+            expected=f"one of {wanted}, in OpenCV's order",
+            got=str(distortion.size),
+            hint="Other lens models cannot be read.",
+        )
+    camera = PinholeCamera(
+        torch.tensor(K), torch.tensor(pose), size_wh, torch.tensor(distortion.ravel(), dtype=torch.float64)
+    )
+    share = undone_share(camera)
+    if share < LEAST_UNDONE:
+        raise DataError(
+            "the lens folds the picture",
+            where=f"{where}, distortion",
+            expected="coefficients that can be undone over the frame",
+            got=f"{share:.0%} of the frame",
+            hint="Check order (k1 k2 p1 p2 k3 ...), focal length and resolution.",
+        )
+    return camera
+
+
+def undone_share(camera: PinholeCamera) -> float:
+    """Measure the share of a frame, 0..1, in which its lens can be undone, on an even grid."""
+    if camera.distortion.shape[-1] == 0:
+        return 1.0
+    axes = [
+        torch.linspace(-0.5, side - 0.5, count, dtype=torch.float64)
+        for side, count in zip(camera.size_wh, GRID, strict=True)
+    ]
+    uv = torch.cartesian_prod(*axes)
+    return float(camera.unproject_rays(uv).valid.double().mean())
+
+
+def rig_of(cameras: Mapping[str, PinholeCamera], where: str) -> CameraRig:
+    """Join cameras into a rig, and refuse two that stand in one place."""
+    centers = {
+        name: -camera.world_to_camera[:3, :3].T @ camera.world_to_camera[:3, 3] for name, camera in cameras.items()
+    }
+    for (one, a), (other, b) in combinations(centers.items(), 2):
+        if float((a - b).norm()) <= SAME_PLACE * max(1.0, float(a.norm())):
+            raise DataError(
+                "two cameras stand in the same place",
+                where=where,
+                expected="a baseline above zero",
+                got=f"{one} and {other}",
+                hint="Check the translations.",
+            )
+    return CameraRig(tuple(cameras), tuple(cameras.values()))
+
+
+def _check_intrinsic(K: FloatArray, where: str) -> None:
+    if not min(K[0, 0], K[1, 1]) > 0:
+        raise DataError(
+            "a focal length is not positive",
+            where=where,
+            expected="fx and fy above zero, pixels",
+            got=f"{K[0, 0]:g}, {K[1, 1]:g}",
+            hint=CALIBRATE,
+        )
+    if K[1, 0] != 0 or not np.array_equal(K[2], [0, 0, 1]):
+        raise DataError(
+            "not upper triangular",
+            where=where,
+            expected="fx s cx / 0 fy cy / 0 0 1",
+            got=str(K.tolist()),
+            hint="Is it transposed?" if np.array_equal(K[:, 2], [0, 0, 1]) else CALIBRATE,
+        )
+
+
+def _check_principal(K: FloatArray, size_wh: tuple[int, int], where: str) -> None:
+    for centre, side in zip(K[:2, 2], size_wh, strict=True):
+        if not -OUTSIDE * side <= centre <= (1 + OUTSIDE) * side:
+            raise DataError(
+                "the principal point is far outside the frame",
+                where=where,
+                expected=f"near the middle of {size_wh[0]}x{size_wh[1]}",
+                got=f"({K[0, 2]:.1f}, {K[1, 2]:.1f})",
+                hint="Is the resolution the one that was calibrated?",
+            )

@@ -1,0 +1,110 @@
+"""Our own calibration file: a JSON object, camera name to its numbers.
+
+A camera is ``extrinsic`` (3x4 or 4x4, world_to_camera), ``intrinsic`` (3x3, pixels), ``distortion`` (OpenCV order, any
+nesting) and ``resolution`` ([width, height]). Other keys are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cogkp.data.calibration.checks import camera_of, numbers, resolution, rigid
+from cogkp.errors import DataError
+from cogkp.files import write_json
+from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.rig import CameraRig
+
+__all__ = ["calibration_content", "read_own_json", "write_calibration"]
+
+SEE = "The form is on the page docs/calibration.md."
+FIELDS = ("extrinsic", "intrinsic", "distortion", "resolution")
+
+
+def read_own_json(text: str, where: str) -> dict[str, PinholeCamera]:
+    """Read the cameras of a file in our own form.
+
+    Args:
+        text: content of the file.
+        where: its name, for errors.
+
+    Returns:
+        The cameras by name, in the file's order.
+
+    Raises:
+        DataError: it is no such file, or a camera is impossible.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            "the calibration is no JSON",
+            where=where,
+            expected="a whole JSON file",
+            got=str(error),
+            hint="Is the file cut off?",
+        ) from error
+    if not isinstance(content, Mapping) or not all(isinstance(value, Mapping) for value in content.values()):
+        raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects", hint=SEE)
+    cameras = {name: _camera(value, f"{where}, camera {name}") for name, value in content.items() if _is_camera(value)}
+    if not cameras:
+        raise DataError(
+            "the calibration holds no camera", where=where, expected=f"objects with {', '.join(FIELDS)}", hint=SEE
+        )
+    return cameras
+
+
+def calibration_content(rig: CameraRig) -> dict[str, Any]:
+    """Write down a rig as the content of our calibration file.
+
+    Example:
+        >>> import torch
+        >>> K = torch.tensor([[9.0, 0.0, 4.0], [0.0, 9.0, 3.0], [0.0, 0.0, 1.0]])
+        >>> calibration_content(CameraRig(("B",), (PinholeCamera(K, torch.eye(4), (9, 7)),)))["B"]["resolution"]
+        [9, 7]
+    """
+    return {
+        name: {
+            "extrinsic": camera.world_to_camera.tolist(),
+            "intrinsic": camera.K.tolist(),
+            "distortion": camera.distortion.tolist(),
+            "resolution": list(camera.size_wh),
+        }
+        for name, camera in zip(rig.names, rig.cameras, strict=True)
+    }
+
+
+def write_calibration(rig: CameraRig, path: str | Path) -> None:
+    """Write a rig as our calibration file, whole or not at all; read back, every number is the same.
+
+    Args:
+        rig: the cameras, in the order they are written.
+        path: the JSON file.
+
+    Raises:
+        OutputError: the place cannot be written to.
+    """
+    write_json(Path(path), calibration_content(rig))
+
+
+def _is_camera(value: Mapping[str, Any]) -> bool:
+    """Tell a camera from other objects, such as the board that was photographed."""
+    return any(key in value for key in FIELDS)
+
+
+def _camera(value: Mapping[str, Any], where: str) -> PinholeCamera:
+    if missing := [key for key in FIELDS if key not in value]:
+        raise DataError(
+            "a camera lacks a field", where=where, expected=", ".join(missing), hint="Add it, or remove the camera."
+        )
+    K = numbers(value["intrinsic"], f"{where}, intrinsic", (3, 3))
+    pose = numbers(value["extrinsic"], f"{where}, extrinsic", (3, 4), (4, 4))
+    return camera_of(
+        where,
+        K=K,
+        pose=rigid(pose, f"{where}, extrinsic"),
+        distortion=numbers(value["distortion"], f"{where}, distortion").ravel(),
+        size_wh=resolution(value["resolution"], f"{where}, resolution"),
+    )
