@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.distortion import check_distortion, distort, invertible, undistort
+from cogkp.geometry.distortion import check_distortion, distort, invertible, undo
+from cogkp.geometry.lens import all_finite, columns, only
 
 __all__ = ["PinholeCamera", "Projection", "Rays"]
 
@@ -166,15 +167,16 @@ class PinholeCamera:
         if uv.dim() < 2 or uv.shape[-1] != 2:  # noqa: PLR2004
             raise GeometryError("pixels have the wrong shape", expected="(..., N, 2)", got=str(tuple(uv.shape)))
         dtype = torch.promote_types(uv.dtype, torch.float32)
-        K = self.K.to(torch.promote_types(dtype, self.K.dtype)).unsqueeze(-3)
-        finite = torch.isfinite(uv).all(-1)
-        u, v = torch.where(finite.unsqueeze(-1), uv.to(K.dtype), 0.0).unbind(-1)
+        work = torch.promote_types(torch.promote_types(dtype, self.K.dtype), self.distortion.dtype)
+        K = self.K.to(work).unsqueeze(-3)
+        u, v = uv.to(work).unbind(-1)
+        finite = torch.ones_like(u, dtype=torch.bool) if all_finite(uv) else torch.isfinite(uv).all(-1)
+        u, v = only(finite, u, v)
         y = (v - K[..., 1, 2]) / K[..., 1, 1]
         x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
-        plane, undone = undistort(torch.stack((x, y), -1), self.distortion)
-        valid = finite & undone
-        rays = torch.cat((plane, torch.ones_like(plane[..., :1])), -1)
-        return Rays(torch.where(valid.unsqueeze(-1), rays, 0.0).to(dtype), valid)
+        x, y, undone = undo(x, y, self.distortion.to(uv.device, work))
+        valid = undone & finite
+        return Rays(columns(*only(valid, x, y), valid.to(work)).to(dtype), valid)
 
     def contains(self, uv: Tensor, margin_px: float = 0.0) -> Tensor:
         """Tell which pixels lie inside the frame.
