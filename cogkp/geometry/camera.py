@@ -173,7 +173,10 @@ class PinholeCamera:
         finite = torch.ones_like(u, dtype=torch.bool) if all_finite(uv) else torch.isfinite(uv).all(-1)
         u, v = only(finite, u, v)
         y = (v - K[..., 1, 2]) / K[..., 1, 1]
-        x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+        x = u - K[..., 0, 2]
+        if K.requires_grad or K[..., 0, 1].any():
+            x = x - K[..., 0, 1] * y
+        x = x / K[..., 0, 0]
         x, y, undone = undo(x, y, self.distortion.to(uv.device, work))
         valid = undone & finite
         return Rays(columns(*only(valid, x, y), valid.to(work)).to(dtype), valid)

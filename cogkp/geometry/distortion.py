@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.lens import Lens, all_finite, bend, columns, lens_of, move, only, through
-from cogkp.geometry.lens_inverse import find_source, is_unfolded
+from cogkp.geometry.lens_inverse import CHUNK, find_source, is_unfolded
 
 __all__ = ["LENGTHS", "Undistorted", "check_distortion", "distort", "distort_jacobian", "invertible", "undistort"]
 
@@ -225,7 +225,11 @@ def undo(x: Tensor, y: Tensor, distortion: Tensor, iterations: int = 30) -> tupl
         return x, y, valid
     lens = lens_of(distortion)
     if lens.tilt is not None:
-        x, y, _, ahead = through(torch.linalg.inv(lens.tilt), x, y)
+        upright = torch.linalg.inv(lens.tilt)
+        parts = [
+            through(upright, *part) for part in zip(torch.split(x, CHUNK, -1), torch.split(y, CHUNK, -1), strict=True)
+        ]
+        x, y, _, ahead = (torch.cat(values, -1) for values in zip(*parts, strict=True))
         valid = valid & ahead
     with torch.no_grad():
         found_x, found_y, valid = _find(x, y, valid, distortion.detach(), iterations)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cogkp.geometry.lens import Lens, bend, in_float32, lens_of, move, stretch, through
 
-__all__ = ["find_source", "is_unfolded"]
+__all__ = ["CHUNK", "POINTS_FOR_A_GRID", "find_source", "is_unfolded"]
 
 WIDEST_DEG = 89.0
 """Rays further off the axis are left out: a plane in front of the camera hardly meets them."""
@@ -34,7 +34,14 @@ LONGEST_STEP = 0.5
 TINY = 1e-30
 LEFT = {torch.float32: 1e-7, torch.float64: 4e-13}
 """How far behind the lens a point found may be from its goal."""
-CHUNK = 32768
+GRID = 224
+WIDEST_GRID2 = 4.0
+"""Squared radius behind the lens up to which a grid is fine enough."""
+POINTS_FOR_A_GRID = 16384
+GRID_STILL = 5.0
+"""A grid starts a little further off; one step from there leaves some 1e-11, still 1e-8 px at 1000 px."""
+"""From so many points on it pays to tabulate the whole inverse, not only its radial part."""
+CHUNK = 16384
 """Points worked on at once; so few stay in the processor's cache."""
 
 
@@ -58,6 +65,19 @@ class _Reach(NamedTuple):
     table: Tensor
     rise: Tensor
     still: Tensor
+
+
+class _Grid(NamedTuple):
+    """The whole inverse about the axis, to second order about each place of a square grid.
+
+    Args:
+        per_unit: places of the grid in one unit of the plane.
+        tables: float32, x, then its derivatives by x and y, half those by xx, xy twice, and yy; then the same for y.
+            All are in units of the grid, and NaN where the inverse was not found.
+    """
+
+    per_unit: float
+    tables: list[Tensor]
 
 
 def _unfolded(x: Tensor, y: Tensor, lens: Lens) -> Tensor:
@@ -148,6 +168,51 @@ def _first_guess(x: Tensor, y: Tensor, reach: _Reach) -> XY:
     return x * shrink, y * shrink
 
 
+def _grid(distortion: Tensor, count: int, farthest2: float) -> _Grid | None:
+    """A table of the whole inverse, if it is worth its while."""
+    if count < POINTS_FOR_A_GRID or distortion.dim() != 1 or distortion.device.type != "cpu":
+        return None
+    if not TINY < farthest2 <= WIDEST_GRID2 or not (distortion[2:4].any() or distortion[8:12].any()):
+        return None
+    level = math.ceil(TABLES_PER_OCTAVE * math.log2(farthest2))
+    return _remembered_grid(tuple(distortion.tolist()), distortion.dtype, level)
+
+
+@lru_cache(maxsize=8)
+def _remembered_grid(values: tuple[float, ...], dtype: torch.dtype, level: int) -> _Grid:
+    with torch.inference_mode(False), torch.no_grad():
+        distortion = torch.tensor(values, dtype=torch.float64)
+        reach = _remembered_reach(values, torch.float64, level + TABLES_PER_OCTAVE)
+        edge, lens = 2.0 ** (level / TABLES_PER_OCTAVE / 2), lens_of(distortion)
+        steps = torch.linspace(-edge, edge, GRID + 1, dtype=torch.float64)
+        goal = steps.repeat(GRID + 1), steps.repeat_interleave(GRID + 1)
+        x, y, found = _search_quickly(goal, _first_guess(*goal, reach), lens, in_float32(lens), reach)
+        bent, spacing = bend(x, y, lens), 2 * edge / GRID
+        over = spacing / bent.determinant
+        tables = []
+        for value, by_x, by_y in ((x, bent.y_y, -bent.x_y), (y, -bent.y_x, bent.x_x)):
+            slopes = [(by * over).reshape(GRID + 1, GRID + 1) for by in (by_x, by_y)]
+            (xy, xx), (yy, yx) = (torch.gradient(slope, dim=(0, 1)) for slope in slopes)
+            # Of the third order keep what a straight line can give of it, half a place to either side.
+            (xxy, xxx), (yyy, yyx) = (torch.gradient(second, dim=(0, 1)) for second in (xx, yy))
+            slopes = [slopes[0] + xxx / 32 + yyx / 16, slopes[1] + yyy / 32 + xxy / 16]
+            tables += [value, *slopes, xx / 2, (xy + yx) / 2, yy / 2]
+        return _Grid(1 / spacing, [torch.where(found, t.flatten(), math.nan).float() for t in tables])
+
+
+def _first_guess_of_grid(x: Tensor, y: Tensor, grid: _Grid) -> XY:
+    """Look up the nearest place of the grid and go on from there to second order; float32."""
+    x, y = x.float() * grid.per_unit + GRID / 2, y.float() * grid.per_unit + GRID / 2
+    column, row = x.round(), y.round()
+    place = torch.add(column, row, alpha=GRID + 1).int()
+    x, y = x.sub_(column), y.sub_(row)
+    a, ax, ay, axx, axy, ayy, b, bx, by, bxx, bxy, byy = (torch.index_select(t, 0, place) for t in grid.tables)
+    for value, by_x, by_y, by_xx, by_xy, by_yy in ((a, ax, ay, axx, axy, ayy), (b, bx, by, bxx, bxy, byy)):
+        by_x.addcmul_(by_xx, x).addcmul_(by_xy, y)
+        value.addcmul_(by_x, x).addcmul_(by_y.addcmul_(by_yy, y), y)
+    return a, b
+
+
 def _newton_step(x: Tensor, y: Tensor, lens: Lens, goal: XY) -> XY:
     """How far to go back so that the moved point falls on its goal, to first order."""
     bent = bend(x, y, lens)
@@ -158,10 +223,12 @@ def _newton_step(x: Tensor, y: Tensor, lens: Lens, goal: XY) -> XY:
     return back_x / determinant, back_y / determinant
 
 
-def _search_quickly(goal: XY, lens: Lens, rough: Lens, reach: _Reach) -> tuple[Tensor, Tensor, Tensor]:
+def _search_quickly(
+    goal: XY, guess: XY, lens: Lens, rough: Lens | None, reach: _Reach
+) -> tuple[Tensor, Tensor, Tensor]:
     """Take plain Newton steps; also tell who has arrived, on the near side of the first fold."""
-    x, y = _first_guess(*goal, reach)
-    if lens.lean is not None and goal[0].dtype != x.dtype:
+    x, y = guess
+    if rough is not None and rough.lean is not None:
         lowered = goal[0].to(x.dtype), goal[1].to(x.dtype)
         for _ in range(ROUGH_STEPS):
             dx, dy = _newton_step(x, y, rough, lowered)
@@ -249,11 +316,15 @@ def find_source(x: Tensor, y: Tensor, distortion: Tensor, iterations: int) -> tu
     if x.numel() == 0:
         return x, y, torch.ones_like(x, dtype=torch.bool)
     lens = lens_of(distortion)
-    reach = _reach(distortion, float(torch.addcmul(x * x, y, y).amax()))
+    farthest2 = float(torch.addcmul(x * x, y, y).amax())
+    reach, grid = _reach(distortion, farthest2), _grid(distortion, x.numel(), farthest2)
+    if grid is not None:
+        reach = reach._replace(still=GRID_STILL * reach.still)
     found_x, found_y, found = torch.empty_like(x), torch.empty_like(y), torch.empty_like(x, dtype=torch.bool)
-    rough = in_float32(lens)
+    rough = in_float32(lens) if grid is None and x.dtype != torch.float32 else None
     for part in zip(*(torch.split(value, CHUNK, -1) for value in (x, y, found_x, found_y, found)), strict=True):
-        near = _search_quickly((part[0], part[1]), lens, rough, reach)
+        guess = _first_guess(part[0], part[1], reach) if grid is None else _first_guess_of_grid(part[0], part[1], grid)
+        near = _search_quickly((part[0], part[1]), guess, lens, rough, reach)
         for value, into in zip(near, part[2:], strict=True):
             into.copy_(value)
     if found.all():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.distortion import LENGTHS, distort, distort_jacobian, invertible, undistort
+from cogkp.geometry.lens_inverse import POINTS_FOR_A_GRID
 
 FULL = np.array([-0.3, 0.1, 1e-3, -2e-3, 0.02, 0.1, -0.02, 0.01, 1e-3, 2e-3, -1e-3, 5e-4, 0.02, -0.03])
 SOME = [length for length in LENGTHS if length]
@@ -233,6 +234,28 @@ def test_leading_axes_broadcast():
         assert torch.allclose(many.xy[i], undistort(xy, one).xy, atol=1e-12)
         assert torch.allclose(again.xy[1, i], many.xy[i], atol=1e-12)
     assert undistort(torch.zeros(0, 2), torch.zeros(5)).xy.shape == (0, 2)
+
+
+@pytest.mark.parametrize("length", SOME)
+def test_many_points_of_full_hd_come_back(length):
+    """So many are looked up in a grid of the whole inverse, not searched from the radial part."""
+    coefficients, seen = torch.from_numpy(FULL[:length]), full_hd(step=8)
+    assert len(seen) > POINTS_FOR_A_GRID
+    xy, valid = undistort(seen, coefficients)
+    assert valid.all()
+    assert 1000 * (distort(xy, coefficients) - seen).abs().max() < 1e-7
+    assert (xy[::97] - undistort(seen[::97], coefficients).xy).abs().max() < 1e-10
+
+
+def test_many_points_past_a_fold_are_told_from_those_before_it():
+    folded = lens(-0.4, 0.0, 2e-3, -1e-3)
+    seen = full_hd(step=8)
+    xy, valid = undistort(seen, folded)
+    assert 0.1 < valid.double().mean() < 0.9
+    assert invertible(xy[valid], folded).all()
+    assert 1000 * (distort(xy, folded) - seen)[valid].abs().max() < 1e-6
+    some = slice(None, None, 97)
+    assert torch.equal(undistort(seen[some], folded).valid, valid[some])
 
 
 def test_many_points_equal_few():
