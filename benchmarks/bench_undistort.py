@@ -1,6 +1,6 @@
 """Undo lens distortion beside OpenCV: time of 1e5 points and round trip error, one thread, several lenses.
 
-OpenCV's default stops after five steps; its patient way goes on until a pixel is right to 1e-6. Both take pixels and
+OpenCV's default stops after five steps; its patient way goes on until 1e-10. Both take pixels and
 give the normalised image plane, as `PinholeCamera.unproject_rays` does; bare `undistort` starts from that plane.
 
 Run: OMP_NUM_THREADS=1 python -m benchmarks.bench_undistort

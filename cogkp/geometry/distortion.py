@@ -202,7 +202,8 @@ def undistort(xy: Tensor, distortion: Tensor, iterations: int = 30) -> Undistort
     Gradient: flows to points and coefficients, by the implicit function theorem; zero for rows that are not valid,
         finite everywhere. First order only.
     Precision: float64 for float64 input, float32 or better otherwise.
-    Source: Newton's method on OpenCV's model, from a table of the radial part's inverse.
+    Source: Newton's method on OpenCV's model, from a table of the radial part's inverse. For many points on the CPU and
+        coefficients without gradient, the whole inverse is tabulated once for a lens and remembered for the next calls.
 
     Example:
         >>> undistort(torch.tensor([[0.475, 0.0], [3.0, 0.0]]), torch.tensor([-0.2, 0.0, 0.0, 0.0]))
@@ -232,7 +233,7 @@ def undo(x: Tensor, y: Tensor, distortion: Tensor, iterations: int = 30) -> tupl
         x, y, _, ahead = (torch.cat(values, -1) for values in zip(*parts, strict=True))
         valid = valid & ahead
     with torch.no_grad():
-        found_x, found_y, valid = _find(x, y, valid, distortion.detach(), iterations)
+        found_x, found_y, valid = _find(x, y, valid, distortion, iterations)
     if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad or distortion.requires_grad):
         return *_attach_gradient(found_x, found_y, only(valid, x, y), lens), valid
     return found_x, found_y, valid
@@ -240,7 +241,7 @@ def undo(x: Tensor, y: Tensor, distortion: Tensor, iterations: int = 30) -> tupl
 
 def _find(x: Tensor, y: Tensor, valid: Tensor, distortion: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
     if distortion.any():
-        x, y, found = find_source(x, y, distortion, iterations)
+        x, y, found = find_source(x, y, distortion.detach(), iterations, fixed=not distortion.requires_grad)
         valid = valid & found
     return *only(valid, x, y), valid
 

@@ -37,7 +37,7 @@ LEFT = {torch.float32: 1e-7, torch.float64: 4e-13}
 GRID = 224
 WIDEST_GRID2 = 4.0
 """Squared radius behind the lens up to which a grid is fine enough."""
-POINTS_FOR_A_GRID = 16384
+POINTS_FOR_A_GRID = 65536
 GRID_STILL = 5.0
 """A grid starts a little further off; one step from there leaves some 1e-11, still 1e-8 px at 1000 px."""
 """From so many points on it pays to tabulate the whole inverse, not only its radial part."""
@@ -299,7 +299,9 @@ def _way_is_unfolded(x: Tensor, y: Tensor, chosen: Tensor, distortion: Tensor) -
     return _unfolded(along_x, along_y, lens).all(-1)
 
 
-def find_source(x: Tensor, y: Tensor, distortion: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+def find_source(
+    x: Tensor, y: Tensor, distortion: Tensor, iterations: int, *, fixed: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Find the points that a lens moves to given ones.
 
     Args:
@@ -307,6 +309,7 @@ def find_source(x: Tensor, y: Tensor, distortion: Tensor, iterations: int) -> tu
         y: the same for the other axis.
         distortion: (..., D) float, its leading axes broadcast to those of the points.
         iterations: most steps of the careful search.
+        fixed: whether the lens may be asked again; one that is being learnt is not, and a grid would be in vain.
 
     Returns:
         x and y before the lens, and whether they were found on the near side of the first fold.
@@ -317,7 +320,7 @@ def find_source(x: Tensor, y: Tensor, distortion: Tensor, iterations: int) -> tu
         return x, y, torch.ones_like(x, dtype=torch.bool)
     lens = lens_of(distortion)
     farthest2 = float(torch.addcmul(x * x, y, y).amax())
-    reach, grid = _reach(distortion, farthest2), _grid(distortion, x.numel(), farthest2)
+    reach, grid = _reach(distortion, farthest2), _grid(distortion, x.numel() if fixed else 0, farthest2)
     if grid is not None:
         reach = reach._replace(still=GRID_STILL * reach.still)
     found_x, found_y, found = torch.empty_like(x), torch.empty_like(y), torch.empty_like(x, dtype=torch.bool)

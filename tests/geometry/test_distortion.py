@@ -239,7 +239,7 @@ def test_leading_axes_broadcast():
 @pytest.mark.parametrize("length", SOME)
 def test_many_points_of_full_hd_come_back(length):
     """So many are looked up in a grid of the whole inverse, not searched from the radial part."""
-    coefficients, seen = torch.from_numpy(FULL[:length]), full_hd(step=8)
+    coefficients, seen = torch.from_numpy(FULL[:length]), full_hd(step=5)
     assert len(seen) > POINTS_FOR_A_GRID
     xy, valid = undistort(seen, coefficients)
     assert valid.all()
@@ -249,7 +249,7 @@ def test_many_points_of_full_hd_come_back(length):
 
 def test_many_points_past_a_fold_are_told_from_those_before_it():
     folded = lens(-0.4, 0.0, 2e-3, -1e-3)
-    seen = full_hd(step=8)
+    seen = full_hd(step=5)
     xy, valid = undistort(seen, folded)
     assert 0.1 < valid.double().mean() < 0.9
     assert invertible(xy[valid], folded).all()
