@@ -9,7 +9,7 @@ Axes: N points.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import attrs
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.distortion import check_distortion, distort, invertible, undistort
+from cogkp.geometry.distortion import check_distortion, distort, invertible, undo
+from cogkp.geometry.lens import all_finite, columns, only
+from cogkp.geometry.lens_inverse import CHUNK
 
 __all__ = ["PinholeCamera", "Projection", "Rays"]
 
@@ -71,6 +73,19 @@ def _check_lens(_instance: object, _attribute: object, value: Tensor) -> None:
 def _turn(matrix: Tensor, columns: Tensor) -> Tensor:
     # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
     return (matrix.unsqueeze(-3) * columns.unsqueeze(-2)).sum(-1)
+
+
+def _pieces(*values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(torch.split(value, CHUNK, -1) for value in values), strict=True)
+
+
+def _plane(u: Tensor, v: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring pixels to the image plane behind the lens; K (..., 1, 3, 3)."""
+    y = (v - K[..., 1, 2]) / K[..., 1, 1]
+    x = u - K[..., 0, 2]
+    if K.requires_grad or K[..., 0, 1].any():
+        x = x - K[..., 0, 1] * y
+    return x / K[..., 0, 0], y
 
 
 @attrs.frozen(eq=False)
@@ -166,15 +181,16 @@ class PinholeCamera:
         if uv.dim() < 2 or uv.shape[-1] != 2:  # noqa: PLR2004
             raise GeometryError("pixels have the wrong shape", expected="(..., N, 2)", got=str(tuple(uv.shape)))
         dtype = torch.promote_types(uv.dtype, torch.float32)
-        K = self.K.to(torch.promote_types(dtype, self.K.dtype)).unsqueeze(-3)
-        finite = torch.isfinite(uv).all(-1)
-        u, v = torch.where(finite.unsqueeze(-1), uv.to(K.dtype), 0.0).unbind(-1)
-        y = (v - K[..., 1, 2]) / K[..., 1, 1]
-        x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
-        plane, undone = undistort(torch.stack((x, y), -1), self.distortion)
-        valid = finite & undone
-        rays = torch.cat((plane, torch.ones_like(plane[..., :1])), -1)
-        return Rays(torch.where(valid.unsqueeze(-1), rays, 0.0).to(dtype), valid)
+        work = torch.promote_types(torch.promote_types(dtype, self.K.dtype), self.distortion.dtype)
+        K = self.K.to(work).unsqueeze(-3)
+        finite = torch.ones_like(uv[..., 0], dtype=torch.bool) if all_finite(uv) else torch.isfinite(uv).all(-1)
+        parts = [
+            _plane(*only(some, u, v), K) for u, v, some in _pieces(uv[..., 0].to(work), uv[..., 1].to(work), finite)
+        ]
+        x, y = (torch.cat(values, -1) for values in zip(*parts, strict=True))
+        x, y, undone = undo(x, y, self.distortion.to(uv.device, work))
+        valid = undone & finite
+        return Rays(columns(*only(valid, x, y), valid.to(work)).to(dtype), valid)
 
     def contains(self, uv: Tensor, margin_px: float = 0.0) -> Tensor:
         """Tell which pixels lie inside the frame.

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.lens import Lens, bend, lens_of, through
-from cogkp.geometry.lens_inverse import find_source, is_unfolded
+from cogkp.geometry.lens import Lens, all_finite, bend, columns, lens_of, move, only, through
+from cogkp.geometry.lens_inverse import CHUNK, find_source, is_unfolded
 
-__all__ = ["LENGTHS", "Undistorted", "check_distortion", "distort", "invertible", "undistort"]
+__all__ = ["LENGTHS", "Undistorted", "check_distortion", "distort", "distort_jacobian", "invertible", "undistort"]
 
 LENGTHS = (0, 4, 5, 8, 12, 14)
 
@@ -95,13 +95,59 @@ def distort(xy: Tensor, distortion: Tensor) -> Tensor:
     """
     points, coefficients = _prepare(xy, distortion)
     dtype = torch.promote_types(xy.dtype, torch.float32)
+    x, y = _together(points[..., 0], points[..., 1], coefficients)
+    if coefficients.shape[-1]:
+        lens = lens_of(coefficients)
+        x, y = move(x, y, lens)
+        if lens.tilt is not None:
+            x, y, *_ = through(lens.tilt, x, y)
+    return columns(x, y).to(dtype)
+
+
+def distort_jacobian(xy: Tensor, distortion: Tensor) -> Tensor:
+    """Tell how a lens stretches and turns the surroundings of points: the derivative of :func:`distort`.
+
+    Args:
+        xy: (..., N, 2) float, normalised image plane of the pinhole; leading axes broadcast with the lens's.
+        distortion: (..., D) float, OpenCV order, D one of 0, 4, 5, 8, 12, 14.
+
+    Returns:
+        (..., N, 2, 2), row i and column j: how coordinate i behind the lens changes with coordinate j before it, in the
+        dtype of ``xy`` (float32 for lower ones). A covariance before the lens becomes ``J @ covariance @ J.mT``. Its
+        inverse is the derivative of :func:`undistort` where :func:`invertible` is True, and means nothing elsewhere.
+
+    Raises:
+        GeometryError: shapes or values other than above.
+
+    Gradient: flows to points and coefficients.
+    Precision: float32 or better.
+    Source: OpenCV manual, module calib3d, "Detailed Description", differentiated; the tilt by the quotient rule.
+
+    Example:
+        >>> distort_jacobian(torch.tensor([[0.5, 0.5]]), torch.tensor([-0.2, 0.0, 0.0, 0.0]))
+        tensor([[[ 0.8000, -0.1000],
+                 [-0.1000,  0.8000]]])
+    """
+    points, coefficients = _prepare(xy, distortion)
+    x, y = _together(points[..., 0], points[..., 1], coefficients)
     if coefficients.shape[-1] == 0:
-        return points.to(dtype)
-    lens = lens_of(coefficients)
-    x, y, *_ = bend(points[..., 0], points[..., 1], lens)
-    if lens.tilt is not None:
-        x, y, _ = through(lens.tilt, x, y)
-    return torch.stack((x, y), -1).to(dtype)
+        jacobian = torch.eye(2, dtype=x.dtype, device=x.device).expand(*x.shape, 2, 2).clone()
+    else:
+        lens = lens_of(coefficients)
+        bent = bend(x, y, lens)
+        entries = (entry.expand_as(x) for entry in bent[2:])
+        jacobian = columns(*entries).reshape(*x.shape, 2, 2)
+        if lens.tilt is not None:
+            jacobian = (_tilt_jacobian(bent.x, bent.y, lens.tilt).unsqueeze(-1) * jacobian.unsqueeze(-3)).sum(-2)
+    return jacobian.to(torch.promote_types(xy.dtype, torch.float32))
+
+
+def _tilt_jacobian(x: Tensor, y: Tensor, tilt: Tensor) -> Tensor:
+    u, v, divisor, ahead = through(tilt, x, y)
+    rows = tilt[..., None, :, :2] / divisor[..., None, None]
+    # Behind the tilted plane's horizon the divisor is held at 1 and does not change.
+    below = torch.where(ahead.unsqueeze(-1), rows[..., 2, :], 0.0)
+    return rows[..., :2, :] - torch.stack((u, v), -1).unsqueeze(-1) * below.unsqueeze(-2)
 
 
 def invertible(xy: Tensor, distortion: Tensor) -> Tensor:
@@ -126,15 +172,17 @@ def invertible(xy: Tensor, distortion: Tensor) -> Tensor:
         tensor([ True, False])
     """
     points, coefficients = _prepare(xy.detach(), distortion.detach())
-    if coefficients.shape[-1] == 0:
-        return torch.isfinite(points).all(-1)
-    x, y = _spread(points[..., 0], points[..., 1], coefficients)
-    return is_unfolded(x, y, coefficients)
+    x, y = _together(points[..., 0], points[..., 1], coefficients)
+    finite = torch.isfinite(x) & torch.isfinite(y)
+    return finite & is_unfolded(x, y, coefficients) if coefficients.any() else finite
 
 
-def _spread(x: Tensor, y: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor]:
-    nothing = torch.zeros_like(distortion[..., :1])
-    return x + nothing, y + nothing
+def _together(x: Tensor, y: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor]:
+    """Give x and y the leading axes of points and lens; neighbours in memory are several times faster."""
+    if distortion.dim() > 1:
+        nothing = distortion.new_zeros((*distortion.shape[:-1], 1))
+        x, y = x + nothing, y + nothing
+    return x.contiguous(), y.contiguous()
 
 
 def undistort(xy: Tensor, distortion: Tensor, iterations: int = 30) -> Undistorted:
@@ -154,7 +202,8 @@ def undistort(xy: Tensor, distortion: Tensor, iterations: int = 30) -> Undistort
     Gradient: flows to points and coefficients, by the implicit function theorem; zero for rows that are not valid,
         finite everywhere. First order only.
     Precision: float64 for float64 input, float32 or better otherwise.
-    Source: Newton's method on OpenCV's model, from a table of the radial part's inverse.
+    Source: Newton's method on OpenCV's model, from a table of the radial part's inverse. For many points on the CPU and
+        coefficients without gradient, the whole inverse is tabulated once for a lens and remembered for the next calls.
 
     Example:
         >>> undistort(torch.tensor([[0.475, 0.0], [3.0, 0.0]]), torch.tensor([-0.2, 0.0, 0.0, 0.0]))
@@ -162,26 +211,39 @@ def undistort(xy: Tensor, distortion: Tensor, iterations: int = 30) -> Undistort
                 [0.0000, 0.0000]]), valid=tensor([ True, False]))
     """
     points, coefficients = _prepare(xy, distortion)
-    dtype = torch.promote_types(xy.dtype, torch.float32)
-    finite = torch.isfinite(points).all(-1)
-    points = torch.where(finite.unsqueeze(-1), points, 0.0)
-    if coefficients.shape[-1] == 0:
-        return Undistorted(points.to(dtype), finite)
-    lens = lens_of(coefficients)
-    x, y = _spread(points[..., 0], points[..., 1], coefficients)
-    valid = finite.expand(x.shape)
+    x, y, valid = undo(points[..., 0], points[..., 1], coefficients, iterations)
+    return Undistorted(columns(x, y).to(torch.promote_types(xy.dtype, torch.float32)), valid)
+
+
+def undo(x: Tensor, y: Tensor, distortion: Tensor, iterations: int = 30) -> tuple[Tensor, Tensor, Tensor]:
+    """Do what :func:`undistort` does, for x and y (..., N) apart and all in one precision."""
+    x, y = _together(x, y, distortion)
+    valid = torch.ones_like(x, dtype=torch.bool)
+    if not all_finite(x, y):
+        valid = torch.isfinite(x) & torch.isfinite(y)
+        x, y = torch.where(valid, x, 0.0), torch.where(valid, y, 0.0)
+    if distortion.shape[-1] == 0:
+        return x, y, valid
+    lens = lens_of(distortion)
     if lens.tilt is not None:
-        x, y, ahead = through(torch.linalg.inv(lens.tilt), x, y)
+        upright = torch.linalg.inv(lens.tilt)
+        parts = [
+            through(upright, *part) for part in zip(torch.split(x, CHUNK, -1), torch.split(y, CHUNK, -1), strict=True)
+        ]
+        x, y, _, ahead = (torch.cat(values, -1) for values in zip(*parts, strict=True))
         valid = valid & ahead
     with torch.no_grad():
-        found_x, found_y, found = find_source(x, y, coefficients.detach(), iterations)
+        found_x, found_y, valid = _find(x, y, valid, distortion, iterations)
+    if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad or distortion.requires_grad):
+        return *_attach_gradient(found_x, found_y, only(valid, x, y), lens), valid
+    return found_x, found_y, valid
+
+
+def _find(x: Tensor, y: Tensor, valid: Tensor, distortion: Tensor, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    if distortion.any():
+        x, y, found = find_source(x, y, distortion.detach(), iterations, fixed=not distortion.requires_grad)
         valid = valid & found
-        found_x, found_y = (torch.where(valid, value, 0.0) for value in (found_x, found_y))
-    if torch.is_grad_enabled() and (points.requires_grad or coefficients.requires_grad):
-        goal = torch.where(valid, x, 0.0), torch.where(valid, y, 0.0)
-        found_x, found_y = _attach_gradient(found_x, found_y, goal, lens)
-    result = torch.stack((found_x, found_y), -1)
-    return Undistorted(torch.where(valid.unsqueeze(-1), result, 0.0).to(dtype), valid)
+    return *only(valid, x, y), valid
 
 
 def _attach_gradient(x: Tensor, y: Tensor, goal: tuple[Tensor, Tensor], lens: Lens) -> tuple[Tensor, Tensor]:

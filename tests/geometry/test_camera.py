@@ -156,9 +156,26 @@ def test_a_ray_past_the_fold_of_a_lens_is_not_seen():
     assert seen.uv[0].tolist() == [0.0, 0.0]
 
 
-def test_gradients_through_a_lens_are_right():
+@pytest.mark.parametrize("length", [0, 4, 5, 8, 12, 14])
+def test_gradients_of_a_projection_through_a_lens_are_right(length):
+    rng = np.random.default_rng(9)
+    camera, *_ = some_camera(rng)
+    full = [-0.2, 0.05, 1e-3, -2e-3, 0.01, 0.1, -0.02, 0.01, 1e-3, 2e-3, -1e-3, 5e-4, 0.02, -0.03]
+    coefficients = torch.tensor(full[:length], dtype=torch.float64)
+    inputs = [camera.K, camera.world_to_camera, torch.from_numpy(rng.normal(0, 1, (4, 3)))]
+
+    def uv(K, pose, xyz, *distortion):
+        return PinholeCamera(K, pose, (320, 256), *distortion).project(xyz).uv
+
+    inputs += [coefficients] if length else []
+    assert torch.autograd.gradcheck(uv, [value.clone().requires_grad_() for value in inputs])
+
+
+@pytest.mark.parametrize("length", [4, 5, 8, 12, 14])
+def test_gradients_through_a_lens_are_right(length):
     camera, *_ = some_camera(np.random.default_rng(7))
-    coefficients = torch.tensor([-0.2, 0.05, 1e-3, -2e-3, 0.01], dtype=torch.float64)
+    full = [-0.2, 0.05, 1e-3, -2e-3, 0.01, 0.1, -0.02, 0.01, 1e-3, 2e-3, -1e-3, 5e-4, 0.02, -0.03]
+    coefficients = torch.tensor(full[:length], dtype=torch.float64)
     uv = torch.tensor([[20.0, 30.0], [300.0, 200.0]], dtype=torch.float64)
     inputs = [value.clone().requires_grad_() for value in (camera.K, coefficients, uv)]
 
