@@ -133,6 +133,6 @@ def test_the_head_is_a_plausible_stereo_head():
         assert np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3))
         assert np.linalg.det(pose[:3, :3]) == pytest.approx(1.0)
     to_right = right @ np.linalg.inv(left)
-    assert np.linalg.norm(to_right[:3, 3]) == pytest.approx(1.7)
+    assert np.linalg.norm(to_right[:3, 3]) == pytest.approx(3.2)
     # The right camera's centre lies to the right of the left camera.
-    assert (np.linalg.inv(to_right)[:3, 3])[0] > 1.6
+    assert (np.linalg.inv(to_right)[:3, 3])[0] > 3.0

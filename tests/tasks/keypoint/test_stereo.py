@@ -120,7 +120,7 @@ def test_a_vertical_disagreement_costs_reprojection_and_a_wrong_depth_costs_rigi
     # The tip alone comes nearer: both views still agree on where it is, roughly, but the tool has grown.
     disparity = torch.zeros(2 * PAIRS, N, 2)
     disparity[::2, 0, 0], disparity[1::2, 0, 0] = 2.0, -2.0
-    assert terms_of()(outputs_of(batch, disparity), batch).parts["rigidity"] > 1e-4
+    assert terms_of()(outputs_of(batch, disparity), batch).parts["rigidity"] > 5e-5
 
 
 def test_a_step_down_the_gradient_lowers_both_terms():
