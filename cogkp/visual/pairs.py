@@ -14,7 +14,7 @@ from cogkp.visual.figure import LEGEND_PAD_PX, TRUTH_AND_PREDICTION, enlarged_ti
 from cogkp.visual.grid import DARK
 from cogkp.visual.overlay import draw_curves, draw_errors
 from cogkp.visual.palette import GREY, Colour, point_colours
-from cogkp.visual.space import space_plot
+from cogkp.visual.space import space_plot, view_of
 
 __all__ = ["Pair", "pair_sheet", "view_tile"]
 
@@ -108,10 +108,13 @@ def _line(text: str, width: int, colour: Colour) -> Picture:
 def _write_errors(bar: Picture, marks: SpaceMarks, colours: Sequence[Colour], left: int) -> None:
     """Say how far each point is off, in its colour, worst first and as many as there is room for."""
     errors = np.where(marks.found, np.linalg.norm(marks.xyz_found - marks.xyz_true, axis=-1), np.inf)
+    drawn = view_of(marks, MIN_TILE_PX).holds(marks.xyz_found)
+    told = [(f"off by, {marks.unit}:", GREY)]
     for point in sorted(np.flatnonzero(marks.known).tolist(), key=lambda n: -errors[n]):
-        told = f"{errors[point]:.3g} {marks.unit}" if marks.found[point] else "lost"
-        text = f"{marks.point_names[point]} {told}"
+        figure = f"{errors[point]:.3g}{'' if drawn[point] else ' (not drawn)'}" if marks.found[point] else "lost"
+        told.append((f"{marks.point_names[point]} {figure}", colours[point]))
+    for text, colour in told:
         if left + text_width(text, CAPTION_PX) > bar.shape[1]:
             return
-        write_text(bar, text, (left, 17), CAPTION_PX, colours[point])
-        left += text_width(text, CAPTION_PX) + 18
+        write_text(bar, text, (left, 17), CAPTION_PX, colour)
+        left += text_width(text, CAPTION_PX) + 16

@@ -7,6 +7,7 @@ from itertools import product
 from typing import NamedTuple
 
 import attrs
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -23,17 +24,17 @@ SIDEWAYS_RAD = np.deg2rad(35.0)
 DOWNWARDS_RAD = np.deg2rad(25.0)
 GROUND: Colour = (36, 36, 36)
 GRID: Colour = (72, 72, 72)
-MARGIN_PX = 64.0
+MARGIN_PX = 56.0
 TICK_PX = 9
 TICK_OFFSET_PX = 18.0
-NAME_OFFSET_PX = 46.0
+NAME_OFFSET_PX = 44.0
 MIN_AXIS_PX = 30.0
 WANTED_TICKS = 5
 # Side of the box along an axis where nothing is extended, as a share of its longest side.
 LEAST_SIDE = 0.3
 PADDING = 0.08
-# Predictions farther from the truth than this many sizes of it would shrink all else to a dot.
-FARTHEST = 3.0
+# What lies farther from the middle of the truth than this many sizes of it would shrink all else to a dot.
+FARTHEST = 1.1
 ELLIPSE_SAMPLES = 65
 
 
@@ -58,6 +59,10 @@ class SpaceView:
     def project(self, xyz: FloatArray) -> npt.NDArray[np.float64]:
         """Find the pixels (..., 2) of points of space (..., 3)."""
         return np.asarray((xyz - (self.low + self.high) / 2) @ self.axes[:2].T * self.scale + self.centre_uv)
+
+    def holds(self, xyz: FloatArray) -> npt.NDArray[np.bool_]:
+        """Tell which points of space (..., 3) lie in the box."""
+        return np.asarray(((xyz >= self.low) & (xyz <= self.high)).all(-1))
 
     def ellipse(self, xyz: FloatArray, region: FloatArray) -> npt.NDArray[np.float64]:
         """Outline (K, 2) the ellipsoid d^T region^-1 d = 1 about a point, pixels."""
@@ -110,7 +115,7 @@ def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Pi
     """Draw one pair's points of space.
 
     The truth is a ring with grey segments, the prediction a cross with coloured ones and the outline of the region
-    that is said to hold nine tenths of all truths; a thin line joins the two. A prediction far outside is left out.
+    that is said to hold nine tenths of all truths; a thin line joins the two. A prediction outside the box is left out.
 
     Args:
         marks: what to draw.
@@ -125,15 +130,13 @@ def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Pi
     if not marks.known.any():
         write_text(picture, "nothing to compare", (12, size_px // 2), 12, GREY)
         return picture
-    picture = _draw_axes(picture, view, marks.unit)
+    write_text(picture, marks.unit, (14, 24), TICK_PX + 2, GREY)
+    picture = _draw_axes(picture, view)
     true, found = view.project(marks.xyz_true), view.project(marks.xyz_found)
-    shown = marks.found & _inside(marks.xyz_found, view)
+    shown = marks.found & view.holds(marks.xyz_found)
     picture = _draw_segments(picture, true, marks.known, marks.segments, [GREY] * len(true))
     picture = _draw_segments(picture, found, shown, marks.segments, colours)
-    stated = np.flatnonzero(shown & (np.diagonal(marks.region, axis1=-2, axis2=-1) > 0).all(-1)).tolist()
-    outlines = [view.ellipse(marks.xyz_found[n], marks.region[n]) for n in stated]
-    if outlines:
-        picture = draw_curves(picture, np.stack(outlines), [colours[n] for n in stated])
+    picture = _draw_regions(picture, view, marks, shown, colours)
     return draw_errors(
         picture,
         true,
@@ -145,8 +148,19 @@ def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Pi
     )
 
 
-def _inside(xyz: FloatArray, view: SpaceView) -> npt.NDArray[np.bool_]:
-    return np.asarray(((xyz >= view.low) & (xyz <= view.high)).all(-1))
+def _draw_regions(
+    picture: Picture, view: SpaceView, marks: SpaceMarks, shown: npt.NDArray[np.bool_], colours: Sequence[Colour]
+) -> Picture:
+    """Outline the regions that are known, as far as they lie before the box."""
+    stated = np.flatnonzero(shown & (np.diagonal(marks.region, axis1=-2, axis2=-1) > 0).all(-1)).tolist()
+    if not stated:
+        return picture
+    outlines = np.stack([view.ellipse(marks.xyz_found[n], marks.region[n]) for n in stated])
+    drawn = draw_curves(picture, outlines, [colours[n] for n in stated])
+    corners = np.array(list(product(*zip(view.low, view.high, strict=True))))
+    hull = cv2.convexHull(np.round(view.project(corners)).astype(np.int32))
+    box = cv2.fillConvexPoly(np.zeros(picture.shape[:2], np.uint8), hull, 1)
+    return np.where(box[..., None] > 0, drawn, picture)
 
 
 def _draw_segments(
@@ -180,7 +194,7 @@ class _Edge(NamedTuple):
     outward: FloatArray
 
 
-def _draw_axes(picture: Picture, view: SpaceView, unit: str) -> Picture:
+def _draw_axes(picture: Picture, view: SpaceView) -> Picture:
     back = np.where(view.axes[2] > 0, view.high, view.low)
     front = view.low + view.high - back
     grid = np.stack(list(_grid(view, back)))
@@ -191,7 +205,7 @@ def _draw_axes(picture: Picture, view: SpaceView, unit: str) -> Picture:
             at = view.project(_moved(edge.start, edge.axis, tick))
             _write_centred(picture, _figure(tick, view.step), at + TICK_OFFSET_PX * edge.outward, GREY)
         middle = view.project(_span(view, edge.axis, edge.start)).mean(0)
-        _write_centred(picture, f"{'xyz'[edge.axis]} [{unit}]", middle + NAME_OFFSET_PX * edge.outward, WHITE)
+        _write_centred(picture, "xyz"[edge.axis], middle + NAME_OFFSET_PX * edge.outward, WHITE)
     return picture
 
 
