@@ -232,3 +232,20 @@ def test_a_rig_is_selected_in_the_order_of_the_mappings(tmp_path):
     assert isinstance(paired_rig(turned)["LR"], PinholeCamera)
     assert paired_rig(attrs.evolve(config, calibration_file=None)) is None
     assert paired_rig(attrs.evolve(config, stereo_pairing=StereoPairing())) is None
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_pixels_of_sensor_and_frame_are_inverse_and_covariances_scale_along(scale):
+    batch, frame = batch_of(tools(), scale=scale)
+    sensor = GEOMETRY.sensor_pixels(frame, batch)
+    torch.testing.assert_close(sensor, RIG.project(tools()).uv)
+    torch.testing.assert_close(GEOMETRY.frame_pixels(sensor, batch), frame.reshape(PAIRS, 2, N, 2))
+    curves = sensor.unsqueeze(3).expand(-1, -1, -1, 4, -1)
+    torch.testing.assert_close(GEOMETRY.frame_pixels(curves, batch)[:, :, :, 2], frame.reshape(PAIRS, 2, N, 2))
+    space = GEOMETRY.reconstruct(frame, batch, torch.ones(PAIRS, N, dtype=torch.bool))
+    one_pixel = torch.eye(2, dtype=torch.float64).expand(2 * PAIRS, N, 2, 2)
+    known = GEOMETRY.covariance(space, one_pixel * scale**2, batch)
+    wanted = RIG.covariance(tools(), sensor, one_pixel.reshape(PAIRS, 2, N, 2, 2))
+    torch.testing.assert_close(known, wanted, rtol=1e-6, atol=0)
+    nothing = GEOMETRY.reconstruct(frame, batch, torch.zeros(PAIRS, N, dtype=torch.bool))
+    assert not GEOMETRY.covariance(nothing, one_pixel, batch).any()
