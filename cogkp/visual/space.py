@@ -102,7 +102,8 @@ def _box(marks: SpaceMarks) -> tuple[FloatArray, FloatArray]:
         return np.full(3, -1.0), np.full(3, 1.0)
     middle = (true.min(0) + true.max(0)) / 2
     size = max(float(np.ptp(true, axis=0).max()), 1e-6 * float(np.abs(true).max()), np.finfo(np.float32).tiny)
-    found, radii = marks.xyz_found[marks.found], np.sqrt(np.diagonal(marks.region[marks.found], axis1=-2, axis2=-1))
+    near = marks.found & (np.abs(marks.xyz_found - middle) <= FARTHEST * size).all(-1)
+    found, radii = marks.xyz_found[near], np.sqrt(np.diagonal(marks.region[near], axis1=-2, axis2=-1))
     corners = np.concatenate([true, found - radii, found + radii])
     corners = corners.clip(middle - FARTHEST * size, middle + FARTHEST * size)
     low, high = corners.min(0), corners.max(0)
