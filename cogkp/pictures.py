@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from cogkp.data.sample import Batch
-from cogkp.tasks.base import Codec, Marks
+from cogkp.tasks.base import Codec, Marks, Metrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture, enlarged_uv
 from cogkp.visual.figure import Comparison, comparison_sheet, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
 from cogkp.visual.overlay import draw_points
+from cogkp.visual.pairs import Pair, pair_sheet
 from cogkp.visual.palette import point_colours
 
-__all__ = ["draw_batch", "draw_comparison"]
+__all__ = ["draw_batch", "draw_comparison", "draw_pairs"]
 
 MIN_TILE_PX = 256
 
@@ -61,6 +64,33 @@ def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: st
         for image, truth, found, name, scale in views
     ]
     return comparison_sheet(comparisons, truths[0].names, title=title)
+
+
+def draw_pairs(
+    metrics: Metrics, predict: Predict, batch: Batch[Any], notes: Sequence[str] = (), title: str = ""
+) -> Picture:
+    """Draw truth and prediction of calibrated stereo pairs in both views and in space.
+
+    Args:
+        metrics: of the task whose model predicts.
+        predict: the network.
+        batch: pairs.
+        notes: one per pair, before its name; none if empty.
+        title: one line above all.
+
+    Returns:
+        (H, W, 3) uint8 RGB, with a legend.
+
+    Raises:
+        ValueError: the batch has no calibrated pairs.
+    """
+    pairs = [
+        Pair((batch.image[left.row, 0].numpy(), batch.image[right.row, 0].numpy()), marks)
+        for marks in metrics.space_marks(predict(batch.image), batch)
+        for left, right in (marks.views,)
+    ]
+    told = [attrs.evolve(pair, note=note) for pair, note in zip(pairs, notes, strict=True)] if notes else pairs
+    return pair_sheet(told, title=title)
 
 
 def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:

@@ -18,12 +18,13 @@ def evaluate(
     restore: flag.RestoreLatest = "latest",
     split: flag.SplitChoice = None,
     threshold: flag.Thresholds = list(THRESHOLDS_PX),  # noqa: B006  (typer copies it)
+    unit_mm: flag.UnitMm = None,
     output: flag.ReportDir = None,
     batch_size: flag.BatchSize = 32,
     num_workers: flag.NumWorkers = 4,
     as_json: flag.Json = False,
 ) -> None:
-    """Measure a checkpoint on labelled frames: error in source pixels, PCK, mask IoU."""
+    """Measure a checkpoint on labelled frames: error in source pixels, PCK, mask IoU; stereo pairs also in space."""
     from cogkp_cli.progress import shown_progress
 
     report = Report(as_json)
@@ -36,14 +37,17 @@ def evaluate(
             restore=restore,
             split=split.value if split else None,
             thresholds_px=tuple(threshold),
+            world_unit_mm=unit_mm,
             batch_size=batch_size,
             num_workers=num_workers,
             output_dir=output,
             progress=progress,
         )
     report.say(result.text)
-    for path in (result.json_path, result.picture_path):
+    for path in (result.json_path, result.picture_path, result.space_picture_path):
         if path is not None:
             report.say(f"wrote {path}")
     report.add(**result.report, report=result.json_path, picture=result.picture_path)
+    if result.space_picture_path is not None:
+        report.add(space_picture=result.space_picture_path)
     report.finish()

@@ -54,6 +54,10 @@ def _positive(value: float) -> float:
     return value
 
 
+def _positive_if_given(value: float | None) -> float | None:
+    return None if value is None else _positive(value)
+
+
 def _all_positive(values: Any) -> Any:  # typer takes list[float] for a class on Python 3.10 and fails
     return [_positive(value) for value in values]
 
@@ -142,8 +146,17 @@ Thresholds = Annotated[
     list[float],
     typer.Option("--threshold", callback=_all_positive, metavar="PX", help="Radius of a correct point; repeatable."),
 ]
+UnitMm = Annotated[
+    float | None,
+    typer.Option(
+        "--unit-mm",
+        metavar="MM",
+        callback=_positive_if_given,
+        help="Millimetres per world unit; lengths are then told in mm.",
+    ),
+]
 ReportDir = Annotated[
-    Path | None, typer.Option("--output", metavar="DIR", help="Where the report and the picture are written.")
+    Path | None, typer.Option("--output", metavar="DIR", help="Where the report and the pictures are written.")
 ]
 
 # Import

@@ -15,7 +15,11 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError, closest
 from cogkp.geometry.camera import PinholeCamera, Projection
+from cogkp.geometry.lens import bend, lens_of
+from cogkp.geometry.propagation import least_squares_covariance
 from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
+from cogkp.geometry.uncertainty import move_covariance
+from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["CameraRig"]
 
@@ -152,6 +156,48 @@ class CameraRig:
             return triangulate_pair(left, right, P[..., 0, :, :], P[..., 1, :, :], min_angle_rad=min_angle_rad)
         return triangulate_views(straight, P, weights, min_angle_rad=min_angle_rad)
 
+    def covariance(self, xyz_world: Tensor, uv: Tensor, uv_covariance: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Say how well the points are known that :meth:`triangulate` finds from uncertain pixels, to first order.
+
+        Args:
+            xyz_world: (..., N, 3) float, world unit, as triangulated.
+            uv: (..., V, N, 2) float, pixels of each camera's frame, lens included; not finite where not seen.
+            uv_covariance: (..., V, N, 2, 2) float, pixels of each camera's frame squared.
+            weights: (..., V, N) float, those the points were triangulated with; all 1 if None.
+
+        Returns:
+            (..., N, 3, 3) in the dtype of ``xyz_world``, world unit squared; zero where unknown: see
+            :func:`least_squares_covariance`. Mask points that triangulation could not find by their own validity.
+
+        Raises:
+            GeometryError: points, pixels, covariances or weights have another shape.
+
+        Gradient: flows to points, pixels, covariances and cameras; finite everywhere.
+        Precision: camera algebra in float64.
+        Source: as :func:`least_squares_covariance`, after J C J^T through the lens.
+
+        Example:
+            >>> poses = torch.eye(4).repeat(2, 1, 1)
+            >>> poses[1, 0, 3] = -1.0
+            >>> K = torch.diag(torch.tensor([100.0, 100.0, 1.0]))
+            >>> rig = CameraRig(("LL", "LR"), tuple(PinholeCamera(K, pose, (64, 48)) for pose in poses))
+            >>> xyz = torch.tensor([[0.5, 0.0, 4.0]])
+            >>> pixel = torch.eye(2).expand(2, 1, 2, 2)  # one pixel of standard deviation, along both axes
+            >>> rig.covariance(xyz, rig.project(xyz).uv, pixel).diagonal(dim1=-2, dim2=-1).sqrt()
+            tensor([[0.0283, 0.0283, 0.2263]])
+        """
+        straight = self.undistort_pixels(uv)
+        if uv_covariance.shape[-4:] != (*uv.shape[-3:-1], 2, 2):
+            raise GeometryError(
+                "uv_covariance has the wrong shape",
+                expected=f"(..., {uv.shape[-3]}, {uv.shape[-2]}, 2, 2)",
+                got=str(tuple(uv_covariance.shape)),
+            )
+        views = zip(self.cameras, straight.unbind(-3), strict=True)
+        jacobian = torch.stack([_straightening(camera, pixels) for camera, pixels in views], -4)
+        moved = move_covariance(uv_covariance, jacobian)
+        return least_squares_covariance(xyz_world, straight, self.projection_matrices, moved, weights)
+
     def _check_views(self, uv: Tensor) -> None:
         if uv.dim() < 3 or uv.shape[-3] != len(self) or uv.shape[-1] != 2:  # noqa: PLR2004
             raise GeometryError(
@@ -166,6 +212,38 @@ def _undistorted(camera: PinholeCamera, uv: Tensor) -> Tensor:
     u = K[..., 0, 0] * x + K[..., 0, 1] * y + K[..., 0, 2]
     v = K[..., 1, 1] * y + K[..., 1, 2]
     return torch.where(rays.valid.unsqueeze(-1), torch.stack((u, v), -1), torch.nan)
+
+
+def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:
+    """Return (..., N, 2, 2), how undistorted pixels change with those of the sensor; zero where there are none."""
+    K = camera.K.to(straight.dtype).unsqueeze(-3)
+    seen = straight.isfinite().all(-1)
+    u, v = torch.where(seen.unsqueeze(-1), straight, K[..., :2, 2]).unbind(-1)
+    y = (v - K[..., 1, 2]) / K[..., 1, 1]
+    x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+    (a, b), (c, d) = (row.unbind(-1) for row in _lens_jacobian(x, y, camera.distortion.to(x)).unbind(-2))
+    over = 1.0 / (a * d - b * c)
+    undone = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2) * over[..., None, None]
+    to_pixels = K[..., :2, :2]
+    jacobian = _multiply(_multiply(to_pixels, undone), torch.linalg.inv(to_pixels))
+    return torch.where(seen[..., None, None], jacobian, 0.0)
+
+
+def _lens_jacobian(x: Tensor, y: Tensor, distortion: Tensor) -> Tensor:
+    """Return (..., N, 2, 2), how a lens stretches the normalised image plane."""
+    if distortion.shape[-1] == 0:
+        return torch.eye(2, dtype=x.dtype, device=x.device).expand(*x.shape, 2, 2)
+    lens = lens_of(distortion)
+    bent = bend(x, y, lens)
+    upright = torch.stack((torch.stack((bent.x_x, bent.x_y), -1), torch.stack((bent.y_x, bent.y_y), -1)), -2)
+    if lens.tilt is None:
+        return upright
+    return _multiply(ImageWarp(lens.tilt.double()).jacobian(torch.stack((bent.x, bent.y), -1)), upright)
+
+
+def _multiply(left: Tensor, right: Tensor) -> Tensor:
+    # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
+    return (left.unsqueeze(-1) * right.unsqueeze(-3)).sum(-2)
 
 
 def _moved(camera: PinholeCamera, device: torch.device | str) -> PinholeCamera:

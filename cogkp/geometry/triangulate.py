@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.multiview import Views, correct, covariance, prepare, refine
+from cogkp.geometry.multiview import Views, correct, prepare, refine
 from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
+from cogkp.geometry.propagation import covariance
 from cogkp.geometry.symmetric import factor, solve, spread
 
 __all__ = ["MIN_ANGLE_RAD", "Triangulated", "covariance", "refine", "triangulate_pair", "triangulate_views"]

@@ -27,9 +27,14 @@ __all__ = [
     "Metrics",
     "OutputSpec",
     "Report",
+    "SpaceMarks",
     "Split",
     "Task",
+    "ViewMarks",
 ]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
 
 Split = Literal["train", "preview", "validation", "evaluation"]
 """'train' and 'preview' augment; 'validation' reads the validation roots, 'evaluation' the main roots, both plain."""
@@ -66,10 +71,64 @@ class Marks:
         mask: (S, S) class ids, or None.
     """
 
-    uv_crop: npt.NDArray[np.floating[Any]]
-    shown: npt.NDArray[np.bool_]
+    uv_crop: FloatArray
+    shown: BoolArray
     names: tuple[str, ...]
     mask: npt.NDArray[np.uint8] | None = None
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ViewMarks:
+    """One camera's half of a stereo pair, in the pixels of its network input.
+
+    Args:
+        row: of the batch.
+        truth_uv: (N, 2) float.
+        truth_shown: (N,) bool.
+        predicted_uv: (N, 2) float.
+        predicted_shown: (N,) bool.
+        lines_uv: (N, K, 2) float, where this camera sees the ray of the other camera's prediction; NaN where it does
+            not, and for points not shown.
+    """
+
+    row: int
+    truth_uv: FloatArray
+    truth_shown: BoolArray
+    predicted_uv: FloatArray
+    predicted_shown: BoolArray
+    lines_uv: FloatArray
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class SpaceMarks:
+    """What to draw of one stereo pair: both views, and space.
+
+    Args:
+        name: of the pair, for people.
+        point_names: N words.
+        views: left and right.
+        xyz_true: (N, 3) float, in ``unit``.
+        known: (N,) bool, where the truth is known.
+        xyz_found: (N, 3) float, in ``unit``.
+        found: (N,) bool, known points that the prediction triangulates.
+        region: (N, 3, 3) float, square of ``unit``; the prediction says that nine tenths of all truths lie where
+            d^T region^-1 d <= 1, d their offset from ``xyz_found``. Zero where unknown.
+        segments: pairs of indices of points that belong together.
+        world_to_view: (3, 3) float, turns the world's axes to those of the left camera: x right, y down, z forward.
+        unit: of all lengths.
+    """
+
+    name: str
+    point_names: tuple[str, ...]
+    views: tuple[ViewMarks, ViewMarks]
+    xyz_true: FloatArray
+    known: BoolArray
+    xyz_found: FloatArray
+    found: BoolArray
+    region: FloatArray
+    segments: tuple[tuple[int, int], ...]
+    world_to_view: FloatArray
+    unit: str
 
 
 class Codec(Protocol):
@@ -128,6 +187,12 @@ class Metrics(Protocol):
     def compute(self) -> Report:
         """Sum up; raises EvaluationError where nothing could be measured."""
 
+    def ranked_pairs(self) -> list[int]:
+        """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
+
+    def space_marks(self, outputs: Any, batch: Batch[Any]) -> list[SpaceMarks]:
+        """Say what truth and prediction of each stereo pair look like; empty without calibrated pairs."""
+
 
 @attrs.frozen
 class OutputSpec:
@@ -176,8 +241,19 @@ class Task(Protocol):
     def loss(self) -> Loss:
         """The loss; raises TrainingError where a term that was asked for cannot run."""
 
-    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> Metrics:
-        """Start an empty evaluation; hits are counted within each threshold, pixels of the full frame."""
+    def metrics(
+        self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX, *, world_unit_mm: float | None = None
+    ) -> Metrics:
+        """Start an empty evaluation.
+
+        Args:
+            thresholds_px: hits are counted within each, pixels of the full frame.
+            world_unit_mm: millimetres per world unit, to tell lengths in millimetres; None tells them in world units.
+
+        Raises:
+            DataError: a calibration is configured that cannot be used.
+            EvaluationError: there are no lengths to tell in millimetres.
+        """
 
     def export_module(self) -> nn.Module:
         """Return the module to deploy, in evaluation mode; it returns the NamedTuple of ``export_spec``."""

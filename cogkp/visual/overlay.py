@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cogkp.visual.canvas import Picture
 from cogkp.visual.palette import BLACK, Colour, mask_colours, point_colours
 
-__all__ = ["Shape", "draw_errors", "draw_mark", "draw_points", "tint_mask"]
+__all__ = ["Shape", "draw_curves", "draw_errors", "draw_mark", "draw_points", "tint_mask"]
 
 Shape = Literal["ring", "cross", "dot"]
 FloatArray = npt.NDArray[np.floating]
@@ -134,6 +134,28 @@ def draw_errors(
             cv2.line(drawn, start, stop, ink, width, cv2.LINE_AA, SUBPIXEL_BITS)
     drawn = draw_points(drawn, truth_uv, shown=truth_shown, shape="ring", colours=colours, radius=radius)
     return draw_points(drawn, predicted_uv, shown=predicted_shown, shape="cross", colours=colours, radius=radius)
+
+
+def draw_curves(picture: Picture, curves_uv: FloatArray, colours: Sequence[Colour], width: int = 1) -> Picture:
+    """Draw curves over a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        curves_uv: (N, K, 2) samples along each, pixels of ``picture``; a curve breaks where one is NaN or far outside.
+        colours: one per curve.
+        width: of the lines, pixels.
+
+    Returns:
+        A new picture.
+    """
+    drawn: Picture = picture.copy()
+    reach = float(max(picture.shape[:2]))
+    for curve, colour in zip(curves_uv, colours, strict=True):
+        near = np.flatnonzero(_visible(picture, curve, None, reach))
+        for run in np.split(near, np.flatnonzero(np.diff(near) > 1) + 1):
+            fixed = np.round(curve[run] * (1 << SUBPIXEL_BITS)).astype(np.int32)
+            cv2.polylines(drawn, [fixed[:, None]], False, colour, width, cv2.LINE_AA, SUBPIXEL_BITS)
+    return drawn
 
 
 def tint_mask(

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch, KeypointLabels, Sample
-from cogkp.geometry.heatmap import crop_to_grid
+from cogkp.geometry.heatmap import crop_to_grid, moments
+from cogkp.geometry.uncertainty import move_covariance, remove_blur
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import Marks
 
@@ -25,6 +26,8 @@ __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 CONFIDENCE_RADIUS_CELLS = 2.0
 # No camera sees that far; larger labels would overflow float32 and pass for predictions that are no numbers.
 FARTHEST_PX = 1e6
+# Neither labels nor pixels of the network's input say more than this about where a point lies, crop pixels.
+LEAST_SIGMA_PX = 0.1
 
 
 class KeypointTargets(NamedTuple):
@@ -78,16 +81,21 @@ class KeypointCodec:
         output_size: S, side of the crop, pixels.
         point_names: N short names.
         segmentation: whether masks are trained.
+        kernel_sigma_px: standard deviation of the Gaussian that heatmaps are trained towards, crop pixels; zero where
+            their shape is not trained.
     """
 
     output_size: int
     point_names: tuple[str, ...]
     segmentation: bool
+    kernel_sigma_px: float = 0.0
 
     @classmethod
     def of(cls, config: KeypointConfig) -> KeypointCodec:
         """Read the codec's settings from a configuration."""
-        return cls(config.crop.output_size, config.point_names, config.targets.segmentation)
+        term = config.loss_terms.heatmap_regularization_loss
+        kernel_sigma_px = term.sigma_px if term.weight > 0 and config.targets.keypoints else 0.0
+        return cls(config.crop.output_size, config.point_names, config.targets.segmentation, kernel_sigma_px)
 
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""
@@ -134,6 +142,29 @@ class KeypointCodec:
             confidence=self._confidence(uv_crop, outputs.heatmaps.float()),
             mask=None if mask_logits is None else mask_logits.argmax(dim=1).to(torch.uint8),
         )
+
+    def covariance_source(self, outputs: Any, source_to_crop: Tensor) -> Tensor:
+        """Say how well the network knows each point, read from the spread of its heatmap.
+
+        A heatmap that is trained towards a Gaussian round each label fits best, over all images that look alike, as
+        the distribution of the label convolved with that Gaussian. Variances of independent parts add, so the
+        Gaussian's is taken out again; what is left is held at a standard deviation of 0.1 crop pixels or more. Where
+        the shape of heatmaps is not trained nothing is taken out, and the spread is only what the network chose.
+        Near the crop's edge, within about twice the Gaussian's width, a heatmap is cut off, and both its mean and its
+        spread are too small to be trusted.
+
+        Args:
+            outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities.
+            source_to_crop: (B, 3, 3) float64.
+
+        Returns:
+            (B, N, 2, 2) float32 (float64 for float64 heatmaps), pixels of the full frame squared, positive definite.
+
+        Gradient: flows to ``heatmaps``, and under a perspective map to ``keypoints``.
+        """
+        spread = moments(outputs.heatmaps, self.output_size / outputs.heatmaps.shape[-1]).covariance
+        known = remove_blur(spread, self.kernel_sigma_px, LEAST_SIGMA_PX)
+        return move_covariance(known, ImageWarp(source_to_crop).inverse().jacobian(outputs.keypoints.float()))
 
     def _confidence(self, uv_crop: Tensor, heatmaps: Tensor) -> Tensor:
         """Sum each heatmap over the cells near the point; the window is a product of one along u and one along v."""

@@ -18,8 +18,12 @@ from torch import Tensor
 
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
 from cogkp.errors import EvaluationError
-from cogkp.tasks.base import PCK_THRESHOLDS_PX
+from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.space_marks import space_marks
+from cogkp.tasks.keypoint.space_metrics import SpaceMetrics
+from cogkp.tasks.keypoint.space_report import SpaceReport
+from cogkp.tasks.keypoint.table import aligned, number, share
 
 __all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 
@@ -72,12 +76,11 @@ class PointRow:
     def cells(self) -> tuple[str, ...]:
         """Return the row as words."""
         distances = (self.mean_px, self.median_px, self.p95_px, self.rmse_px)
-        shares = ("-" if share is None else f"{share:.1%}" for share in self.pck.values())
-        return (self.name, str(self.count), str(self.outside), *map(_number, distances), *shares)
+        return (self.name, str(self.count), str(self.outside), *map(number, distances), *map(share, self.pck.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row ready for JSON."""
-        return attrs.asdict(self) | {"pck": {f"{threshold:g}": share for threshold, share in self.pck.items()}}
+        return attrs.asdict(self) | {"pck": {f"{threshold:g}": hits for threshold, hits in self.pck.items()}}
 
 
 @attrs.frozen
@@ -90,12 +93,14 @@ class KeypointReport:
         overall: all points together.
         iou: intersection over union of each mask class, None for a class that neither truth nor prediction shows;
             empty without segmentation.
+        space: points of space, None without calibrated stereo pairs.
     """
 
     views: int
     points: tuple[PointRow, ...]
     overall: PointRow
     iou: tuple[float | None, ...]
+    space: SpaceReport | None = None
 
     @property
     def rows(self) -> tuple[PointRow, ...]:
@@ -116,45 +121,43 @@ class KeypointReport:
             "error_median_px": row.median_px,
             "error_p95_px": row.p95_px,
             "error_rmse_px": row.rmse_px,
-            **{f"pck_{threshold:g}px": share for threshold, share in row.pck.items()},
+            **{f"pck_{threshold:g}px": hits for threshold, hits in row.pck.items()},
             "mask_iou": self.mean_iou,
         }
-        return {name: value for name, value in named.items() if value is not None}
+        in_space = {} if self.space is None else self.space.scalars()
+        return {name: value for name, value in named.items() if value is not None} | in_space
 
     def headline(self) -> str:
-        """Return the figures worth a glance; distances in pixels of the full frame."""
+        """Return the figures worth a glance; distances in pixels of the full frame, in space in their own unit."""
         row = self.overall
         figures = (
             ("mean", row.mean_px, ".2f", " px"),
             ("median", row.median_px, ".2f", " px"),
             ("mask IoU", self.mean_iou, ".3f", ""),
         )
-        return ", ".join(f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None)
+        told = [f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None]
+        in_space = "" if self.space is None else self.space.headline()
+        return ", ".join([*told, *([in_space] if in_space else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
+        in_space = {} if self.space is None else {"space": self.space.to_dict()}
         return {
             "views": self.views,
             "points": [row.to_dict() for row in self.points],
             "overall": self.overall.to_dict(),
             "mask_iou": {"classes": list(self.iou), "mean": self.mean_iou},
+            **in_space,
         }
 
     def text(self) -> str:
-        """Return the table for people; distances in pixels of the full frame."""
+        """Return the tables for people; distances in pixels of the full frame, below in space."""
         thresholds = tuple(self.overall.pck)
         distances = (f"{name} px" for name in ("mean", "median", "p95", "rmse"))
         head = ("point", "labels", "outside", *distances, *(f"<= {t:g} px" for t in thresholds))
-        lines = [head, *(row.cells() for row in self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        table = [
-            "  ".join(_padded(cell, width, k == 0) for k, (cell, width) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        ]
-        iou = (
-            [f"mask IoU: {_number(self.mean_iou)} (per class: {', '.join(map(_number, self.iou))})"] if self.iou else []
-        )
-        return "\n".join([*table, *iou])
+        table = aligned([head, *(row.cells() for row in self.rows)])
+        iou = [f"mask IoU: {number(self.mean_iou)} (per class: {', '.join(map(number, self.iou))})"] if self.iou else []
+        return "\n".join([*table, *iou, *([] if self.space is None else [self.space.text()])])
 
 
 class KeypointMetrics:
@@ -164,12 +167,18 @@ class KeypointMetrics:
         codec: takes predictions back to the full frame.
         num_classes: C, or None without segmentation.
         thresholds_px: distances at which the share of hits is reported, pixels of the full frame.
+        space: an empty accumulator of points of space, or None where there are no calibrated stereo pairs.
     """
 
     def __init__(
-        self, codec: KeypointCodec, num_classes: int | None, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX
+        self,
+        codec: KeypointCodec,
+        num_classes: int | None,
+        thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX,
+        space: SpaceMetrics | None = None,
     ) -> None:
         self._codec = codec
+        self._space = space
         self._thresholds_px = tuple(thresholds_px)
         self._errors_px: list[npt.NDArray[np.float64]] = []
         self._valid: list[npt.NDArray[np.bool_]] = []
@@ -194,6 +203,16 @@ class KeypointMetrics:
         self._labelled.append(targets.labelled.cpu().numpy())
         if found.mask is not None and self._confusion.size:
             self._confusion += _confusion(targets.mask, found.mask, len(self._confusion))
+        if self._space is not None and len(batch.pairs):
+            self._space.update(outputs, batch)
+
+    def ranked_pairs(self) -> list[int]:
+        """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
+        return [] if self._space is None else self._space.ranked_pairs()
+
+    def space_marks(self, outputs: Any, batch: Batch[KeypointTargets]) -> list[SpaceMarks]:
+        """Show truth and prediction of each pair in both views and in space; empty without calibrated pairs."""
+        return [] if self._space is None else space_marks(self._space, self._codec, outputs, batch)
 
     def compute(self) -> KeypointReport:
         """Sum up.
@@ -207,22 +226,15 @@ class KeypointMetrics:
         errors_px = np.concatenate([nothing, *self._errors_px])
         valid = np.concatenate([nothing.astype(bool), *self._valid])
         outside = np.concatenate([nothing.astype(bool), *self._labelled]) & ~valid
-        if not valid.any() and not self._confusion.any():
+        space = None if self._space is None else self._space.compute()
+        if not valid.any() and not self._confusion.any() and (space is None or not space.overall.count):
             raise EvaluationError(_why_empty(views, int(outside.sum())))
         rows = [
             PointRow.of(name, errors_px[valid[:, n], n], int(outside[:, n].sum()), self._thresholds_px)
             for n, name in enumerate(names)
         ]
         overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px)
-        return KeypointReport(views, tuple(rows), overall, _iou(self._confusion))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _padded(cell: str, width: int, left: bool) -> str:
-    return cell.ljust(width) if left else cell.rjust(width)
+        return KeypointReport(views, tuple(rows), overall, _iou(self._confusion), space)
 
 
 def _why_empty(views: int, outside: int) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cogkp.data.sample import Batch
+from cogkp.geometry.camera import Projection
 from cogkp.geometry.rig import CameraRig
 from cogkp.tasks.keypoint.codec import KeypointTargets
 
@@ -75,9 +76,31 @@ class StereoGeometry:
 
         Gradient: flows to ``uv_source``.
         """
-        full = torch.tensor([camera.size_wh[0] for camera in self.rig.cameras], device=uv_source.device)
-        scale = (full / batch.source_size_wh[batch.pairs][..., 0]).to(uv_source.dtype)[..., None, None]
-        return (uv_source[batch.pairs] + 0.5) * scale - 0.5
+        return (uv_source[batch.pairs] + 0.5) * self._scale(uv_source, batch)[..., None, None] - 0.5
+
+    def frame_pixels(self, uv_sensor: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
+        """Undo the scaling of :meth:`sensor_pixels`.
+
+        Args:
+            uv_sensor: (P, 2, ..., 2) float, sensor pixels.
+            batch: names the pairs and the frames' sizes.
+
+        Returns:
+            The same shape and dtype, pixels of each full frame.
+
+        Gradient: flows to ``uv_sensor``.
+        """
+        scale = self._scale(uv_sensor, batch).reshape(-1, 2, *(1,) * (uv_sensor.dim() - 2))
+        return (uv_sensor + 0.5) / scale - 0.5
+
+    def project(self, xyz_world: Tensor) -> Projection:
+        """Find the sensor pixels (..., 2, N, 2) that see points of space (..., N, 3); see :meth:`CameraRig.project`."""
+        return _on_device(self.rig, xyz_world.device).project(xyz_world)
+
+    def _scale(self, like: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
+        """Return (P, 2), pixels of the sensor per pixel of the frame."""
+        full = torch.tensor([camera.size_wh[0] for camera in self.rig.cameras], device=like.device)
+        return (full / batch.source_size_wh[batch.pairs][..., 0]).to(like.dtype)
 
     def reconstruct(self, uv_source: Tensor, batch: Batch[KeypointTargets], allowed: Tensor) -> Reconstruction:
         """Triangulate the pairs of a batch and look at the points again.
@@ -97,6 +120,24 @@ class StereoGeometry:
         valid = found.valid & again.valid.all(-2) & allowed
         width = torch.tensor([float(camera.size_wh[0]) for camera in rig.cameras], device=uv.device)
         return Reconstruction(found.xyz_world, valid, uv, again.uv, width, allowed)
+
+    def covariance(self, space: Reconstruction, uv_covariance: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
+        """Say how well points are known that were found from uncertain pixels, to first order.
+
+        Args:
+            space: the points, of this batch.
+            uv_covariance: (B, N, 2, 2) float, pixels of each full frame squared.
+            batch: names the pairs and the frames' sizes.
+
+        Returns:
+            (P, N, 3, 3) in the dtype of the points, world unit squared; zero where unknown or not valid.
+
+        Gradient: flows to points, pixels and covariances.
+        """
+        rig = _on_device(self.rig, uv_covariance.device)
+        scale = self._scale(uv_covariance, batch)[..., None, None, None]
+        known = rig.covariance(space.xyz_world, space.uv, uv_covariance[batch.pairs] * scale.square())
+        return torch.where(space.valid[..., None, None], known, 0.0)
 
 
 @lru_cache(maxsize=8)

@@ -13,11 +13,16 @@ from torch.utils.data import Dataset
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.data.datasets import AugmentedKeypointDataset
 from cogkp.data.sample import Encoded
+from cogkp.data.stereo import paired_rig
+from cogkp.errors import EvaluationError
 from cogkp.models.keypoint import GenericKeypointModel, KeypointMaskOutputs, KeypointOutputs
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec, Split
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.losses import KeypointLoss, build_loss
 from cogkp.tasks.keypoint.metrics import KeypointMetrics
+from cogkp.tasks.keypoint.space_metrics import Segment, SpaceMetrics
+from cogkp.tasks.keypoint.space_report import LengthUnit
+from cogkp.tasks.keypoint.stereo import StereoGeometry
 
 __all__ = ["KeypointTask"]
 
@@ -55,9 +60,29 @@ class KeypointTask:
         """The active terms; built on first use, so that a model can be deployed where its loss cannot run."""
         return build_loss(self.config)
 
-    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> KeypointMetrics:
-        """Start an empty evaluation."""
-        return KeypointMetrics(self.codec, self.config.num_classes, thresholds_px)
+    @cached_property
+    def _geometry(self) -> StereoGeometry | None:
+        """The calibrated pair; read on first use, so that a model can be deployed where its calibration is missing."""
+        rig = paired_rig(self.config)
+        return None if rig is None else StereoGeometry(rig)
+
+    def metrics(
+        self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX, *, world_unit_mm: float | None = None
+    ) -> KeypointMetrics:
+        """Start an empty evaluation; points of space are judged where calibrated stereo pairs are configured."""
+        return KeypointMetrics(self.codec, self.config.num_classes, thresholds_px, self._space_metrics(world_unit_mm))
+
+    def _space_metrics(self, world_unit_mm: float | None) -> SpaceMetrics | None:
+        unit = LengthUnit.of(world_unit_mm)
+        if self._geometry is not None:
+            segments = [Segment(*each) for each in self.config.loss_terms.triangulation_rigidity_loss.segments]
+            return SpaceMetrics(self._geometry, self.codec, segments, unit)
+        if world_unit_mm is not None:
+            raise EvaluationError(
+                "there are no lengths to tell in millimetres",
+                expected="stereo_pairing.enabled and calibration_file, without which nothing is triangulated",
+            )
+        return None
 
     def export_module(self) -> nn.Module:
         """Return the network in evaluation mode."""

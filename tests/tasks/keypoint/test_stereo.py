@@ -10,70 +10,16 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from cogkp.config.keypoint import DataMappings, KeypointConfig, LossTerm, LossTerms, RigidityTerm, StereoPairing
-from cogkp.data.sample import Batch
 from cogkp.data.scene.rig import calibration, stereo_head
 from cogkp.data.stereo import paired_rig
 from cogkp.errors import DataError
 from cogkp.files import write_json
 from cogkp.geometry.camera import PinholeCamera
-from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointOutputs
-from cogkp.tasks.keypoint.codec import KeypointTargets
 from cogkp.tasks.keypoint.losses import SpaceTerms, build_loss
-from cogkp.tasks.keypoint.stereo import Reprojection, Rigidity, StereoGeometry
-
-PAIRS, N = 3, 3
-SEGMENTS = ((0, 1, 1.5), (1, 2, 2.0))
-TOOL = torch.tensor([[-1.2, -0.9, 0.0], [0.0, 0.0, 0.0], [1.6, 1.2, 0.0]], dtype=torch.float64)
-
-
-def bent_head() -> CameraRig:
-    """The synthetic head behind a lens that bends."""
-    lens = torch.tensor([-0.12, 0.03, 1e-3, -5e-4, 0.0], dtype=torch.float64)
-    head = stereo_head()
-    return CameraRig(tuple(head), tuple(attrs.evolve(camera, distortion=lens) for camera in head.values()))
-
-
-RIG = bent_head()
-GEOMETRY = StereoGeometry(RIG)
-
-
-def tools(seed=0, pairs=PAIRS):
-    """(P, 3, 3) rigid tools before the head."""
-    generator = torch.Generator().manual_seed(seed)
-    turns = torch.linalg.matrix_exp(torch.randn(pairs, 3, 3, generator=generator, dtype=torch.float64).triu(1) * 0.3)
-    turned = TOOL @ torch.linalg.qr(turns).Q.mT
-    places = torch.randn(pairs, 1, 3, generator=generator, dtype=torch.float64) * 0.3
-    return turned + places + torch.tensor([0.0, 0.0, 8.0])
-
-
-def batch_of(xyz, *, scale=1.0, labelled=None, valid=None, warps=None) -> tuple[Batch[KeypointTargets], torch.Tensor]:
-    """A batch LL0, LR0, LL1, ... of exact pixels in frames ``scale`` times as wide as calibrated, and those pixels."""
-    seen = RIG.project(xyz)
-    assert seen.valid.all()
-    frame = ImageWarp.resize(scale, scale).apply(seen.uv.flatten(0, 1))
-    warps = warps or [ImageWarp.fit((-0.5, -0.5), (320 * scale, 256 * scale), 256)] * len(frame)
-    matrix = torch.stack([warp.matrix for warp in warps])
-    every = torch.ones(len(frame), N, dtype=torch.bool)
-    targets = KeypointTargets(
-        uv_crop=ImageWarp(matrix).apply(frame).float(),
-        valid=every if valid is None else valid,
-        uv_source=frame.float(),
-        labelled=every if labelled is None else labelled,
-        xyz_world=xyz.repeat_interleave(2, 0),
-        located=every,
-        mask=torch.zeros(len(frame), 0, 0),
-    )
-    sizes = torch.tensor([[round(320 * scale), round(256 * scale)]]).expand(len(frame), 2)
-    pairs = torch.arange(len(frame)).reshape(-1, 2)
-    ids = tuple(f"view {row}" for row in range(len(frame)))
-    return Batch(torch.zeros(len(frame), 1, 256, 256), targets, matrix, sizes, pairs, ids), frame
-
-
-def outputs_of(batch, offset=0.0) -> KeypointOutputs:
-    exact = ImageWarp(batch.source_to_crop).apply(batch.targets.uv_source.double())
-    return KeypointOutputs((exact + offset).float().requires_grad_(), torch.full((len(exact), N, 2, 2), 0.25))
+from cogkp.tasks.keypoint.stereo import Reprojection, Rigidity
+from tests.builders.stereo_pairs import GEOMETRY, PAIRS, RIG, SEGMENTS, N, batch_of, outputs_of, tools
 
 
 def terms_of(use_unlabelled=False) -> SpaceTerms:
@@ -286,3 +232,20 @@ def test_a_rig_is_selected_in_the_order_of_the_mappings(tmp_path):
     assert isinstance(paired_rig(turned)["LR"], PinholeCamera)
     assert paired_rig(attrs.evolve(config, calibration_file=None)) is None
     assert paired_rig(attrs.evolve(config, stereo_pairing=StereoPairing())) is None
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_pixels_of_sensor_and_frame_are_inverse_and_covariances_scale_along(scale):
+    batch, frame = batch_of(tools(), scale=scale)
+    sensor = GEOMETRY.sensor_pixels(frame, batch)
+    torch.testing.assert_close(sensor, RIG.project(tools()).uv)
+    torch.testing.assert_close(GEOMETRY.frame_pixels(sensor, batch), frame.reshape(PAIRS, 2, N, 2))
+    curves = sensor.unsqueeze(3).expand(-1, -1, -1, 4, -1)
+    torch.testing.assert_close(GEOMETRY.frame_pixels(curves, batch)[:, :, :, 2], frame.reshape(PAIRS, 2, N, 2))
+    space = GEOMETRY.reconstruct(frame, batch, torch.ones(PAIRS, N, dtype=torch.bool))
+    one_pixel = torch.eye(2, dtype=torch.float64).expand(2 * PAIRS, N, 2, 2)
+    known = GEOMETRY.covariance(space, one_pixel * scale**2, batch)
+    wanted = RIG.covariance(tools(), sensor, one_pixel.reshape(PAIRS, 2, N, 2, 2))
+    torch.testing.assert_close(known, wanted, rtol=1e-6, atol=0)
+    nothing = GEOMETRY.reconstruct(frame, batch, torch.zeros(PAIRS, N, dtype=torch.bool))
+    assert not GEOMETRY.covariance(nothing, one_pixel, batch).any()

@@ -1,0 +1,269 @@
+"""Covariances: moved by a map, freed of a blur, measured against, and turned into regions of a stated share.
+
+A covariance of zero, which no measurement has, says that nothing is known; such rows are marked and not counted.
+
+Axes: N points or any others; D dimensions of a space, 2 for pixels and 3 for points.
+Knows nothing of: where a covariance comes from (see cogkp.geometry.heatmap and cogkp.geometry.propagation).
+Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.2 and appendix A2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cogkp.errors import GeometryError
+
+__all__ = ["Distance", "Region", "inside_region", "mahalanobis2", "move_covariance", "region_radius2", "remove_blur"]
+
+# A pivot that lost this many digits more than rounding takes is noise.
+LOST_DIGITS = 8.0
+BISECTIONS = 200
+
+
+class Distance(NamedTuple):
+    """How far offsets reach, in standard deviations.
+
+    Args:
+        squared: (...) float, no unit; zero where not valid.
+        valid: (...) bool, offset and covariance are finite, the covariance positive definite.
+    """
+
+    squared: Tensor
+    valid: Tensor
+
+
+class Region(NamedTuple):
+    """Whether offsets lie inside a region of a stated share.
+
+    Args:
+        inside: (...) bool; False where not valid.
+        valid: (...) bool, offset and covariance are finite, the covariance positive definite.
+    """
+
+    inside: Tensor
+    valid: Tensor
+
+
+def _check_square(covariance: Tensor, size: int | None = None) -> None:
+    wanted = "D" if size is None else str(size)
+    square = covariance.dim() > 1 and covariance.shape[-1] == covariance.shape[-2]
+    if not square or size not in {None, covariance.shape[-1]} or not covariance.is_floating_point():
+        raise GeometryError(
+            "a covariance has the wrong shape",
+            expected=f"(..., {wanted}, {wanted}) floating",
+            got=f"{tuple(covariance.shape)}, {covariance.dtype}",
+        )
+
+
+def move_covariance(covariance: Tensor, jacobian: Tensor) -> Tensor:
+    """Carry covariances through a map, to first order: J C J^T.
+
+    Args:
+        covariance: (..., D, D) float, symmetric.
+        jacobian: (..., E, D) float, how the map's E results change with its D arguments.
+
+    Returns:
+        (..., E, E), symmetric, in the wider of both dtypes, float32 at least.
+
+    Raises:
+        GeometryError: the shapes do not fit.
+
+    Gradient: flows to both.
+    Precision: sums of products, also under autocast.
+    Source: Hartley and Zisserman, result 5.6.
+
+    Example:
+        >>> move_covariance(torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
+        tensor([[4., 0.],
+                [0., 9.]])
+    """
+    _check_square(covariance)
+    if jacobian.dim() < 2 or jacobian.shape[-1] != covariance.shape[-1]:  # noqa: PLR2004
+        raise GeometryError(
+            "a Jacobian does not fit its covariance",
+            expected=f"(..., E, {covariance.shape[-1]})",
+            got=str(tuple(jacobian.shape)),
+        )
+    dtype = torch.promote_types(torch.promote_types(covariance.dtype, jacobian.dtype), torch.float32)
+    C, J = covariance.to(dtype), jacobian.to(dtype)
+    half = (J.unsqueeze(-1) * C.unsqueeze(-3)).sum(-2)
+    moved = (half.unsqueeze(-2) * J.unsqueeze(-3)).sum(-1)
+    return 0.5 * (moved + moved.mT)
+
+
+def remove_blur(covariance: Tensor, sigma: float, floor: float) -> Tensor:
+    """Take a round Gaussian blur out of covariances; what would fall below a floor is held there.
+
+    Args:
+        covariance: (..., 2, 2) float, symmetric, unit squared.
+        sigma: standard deviation of the blur, the same unit; zero takes nothing out.
+        floor: least standard deviation of the result along any direction, the same unit.
+
+    Returns:
+        (..., 2, 2) in the dtype of ``covariance``, float32 at least; no eigenvalue is below the floor's square, and
+        axes are those of ``covariance``.
+
+    Raises:
+        GeometryError: the covariances are not 2x2.
+
+    Gradient: flows through the eigenvalues that are not held; finite everywhere.
+    Source: variances of independent summands add; G. Golub and C. Van Loan, Matrix Computations, 4th ed.,
+        section 8.5.2 (eigenvalues of a symmetric 2x2 matrix).
+
+    Example:
+        >>> remove_blur(torch.diag(torch.tensor([5.0, 4.0])), sigma=2.0, floor=0.5)
+        tensor([[1.0000, 0.0000],
+                [0.0000, 0.2500]])
+    """
+    _check_square(covariance, 2)
+    C = covariance.to(torch.promote_types(covariance.dtype, torch.float32))
+    c00, c01, c11 = C[..., 0, 0], 0.5 * (C[..., 0, 1] + C[..., 1, 0]), C[..., 1, 1]
+    middle, half = 0.5 * (c00 + c11) - sigma**2, 0.5 * (c00 - c11)
+    square = half * half + c01 * c01
+    # The root of zero has no slope; a round covariance has no axes to keep either.
+    leaning = square > torch.finfo(C.dtype).tiny
+    radius = torch.where(leaning, square, 1.0).sqrt()
+    reach = torch.where(leaning, radius, 0.0)
+    least = floor**2
+    large, small = (middle + reach).clamp_min(least), (middle - reach).clamp_min(least)
+    centre, stretch = 0.5 * (large + small), 0.5 * (large - small) / radius
+    off = stretch * c01
+    rows = ((centre + stretch * half, off), (off, centre - stretch * half))
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def mahalanobis2(offset: Tensor, covariance: Tensor) -> Distance:
+    """Measure offsets in standard deviations, squared: d^T C^-1 d.
+
+    Args:
+        offset: (..., D) float, unit of the space.
+        covariance: (..., D, D) float, symmetric, unit squared; leading axes broadcast with those of ``offset``.
+
+    Returns:
+        Distances in the wider of both dtypes, float32 at least, and validity; see :class:`Distance`.
+
+    Raises:
+        GeometryError: the shapes do not fit.
+
+    Gradient: flows to both; zero for rows that are not valid, finite everywhere.
+    Precision: float64, whatever comes in. What counts as definite does not depend on the units of the axes.
+    Source: P. C. Mahalanobis, On the generalised distance in statistics, 1936; N. Higham, Accuracy and Stability of
+        Numerical Algorithms, 2nd ed., section 10.1 (elimination without pivoting).
+
+    Example:
+        >>> covariances = torch.stack((torch.diag(torch.tensor([4.0, 1.0])), torch.zeros(2, 2)))
+        >>> mahalanobis2(torch.tensor([2.0, 1.0]), covariances)
+        Distance(squared=tensor([2., 0.]), valid=tensor([ True, False]))
+    """
+    _check_square(covariance)
+    if offset.dim() < 1 or offset.shape[-1] != covariance.shape[-1]:
+        raise GeometryError(
+            "an offset does not fit its covariance",
+            expected=f"(..., {covariance.shape[-1]})",
+            got=str(tuple(offset.shape)),
+        )
+    dtype = torch.promote_types(torch.promote_types(offset.dtype, covariance.dtype), torch.float32)
+    least = LOST_DIGITS * torch.finfo(torch.promote_types(covariance.dtype, torch.float32)).eps
+    C, d = covariance.to(torch.float64), offset.to(torch.float64)
+    variance = C.diagonal(dim1=-2, dim2=-1)
+    valid = C.isfinite().all(-1).all(-1) & (variance > 0).all(-1) & d.isfinite().all(-1)
+    scale = torch.where(valid.unsqueeze(-1), variance, 1.0).rsqrt()
+    # Unit variances make the test for definiteness independent of the unit.
+    R = torch.where(valid[..., None, None], 0.5 * (C + C.mT), torch.eye(C.shape[-1], dtype=C.dtype, device=C.device))
+    R = R * scale.unsqueeze(-1) * scale.unsqueeze(-2)
+    squared, definite = _eliminate(R, torch.where(valid.unsqueeze(-1), d, 0.0) * scale, least)
+    valid = valid & definite
+    return Distance(torch.where(valid, squared, 0.0).to(dtype), valid)
+
+
+def _eliminate(R: Tensor, right: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Return d^T R^-1 d by L D L^T, and whether every pivot is above the least."""
+    size = R.shape[-1]
+    left, todo = [list(row.unbind(-1)) for row in R.unbind(-2)], list(right.unbind(-1))
+    squared, definite = torch.zeros_like(right[..., 0]), torch.ones_like(R[..., 0, 0], dtype=torch.bool)
+    for k in range(size):
+        kept = left[k][k] > least
+        definite = definite & kept
+        pivot = torch.where(kept, left[k][k], 1.0)
+        squared = squared + todo[k] * todo[k] / pivot
+        for i in range(k + 1, size):
+            factor = left[i][k] / pivot
+            todo[i] = todo[i] - factor * todo[k]
+            for j in range(k + 1, size):
+                left[i][j] = left[i][j] - factor * left[k][j]
+    return squared, definite
+
+
+def region_radius2(share: float, dimensions: int) -> float:
+    """Return the squared radius, in standard deviations, of the ball that holds a share of a Gaussian.
+
+    Args:
+        share: between 0 and 1, both left out.
+        dimensions: of the space, 1 or more.
+
+    Returns:
+        The chi-square quantile with as many degrees of freedom.
+
+    Raises:
+        GeometryError: the share or the number of dimensions is out of range.
+
+    Gradient: none.
+    Precision: float64.
+    Source: M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, equation 26.4.19: the chi-square
+        distribution is the regularised incomplete gamma function of half its arguments.
+
+    Example:
+        >>> round(region_radius2(0.9, 2), 4), round(region_radius2(0.9, 3), 4)
+        (4.6052, 6.2514)
+    """
+    if not 0.0 < share < 1.0 or dimensions < 1:
+        raise GeometryError(
+            "there is no such region",
+            expected="0 < share < 1 and dimensions >= 1",
+            got=f"share {share}, dimensions {dimensions}",
+        )
+    low, high = 0.0, 1.0
+    while _held(high, dimensions) < share:
+        low, high = high, 2.0 * high
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        if middle in {low, high}:
+            break
+        low, high = (middle, high) if _held(middle, dimensions) < share else (low, middle)
+    return high
+
+
+def _held(radius2: float, dimensions: int) -> float:
+    half = torch.tensor([0.5 * dimensions, 0.5 * radius2], dtype=torch.float64)
+    return float(torch.special.gammainc(half[0], half[1]))
+
+
+def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
+    """Tell which offsets lie inside the region that a covariance says holds a share of them.
+
+    Args:
+        offset: (..., D) float, from the estimate to the truth or back, unit of the space.
+        covariance: (..., D, D) float, symmetric, unit squared.
+        share: of a Gaussian inside the region, between 0 and 1.
+
+    Returns:
+        Membership and validity; see :class:`Region`. Over many valid rows of honest covariances, the mean of
+        ``inside`` comes close to the share.
+
+    Raises:
+        GeometryError: the shapes do not fit, or the share is out of range.
+
+    Gradient: none.
+    Precision: as :func:`mahalanobis2`.
+    Source: as :func:`region_radius2`.
+
+    Example:
+        >>> inside_region(torch.tensor([[2.0, 0.0], [2.5, 0.0]]), torch.eye(2), share=0.9).inside
+        tensor([ True, False])
+    """
+    distance = mahalanobis2(offset.detach(), covariance.detach())
+    radius2 = region_radius2(share, offset.shape[-1])
+    return Region(distance.valid & (distance.squared <= radius2), distance.valid)

@@ -1,0 +1,28 @@
+"""Words in columns, for reports that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["aligned", "number", "share"]
+
+
+def number(value: float | None) -> str:
+    """Write a figure; a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def share(value: float | None) -> str:
+    """Write a share in percent; a dash where there is none."""
+    return "-" if value is None else f"{value:.1%}"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Set words under each other: the first column to the left, all others to the right.
+
+    Example:
+        >>> aligned([("point", "px"), ("tip", "0.5")])
+        ['point   px', 'tip    0.5']
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
