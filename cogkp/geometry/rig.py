@@ -15,11 +15,10 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError, closest
 from cogkp.geometry.camera import PinholeCamera, Projection
-from cogkp.geometry.lens import bend, lens_of
+from cogkp.geometry.distortion import distort_jacobian
 from cogkp.geometry.propagation import least_squares_covariance
 from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
 from cogkp.geometry.uncertainty import move_covariance
-from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["CameraRig"]
 
@@ -221,24 +220,13 @@ def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:
     u, v = torch.where(seen.unsqueeze(-1), straight, K[..., :2, 2]).unbind(-1)
     y = (v - K[..., 1, 2]) / K[..., 1, 1]
     x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
-    (a, b), (c, d) = (row.unbind(-1) for row in _lens_jacobian(x, y, camera.distortion.to(x)).unbind(-2))
+    lens = distort_jacobian(torch.stack((x, y), -1), camera.distortion.to(x))
+    (a, b), (c, d) = (row.unbind(-1) for row in lens.unbind(-2))
     over = 1.0 / (a * d - b * c)
     undone = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2) * over[..., None, None]
     to_pixels = K[..., :2, :2]
     jacobian = _multiply(_multiply(to_pixels, undone), torch.linalg.inv(to_pixels))
     return torch.where(seen[..., None, None], jacobian, 0.0)
-
-
-def _lens_jacobian(x: Tensor, y: Tensor, distortion: Tensor) -> Tensor:
-    """Return (..., N, 2, 2), how a lens stretches the normalised image plane."""
-    if distortion.shape[-1] == 0:
-        return torch.eye(2, dtype=x.dtype, device=x.device).expand(*x.shape, 2, 2)
-    lens = lens_of(distortion)
-    bent = bend(x, y, lens)
-    upright = torch.stack((torch.stack((bent.x_x, bent.x_y), -1), torch.stack((bent.y_x, bent.y_y), -1)), -2)
-    if lens.tilt is None:
-        return upright
-    return _multiply(ImageWarp(lens.tilt.double()).jacobian(torch.stack((bent.x, bent.y), -1)), upright)
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:
