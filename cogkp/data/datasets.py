@@ -17,7 +17,7 @@ from cogkp.data.augment import AugmentPipeline
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.records import Index, Record, SizeReport, View
 from cogkp.data.sample import Encoded, KeypointLabels, Sample
-from cogkp.data.stereo import check_frames, paired_rig
+from cogkp.data.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.structured import LINES_FILE, StructuredDataset
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
@@ -71,7 +71,9 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         self._items = [item for index in self._indices for item in self._items_of(index)]
         rig = paired_rig(config)
         if rig is not None:
-            check_frames((record for record, _ in self._items), rig)
+            records = [record for record, _ in self._items]
+            check_frames(records, rig)
+            check_labels(records, rig, str(config.calibration_file))
 
     def _items_of(self, index: Index) -> list[tuple[Record, tuple[View, ...]]]:
         if self.config.stereo_pairing.enabled:

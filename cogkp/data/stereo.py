@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from cogkp.config.keypoint import KeypointConfig
-from cogkp.data.calibration import read_calibration
+from cogkp.data.calibration import PairConsistency, check_pairs, read_calibration
 from cogkp.data.images import image_size
-from cogkp.data.records import Record
+from cogkp.data.records import Record, View
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["check_frames", "paired_rig", "rig_of_views"]
+__all__ = ["check_frames", "check_labels", "judge_labels", "paired_rig", "rig_of_views"]
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def paired_rig(config: KeypointConfig) -> CameraRig | None:
@@ -73,3 +78,46 @@ def _misfits(record: Record, rig: CameraRig) -> Iterator[Problem]:
                 got=f"{width}x{height}",
                 hint="Calibrate at this size, or correct the resolution in the calibration.",
             )
+
+
+def judge_labels(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
+    """Measure whether points that were labelled in both views fit the cameras.
+
+    Args:
+        records: stereo lines whose frames fit the cameras.
+        rig: the two cameras of their views, in order.
+    """
+    points = [_labelled(record, rig) for record in records]
+    left, right = (np.concatenate([np.zeros((0, 2)), *side]) for side in zip(*points, strict=True))
+    return check_pairs(rig.cameras[0], rig.cameras[1], left, right)
+
+
+def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
+    """Refuse labels that cannot be of these cameras, above all of exchanged ones.
+
+    Args:
+        records: stereo lines whose frames fit the cameras.
+        rig: the two cameras of their views, in order.
+        where: names the calibration, for the error.
+
+    Raises:
+        DataError: the cameras look swapped, their poses inverted, or the labels do not meet in space.
+    """
+    problem = judge_labels(records, rig).problem() if records else None
+    if problem is not None:
+        raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")
+
+
+def _labelled(record: Record, rig: CameraRig) -> tuple[FloatArray, FloatArray]:
+    """Return the points of a line that both views show, (N, 2) each, in pixels of the calibrated frames."""
+    left, right = record.views
+    both = left.labelled & right.labelled
+    one, other = (
+        _calibrated(view, camera.size_wh[0])[both] for view, camera in zip((left, right), rig.cameras, strict=True)
+    )
+    return one, other
+
+
+def _calibrated(view: View, width: int) -> FloatArray:
+    """Move labels of a uniformly scaled frame to where the calibrated frame has them."""
+    return np.asarray((view.uv_source + 0.5) * (width / image_size(view.image)[0]) - 0.5)

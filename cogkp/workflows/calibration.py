@@ -14,16 +14,14 @@ from cogkp.config.keypoint import KeypointConfig
 from cogkp.data.calibration import (
     CalibrationReport,
     PairConsistency,
-    check_pairs,
     lens_shift,
     open_calibration,
     summarize,
     write_calibration,
 )
 from cogkp.data.datasets import open_roots
-from cogkp.data.images import image_size, write_png
-from cogkp.data.records import Record, View
-from cogkp.data.stereo import check_frames, rig_of_views
+from cogkp.data.images import write_png
+from cogkp.data.stereo import check_frames, judge_labels, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
@@ -112,24 +110,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
     records = [record for index in indices for record in index.records]
     check_frames(records, pair)
-    points = [_labelled(record, pair) for record in records]
-    left, right = (np.concatenate(side) for side in zip(*points, strict=True))
-    return check_pairs(pair.cameras[0], pair.cameras[1], left, right)
-
-
-def _labelled(record: Record, pair: CameraRig) -> tuple[FloatArray, FloatArray]:
-    """Return the points of a line that both views show, (N, 2) each, in pixels of the calibrated frames."""
-    left, right = record.views
-    both = left.labelled & right.labelled
-    uv_left, uv_right = (
-        _calibrated(view, camera.size_wh[0])[both] for view, camera in zip((left, right), pair.cameras, strict=True)
-    )
-    return uv_left, uv_right
-
-
-def _calibrated(view: View, width: int) -> FloatArray:
-    """Move labels of a uniformly scaled frame to where the calibrated frame has them."""
-    return np.asarray((view.uv_source + 0.5) * (width / image_size(view.image)[0]) - 0.5)
+    return judge_labels(records, pair)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:

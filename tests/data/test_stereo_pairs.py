@@ -15,11 +15,12 @@ from cogkp.config.augment import Affine, Crop, Flip
 from cogkp.config.io import structure
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.data.augment import AugmentPipeline
+from cogkp.data.datasets import open_roots
 from cogkp.data.images import write_png
 from cogkp.data.loader import build_loader
 from cogkp.data.scene.rig import stereo_head
 from cogkp.data.scene.tool import sample_tool
-from cogkp.data.stereo import paired_rig
+from cogkp.data.stereo import check_labels, judge_labels, paired_rig
 from cogkp.data.synthetic import demo_config, write_recording
 from cogkp.errors import DataError
 from cogkp.geometry.epipolar import epipolar_distance, fundamental
@@ -133,15 +134,6 @@ def test_frames_of_another_shape_than_calibrated_are_listed_before_anything_is_r
     assert "got 320x256" in str(error.value)
 
 
-def test_a_scaled_copy_of_what_was_calibrated_is_welcome(recording, tmp_path):
-    calibration = json.loads((recording / "calibration.config.json").read_text())
-    for camera in calibration.values():
-        camera["resolution"] = [640, 512]
-    twice = tmp_path / "calibration.json"
-    twice.write_text(json.dumps(calibration))
-    build_task(stereo_config(recording, calibration_file=str(twice))).datasets("train")
-
-
 def test_one_frame_of_another_size_among_many_is_named(recording, tmp_path):
     config = stereo_config(recording)
     picture = recording / "LR.image" / "000002.png"
@@ -152,3 +144,41 @@ def test_one_frame_of_another_size_among_many_is_named(recording, tmp_path):
             build_task(config).datasets("train")
     finally:
         picture.write_bytes(kept)
+
+
+def exchanged(recording, tmp_path):
+    """The calibration with the names of its cameras exchanged."""
+    calibration = json.loads((recording / "calibration.config.json").read_text())
+    path = tmp_path / "exchanged.json"
+    path.write_text(json.dumps({"LL": calibration["LR"], "LR": calibration["LL"]}))
+    return str(path)
+
+
+@pytest.mark.parametrize("split", ["train", "preview", "evaluation"])
+def test_exchanged_cameras_are_found_out_by_the_labels_before_the_first_step(recording, tmp_path, split):
+    config = stereo_config(recording, calibration_file=exchanged(recording, tmp_path))
+    with pytest.raises(DataError, match=r"the cameras look swapped: .* px off their epipolar lines.*exchanged\.json"):
+        build_task(config).datasets(split)
+
+
+def test_labels_of_a_scaled_copy_are_judged_where_the_calibration_counts(recording, tmp_path):
+    calibration = json.loads((recording / "calibration.config.json").read_text())
+    for camera in calibration.values():
+        camera["resolution"] = [640, 512]
+        K = np.array(camera["intrinsic"])
+        K[:2, 2] += 0.5
+        K[:2] *= 2
+        K[:2, 2] -= 0.5
+        camera["intrinsic"] = K.tolist()
+    twice = tmp_path / "twice.json"
+    twice.write_text(json.dumps(calibration))
+    config = stereo_config(recording, calibration_file=str(twice))
+    records = open_roots(config.base_dir, config.data_mappings)[0].records
+    assert judge_labels(records, paired_rig(config)).median_px < MOST_PX
+
+
+def test_few_labels_are_not_judged(recording, tmp_path):
+    config = stereo_config(recording, calibration_file=exchanged(recording, tmp_path))
+    records = open_roots(config.base_dir, config.data_mappings)[0].records
+    check_labels(records[:2], paired_rig(config), "here")  # six points could agree by chance
+    check_labels([], paired_rig(config), "here")
