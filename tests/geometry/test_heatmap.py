@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from cogkp.geometry.heatmap import (
     expectation,
     gaussian_heatmap,
     grid_to_crop,
+    moments,
     soft_argmax,
     spatial_softmax,
 )
@@ -174,3 +177,112 @@ def test_a_gaussian_heatmap_sums_to_one_wherever_its_point_lies():
 def test_the_gradient_of_a_gaussian_heatmap_is_right():
     uv = torch.tensor([[9.0, 12.0], [2.0, 25.0]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda points: gaussian_heatmap(points, (8, 8), STRIDE, 4.0), (uv,))
+
+
+def tilted_gaussian(uv, covariance, cells=64):
+    """A Gaussian of any shape by its values at the cell centres, pixels of the crop; float64 numpy."""
+    v, u = (np.mgrid[:cells, :cells] + 0.5) * STRIDE - 0.5
+    d = np.stack([u - uv[0], v - uv[1]], -1)
+    density = np.exp(-0.5 * np.einsum("...i,ij,...j->...", d, np.linalg.inv(covariance), d))
+    return torch.from_numpy(density / density.sum())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    uv=st.tuples(st.floats(100.0, 156.0), st.floats(100.0, 156.0)),
+    sigmas=st.tuples(st.floats(3.2, 18.0), st.floats(3.2, 18.0)),
+    angle=st.floats(-math.pi, math.pi),
+)
+def test_moments_are_those_of_the_gaussian_that_was_drawn_without_a_correction_for_cells(uv, sigmas, angle):
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    covariance = turn @ np.diag(np.square(sigmas)) @ turn.T
+    found = moments(tilted_gaussian(uv, covariance), STRIDE)
+    np.testing.assert_allclose(found.uv_crop.numpy(), uv, atol=2e-3)
+    # Sheppard's correction would be stride^2 / 12 = 1.33: thirty times more than what is allowed here.
+    np.testing.assert_allclose(found.covariance.numpy(), covariance, atol=0.04)
+
+
+def test_only_mass_that_is_gathered_over_cells_has_the_variance_that_sheppard_corrects():
+    sigma, edges = 6.0, torch.arange(65, dtype=torch.float64) * STRIDE - 0.5
+    gathered = (0.5 * (1 + torch.erf((edges - 130.2) / (sigma * math.sqrt(2))))).diff()
+    drawn = gaussian_heatmap(torch.tensor([130.2, 130.2], dtype=torch.float64), (64, 64), STRIDE, sigma)
+    squared = moments(gathered.outer(gathered), STRIDE).covariance
+    torch.testing.assert_close(
+        squared.diagonal(), torch.full((2,), sigma**2 + STRIDE**2 / 12).double(), rtol=1e-6, atol=0
+    )
+    torch.testing.assert_close(
+        moments(drawn, STRIDE).covariance, sigma**2 * torch.eye(2).double(), rtol=1e-6, atol=1e-6
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), rows=st.integers(1, 9), columns=st.integers(1, 9), total=st.floats(1e-3, 1e3))
+def test_moments_agree_with_numpy_whatever_the_total(seed, rows, columns, total):
+    mass = np.random.default_rng(seed).gamma(0.3, size=(rows, columns))
+    v, u = np.mgrid[:rows, :columns] * float(STRIDE)
+    expected = np.cov(np.stack([u.ravel(), v.ravel()]), aweights=mass.ravel(), bias=True)
+    found = moments(torch.from_numpy(total * mass), STRIDE)
+    np.testing.assert_allclose(found.covariance.numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(found.uv_crop, expectation(torch.from_numpy(mass / mass.sum()), STRIDE), atol=1e-9)
+
+
+def test_moments_follow_a_map_that_is_shifted_mirrored_or_turned():
+    bump = tilted_gaussian((110.0, 130.0), np.array([[60.0, 25.0], [25.0, 40.0]]))
+    plain = moments(bump, STRIDE).covariance
+    torch.testing.assert_close(moments(bump.roll((2, -3), (0, 1)), STRIDE).covariance, plain)
+    mirror, swap = torch.diag(torch.tensor([-1.0, 1.0]).double()), torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double()
+    torch.testing.assert_close(moments(bump.flip(1), STRIDE).covariance, mirror @ plain @ mirror)
+    torch.testing.assert_close(moments(bump.T, STRIDE).covariance, swap @ plain @ swap)
+    torch.testing.assert_close(moments(bump, 2 * STRIDE).covariance, 4 * plain)
+
+
+def test_a_narrow_peak_far_from_the_origin_loses_no_digits():
+    mass = torch.zeros(2048, 2048)
+    mass[2000, 1999], mass[2000, 2000], mass[2000, 2001] = 1e-3, 1.0, 1e-3
+    variance = moments(mass, 1).covariance[0, 0].item()
+    assert variance == pytest.approx(2e-3 / 1.002, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_moments_of_extreme_maps_are_finite_and_never_negative(name):
+    logits = EXTREME[name].float().clone().requires_grad_()
+    found = moments(spatial_softmax(logits), STRIDE)
+    sum(part.sum() for part in found).backward()
+    assert found.covariance.isfinite().all()
+    assert (found.covariance.diagonal(dim1=-2, dim2=-1) >= 0).all()
+    assert logits.grad.isfinite().all()
+
+
+def test_a_map_that_says_nothing_is_read_as_an_even_one():
+    maps = torch.zeros(4, 6, 8)
+    maps[1, 2, 3], maps[2, 0, 0], maps[3] = math.nan, math.inf, 7.0
+    maps.requires_grad_()
+    uv, covariance = moments(maps, STRIDE)
+    assert torch.allclose(uv, torch.tensor([15.5, 11.5]))
+    even = torch.diag(torch.tensor([63.0, 35.0])) * STRIDE**2 / 12  # (n^2 - 1) / 12 cells squared for n cells
+    assert torch.allclose(covariance, even.expand(4, 2, 2), rtol=1e-5, atol=1e-4)
+    (uv.sum() + covariance.sum()).backward()
+    assert maps.grad.isfinite().all()
+    assert not maps.grad[:3].any()
+
+
+def test_one_cell_has_no_spread():
+    one = torch.zeros(5, 7)
+    one[3, 4] = 0.25
+    uv, covariance = moments(one, STRIDE)
+    assert uv.tolist() == [17.5, 13.5]
+    assert not covariance.any()
+
+
+def test_the_gradient_of_moments_is_right():
+    mass = torch.rand(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda maps: tuple(moments(maps, STRIDE)), (mass,))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_moments_of_half_precision_maps_are_float32_under_autocast(dtype):
+    maps = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5)).to(dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = moments(maps, STRIDE)
+    assert found.covariance.dtype == torch.float32
+    assert all(torch.equal(one, other) for one, other in zip(found, moments(maps.float(), STRIDE), strict=True))

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerms
 from cogkp.data.sample import Encoded, KeypointLabels, Sample, collate
+from cogkp.geometry.heatmap import gaussian_heatmap
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointMaskOutputs, KeypointOutputs
 from cogkp.tasks.keypoint.codec import KeypointCodec
@@ -142,3 +144,74 @@ def test_a_label_beyond_all_cameras_is_invalid_and_stays_finite(far):
     assert batch.targets.labelled.all()
     assert batch.targets.uv_source.isfinite().all()
     assert batch.targets.uv_crop.isfinite().all()
+
+
+def bumps(uv_crop, sigma_px):
+    return gaussian_heatmap(torch.as_tensor(uv_crop, dtype=torch.float64), (SIDE // 4,) * 2, 4, sigma_px)
+
+
+def test_the_kernel_is_the_trained_one_and_none_where_shape_is_not_trained():
+    on = LossTerms(heatmap_regularization_loss=HeatmapTerm(weight=0.5, sigma_px=7.0))
+    config = KeypointConfig(loss_terms=on)
+    assert KeypointCodec.of(config).kernel_sigma_px == 7.0
+    off = attrs.evolve(on, heatmap_regularization_loss=HeatmapTerm(weight=0.0, sigma_px=7.0))
+    assert KeypointCodec.of(attrs.evolve(config, loss_terms=off)).kernel_sigma_px == 0.0
+    masks_only = attrs.evolve(config, targets=attrs.evolve(config.targets, keypoints=False))
+    assert KeypointCodec.of(masks_only).kernel_sigma_px == 0.0
+
+
+def test_the_best_heatmap_for_labels_that_scatter_tells_how_far_they_scatter():
+    """The mean of the targets has the least mean divergence from them; its covariance is that of the labels."""
+    cloud = np.random.default_rng(0).multivariate_normal((120, 130), [[9, 4], [4, 5]], 500)
+    best = bumps(cloud, 6.0).mean(0)
+    outputs = KeypointOutputs(torch.from_numpy(cloud.mean(0))[None, None], best[None, None])
+    identity = torch.eye(3, dtype=torch.float64)[None]
+    found = attrs.evolve(CODEC, kernel_sigma_px=6.0).covariance_source(outputs, identity)[0, 0]
+    assert found.numpy() == pytest.approx(np.cov(cloud.T, bias=True), abs=1e-3)
+    untouched = CODEC.covariance_source(outputs, identity)[0, 0]
+    assert (untouched - found).numpy() == pytest.approx(36 * np.eye(2), abs=1e-3)
+
+
+def test_no_point_is_known_better_than_the_floor():
+    codec = attrs.evolve(CODEC, kernel_sigma_px=6.0)
+    keypoints = torch.full((1, 2, 2), 127.5)
+    outputs = KeypointOutputs(keypoints, torch.stack((heatmap_at([(9, 9)] * 2)[0, 0], bumps([127.5] * 2, 5.0)))[None])
+    found = codec.covariance_source(outputs, ImageWarp.resize(0.5, 0.5).matrix[None])
+    assert found == pytest.approx((0.2**2 * torch.eye(2)).expand(1, 2, 2, 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("moved", ["turned", "mirrored", "perspective"])
+def test_covariances_move_with_the_frame(moved):
+    warp = {
+        "turned": ImageWarp.turn(0.6, 1.7, (50.0, 80.0)),
+        "mirrored": ImageWarp.mirror(640),
+        "perspective": ImageWarp(torch.tensor([[1, 0.1, 3], [0, 1.2, 4], [2e-4, -1e-4, 1]], dtype=torch.float64)),
+    }[moved]
+    to_crop = ImageWarp.turn(0.3, 0.8, (100.0, 100.0))
+    uv = torch.tensor([[[100.0, 120.0], [130.0, 90.0]]])
+    outputs = KeypointOutputs(uv, (0.5 * bumps(uv[0], 5.0) + 0.5 * bumps(uv[0] + torch.tensor([9.0, 4.0]), 3.0))[None])
+    plain = CODEC.covariance_source(outputs, to_crop.matrix[None])
+    at = to_crop.inverse().apply(uv.double())
+    J = warp.jacobian(at)
+    found = CODEC.covariance_source(outputs, warp.inverse().then(to_crop).matrix[None])
+    torch.testing.assert_close(found, J @ plain.double() @ J.mT, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_a_covariance_reaches_heatmaps_and_is_right():
+    codec = KeypointCodec(24, ("tip", "end"), segmentation=False, kernel_sigma_px=2.0)
+    heatmaps = torch.rand(1, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix, uv = ImageWarp.turn(0.3, 0.8, (9.0, 9.0)).matrix[None], torch.full((1, 2, 2), 12.0)
+    assert torch.autograd.gradcheck(
+        lambda maps: codec.covariance_source(KeypointOutputs(uv, maps), matrix), (heatmaps.requires_grad_(),)
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_heatmaps_that_say_nothing_give_a_wide_covariance_without_nan(value):
+    heatmaps = torch.full((1, 2, 64, 64), value, requires_grad=True)
+    outputs = KeypointOutputs(torch.full((1, 2, 2), 127.5), heatmaps)
+    found = CODEC.covariance_source(outputs, torch.eye(3, dtype=torch.float64)[None])
+    found.sum().backward()
+    assert (found.diagonal(dim1=-2, dim2=-1) > 70**2).all()
+    assert found.isfinite().all()
+    assert heatmaps.grad.isfinite().all()
