@@ -14,7 +14,7 @@ from cogkp.config.recipe import starting_loss_terms
 from cogkp.data.scene.body import CLASSES
 from cogkp.data.scene.render import Frame, render_frame
 from cogkp.data.scene.rig import CAMERAS, calibration, stereo_head
-from cogkp.data.scene.tool import POINTS
+from cogkp.data.scene.tool import POINTS, TIP_TURN, TURN_END
 from cogkp.data.structured import write_structured
 from cogkp.files import write_json
 from cogkp.progress import SILENT, Progress
@@ -86,6 +86,7 @@ def demo_config(root: Path, validation_root: Path) -> dict[str, Any]:
             "y": [[f"{TARGETS}.{camera}.{point}" for point in POINTS] for camera in CAMERAS],
             "mask": [f"{TARGETS}.{camera}.mask" for camera in CAMERAS],
             "valid": f"{TARGETS}.valid",
+            "xyz_world": [f"truth.xyz_world.{point}" for point in POINTS],
         },
         "targets": {"keypoints": True, "segmentation": True},
         "num_segmentation_classes": len(CLASSES),
@@ -95,7 +96,8 @@ def demo_config(root: Path, validation_root: Path) -> dict[str, Any]:
             {"type": "intensity", "brightness": 0.1, "contrast": [0.8, 1.25], "gamma": [0.8, 1.25]},
             {"type": "blur", "probability": 0.1, "sigma_px": [0.3, 1.0]},
         ],
-        "loss_terms": starting_loss_terms(segmentation=True),
+        "loss_terms": starting_loss_terms(segmentation=True, segments=((0, 1, TIP_TURN), (1, 2, TURN_END))),
         "calibration_file": str(root / CALIBRATION_FILE),
+        "stereo_pairing": {"enabled": True},
         "validation": {"base_dir": str(validation_root)},
     }

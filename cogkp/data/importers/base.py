@@ -44,11 +44,14 @@ class Imported:
         lines: in the order of the source.
         config: the part of a keypoint configuration that follows from the source: mappings, targets, classes.
         calibration: calibration JSON of the cameras, where the source has one.
+        segments: (point, point, length in world units) of stereo pairs, as far as they are rigid; None where the lines
+            are no calibrated pairs.
     """
 
     lines: tuple[ImportedLine, ...]
     config: Mapping[str, Any]
     calibration: Mapping[str, Any] | None = None
+    segments: tuple[tuple[int, int, float], ...] | None = None
 
 
 Importer = Callable[[Path], Imported]

@@ -111,7 +111,9 @@ def _config(imported: Imported, train: Path, validation: Path | None) -> dict[st
         "prefix": train.parent.name or "model",
         "base_dir": [train.as_posix()],
         **imported.config,
-        "loss_terms": starting_loss_terms(segmentation="mask" in imported.config["data_mappings"]),
+        "loss_terms": starting_loss_terms(
+            segmentation="mask" in imported.config["data_mappings"], segments=imported.segments
+        ),
         **extra,
         "validation": {"base_dir": [] if validation is None else [validation.as_posix()]},
     }

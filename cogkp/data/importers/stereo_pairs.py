@@ -12,13 +12,19 @@ where it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+import torch
+
+from cogkp.data.calibration import calibration_content, read_calibration
 from cogkp.data.images import read_grey
 from cogkp.data.importers.base import Imported, ImportedLine, Part, located
 from cogkp.errors import DataError, ImageError, Problem
+from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.rig import CameraRig
 
 __all__ = ["read_stereo_pairs"]
 
@@ -28,6 +34,8 @@ CALIBRATIONS = ("calibration.config.json", "calibration.s6.unit30mm.json", "cali
 TRAINED = ("tip", "turn", "end")
 PARTS: Mapping[Any, Part | None] = {None: None, "train": "train", "val": "validation", "validation": "validation"}
 EDGE_TO_CENTRE = 0.5
+RIGID = 0.01
+LENGTH_DIGITS = 4
 
 
 def _is_point(value: Any) -> bool:
@@ -88,31 +96,46 @@ def _line(root: Path, where: str, text: str) -> ImportedLine:
     return ImportedLine(record={**rest, **views}, where=where, part=PARTS[pair.get("split")])
 
 
-def _calibration(root: Path) -> dict[str, Any] | None:
+def _rig(root: Path) -> CameraRig | None:
     """Read the calibration and count its principal points from pixel centres; None where there is none."""
     path = next((root / name for name in CALIBRATIONS if (root / name).is_file()), None)
     if path is None:
         return None
-    try:
-        cameras = json.loads(path.read_text(encoding="utf-8"))
-        return {camera: {**cameras[camera], "intrinsic": _shifted(cameras[camera]["intrinsic"])} for camera in CAMERAS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError("the calibration cannot be used", where=str(path), got=repr(error)) from error
+    pair = read_calibration(path).select(CAMERAS)
+    return CameraRig(pair.names, tuple(_counted_from_centres(camera) for camera in pair.cameras))
 
 
-def _shifted(K: list[list[float]]) -> list[list[float]]:
-    (fx, skew, cx), (zero, fy, cy), last = K
-    return [[fx, skew, cx - EDGE_TO_CENTRE], [zero, fy, cy - EDGE_TO_CENTRE], last]
+def _counted_from_centres(camera: PinholeCamera) -> PinholeCamera:
+    K = camera.K.clone()
+    K[:2, 2] -= EDGE_TO_CENTRE
+    return attrs.evolve(camera, K=K)
 
 
-def _config(masked: bool) -> dict[str, Any]:
+def _rigid_segments(lines: Sequence[ImportedLine], rig: CameraRig) -> tuple[tuple[int, int, float], ...]:
+    """Measure the distances between neighbouring points in space, and keep those that are the same in every line."""
+    uv = [[[line.record[camera][name] for name in TRAINED] for camera in CAMERAS] for line in lines]
+    found = rig.triangulate(torch.tensor(uv, dtype=torch.float64))
+    if not bool(found.valid.all()):
+        return ()
+    lengths = found.xyz_world.diff(dim=-2).norm(dim=-1)
+    means, spreads = lengths.mean(0).tolist(), (lengths - lengths.mean(0)).abs().amax(0).tolist()
+    return tuple(
+        (k, k + 1, round(mean, LENGTH_DIGITS))
+        for k, (mean, spread) in enumerate(zip(means, spreads, strict=True))
+        if spread <= RIGID * mean
+    )
+
+
+def _config(masked: bool, paired: bool) -> dict[str, Any]:
     mappings: dict[str, Any] = {
         "x": [f"{camera}.image" for camera in CAMERAS],
         "y": [[f"{camera}.{name}" for name in TRAINED] for camera in CAMERAS],
     }
+    pairing = {"stereo_pairing": {"enabled": True}} if paired else {}
     if not masked:
-        return {"data_mappings": mappings}
+        return {"data_mappings": mappings, **pairing}
     return {
+        **pairing,
         "data_mappings": {**mappings, "mask": [f"{camera}.mask" for camera in CAMERAS]},
         "targets": {"keypoints": True, "segmentation": True},
         "num_segmentation_classes": 2,
@@ -128,7 +151,8 @@ def read_stereo_pairs(source: Path) -> Imported:
     Returns:
         One line per pair: ``LL`` and ``LR``, each with ``image``, ``mask``, every named point, and all else the
         source says; the calibration; a configuration that trains ``tip``, ``turn`` and ``end``, and the mask where
-        there is one.
+        there is one. With a calibration lines are trained as stereo pairs, and distances between points that are the
+        same in all of them, to one percent, are known lengths.
 
     Raises:
         DataError: anything is wrong with the lines, the pictures or the calibration.
@@ -146,4 +170,10 @@ def read_stereo_pairs(source: Path) -> Imported:
     if not lines:
         raise DataError("there are no pairs", where=str(path))
     masked = all("mask" in line.record[camera] for line in lines for camera in CAMERAS)
-    return Imported(lines=lines, config=_config(masked), calibration=_calibration(source))
+    rig = _rig(source)
+    return Imported(
+        lines=lines,
+        config=_config(masked, rig is not None),
+        calibration=None if rig is None else calibration_content(rig),
+        segments=None if rig is None else _rigid_segments(lines, rig),
+    )

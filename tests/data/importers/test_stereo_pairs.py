@@ -27,8 +27,11 @@ def pairs(tmp_path, *changes, masked=True):
         for index, change in enumerate(changes or ({},))
     ]
     (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    camera = {"intrinsic": K, "extrinsic": np.eye(4).tolist(), "distortion": [], "resolution": [8, 6]}
-    (tmp_path / "calibration.config.json").write_text(json.dumps({"LL": camera, "LR": camera}))
+    left = {"intrinsic": K, "extrinsic": np.eye(4).tolist(), "distortion": [], "resolution": [8, 6]}
+    aside = np.eye(4)
+    aside[0, 3] = -1.0
+    right = {**left, "extrinsic": aside.tolist()}
+    (tmp_path / "calibration.config.json").write_text(json.dumps({"LL": left, "LR": right}))
     return tmp_path
 
 
@@ -69,7 +72,28 @@ def test_masks_are_trained_only_where_all_pictures_have_one(tmp_path):
 def test_a_folder_without_calibration_is_fine(tmp_path):
     source = pairs(tmp_path)
     (source / "calibration.config.json").unlink()
-    assert read_stereo_pairs(source).calibration is None
+    imported = read_stereo_pairs(source)
+    assert imported.calibration is None
+    assert imported.segments is None
+    assert "stereo_pairing" not in imported.config
+
+
+def tool(stretch=1.0):
+    """Labels of one bent tool, 4 units away, before the two cameras of the test, counted from the pixel's edge."""
+    xyz = np.array([[-0.3, -0.3, 4.0], [0.1, 0.0, 4.0], [0.1, 0.25 * stretch, 4.0]])
+    views = {}
+    for name, shift in (("LL", 0.0), ("LR", -1.0)):
+        uv = (xyz + np.array([shift, 0, 0])) @ np.array(K).T
+        uv = uv[:, :2] / uv[:, 2:]
+        views[name] = {**view("left"), **dict(zip(("tip", "turn", "end"), uv.tolist(), strict=True))}
+    return views
+
+
+def test_lengths_that_are_the_same_in_all_pairs_are_known(tmp_path):
+    assert read_stereo_pairs(pairs(tmp_path, tool(), tool())).segments == ((0, 1, 0.5), (1, 2, 0.25))
+    loose = read_stereo_pairs(pairs(tmp_path, tool(), tool(1.1)))
+    assert loose.segments == ((0, 1, 0.5),)
+    assert loose.config["stereo_pairing"] == {"enabled": True}
 
 
 def test_every_bad_line_is_named(tmp_path):
@@ -126,6 +150,7 @@ def test_triangulated_real_labels_have_the_documented_lengths():
         np.array(imported.calibration[camera]["intrinsic"]) @ np.array(imported.calibration[camera]["extrinsic"])[:3]
         for camera in ("LL", "LR")
     ]
+    assert imported.segments == ((0, 1, 1.5), (1, 2, 2.0))
     for line in imported.lines[::40]:
         views = [np.array([line.record[camera][name] for name in ("tip", "turn", "end")]).T for camera in ("LL", "LR")]
         homogeneous = cv2.triangulatePoints(*matrices, *views)
