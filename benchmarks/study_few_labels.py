@@ -4,15 +4,15 @@ Run, on an imported stereo set (``s6 cog import stereo-pairs ...``):
 
     OMP_NUM_THREADS=1 python -m benchmarks.study_few_labels data/adapter --unit-mm 30
 
-Three ways are trained for each seed, which also draws the labelled pairs. All take the same number of steps and see the
-same batches where they share data. Runs that are complete are not repeated.
+For each seed, which also draws the labelled pairs, a network learns the labelled pairs. Then it trains on in three ways
+of as many steps, each of which sees as many labelled images. Runs that are complete are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,19 @@ from cogkp.data.structured import read_lines, write_structured
 POINTS = ("tip", "turn", "end")
 CAMERAS = ("LL", "LR")
 LINES_PER_EPOCH = 160
+LABELLED_IMAGES = 16
+FINE_RATE = 2e-3
 STEREO_TERMS = {
-    "triangulation_reprojection_loss": {"weight": 200.0},
-    "triangulation_rigidity_loss": {"weight": 100.0},
+    "triangulation_reprojection_loss": {"weight": 10000.0},
+    "triangulation_rigidity_loss": {"weight": 1000.0},
 }
-WAYS = ("labelled pairs alone", "with the others, no stereo terms", "with the others and stereo terms")
-FIGURES = (
-    ("3-D median", "median"),
-    ("3-D p95", "p95"),
-)
+START, ALONE, OTHERS, STEREO = "labelled", "labelled-on", "with-others", "with-others-and-stereo-terms"
+WORDS = {
+    START: "the start: labelled pairs",
+    ALONE: "labelled pairs, trained on",
+    OTHERS: "with the others, no stereo terms",
+    STEREO: "with the others and stereo terms",
+}
 
 
 def record_of(root: Path, content: dict[str, Any], *, labelled: bool) -> dict[str, Any]:
@@ -63,8 +67,7 @@ def split_roots(source: Path, home: Path, count: int, seed: int) -> tuple[Path, 
 
 def config_of(data: Path, roots: tuple[Path, Path], way: str) -> dict[str, Any]:
     """Configure one way."""
-    alone, _, stereo = WAYS
-    used = roots[:1] if way == alone else roots
+    used = roots if way in {OTHERS, STEREO} else roots[:1]
     return {
         "prefix": "few",
         "base_dir": [str(root) for root in used],
@@ -72,41 +75,70 @@ def config_of(data: Path, roots: tuple[Path, Path], way: str) -> dict[str, Any]:
             "x": [f"{camera}.image" for camera in CAMERAS],
             "y": [[f"{camera}.{point}" for point in POINTS] for camera in CAMERAS],
         },
-        "sampling": {"enabled": True, "weights": [1.0] * len(used), "samples_per_epoch": LINES_PER_EPOCH},
+        "sampling": {
+            "enabled": True,
+            "weights": [1.0] * len(used),
+            "samples_per_epoch": LINES_PER_EPOCH * len(used),
+        },
         "calibration_file": str(data / "train" / "calibration.config.json"),
-        "stereo_pairing": {"enabled": True, "use_unlabelled": way == stereo},
-        "loss_terms": {"heatmap_regularization_loss": {"weight": 20.0}, **(STEREO_TERMS if way == stereo else {})},
+        "stereo_pairing": {"enabled": True, "use_unlabelled": way == STEREO},
+        "loss_terms": {"heatmap_regularization_loss": {"weight": 20.0}, **(STEREO_TERMS if way == STEREO else {})},
         "validation": {"base_dir": [str(data / "validation")]},
     }
 
 
-def train(data: Path, home: Path, way: str, args: argparse.Namespace, seed: int) -> tuple[Path, Path]:
-    """Train one way with one seed, unless that was done before; return its configuration and checkpoint."""
-    roots = split_roots(data / "train", home / f"seed-{seed}", args.labelled, seed)
-    folder = home / f"seed-{seed}" / way.replace(" ", "-").replace(",", "")
-    checkpoint = folder / "checkpoints" / "checkpoint_latest.pth"
-    config = folder / "keypoint.json"
-    if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+def train(data: Path, folder: Path, way: str, options: cogkp.TrainOptions, start: Path | None) -> tuple[Path, Path]:
+    """Train one way, unless that was done before; return its configuration and its checkpoint."""
+    config, result = folder / way / "keypoint.json", folder / way / "trained.pth"
+    if not result.exists():
+        config.parent.mkdir(parents=True, exist_ok=True)
+        roots = folder / "roots" / "labelled", folder / "roots" / "unlabelled"
         config.write_text(json.dumps(config_of(data, roots, way), indent=1), encoding="utf-8")
-        options = cogkp.TrainOptions(epochs=args.epochs, batch_size=16, precision="bf16", num_workers=0, seed=seed)
         # Set aside to the end, so that no epoch spends time on looking.
         learnt = attrs.evolve(cogkp.load_config(config), validation=Validation())
-        cogkp.train(learnt, options, checkpoint_root=folder / "checkpoints", log_dir=None)
-        (folder / "done").touch()
-    return config, checkpoint
+        done = cogkp.train(
+            learnt,
+            options,
+            restore=None if start is None else str(start),
+            given=frozenset({"epochs", "batch_size", "learning_rate"}),
+            checkpoint_root=folder / way / "checkpoints",
+            log_dir=None,
+        )
+        shutil.copyfile(done.checkpoint, result)
+    return config, result
+
+
+def trained_ways(data: Path, folder: Path, args: argparse.Namespace, seed: int) -> dict[str, tuple[Path, Path]]:
+    """Train everything of one seed."""
+    split_roots(data / "train", folder / "roots", args.labelled, seed)
+    options = cogkp.TrainOptions(
+        epochs=args.epochs, batch_size=LABELLED_IMAGES, precision="bf16", num_workers=0, seed=seed
+    )
+    start = train(data, folder, START, options, None)
+    ways = {START: start}
+    for way in (ALONE, OTHERS, STEREO):
+        images = LABELLED_IMAGES if way == ALONE else 2 * LABELLED_IMAGES
+        further = attrs.evolve(options, epochs=args.further, batch_size=images, learning_rate=FINE_RATE)
+        # A restored run goes on in the folder of its checkpoint, so each way starts from a copy of its own.
+        own = folder / way / "start.pth"
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(start[1], own)
+        ways[way] = train(data, folder, way, further, own)
+    return ways
 
 
 def figures(config: Path, checkpoint: Path, unit_mm: float) -> dict[str, float]:
     """Evaluate on the pairs that were set aside."""
-    result = cogkp.evaluate(
-        cogkp.load_config(config),
-        restore=str(checkpoint),
-        output_dir=checkpoint.parent / "evaluation",
-        world_unit_mm=unit_mm,
-    )
-    space, pixels = result.report["space"]["overall"], result.report["overall"]
-    return {"mean px": pixels["mean_px"], **{name: space[key] for name, key in FIGURES}}
+    settings = cogkp.load_config(config)
+    folder = checkpoint.parent / "evaluation"
+    report = cogkp.evaluate(settings, restore=str(checkpoint), output_dir=folder, world_unit_mm=unit_mm).report
+    space = report["space"]["overall"]
+    return {
+        "3-D median mm": space["median"],
+        "3-D mean mm": space["mean"],
+        "3-D p95 mm": space["p95"],
+        "mean px": report["overall"]["mean_px"],
+    }
 
 
 def main() -> None:
@@ -116,24 +148,20 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path("few_labels"), help="where runs are kept")
     parser.add_argument("--labelled", type=int, default=20, help="pairs that keep their labels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=50, help=f"of {LINES_PER_EPOCH} lines each")
+    parser.add_argument("--epochs", type=int, default=50, help=f"of {LINES_PER_EPOCH} lines, on labelled pairs")
+    parser.add_argument("--further", type=int, default=15, help="epochs of each way after that")
     parser.add_argument("--unit-mm", type=float, default=30.0, help="millimetres in a world unit")
     parser.add_argument("--train-only", action="store_true", help="leave the evaluation for another call")
     args = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    rows: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for seed in args.seeds:
-        for way in WAYS:
-            trained = train(args.data, args.home, way, args, seed)
-            if not args.train_only:
-                rows[way].append(figures(*trained, args.unit_mm))
+    ways = [trained_ways(args.data, args.home / f"seed-{seed}", args, seed) for seed in args.seeds]
     if args.train_only:
         return
-    for way, found in rows.items():
-        print(way)
+    for way, words in WORDS.items():
+        found = [figures(*each[way], args.unit_mm) for each in ways]
+        print(words)
         for name in found[0]:
-            each = [row[name] for row in found]
-            print(f"  {name:<12} mean {np.mean(each):7.2f}   seeds {'  '.join(f'{value:7.2f}' for value in each)}")
+            values = [row[name] for row in found]
+            print(f"  {name:<14} mean {np.mean(values):7.2f}   seeds {'  '.join(f'{value:7.2f}' for value in values)}")
     print()
     for name, value in provenance().items():
         print(f"{name}: {value}")
