@@ -25,7 +25,7 @@ from cogkp.workflows.training import TrainResult, preview_data, train
 __all__ = ["DEMO_EPOCHS", "DEMO_FRAMES", "DemoResult", "demo"]
 
 DEMO_FRAMES = 160
-DEMO_EPOCHS = 32
+DEMO_EPOCHS = 48
 HELD_OUT_SHARE = 0.2
 PREVIEW_VIEWS = 16
 
@@ -35,7 +35,9 @@ class DemoResult:
     """What the demonstration reached, and where everything lies.
 
     Args:
-        points: per point and for all of them 'median_px' and 'p95_px' on held-out frames, pixels of the full frame.
+        points: per point and for all of them, on held-out frames: 'median_px' and 'p95_px', pixels of the full frame;
+            'median_3d' and 'p95_3d', distance from the exact place in space, world units; None where nothing was found.
+        segments: mean found and known length, world units, of each link of the tool.
         mask_iou: mean over the classes.
         drift_px: largest distance between a point of the exported and of the trained model.
         seconds: the whole of it took.
@@ -43,7 +45,8 @@ class DemoResult:
         text: all this as a table.
     """
 
-    points: Mapping[str, Mapping[str, float]]
+    points: Mapping[str, Mapping[str, float | None]]
+    segments: Mapping[str, tuple[float | None, float]]
     mask_iou: float
     drift_px: float
     seconds: float
@@ -100,27 +103,52 @@ def _record(home: Path, frames: int, seed: int, progress: Progress) -> dict[str,
 
 
 def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: DeployResult) -> dict[str, Path]:
+    in_space = evaluated.space_picture_path
     return {
         "checkpoint": trained.checkpoint,
         "evaluation": evaluated.json_path,
         "predictions": evaluated.picture_path,
+        **({} if in_space is None else {"predictions in 3-D": in_space}),
         "ONNX model": deployed.onnx,
         "manifest": deployed.manifest,
     }
 
 
 def _result(evaluated: EvaluationResult, deployed: DeployResult, files: dict[str, Path], seconds: float) -> DemoResult:
-    rows: list[dict[str, Any]] = [*evaluated.report["points"], evaluated.report["overall"]]
-    points = {row["name"]: {key: row[key] for key in ("median_px", "p95_px")} for row in rows}
-    iou, drift_px = evaluated.report["mask_iou"]["mean"], deployed.parity["keypoints"]
+    report = evaluated.report
+    points = {
+        pixels["name"]: {
+            "median_px": pixels["median_px"],
+            "p95_px": pixels["p95_px"],
+            "median_3d": space["median"],
+            "p95_3d": space["p95"],
+        }
+        for pixels, space in zip(_rows(report), _rows(report["space"]), strict=True)
+    }
+    segments = {row["name"]: (row["mean"], row["wanted"]) for row in report["space"]["segments"]}
+    iou, drift_px = report["mask_iou"]["mean"], deployed.parity["keypoints"]
     lines = [
-        f"{'held-out frames':<18}{'median px':>10}{'p95 px':>10}",
-        *(f"{name:<18}{row['median_px']:>10.2f}{row['p95_px']:>10.2f}" for name, row in points.items()),
+        f"{'held-out frames':<18}{'median px':>11}{'p95 px':>11}{'median 3-D':>12}{'p95 3-D':>12}",
+        *(
+            f"{name:<18}{''.join(map(_cell, row.values(), (11, 11, 12, 12), (2, 2, 4, 4)))}"
+            for name, row in points.items()
+        ),
         "",
-        f"{'mask IoU':<18}{iou:>10.3f}",
-        f"{'export drift px':<18}{drift_px:>10.5f}",
-        f"{'seconds':<18}{seconds:>10.0f}",
+        *(f"{name:<18}{_cell(mean, 11, 3)}  known {known:g}" for name, (mean, known) in segments.items()),
+        f"{'mask IoU':<18}{iou:>11.3f}",
+        f"{'export drift px':<18}{drift_px:>11.5f}",
+        f"{'seconds':<18}{seconds:>11.0f}",
+        "",
+        "3-D distances from the exact places, and lengths, in world units; the tool is 3.5 long and about 8 away.",
         "",
         *(f"{name:<18}{path}" for name, path in files.items()),
     ]
-    return DemoResult(points, iou, drift_px, seconds, files, "\n".join(lines))
+    return DemoResult(points, segments, iou, drift_px, seconds, files, "\n".join(lines))
+
+
+def _rows(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*table["points"], table["overall"]]
+
+
+def _cell(value: float | None, width: int, digits: int) -> str:
+    return f"{'-' if value is None else format(value, f'.{digits}f'):>{width}}"

@@ -27,6 +27,10 @@ def test_the_table_tells_what_the_evaluation_file_tells(result):
     for name, row in result.points.items():
         assert row["median_px"] == rows[name]["median_px"]
         assert f"{row['p95_px']:.2f}" in result.text
+    in_space = {row["name"]: row for row in [*report["space"]["points"], report["space"]["overall"]]}
+    for name, row in result.points.items():
+        assert row["median_3d"] == in_space[name]["median"]
+    assert {name: known for name, (_, known) in result.segments.items()} == {"tip-turn": 1.5, "turn-end": 2.0}
     assert result.mask_iou == report["mask_iou"]["mean"]
 
 
@@ -35,7 +39,7 @@ def test_the_exported_model_computes_what_was_trained(result):
 
 
 def test_the_pictures_can_be_looked_at(result):
-    for name in ("preview", "predictions"):
+    for name in ("preview", "predictions", "predictions in 3-D"):
         picture = cv2.imread(str(result.files[name]))
         assert picture is not None
         assert picture.std() > 5.0

@@ -27,6 +27,7 @@ def demo(
     report.say(result.text)
     report.add(
         points=result.points,
+        segments=result.segments,
         mask_iou=result.mask_iou,
         drift_px=result.drift_px,
         files=result.files,

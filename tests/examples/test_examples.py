@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cogkp.data.synthetic import write_recording
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -33,6 +35,20 @@ def test_read_opencv_calibration(tmp_path):
     assert "LL to LR: baseline 60" in said
     assert (tmp_path / "stereo.check.png").stat().st_size > 10_000
     assert (tmp_path / "calibration.config.json").is_file()
+
+
+def test_triangulate_labels(tmp_path):
+    write_recording(tmp_path / "recording", 2, seed=0)
+    said = run("triangulate_labels.py", tmp_path / "recording")
+    assert "6 of 6 points found, reprojection 0.0000 px" in said
+    assert "tip to turn: 1.5000 +- 0.0000" in said
+
+
+@pytest.mark.slow
+def test_stereo_terms(tmp_path):
+    said = run("stereo_terms.py", tmp_path, 16, 1).splitlines()
+    assert [line.split(" stereo terms")[0] for line in said] == ["without", "with"]
+    assert all("in space" in line for line in said)
 
 
 def test_every_example_is_run_here():
