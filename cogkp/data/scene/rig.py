@@ -49,14 +49,14 @@ def _camera(
 
 
 def stereo_head() -> dict[str, PinholeCamera]:
-    """Return the head: baseline 3.2 world units, optical axes meeting about 8 units away.
+    """Return the head: baseline 2.6 world units, optical axes meeting about 6.5 units away.
 
     The two cameras differ a little in focal length, principal point and mounting angles, as real ones do, so that
     code which mixes them up is found out.
     """
     return {
-        "LL": _camera(-1.6, (-11.0, 0.3, -0.4), (431.2, 430.7), (161.3, 126.1)),
-        "LR": _camera(1.6, (11.5, -0.2, 0.5), (428.6, 428.9), (157.4, 129.2)),
+        "LL": _camera(-1.3, (-11.0, 0.3, -0.4), (431.2, 430.7), (161.3, 126.1)),
+        "LR": _camera(1.3, (11.5, -0.2, 0.5), (428.6, 428.9), (157.4, 129.2)),
     }
 
 

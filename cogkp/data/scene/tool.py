@@ -37,7 +37,7 @@ class PoseRange:
         margin_px: distance every point keeps from every frame's border.
     """
 
-    depth: tuple[float, float] = (6.9, 9.2)
+    depth: tuple[float, float] = (5.6, 7.4)
     heading_deg: tuple[float, float] = (-50.0, 50.0)
     tilt_deg: float = 30.0
     hinge_deg: tuple[float, float] = (60.0, 155.0)

@@ -85,7 +85,7 @@ def test_the_tip_is_the_centre_of_the_round_point(index):
     axis = (uv[0] - uv[1]) / np.linalg.norm(uv[0] - uv[1])
     v, u = np.nonzero(mask == POINTER)
     farthest = ((np.stack([u, v], -1) - uv[0]) @ axis).max()
-    assert farthest == pytest.approx(RADII["tip"] * 430 / depth[0], abs=0.8)
+    assert farthest == pytest.approx(RADII["tip"] * 430 / depth[0], abs=1.0)  # the outermost pixel
 
 
 def test_masks_hold_the_points_and_obey_the_classes():
@@ -133,6 +133,6 @@ def test_the_head_is_a_plausible_stereo_head():
         assert np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3))
         assert np.linalg.det(pose[:3, :3]) == pytest.approx(1.0)
     to_right = right @ np.linalg.inv(left)
-    assert np.linalg.norm(to_right[:3, 3]) == pytest.approx(3.2)
+    assert np.linalg.norm(to_right[:3, 3]) == pytest.approx(2.6)
     # The right camera's centre lies to the right of the left camera.
-    assert (np.linalg.inv(to_right)[:3, 3])[0] > 3.0
+    assert (np.linalg.inv(to_right)[:3, 3])[0] > 2.4
