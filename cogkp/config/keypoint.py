@@ -17,6 +17,7 @@ __all__ = [
     "Sampling",
     "StereoPairing",
     "Targets",
+    "Uncertainty",
     "Validation",
 ]
 
@@ -74,6 +75,18 @@ class Validation:
     """Recordings the training never sees."""
 
     base_dir: tuple[str, ...] = setting((), "Data set roots evaluated after each epoch; empty means none.", bare=True)
+
+
+@attrs.frozen(kw_only=True)
+class Uncertainty:
+    """How sure predicted points are said to be; it changes no training and no prediction."""
+
+    noise_px: float = setting(
+        0.1,
+        "Standard deviation of what a heatmap cannot know (errors of labels, unseen images), crop pixels; added to "
+        "each heatmap's own spread. Evaluation says which value the recordings ask for.",
+        more_than(0.0),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +153,7 @@ class KeypointConfig:
     stereo_pairing: StereoPairing = setting(StereoPairing, "Whether two images of a line are one stereo pair.")
     loss_terms: LossTerms = setting(LossTerms, "The multipliers that build the total loss.")
     validation: Validation = setting(Validation, "Recordings the training never sees.")
+    uncertainty: Uncertainty = setting(Uncertainty, "How sure predicted points are said to be.")
 
     @classmethod
     def default(cls) -> KeypointConfig:

@@ -21,6 +21,7 @@ from cogkp.config.keypoint import (
     Sampling,
     StereoPairing,
     Targets,
+    Uncertainty,
     Validation,
 )
 
@@ -112,6 +113,7 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
             triangulation_rigidity_loss=RigidityTerm(segments=draw(st.lists(segments, max_size=3).map(tuple))),
         ),
         validation=Validation(base_dir=tuple(draw(st.lists(NAMES.map(lambda name: f"held/{name}"), max_size=2)))),
+        uncertainty=Uncertainty(noise_px=draw(st.floats(0.001, 1e3))),
     )
 
 

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.uncertainty import inside_region, mahalanobis2, move_covariance, region_radius2, remove_blur
+from cogkp.geometry.uncertainty import (
+    inside_region,
+    mahalanobis2,
+    missing_noise,
+    move_covariance,
+    region_radius2,
+    remove_blur,
+    with_noise,
+)
 from cogkp.geometry.warp import ImageWarp
 
 NAN, INF = math.nan, math.inf
@@ -52,22 +60,30 @@ def test_moving_there_and_back_changes_nothing():
 @given(seeds, st.floats(0.0, 8.0))
 def test_a_blur_that_was_added_is_taken_out(seed, sigma):
     C = random_covariance(np.random.default_rng(seed), 3)
-    torch.testing.assert_close(remove_blur(C + sigma**2 * torch.eye(2).double(), sigma, 0.1), C, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(remove_blur(with_noise(C, sigma), sigma), C, rtol=1e-9, atol=1e-9)
 
 
-@given(seeds, st.floats(0.01, 2.0))
-def test_what_is_left_is_held_at_the_floor_along_the_same_axes(seed, floor):
+@given(seeds, st.floats(0.0, 4.0))
+def test_what_is_left_is_the_positive_semidefinite_part(seed, sigma):
     C = random_covariance(np.random.default_rng(seed), 3)
-    values, axes = np.linalg.eigh(C.numpy())
-    expected = axes @ (np.maximum(values - 1.5**2, floor**2)[..., None] * np.swapaxes(axes, -1, -2))
-    np.testing.assert_allclose(remove_blur(C, 1.5, floor).numpy(), expected, atol=1e-9)
+    values, axes = np.linalg.eigh(C.numpy() - sigma**2 * np.eye(2))
+    expected = axes @ (np.maximum(values, 0.0)[..., None] * np.swapaxes(axes, -1, -2))
+    np.testing.assert_allclose(remove_blur(C, sigma).numpy(), expected, atol=1e-9)
+
+
+@given(seeds, st.floats(1e-3, 4.0), st.sampled_from([1, 2, 3]))
+def test_noise_adds_its_variance_along_every_direction(seed, noise, size):
+    C = random_covariance(np.random.default_rng(seed), 3, size=size)
+    found = with_noise(C, noise)
+    np.testing.assert_allclose(torch.linalg.eigvalsh(found), torch.linalg.eigvalsh(C) + noise**2, atol=1e-9)
+    torch.testing.assert_close(with_noise(found, 2 * noise), with_noise(C, noise * math.sqrt(5)))
 
 
 @pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (4.0, 0.0, 4.0), (1e-30, 1e-30, 1e-30), (4.0, 1e-18, 4.0)])
 def test_round_and_vanishing_covariances_have_finite_gradients(values):
     a, b, c = values
     C = torch.tensor([[a, b], [b, c]], requires_grad=True)
-    found = remove_blur(C, 2.0, 0.1)
+    found = with_noise(remove_blur(C, 2.0), 0.1)
     found.sum().backward()
     assert C.grad.isfinite().all()
     assert (torch.linalg.eigvalsh(found.detach()) >= 0.1**2 * (1 - 1e-5)).all()
@@ -154,14 +170,57 @@ def test_regions_hold_their_share_of_a_gaussian(size, share):
     assert inside_region(d, C, share).inside.double().mean().item() == pytest.approx(share, abs=0.01)
 
 
+def lacking(rng, size, noise, count=4000):
+    """Offsets of known covariances, and round noise that those leave out."""
+    C = random_covariance(rng, count, size=size)
+    root = torch.linalg.cholesky(C)
+    known, extra = (torch.from_numpy(rng.normal(size=(count, size, 1))) for _ in range(2))
+    return (root @ known + noise * extra).squeeze(-1), C
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_noise_that_covariances_lack_is_found(size, share):
+    d, C = lacking(np.random.default_rng(size), size, 3.0)
+    assert missing_noise(d, C, share) == pytest.approx(3.0, rel=0.05)
+
+
+@given(seeds, st.floats(0.05, 0.95), st.floats(1e-3, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_the_noise_found_is_the_least_that_holds_the_share(seed, share, scale):
+    d, C = lacking(np.random.default_rng(seed), 2, 2.0, count=25)
+    noise = missing_noise(d, C, share)
+    assert inside_region(d, with_noise(C, noise), share).inside.double().mean() >= share
+    if noise:
+        assert inside_region(d, with_noise(C, noise * (1 - 2e-4)), share).inside.double().mean() < share
+    assert missing_noise(scale * d, scale**2 * C, share) == pytest.approx(scale * noise, rel=2e-4)
+
+
+def test_without_covariance_the_noise_is_a_quantile_of_the_distance():
+    d = torch.from_numpy(np.random.default_rng(0).normal(size=(1001, 2)))
+    farthest = np.sort(d.norm(dim=-1).numpy())[900]
+    found = missing_noise(d, torch.zeros(1001, 2, 2), 0.9)
+    assert found == pytest.approx(farthest / math.sqrt(region_radius2(0.9, 2)), rel=2e-4)
+
+
+def test_one_far_offset_does_not_decide_and_none_that_is_wide_enough_counts():
+    d = torch.tensor([[1e6, 0.0]] + [[1.0, 0.0]] * 19)
+    assert missing_noise(d, torch.zeros(20, 2, 2), 0.9) == pytest.approx(
+        1 / math.sqrt(region_radius2(0.9, 2)), rel=1e-3
+    )
+    assert missing_noise(d, 9 * torch.eye(2).expand(20, 2, 2), 0.9) == 0.0
+    assert missing_noise(torch.zeros(3, 2), torch.zeros(3, 2, 2), 0.9) == 0.0
+    assert missing_noise(torch.tensor([[1.0, 0.0]] + [[0.0, 0.0]] * 19), torch.zeros(20, 2, 2), 0.9) == 0.0
+
+
 @pytest.mark.parametrize("route", ["move", "blur", "distance 2", "distance 3"])
 def test_gradients_are_right(route):
     rng = np.random.default_rng(2)
     calls = {
         "move": (move_covariance, (random_covariance(rng, 3), torch.from_numpy(rng.normal(size=(3, 3, 2))))),
-        # One covariance is clear of the floor, one is held along one axis, one along both.
+        # One covariance is wider than the blur, one along one axis, one along none.
         "blur": (
-            lambda C: remove_blur(C, 1.0, 0.5),
+            lambda C: with_noise(remove_blur(C, 1.2), 0.5),
             (torch.tensor([[[5.0, 1.0], [1.0, 3.0]], [[4.0, 0.3], [0.3, 0.8]], [[0.5, 0.1], [0.1, 0.9]]]).double(),),
         ),
         **{
@@ -179,9 +238,9 @@ def test_gradients_are_right(route):
 def test_autocast_does_not_coarsen():
     rng = np.random.default_rng(3)
     C, J = random_covariance(rng, 4).float(), torch.from_numpy(rng.normal(size=(4, 2, 2))).float()
-    plain = move_covariance(C, J), remove_blur(C, 0.1, 0.1), mahalanobis2(J[..., 0], C).squared
+    plain = move_covariance(C, J), with_noise(remove_blur(C, 0.1), 0.1), mahalanobis2(J[..., 0], C).squared
     with torch.autocast("cpu", torch.bfloat16):
-        cast = move_covariance(C, J), remove_blur(C, 0.1, 0.1), mahalanobis2(J[..., 0], C).squared
+        cast = move_covariance(C, J), with_noise(remove_blur(C, 0.1), 0.1), mahalanobis2(J[..., 0], C).squared
     assert all(torch.equal(one, other) for one, other in zip(plain, cast, strict=True))
 
 
@@ -191,7 +250,11 @@ def test_autocast_does_not_coarsen():
         lambda: move_covariance(torch.zeros(2, 3), torch.zeros(2, 2)),
         lambda: move_covariance(torch.eye(2), torch.zeros(2, 3)),
         lambda: move_covariance(torch.eye(2).long(), torch.eye(2)),
-        lambda: remove_blur(torch.eye(3), 1.0, 0.1),
+        lambda: remove_blur(torch.eye(3), 1.0),
+        lambda: with_noise(torch.zeros(2, 3), 1.0),
+        lambda: missing_noise(torch.zeros(4, 2), torch.zeros(3, 2, 2), 0.9),
+        lambda: missing_noise(torch.zeros(4, 2), torch.zeros(2, 2), 0.9),
+        lambda: missing_noise(torch.zeros(0, 2), torch.zeros(0, 2, 2), 0.9),
         lambda: mahalanobis2(torch.zeros(3), torch.eye(2)),
         lambda: inside_region(torch.zeros(4, 2), torch.eye(3), 0.9),
     ],

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint import KeypointConfig, Uncertainty
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch, KeypointLabels, Sample
 from cogkp.geometry.heatmap import crop_to_grid, moments
-from cogkp.geometry.uncertainty import move_covariance, remove_blur
+from cogkp.geometry.uncertainty import move_covariance, remove_blur, with_noise
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import Marks
 
@@ -26,8 +26,6 @@ __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 CONFIDENCE_RADIUS_CELLS = 2.0
 # No camera sees that far; larger labels would overflow float32 and pass for predictions that are no numbers.
 FARTHEST_PX = 1e6
-# Neither labels nor pixels of the network's input say more than this about where a point lies, crop pixels.
-LEAST_SIGMA_PX = 0.1
 
 
 class KeypointTargets(NamedTuple):
@@ -83,19 +81,27 @@ class KeypointCodec:
         segmentation: whether masks are trained.
         kernel_sigma_px: standard deviation of the Gaussian that heatmaps are trained towards, crop pixels; zero where
             their shape is not trained.
+        noise_px: standard deviation of what a heatmap cannot know, crop pixels.
     """
 
     output_size: int
     point_names: tuple[str, ...]
     segmentation: bool
     kernel_sigma_px: float = 0.0
+    noise_px: float = Uncertainty().noise_px
 
     @classmethod
     def of(cls, config: KeypointConfig) -> KeypointCodec:
         """Read the codec's settings from a configuration."""
         term = config.loss_terms.heatmap_regularization_loss
         kernel_sigma_px = term.sigma_px if term.weight > 0 and config.targets.keypoints else 0.0
-        return cls(config.crop.output_size, config.point_names, config.targets.segmentation, kernel_sigma_px)
+        return cls(
+            output_size=config.crop.output_size,
+            point_names=config.point_names,
+            segmentation=config.targets.segmentation,
+            kernel_sigma_px=kernel_sigma_px,
+            noise_px=config.uncertainty.noise_px,
+        )
 
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""
@@ -143,15 +149,33 @@ class KeypointCodec:
             mask=None if mask_logits is None else mask_logits.argmax(dim=1).to(torch.uint8),
         )
 
-    def covariance_source(self, outputs: Any, source_to_crop: Tensor) -> Tensor:
-        """Say how well the network knows each point, read from the spread of its heatmap.
+    def spread_crop(self, outputs: Any) -> Tensor:
+        """Say how well the network believes to know each point, read from the spread of its heatmap.
 
         A heatmap that is trained towards a Gaussian round each label fits best, over all images that look alike, as
         the distribution of the label convolved with that Gaussian. Variances of independent parts add, so the
-        Gaussian's is taken out again; what is left is held at a standard deviation of 0.1 crop pixels or more. Where
-        the shape of heatmaps is not trained nothing is taken out, and the spread is only what the network chose.
+        Gaussian's is taken out again. Where the shape of heatmaps is not trained nothing is taken out, and the spread
+        is only what the network chose.
         Near the crop's edge, within about twice the Gaussian's width, a heatmap is cut off, and both its mean and its
         spread are too small to be trusted.
+
+        Args:
+            outputs: ``heatmaps`` (B, N, h, w) probabilities.
+
+        Returns:
+            (B, N, 2, 2) float32 (float64 for float64 heatmaps), crop pixels squared, positive semidefinite; zero for
+            a heatmap as sharp as the Gaussian.
+
+        Gradient: flows to ``heatmaps``.
+        """
+        spread = moments(outputs.heatmaps, self.output_size / outputs.heatmaps.shape[-1]).covariance
+        return remove_blur(spread, self.kernel_sigma_px)
+
+    def covariance_source(self, outputs: Any, source_to_crop: Tensor) -> Tensor:
+        """Say how well each point is known: what the heatmap says, and what no heatmap can know.
+
+        A network that has learned its images by heart draws heatmaps as sharp as the Gaussian on images it never saw,
+        so ``noise_px``, measured on a held-out recording, is added to :meth:`spread_crop`.
 
         Args:
             outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities.
@@ -162,8 +186,7 @@ class KeypointCodec:
 
         Gradient: flows to ``heatmaps``, and under a perspective map to ``keypoints``.
         """
-        spread = moments(outputs.heatmaps, self.output_size / outputs.heatmaps.shape[-1]).covariance
-        known = remove_blur(spread, self.kernel_sigma_px, LEAST_SIGMA_PX)
+        known = with_noise(self.spread_crop(outputs), self.noise_px)
         return move_covariance(known, ImageWarp(source_to_crop).inverse().jacobian(outputs.keypoints.float()))
 
     def _confidence(self, uv_crop: Tensor, heatmaps: Tensor) -> Tensor:

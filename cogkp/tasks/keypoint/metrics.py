@@ -1,4 +1,4 @@
-"""How far predicted points lie from labelled ones, in pixels of the full frame, and how well masks overlap.
+"""How far predicted points lie from labelled ones, as far as they say or not, and how well masks overlap.
 
 A label counts when it lies inside the frame's crop: elsewhere the network could not have seen the point.
 Labels outside the crop are counted apart. Mask pixels without a class are left out.
@@ -20,6 +20,7 @@ from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
 from cogkp.errors import EvaluationError
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
 from cogkp.tasks.keypoint.space_marks import space_marks
 from cogkp.tasks.keypoint.space_metrics import SpaceMetrics
 from cogkp.tasks.keypoint.space_report import SpaceReport
@@ -44,6 +45,8 @@ class PointRow:
         p95_px: 95th percentile of the distance.
         rmse_px: root of the mean squared distance.
         pck: share of labels within each threshold, under the threshold in pixels.
+        coverage_50: share of the labels inside the region that the prediction says holds half of them.
+        coverage_90: the same for nine tenths.
     """
 
     name: str
@@ -54,10 +57,17 @@ class PointRow:
     p95_px: float | None
     rmse_px: float | None
     pck: Mapping[float, float | None]
+    coverage_50: float | None = None
+    coverage_90: float | None = None
 
     @classmethod
     def of(
-        cls, name: str, errors_px: npt.NDArray[np.floating[Any]], outside: int, thresholds_px: Sequence[float]
+        cls,
+        name: str,
+        errors_px: npt.NDArray[np.floating[Any]],
+        outside: int,
+        thresholds_px: Sequence[float],
+        covered: Coverage = NOTHING_COVERED,
     ) -> PointRow:
         """Summarise distances."""
         if not errors_px.size:
@@ -71,12 +81,15 @@ class PointRow:
             p95_px=float(np.percentile(errors_px, P95)),
             rmse_px=float(np.sqrt(np.mean(errors_px**2))),
             pck={threshold: float(np.mean(errors_px <= threshold)) for threshold in thresholds_px},
+            coverage_50=covered.half,
+            coverage_90=covered.most,
         )
 
     def cells(self) -> tuple[str, ...]:
         """Return the row as words."""
         distances = (self.mean_px, self.median_px, self.p95_px, self.rmse_px)
-        return (self.name, str(self.count), str(self.outside), *map(number, distances), *map(share, self.pck.values()))
+        shares = (*self.pck.values(), self.coverage_50, self.coverage_90)
+        return (self.name, str(self.count), str(self.outside), *map(number, distances), *map(share, shares))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row ready for JSON."""
@@ -94,6 +107,8 @@ class KeypointReport:
         iou: intersection over union of each mask class, None for a class that neither truth nor prediction shows;
             empty without segmentation.
         space: points of space, None without calibrated stereo pairs.
+        noise_px_for_90: the ``uncertainty.noise_px`` with which the stated 90 % regions would have held 90 % of the
+            labels, crop pixels; 0 where they hold more without any, None with too few labels.
     """
 
     views: int
@@ -101,6 +116,7 @@ class KeypointReport:
     overall: PointRow
     iou: tuple[float | None, ...]
     space: SpaceReport | None = None
+    noise_px_for_90: float | None = None
 
     @property
     def rows(self) -> tuple[PointRow, ...]:
@@ -146,6 +162,7 @@ class KeypointReport:
             "views": self.views,
             "points": [row.to_dict() for row in self.points],
             "overall": self.overall.to_dict(),
+            "noise_px_for_90": self.noise_px_for_90,
             "mask_iou": {"classes": list(self.iou), "mean": self.mean_iou},
             **in_space,
         }
@@ -154,10 +171,11 @@ class KeypointReport:
         """Return the tables for people; distances in pixels of the full frame, below in space."""
         thresholds = tuple(self.overall.pck)
         distances = (f"{name} px" for name in ("mean", "median", "p95", "rmse"))
-        head = ("point", "labels", "outside", *distances, *(f"<= {t:g} px" for t in thresholds))
+        head = ("point", "labels", "outside", *distances, *(f"<= {t:g} px" for t in thresholds), *COVERED_HEAD)
         table = aligned([head, *(row.cells() for row in self.rows)])
+        told = advice(self.overall.coverage_90, self.noise_px_for_90)
         iou = [f"mask IoU: {number(self.mean_iou)} (per class: {', '.join(map(number, self.iou))})"] if self.iou else []
-        return "\n".join([*table, *iou, *([] if self.space is None else [self.space.text()])])
+        return "\n".join([*table, *told, *iou, *([] if self.space is None else [self.space.text()])])
 
 
 class KeypointMetrics:
@@ -179,6 +197,7 @@ class KeypointMetrics:
     ) -> None:
         self._codec = codec
         self._space = space
+        self._coverage = CoverageMetrics(codec)
         self._thresholds_px = tuple(thresholds_px)
         self._errors_px: list[npt.NDArray[np.float64]] = []
         self._valid: list[npt.NDArray[np.bool_]] = []
@@ -201,6 +220,7 @@ class KeypointMetrics:
         self._errors_px.append(errors_px.cpu().numpy())
         self._valid.append(targets.valid.cpu().numpy())
         self._labelled.append(targets.labelled.cpu().numpy())
+        self._coverage.update(outputs, targets)
         if found.mask is not None and self._confusion.size:
             self._confusion += _confusion(targets.mask, found.mask, len(self._confusion))
         if self._space is not None and len(batch.pairs):
@@ -230,11 +250,13 @@ class KeypointMetrics:
         if not valid.any() and not self._confusion.any() and (space is None or not space.overall.count):
             raise EvaluationError(_why_empty(views, int(outside.sum())))
         rows = [
-            PointRow.of(name, errors_px[valid[:, n], n], int(outside[:, n].sum()), self._thresholds_px)
-            for n, name in enumerate(names)
+            PointRow.of(name, errors_px[valid[:, n], n], int(outside[:, n].sum()), self._thresholds_px, covered)
+            for n, (name, covered) in enumerate(zip(names, self._coverage.points(), strict=True))
         ]
-        overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px)
-        return KeypointReport(views, tuple(rows), overall, _iou(self._confusion), space)
+        covered = self._coverage.overall()
+        overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px, covered)
+        noise_px = self._coverage.noise_px_for_90()
+        return KeypointReport(views, tuple(rows), overall, _iou(self._confusion), space, noise_px)
 
 
 def _why_empty(views: int, outside: int) -> str:

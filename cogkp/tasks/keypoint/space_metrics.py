@@ -20,7 +20,8 @@ from cogkp.data.sample import Batch
 from cogkp.geometry.uncertainty import inside_region
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
-from cogkp.tasks.keypoint.space_report import COVERED_SHARES, LengthUnit, SegmentRow, SpaceReport, SpaceRow
+from cogkp.tasks.keypoint.coverage import COVERED_SHARES
+from cogkp.tasks.keypoint.space_report import LengthUnit, SegmentRow, SpaceReport, SpaceRow
 from cogkp.tasks.keypoint.stereo import Reconstruction, StereoGeometry
 
 __all__ = ["Judged", "Segment", "SpaceMetrics", "Truth", "judge", "true_points"]

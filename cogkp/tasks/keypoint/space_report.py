@@ -13,19 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.errors import EvaluationError
+from cogkp.tasks.keypoint.coverage import COVERED_HEAD
 from cogkp.tasks.keypoint.table import aligned, number, share
 
-__all__ = ["COVERED_SHARES", "LengthUnit", "SegmentRow", "SpaceReport", "SpaceRow"]
+__all__ = ["LengthUnit", "SegmentRow", "SpaceReport", "SpaceRow"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 P95 = 95.0
-COVERED_SHARES = (0.5, 0.9)
-"""Shares of a Gaussian whose regions the coverage is told for."""
 
 POINT_HEAD = (
     *("point", "pairs", "lost", "mean", "median", "p95", "rmse"),
-    *("reproj. px", "p95 px", "in 50 %", "in 90 %"),
+    *("reproj. px", "p95 px", *COVERED_HEAD),
 )
 SEGMENT_HEAD = ("segment", "pairs", "known", "labels", "mean", "error", "median error", "spread")
 

@@ -109,6 +109,25 @@ def test_decoding_is_differentiable_and_scales_gradients_back_to_the_source():
     assert keypoints.grad.tolist() == [[[2.0, 2.0], [2.0, 2.0]]]
 
 
+@pytest.mark.parametrize("own_px", [0.0, 0.5, 3.0])
+def test_the_covariance_is_the_heatmaps_own_spread_and_the_stated_noise(own_px):
+    codec = attrs.evolve(CODEC, kernel_sigma_px=6.0, noise_px=0.8)
+    keypoints = torch.tensor([[[100.0, 120.0], [130.0, 90.0]]], dtype=torch.float64)
+    width = float(np.hypot(6.0, own_px))
+    outputs = KeypointOutputs(keypoints, gaussian_heatmap(keypoints, (64, 64), 4.0, width))
+    eye = torch.eye(2, dtype=torch.float64).expand(1, 2, 2, 2)
+    torch.testing.assert_close(codec.spread_crop(outputs), own_px**2 * eye, rtol=0, atol=1e-3)
+    found = codec.covariance_source(outputs, ImageWarp.resize(0.5, 0.5).matrix[None])
+    torch.testing.assert_close(found.double(), 4.0 * (own_px**2 + 0.8**2) * eye, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("mass", [0.0, float("nan"), 1.0])
+def test_any_heatmap_has_a_covariance_that_can_be_used(mass):
+    outputs = KeypointOutputs(torch.zeros(1, 2, 2), mass * heatmap_at([(0, 0), (63, 9)]))
+    found = attrs.evolve(CODEC, kernel_sigma_px=6.0).covariance_source(outputs, torch.eye(3).double()[None])
+    assert (torch.linalg.eigvalsh(found) >= 0.099**2).all()
+
+
 def test_a_batch_decodes_row_by_row():
     warps = [ImageWarp.resize(0.5, 0.5), ImageWarp.translate(3, 4), ImageWarp.turn(0.3, 0.9, (9, 9))]
     matrices = torch.stack([warp.matrix for warp in warps])
@@ -165,14 +184,13 @@ def test_the_best_heatmap_for_labels_that_scatter_tells_how_far_they_scatter():
     cloud = np.random.default_rng(0).multivariate_normal((120, 130), [[9, 4], [4, 5]], 500)
     best = bumps(cloud, 6.0).mean(0)
     outputs = KeypointOutputs(torch.from_numpy(cloud.mean(0))[None, None], best[None, None])
-    identity = torch.eye(3, dtype=torch.float64)[None]
-    found = attrs.evolve(CODEC, kernel_sigma_px=6.0).covariance_source(outputs, identity)[0, 0]
+    found = attrs.evolve(CODEC, kernel_sigma_px=6.0).spread_crop(outputs)[0, 0]
     assert found.numpy() == pytest.approx(np.cov(cloud.T, bias=True), abs=1e-3)
-    untouched = CODEC.covariance_source(outputs, identity)[0, 0]
+    untouched = CODEC.spread_crop(outputs)[0, 0]
     assert (untouched - found).numpy() == pytest.approx(36 * np.eye(2), abs=1e-3)
 
 
-def test_no_point_is_known_better_than_the_floor():
+def test_no_point_is_known_better_than_the_noise_allows():
     codec = attrs.evolve(CODEC, kernel_sigma_px=6.0)
     keypoints = torch.full((1, 2, 2), 127.5)
     outputs = KeypointOutputs(keypoints, torch.stack((heatmap_at([(9, 9)] * 2)[0, 0], bumps([127.5] * 2, 5.0)))[None])

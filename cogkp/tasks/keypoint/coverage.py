@@ -1,0 +1,131 @@
+"""Whether labels lie as far from the predicted points as those say, and how much noise they leave unsaid.
+
+Everything is measured in pixels of the crop, where the noise is added; a crop is an affine map of its frame, which
+moves points and regions alike. A label counts when it lies inside its crop.
+Axes: K labels, N keypoints.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cogkp.geometry.uncertainty import inside_region, missing_noise, with_noise
+from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+
+__all__ = ["COVERED_HEAD", "COVERED_SHARES", "NOTHING_COVERED", "Coverage", "CoverageMetrics", "advice"]
+
+COVERED_SHARES = (0.5, 0.9)
+"""Shares of a Gaussian whose regions the coverage is told for."""
+
+COVERED_HEAD = ("in 50 %", "in 90 %")
+
+# Of fewer labels, a share of 90 % hangs on one or two.
+LEAST_LABELS = 20
+# Regions that are off by no more than this are as good as their word.
+TOLERATED = 0.05
+
+
+class Coverage(NamedTuple):
+    """How many labels lie inside the stated regions; None where there is no label.
+
+    Args:
+        half: share of them in regions that should hold half.
+        most: share of them in regions that should hold nine tenths.
+    """
+
+    half: float | None
+    most: float | None
+
+
+NOTHING_COVERED = Coverage(None, None)
+
+
+class _Block(NamedTuple):
+    """What is kept of a batch, on the processor.
+
+    Args:
+        point: (K,) int64, which point the label is of.
+        offset: (K, 2) float32, from the label to the prediction, crop pixels.
+        spread: (K, 2, 2) float32, see :meth:`KeypointCodec.spread_crop`.
+    """
+
+    point: Tensor
+    offset: Tensor
+    spread: Tensor
+
+
+class CoverageMetrics:
+    """Accumulate offsets and stated spreads over batches.
+
+    Args:
+        codec: reads spreads, and says how much noise is added to them.
+    """
+
+    def __init__(self, codec: KeypointCodec) -> None:
+        self._codec = codec
+        nothing = _Block(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2), torch.zeros(0, 2, 2))
+        self._blocks = [nothing]
+
+    def update(self, outputs: Any, targets: KeypointTargets) -> None:
+        """Take in one batch; the prediction is finite."""
+        valid = targets.valid
+        offset = outputs.keypoints.float() - targets.uv_crop
+        point = torch.arange(valid.shape[-1], device=valid.device).expand_as(valid)
+        kept = (point, offset, self._codec.spread_crop(outputs).float())
+        self._blocks.append(_Block(*(field.detach()[valid].cpu() for field in kept)))
+
+    def points(self) -> list[Coverage]:
+        """Return the coverage of each point, in the order of the model."""
+        block = self._all()
+        chosen = (block.point == n for n in range(len(self._codec.point_names)))
+        return [self._covered(_Block(*(field[rows] for field in block))) for rows in chosen]
+
+    def overall(self) -> Coverage:
+        """Return the coverage of all points together."""
+        return self._covered(self._all())
+
+    def noise_px_for_90(self) -> float | None:
+        """Return the noise with which 90 % regions would have held 90 % of the labels.
+
+        Returns:
+            Standard deviation, crop pixels; 0 where they hold as much without any, None with fewer than 20 labels.
+        """
+        block = self._all()
+        return (
+            missing_noise(block.offset, block.spread, COVERED_SHARES[-1]) if len(block.point) >= LEAST_LABELS else None
+        )
+
+    def _all(self) -> _Block:
+        return _Block(*(torch.cat(column) for column in zip(*self._blocks, strict=True)))
+
+    def _covered(self, block: _Block) -> Coverage:
+        if not len(block.point):
+            return NOTHING_COVERED
+        covariance = with_noise(block.spread.double(), self._codec.noise_px)
+        inside = (inside_region(block.offset.double(), covariance, share).inside for share in COVERED_SHARES)
+        return Coverage(*(float(each.double().mean()) for each in inside))
+
+
+def advice(coverage_90: float | None, noise_px: float | None) -> list[str]:
+    """Say in one line, or none where all is well, how wrong the stated regions are and what would set them right.
+
+    Args:
+        coverage_90: share of the labels inside their 90 % regions.
+        noise_px: with which they would hold 90 %, crop pixels.
+
+    Example:
+        >>> advice(0.22, 0.934)
+        ['stated 90 % regions hold 22 % of the labels; uncertainty.noise_px 0.934 would hold 90 %']
+        >>> advice(0.88, 0.11)
+        []
+    """
+    stated = COVERED_SHARES[-1]
+    if coverage_90 is None or noise_px is None or abs(coverage_90 - stated) <= TOLERATED:
+        return []
+    told = f"stated 90 % regions hold {100 * coverage_90:.0f} % of the labels"
+    if not noise_px:
+        return [f"{told}; heatmaps are wider than their errors even without uncertainty.noise_px"]
+    return [f"{told}; uncertainty.noise_px {noise_px:.3g} would hold 90 %"]
