@@ -51,6 +51,9 @@ class Stopper:
     def epoch(self, event):
         self.epochs.append(event.epoch)
 
+    def flush(self):
+        pass
+
     def close(self):
         self.closed = True
 
@@ -65,7 +68,7 @@ def test_stopping_and_going_on_equals_never_having_stopped(tmp_path, stop_after)
     assert part.interrupted
     assert part.steps == stop_after
     saved = load_checkpoint(part.checkpoint)
-    assert (saved.state.epoch, saved.state.step) == divmod(stop_after, 2)
+    assert saved.state.epoch * 2 + saved.state.step == stop_after
 
     resumed, rest = run_training(config, tmp_path / "parts", restored=saved)
     assert rest.steps == 6 - stop_after
@@ -127,13 +130,14 @@ class Interrupting:
             yield batch
 
 
-def test_ctrl_c_ends_a_long_validation_and_the_epoch_counts(tmp_path):
+def test_ctrl_c_ends_a_long_validation_which_is_then_still_to_come(tmp_path):
     task = build_task(tiny_config(tmp_path, validation=2))
-    good, sink = loaders(task, OPTIONS), Stopper(after=-1)
+    good, sink, keeper = loaders(task, OPTIONS), Stopper(after=-1), Keeper()
     validation = Interrupting(good.validation)
-    result = fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(good.train, validation), [sink], Keeper())
-    assert (result.epochs, result.interrupted, validation.given) == (1, True, 3)
-    assert sink.epochs == [0]
+    result = fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(good.train, validation), [sink], keeper)
+    assert (result.epochs, result.interrupted, validation.given) == (0, True, 3)
+    assert keeper.positions == [(0, 2)]
+    assert sink.epochs == []
     assert "loss" in result.scalars
     assert not any(name.startswith("validation/") for name in result.scalars)
 
@@ -191,7 +195,11 @@ class Poisoned:
 class Keeper:
     last = Path("good.pth")
 
-    def save(self, state):
+    def __init__(self) -> None:
+        self.positions: list[tuple[int, int]] = []
+
+    def save(self, state, *, best=False):
+        self.positions.append(state.position)
         return self.last
 
 
@@ -213,7 +221,7 @@ def test_no_data_is_an_error(tmp_path):
 
 
 class FullDisk(Keeper):
-    def save(self, state):
+    def save(self, state, *, best=False):
         raise OutputError("cannot write", where="checkpoint")
 
 
@@ -236,6 +244,7 @@ CHILD = """
         def start(self, model, example): pass
         def step(self, event): print("step", event.step, flush=True)
         def epoch(self, event): pass
+        def flush(self): pass
         def close(self): pass
 
     if __name__ == "__main__":
