@@ -105,6 +105,7 @@ def share_file(path: Path, source: Path) -> None:
     Later replacements of ``source`` leave ``path`` as it is.
     """
     # Made beside the source, so that a process that dies here leaves its trace there and nowhere else.
+    make_folder(path.parent)
     temporary = source.with_name(f".{source.stem}.{secrets.token_hex(4)}{source.suffix}")
     try:
         with writing_to(path):

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -53,17 +54,20 @@ class Watch:
     def look(self) -> None:
         """Open the seal of every checkpoint that bears a documented name, whenever it is another file than before."""
         for path in sorted(self.root.rglob("checkpoint_*.pth")):
-            try:
-                facts = path.stat()
-                key = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
-                self.looks += 1
-                if key not in self.seen:
-                    open_seal(path.read_bytes())
-                    self.seen.add(key)
-            except FileNotFoundError:  # an old save that was dropped since
-                continue
-            except CogkpError as error:
-                self.unreadable.append(f"{path.name}: {error}")
+            self.looks += 1
+            with suppress(FileNotFoundError):  # an old save that was dropped since
+                self.look_at(path)
+
+    def look_at(self, path: Path) -> None:
+        facts = path.stat()
+        key = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        try:
+            open_seal(path.read_bytes())
+        except CogkpError as error:
+            self.unreadable.append(f"{path.name}: {error}")
 
     def bury(self) -> None:
         """Read everything after a death; the newest state must not be older than any seen before."""

@@ -82,6 +82,21 @@ def test_a_run_that_goes_on_has_one_graph(tmp_path):
     assert sum(bool(event.graph_def) for event in events) == 1
 
 
+def test_curves_do_not_overlap_after_a_restart(tmp_path):
+    """TensorBoard hides what has the step of a later session start, or more, within the same folder."""
+    config = tiny_config(tmp_path)
+    _, first = run_training(config, tmp_path, sinks=[TensorBoardSink(tmp_path / "log")])
+    saved = load_checkpoint(first.checkpoint)
+    sink = TensorBoardSink(tmp_path / "log", restored=(4, 2))
+    run_training(config, tmp_path, given=frozenset({"epochs"}), restored=saved, sinks=[sink])
+    starts = {
+        part: [event.step for event in read_events(tmp_path / "log" / part) if event.HasField("session_log")]
+        for part in ("", "epochs")
+    }
+    assert starts["epochs"] == [3]
+    assert sorted(starts[""]) == [3, 5]
+
+
 def test_a_rehearsal_takes_one_step_and_logs_it_with_the_graph(tmp_path):
     task = build_task(tiny_config(tmp_path))
     before = [parameter.clone() for parameter in task.model.parameters()]
