@@ -1,7 +1,7 @@
 """What a run folder says about itself: the resolved configuration, and every session that trained in it.
 
-``config.json`` can be given to ``--config`` again. ``run.json`` lists the sessions: when each began, by which command,
-with which versions, on which machine and data, and what it was to do.
+``run_config.json`` can be given to ``--config`` again. ``run.json`` lists the sessions: when each began, by which
+command, with which versions, on which machine and data, and what it was to do.
 """
 
 from __future__ import annotations

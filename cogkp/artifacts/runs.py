@@ -5,7 +5,7 @@
 - ``checkpoint_latest.pth``: the newest save; ``checkpoints/checkpoint_latest.pth`` mirrors that of any run.
 - ``checkpoint_best.pth``: the best validation so far, where there is validation.
 - ``checkpoint_000007_e12_s3.pth``: save number 7, after 12 epochs and 3 steps; the last few stay.
-- ``run.json``, ``config.json``, ``metrics.jsonl``: what the run is, and how it went.
+- ``run.json``, ``run_config.json``, ``metrics.jsonl``: what the run is, and how it went.
 - ``run.lock``: there while a training writes here.
 """
 
@@ -44,13 +44,13 @@ __all__ = [
 
 CHECKPOINT_NAME = "checkpoint_latest.pth"
 BEST_NAME = "checkpoint_best.pth"
-CONFIG_NAME = "config.json"
+CONFIG_NAME = "run_config.json"
 RECORD_NAME = "run.json"
 METRICS_NAME = "metrics.jsonl"
 LATEST = "latest"
 
 NUMBERED = re.compile(r"checkpoint_(\d{6,})_e\d+_s\d+\.pth")
-LEFTOVER = re.compile(r"\.(checkpoint_\w+|config|run|metrics)\.\w+\.(pth|json|jsonl)")
+LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl)")
 
 
 @attrs.frozen
@@ -175,12 +175,14 @@ def in_use(folder: RunFolder) -> Iterator[RunFolder]:
 
 @contextmanager
 def _forgotten_unless_learnt(folder: RunFolder) -> Iterator[None]:
+    told = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
+    new = [path for path in told if not path.exists()]
     try:
         yield
     finally:
         if not folder.learnt:
-            for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME):
-                (folder.path / name).unlink(missing_ok=True)
+            for path in new:
+                path.unlink(missing_ok=True)
 
 
 def resolve_restore(restore: str, root: Path) -> Path:

@@ -81,13 +81,21 @@ def test_what_a_dying_process_left_half_written_is_swept_and_nothing_else(tmp_pa
     assert set(names(run.path)) == kept
 
 
-@pytest.mark.parametrize("left", [[], ["run.json", "config.json", "metrics.jsonl"]])
+@pytest.mark.parametrize("left", [[], ["run.json", "run_config.json", "metrics.jsonl"]])
 def test_a_run_that_came_to_nothing_leaves_no_folder(tmp_path, left):
     run = create_run(tmp_path, clock)
     with in_use(run):
         for name in left:
             (run.path / name).write_text("")
     assert not run.path.exists()
+
+
+def test_what_lay_there_before_stays_where_nothing_was_learnt(tmp_path):
+    run = create_run(tmp_path, clock)
+    (run.path / "run.json").write_text("older")
+    with in_use(run):
+        (run.path / "run_config.json").write_text("")
+    assert names(run.path) == ["run.json"]
 
 
 def test_a_run_whose_first_steps_are_known_stays(tmp_path):

@@ -50,7 +50,7 @@ def test_a_run_folder_explains_itself(config, tmp_path):
     names = {path.name for path in result.run_dir.iterdir()}
     numbered = "checkpoint_000001_e1_s0.pth"
     assert names == {
-        "config.json",
+        "run_config.json",
         "run.json",
         "metrics.jsonl",
         "checkpoint_latest.pth",
@@ -58,7 +58,7 @@ def test_a_run_folder_explains_itself(config, tmp_path):
         numbered,
     }
     assert result.best == result.run_dir / "checkpoint_best.pth"
-    assert load(result.run_dir / "config.json") == config
+    assert load(result.run_dir / "run_config.json") == config
     (session,) = json.loads((result.run_dir / "run.json").read_text())["sessions"]
     assert session["plan"] == result.plan
     assert session["options"] == attrs.asdict(SHORT)
@@ -107,7 +107,7 @@ def test_another_configuration_is_taken_where_asked_and_said(config, tmp_path, c
     with caplog.at_level(logging.WARNING, "cogkp"):
         result = trained(other(config), tmp_path, allow_config_change=True, **FURTHER)
     assert "augmentations[0].margin" in caplog.text
-    assert load(result.run_dir / "config.json") == other(config)
+    assert load(result.run_dir / "run_config.json") == other(config)
     changes = json.loads((result.run_dir / "run.json").read_text())["sessions"][-1]["changes"]
     assert any("margin" in line for line in changes)
     assert load_checkpoint(result.checkpoint).state.best["epoch"] == 2
