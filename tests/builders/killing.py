@@ -36,7 +36,7 @@ OPTIONS = TrainOptions(
 LONGEST_LIFE_S = 0.6
 STILLBORN_SHARE = 0.2
 LOOK_EVERY_S = 0.03
-STUCK_S = 60.0
+STUCK_S = 240.0
 
 
 @attrs.define

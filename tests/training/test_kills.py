@@ -15,6 +15,7 @@ KILLS = 50
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute of work, but it may get a small share of a busy machine
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 def test_a_training_killed_fifty_times_is_the_one_that_would_have_been(tmp_path):
     """SIGKILL at random moments: weights, moments, random streams, best checkpoint and history come out the same."""
