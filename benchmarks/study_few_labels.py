@@ -101,6 +101,7 @@ def train(data: Path, folder: Path, way: str, options: cogkp.TrainOptions, start
             options,
             restore=None if start is None else str(start),
             given=frozenset({"epochs", "batch_size", "learning_rate"}),
+            allow_config_change=True,
             checkpoint_root=folder / way / "checkpoints",
             log_dir=None,
         )

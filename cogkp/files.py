@@ -14,7 +14,17 @@ from typing import Any
 
 from cogkp.errors import OutputError
 
-__all__ = ["atomic_path", "make_folder", "share_file", "write_bytes", "write_json", "write_text", "writing_to"]
+__all__ = [
+    "atomic_path",
+    "check_written",
+    "make_folder",
+    "share_file",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_verified",
+    "writing_to",
+]
 
 FREE_SPACE = "Free some space or choose another folder."
 IN_THE_WAY = "Move it away, or choose another place."
@@ -31,6 +41,8 @@ REASONS = {
     errno.ENOTDIR: ("a file where a folder should be", IN_THE_WAY),
     errno.EISDIR: ("a folder of that name", IN_THE_WAY),
 }
+
+LINKLESS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 @contextmanager
@@ -92,16 +104,18 @@ def share_file(path: Path, source: Path) -> None:
 
     Later replacements of ``source`` leave ``path`` as it is.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        os.link(source, temporary)
-    except OSError:  # another file system, or one without links
-        write_bytes(path, source.read_bytes())
-        return
+    # Made beside the source, so that a process that dies here leaves its trace there and nowhere else.
+    make_folder(path.parent)
+    temporary = source.with_name(f".{source.stem}.{secrets.token_hex(4)}{source.suffix}")
     try:
         with writing_to(path):
+            os.link(source, temporary)
             temporary.replace(path)
             _sync_folder(path.parent)
+    except OutputError as error:
+        if not _has_no_links(error):
+            raise
+        write_verified(path, source.read_bytes())
     finally:
         temporary.unlink(missing_ok=True)  # renaming onto another name of the same file leaves both
 
@@ -110,6 +124,37 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_verified(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step, after reading back from the disk what was written.
+
+    Raises:
+        OutputError: it cannot be written, or reads back as something else; the old content is still in place.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+        _from_disk(temporary)
+        check_written(temporary, content, path)
+
+
+def check_written(file: Path, content: bytes, path: Path) -> None:
+    """Refuse a file that does not hold what was written to it.
+
+    Args:
+        file: to be read.
+        content: what it should hold.
+        path: the name under which it was to be found, for the message.
+
+    Raises:
+        OutputError: it holds something else.
+    """
+    if file.read_bytes() != content:
+        raise OutputError(
+            "what was written reads back as something else",
+            where=str(path),
+            hint="This disk loses data: choose another one.",
+        )
 
 
 def write_text(path: Path, content: str) -> None:
@@ -130,6 +175,20 @@ def _temporary_beside(path: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     return Path(name)
+
+
+def _from_disk(file: Path) -> None:
+    """Send a file to the disk and forget the copy in memory, so that the next look at it is one at the disk."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _has_no_links(error: OutputError) -> bool:
+    """Say whether a link failed since there are none here, or none to there, rather than for want of a place."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in LINKLESS
 
 
 def _settle(temporary: Path, path: Path) -> None:

@@ -2,11 +2,21 @@ import errno
 import os
 import resource
 import stat
+from pathlib import Path
 
 import pytest
 
 from cogkp.errors import OutputError
-from cogkp.files import atomic_path, make_folder, share_file, write_bytes, write_json, write_text
+from cogkp.files import (
+    atomic_path,
+    check_written,
+    make_folder,
+    share_file,
+    write_bytes,
+    write_json,
+    write_text,
+    write_verified,
+)
 
 
 def names(folder):
@@ -99,6 +109,32 @@ def test_an_error_about_another_file_keeps_its_own_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_path(tmp_path / "file"):
         (tmp_path / "elsewhere").read_bytes()
     assert names(tmp_path) == []
+
+
+def test_what_reads_back_as_something_else_is_told(tmp_path):
+    path = tmp_path / "file"
+    write_verified(path, b"content")
+    check_written(path, b"content", path)
+    for other in (b"contend", b"conten", b"content!", b""):
+        path.write_bytes(other)
+        with pytest.raises(OutputError, match=r"reads back as something else @ .*named"):
+            check_written(path, b"content", tmp_path / "named")
+
+
+def test_a_file_is_shared_with_another_file_system_by_copy(tmp_path):
+    elsewhere = Path("/dev/shm")
+    if not os.access(elsewhere, os.W_OK) or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    source, mirror = tmp_path / "source.pth", elsewhere / f"cogkp-{os.getpid()}" / "mirror.pth"
+    try:
+        for content in (b"first", b"second"):
+            write_bytes(source, content)
+            share_file(mirror, source)
+            assert mirror.read_bytes() == content
+        assert (names(tmp_path), names(mirror.parent)) == (["source.pth"], ["mirror.pth"])
+    finally:
+        mirror.unlink(missing_ok=True)
+        mirror.parent.rmdir()
 
 
 def test_a_shared_file_keeps_its_content_when_the_source_moves_on(tmp_path):

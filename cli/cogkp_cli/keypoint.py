@@ -27,6 +27,9 @@ def keypoint(
     deploy: flag.Deploy = False,
     deploy_untrained: flag.DeployUntrained = False,
     restore: flag.Restore = None,
+    allow_config_change: flag.AllowConfigChange = False,
+    checkpoint_interval: flag.CheckpointInterval = "10min",
+    keep_last: flag.KeepLast = 2,
     epochs: flag.Epochs = 100,
     batch_size: flag.BatchSize = 32,
     learning_rate: flag.LearningRate = 1e-2,
@@ -67,7 +70,9 @@ def keypoint(
     if train and deploy and (missing := cogkp.missing_builder(_deploy_options(ctx.params))):
         complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
     if train:
-        restore = _train(report, settings, plan, restore, flag.spelled_out(ctx, _fields(cogkp.TrainOptions)), logs)
+        given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
+        resume = {"restore": restore, "given": given, "allow_config_change": allow_config_change}
+        restore = _train(report, settings, plan, resume, logs)
     if deploy:
         _deploy(report, settings, _deploy_options(ctx.params), restore, untrained=deploy_untrained)
     report.finish()
@@ -109,20 +114,20 @@ def _train(
     report: Report,
     settings: KeypointConfig,
     plan: TrainOptions,
-    restore: str | None,
-    given: frozenset[str],
+    resume: dict[str, Any],
     logs: Path | None,
 ) -> str:
     """Train; return the checkpoint for a deployment that follows, or leave when the user stopped it."""
     from cogkp_cli.progress import shown_progress
 
     with shown_progress() as progress:
-        result = cogkp.train(settings, plan, restore=restore, given=given, log_dir=logs, progress=progress)
-    report.say(f"checkpoint: {result.checkpoint}")
+        result = cogkp.train(settings, plan, log_dir=logs, progress=progress, **resume)
+    report.say(f"checkpoint: {result.checkpoint}" + (f"\nbest: {result.best}" if result.best else ""))
     report.add(
         train={
             "run_dir": result.run_dir,
             "checkpoint": result.checkpoint,
+            "best": result.best,
             "mirror": result.mirror,
             "epochs": result.epochs,
             "interrupted": result.interrupted,

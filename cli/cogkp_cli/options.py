@@ -88,6 +88,18 @@ Restore = Annotated[
     str | None, typer.Option("--restore", metavar="latest|PATH", help="Checkpoint to go on from or to deploy.")
 ]
 RestoreLatest = Annotated[str, typer.Option("--restore", metavar="latest|PATH", help="Checkpoint to evaluate.")]
+AllowConfigChange = Annotated[
+    bool, typer.Option("--allow-config-change", help="Go on from a checkpoint of another configuration.")
+]
+CheckpointInterval = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint-interval",
+        metavar="N|TIME",
+        help="Also save within an epoch: every 200 or 200steps, 90s, 10min or 1h.",
+    ),
+]
+KeepLast = Annotated[int, typer.Option("--keep-last", min=1, metavar="K", help="Newest checkpoints that are kept.")]
 PreviewDir = Annotated[
     Path, typer.Option("--preview-dir", metavar="DIR", help="Where the preview goes when there is no display.")
 ]

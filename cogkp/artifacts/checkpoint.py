@@ -1,12 +1,15 @@
 """The checkpoint: everything a training needs to go on, as plain containers and tensors.
 
-It is read with ``weights_only=True`` alone, so that a file from elsewhere can never run code.
+It is read with ``weights_only=True`` alone, so that a file from elsewhere can never run code, and only after its seal
+was found true. Older formats are brought up to date while they are read. To save something new: add a field to
+:class:`TrainingState` with its type in ``FIELD_TYPES``, count ``FORMAT_VERSION`` up, and say in ``MIGRATIONS`` what the
+field is in a file that lacks it.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.artifacts.runs import RunFolder
-from cogkp.errors import CheckpointError
+from cogkp.artifacts.seal import is_sealed, open_seal, seal
+from cogkp.errors import ArtifactError, CheckpointError
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]
 
 KIND = "cogkp checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FIRST_SEALED = 2
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -36,6 +41,8 @@ class TrainingState:
         epoch: epochs completed, over the whole life of the run.
         step: steps done in the epoch under way; 0 between epochs.
         target_epochs: the epoch count at which the training is finished.
+        means: sums over the epoch under way, from which its means are made; empty between epochs.
+        best: 'error' and 'epoch' of the best validation so far, None where there was none.
     """
 
     weights: Mapping[str, Tensor]
@@ -45,6 +52,13 @@ class TrainingState:
     epoch: int
     step: int
     target_epochs: int
+    means: Mapping[str, Any] = attrs.field(factory=dict)
+    best: Mapping[str, Any] | None = None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epochs completed, and steps done in the one under way."""
+        return self.epoch, self.step
 
     @property
     def finished(self) -> bool:
@@ -63,6 +77,7 @@ class Provenance:
         num_classes: classes of the mask, None without segmentation.
         data: names of the data set roots.
         run: name of the run folder.
+        fingerprint: what the data was, as :mod:`cogkp.data.fingerprint` tells it; empty where nobody recorded it.
     """
 
     config: Mapping[str, Any]
@@ -71,6 +86,7 @@ class Provenance:
     num_classes: int | None
     data: tuple[str, ...]
     run: str = ""
+    fingerprint: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -81,16 +97,21 @@ class Checkpoint:
     provenance: Provenance
     library: str = attrs.field(factory=lambda: metadata.version("cogkp"))
 
-    def save(self, folder: RunFolder) -> Path:
+    def save(self, folder: RunFolder, *, keep_last: int = 1, best: bool = False) -> Path:
         """Write the run's checkpoint and the mirror, each atomically.
+
+        Args:
+            folder: of the run.
+            keep_last: how many saves stay, this one included.
+            best: whether it becomes the run's best, too.
 
         Raises:
             OutputError: nothing could be written; the older files stay valid.
         """
-        return folder.save(self.to_bytes())
+        return folder.save(self.to_bytes(), self.state.position, keep_last=keep_last, best=best)
 
     def to_bytes(self) -> bytes:
-        """Return the file's content."""
+        """Return the file's content, sealed."""
         content = {
             "kind": KIND,
             "format": FORMAT_VERSION,
@@ -100,7 +121,7 @@ class Checkpoint:
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        return buffer.getvalue()
+        return seal(buffer.getvalue())
 
 
 FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
@@ -112,6 +133,8 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "epoch": int,
         "step": int,
         "target_epochs": int,
+        "means": dict,
+        "best": (dict, type(None)),
     },
     Provenance: {
         "config": dict,
@@ -120,6 +143,7 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "num_classes": (int, type(None)),
         "data": tuple,
         "run": str,
+        "fingerprint": dict,
     },
 }
 FILE_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -137,16 +161,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, cut off, of another kind or version, or holds more than plain values.
     """
-    content = _read(path)
-    if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise CheckpointError("not a checkpoint of this library", where=str(path))
-    if content.get("format") != FORMAT_VERSION:
-        raise CheckpointError(
-            "checkpoint of another format version",
-            where=str(path),
-            expected=str(FORMAT_VERSION),
-            got=f"{content.get('format')!r}, written by cogkp {content.get('library')}",
-        )
+    raw = _raw(path)
+    content = _current(_parsed(raw, path), path, sealed=is_sealed(raw))
     _check_fields(content, FILE_TYPES, path)
     _check_fields(content["state"], FIELD_TYPES[TrainingState], path)
     _check_fields(content["provenance"], FIELD_TYPES[Provenance], path)
@@ -157,19 +173,67 @@ def load_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def _read(path: Path) -> Any:
+def _raw(path: Path) -> bytes:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError("there is no such checkpoint", where=str(path)) from None
     except OSError as error:
         raise CheckpointError("the checkpoint cannot be read", where=str(path), got=error.strerror or "") from error
+
+
+def _parsed(raw: bytes, path: Path) -> Any:
+    """Read plain values and tensors, where the seal, if there is one, is true."""
+    try:
+        return torch.load(io.BytesIO(open_seal(raw) if is_sealed(raw) else raw), map_location="cpu", weights_only=True)
+    except ArtifactError as error:
+        raise _damaged(path, str(error)) from error
     except Exception as error:  # a damaged or foreign file can fail anywhere inside the reader
         raise CheckpointError(
             "the checkpoint is cut off, damaged or holds something else than plain values and tensors",
             where=str(path),
             hint="Nothing in it was run. Restore another file.",
         ) from error
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError("the checkpoint is damaged", where=str(path), got=why, hint="Restore another file.")
+
+
+def _from_first(content: dict[str, Any]) -> dict[str, Any]:
+    """Add what format 1 lacked: sums of the epoch under way, the best validation, the data's fingerprint."""
+    state, provenance = content.get("state"), content.get("provenance")
+    added: dict[str, Any] = {"format": 2}
+    if isinstance(state, dict):
+        added["state"] = {"means": {}, "best": None, **state}
+    if isinstance(provenance, dict):
+        added["provenance"] = {"fingerprint": {}, **provenance}
+    return content | added
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_first}
+"""How a file's content becomes that of the next format."""
+
+
+def _current(content: Any, path: Path, *, sealed: bool) -> dict[str, Any]:
+    """Refuse what is no checkpoint, and bring an older one up to date."""
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise CheckpointError("not a checkpoint of this library", where=str(path))
+    version = content.get("format")
+    if not isinstance(version, int) or not min(MIGRATIONS) <= version <= FORMAT_VERSION:
+        raise CheckpointError(
+            "checkpoint of another format version",
+            where=str(path),
+            expected=f"{min(MIGRATIONS)} to {FORMAT_VERSION}",
+            got=f"{version!r}, written by cogkp {content.get('library')}",
+            hint="A newer cogkp reads it.",
+        )
+    if version >= FIRST_SEALED and not sealed:
+        raise _damaged(path, "no seal")
+    current: dict[str, Any] = content
+    for older in range(version, FORMAT_VERSION):
+        current = MIGRATIONS[older](current)
+    return current
 
 
 def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[type, ...]], path: Path) -> None:

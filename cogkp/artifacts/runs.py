@@ -1,13 +1,19 @@
-"""Where the checkpoints of a training lie.
+"""Where a run lies on disk, and how its checkpoints are kept.
 
-``checkpoints/<timestamp>/checkpoint_latest.pth`` belongs to one run; ``checkpoints/checkpoint_latest.pth`` mirrors the
-newest save of any run.
+``checkpoints/<timestamp>/`` belongs to one run:
+
+- ``checkpoint_latest.pth``: the newest save; ``checkpoints/checkpoint_latest.pth`` mirrors that of any run.
+- ``checkpoint_best.pth``: the best validation so far, where there is validation.
+- ``checkpoint_000007_e12_s3.pth``: save number 7, after 12 epochs and 3 steps; the last few stay.
+- ``run.json``, ``run_config.json``, ``metrics.jsonl``: what the run is, and how it went.
+- ``run.lock``: there while a training writes here.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -15,14 +21,36 @@ from pathlib import Path
 
 import attrs
 
+from cogkp.artifacts.lock import locked
 from cogkp.artifacts.names import Clock, timestamp
 from cogkp.errors import CheckpointError, OutputError
-from cogkp.files import make_folder, share_file, write_bytes
+from cogkp.files import make_folder, share_file, write_verified
 
-__all__ = ["CHECKPOINT_NAME", "LATEST", "RunFolder", "continue_run", "create_run", "in_use", "resolve_restore"]
+__all__ = [
+    "BEST_NAME",
+    "CHECKPOINT_NAME",
+    "CONFIG_NAME",
+    "LATEST",
+    "METRICS_NAME",
+    "RECORD_NAME",
+    "RunFolder",
+    "continue_run",
+    "create_run",
+    "in_use",
+    "newest_of",
+    "resolve_restore",
+    "run_of",
+]
 
 CHECKPOINT_NAME = "checkpoint_latest.pth"
+BEST_NAME = "checkpoint_best.pth"
+CONFIG_NAME = "run_config.json"
+RECORD_NAME = "run.json"
+METRICS_NAME = "metrics.jsonl"
 LATEST = "latest"
+
+NUMBERED = re.compile(r"checkpoint_(\d{6,})_e\d+_s\d+\.pth")
+LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl)")
 
 
 @attrs.frozen
@@ -39,24 +67,72 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The run's own checkpoint."""
+        """The run's newest checkpoint."""
         return self.path / CHECKPOINT_NAME
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best validation; there only where one was made."""
+        return self.path / BEST_NAME
 
     @property
     def mirror(self) -> Path:
         """The newest checkpoint of any run."""
         return self.root / CHECKPOINT_NAME
 
-    def save(self, data: bytes) -> Path:
-        """Replace the run's checkpoint, then the mirror, each atomically.
+    @property
+    def metrics(self) -> Path:
+        """The history of the run's figures."""
+        return self.path / METRICS_NAME
+
+    def saves(self) -> list[Path]:
+        """List the numbered checkpoints, newest first."""
+        numbered = [path for path in self.path.glob("checkpoint_*.pth") if NUMBERED.fullmatch(path.name)]
+        return sorted(numbered, key=_number, reverse=True)
+
+    def save(self, data: bytes, position: tuple[int, int], *, keep_last: int = 1, best: bool = False) -> Path:
+        """Write a numbered checkpoint, read it back, and let the other names show it; only then drop older ones.
+
+        Each name changes in one step, so that whoever dies in between leaves whole files under all names.
+
+        Args:
+            data: the file.
+            position: epochs completed, and steps done in the one under way.
+            keep_last: how many numbered files stay, this one included.
+            best: whether it becomes the run's best, too.
 
         Raises:
             OutputError: one of them cannot be written; what stood there before is still valid.
         """
-        write_bytes(self.checkpoint, data)
-        if self.mirror != self.checkpoint:
-            share_file(self.mirror, self.checkpoint)
+        earlier = self.saves()
+        epoch, step = position
+        newest = self.path / f"checkpoint_{max(map(_number, earlier), default=0) + 1:06d}_e{epoch}_s{step}.pth"
+        write_verified(newest, data)
+        for name in (*([self.best] if best else []), self.checkpoint, *([self.mirror] if self.has_mirror else [])):
+            share_file(name, newest)
+        for old in earlier[max(keep_last, 1) - 1 :]:
+            old.unlink(missing_ok=True)
         return self.checkpoint
+
+    @property
+    def has_mirror(self) -> bool:
+        """Whether the mirror is another file than the run's own."""
+        return self.mirror != self.checkpoint
+
+    @property
+    def learnt(self) -> bool:
+        """Whether anything came of the run: a checkpoint, or a line of its history."""
+        return any(self.path.glob("checkpoint_*.pth")) or (self.metrics.is_file() and self.metrics.stat().st_size > 0)
+
+    def sweep(self) -> None:
+        """Remove half-written files of a process that died here."""
+        for path in self.path.glob(".*"):
+            if LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.split("_")[1])
 
 
 def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
@@ -83,12 +159,30 @@ def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[RunFolder]:
-    """Take the run's folder away again where nothing was saved in it."""
+    """Hold a run's folder alone, and take it away again where nothing came of the run.
+
+    Raises:
+        OutputError: another training holds it.
+    """
     try:
-        yield folder
+        with locked(folder.path), _forgotten_unless_learnt(folder):
+            folder.sweep()
+            yield folder
     finally:
         with suppress(OSError):  # not empty
             folder.path.rmdir()
+
+
+@contextmanager
+def _forgotten_unless_learnt(folder: RunFolder) -> Iterator[None]:
+    told = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
+    new = [path for path in told if not path.exists()]
+    try:
+        yield
+    finally:
+        if not folder.learnt:
+            for path in new:
+                path.unlink(missing_ok=True)
 
 
 def resolve_restore(restore: str, root: Path) -> Path:
@@ -98,7 +192,7 @@ def resolve_restore(restore: str, root: Path) -> Path:
         CheckpointError: there is none.
     """
     if restore == LATEST:
-        return _latest(root)
+        return newest_of(root)
     path = Path(restore)
     file = path / CHECKPOINT_NAME if path.is_dir() else path
     if not file.is_file():
@@ -106,7 +200,12 @@ def resolve_restore(restore: str, root: Path) -> Path:
     return file
 
 
-def _latest(root: Path) -> Path:
+def newest_of(root: Path) -> Path:
+    """Find the newest checkpoint of all runs: the mirror, or where that is gone, that of the run saved last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     mirror = root / CHECKPOINT_NAME
     if mirror.is_file():
         return mirror
@@ -116,7 +215,9 @@ def _latest(root: Path) -> Path:
     return runs[-1]
 
 
-def continue_run(restored: Path, run_name: str, root: Path, clock: Clock = datetime.now) -> RunFolder:
+def continue_run(
+    restored: Path, run_name: str, root: Path, clock: Clock = datetime.now, *, branch: bool = False
+) -> RunFolder:
     """Choose where a restored run goes on: its own folder when that can be written, else a new one.
 
     Args:
@@ -124,8 +225,16 @@ def continue_run(restored: Path, run_name: str, root: Path, clock: Clock = datet
         run_name: the name of the folder it was saved in, which finds the run of a mirrored checkpoint.
         root: the folder of all runs.
         clock: tells the time for a new folder.
+        branch: whether a new one is wanted, since the run itself went further than the checkpoint.
     """
+    home = run_of(restored, run_name, root)
+    usable = not branch and home is not None and home.path.is_dir() and os.access(home.path, os.W_OK | os.X_OK)
+    return home if home is not None and usable and make_folder(root) else create_run(root, clock)
+
+
+def run_of(restored: Path, run_name: str, root: Path) -> RunFolder | None:
+    """Find the run a checkpoint belongs to, also through the mirror; None where nobody knows."""
     is_mirror = restored.resolve().parent == root.resolve()
-    home = root / run_name if is_mirror else restored.parent
-    usable = bool(run_name or not is_mirror) and home.is_dir() and os.access(home, os.W_OK | os.X_OK)
-    return RunFolder(home, root) if usable and make_folder(root) else create_run(root, clock)
+    if is_mirror and not run_name:
+        return None
+    return RunFolder(root / run_name if is_mirror else restored.parent, root)

@@ -23,7 +23,7 @@ from cogkp.config.schema import SCHEMA_FILE, json_schema
 from cogkp.errors import ConfigError, OutputError, Problem
 from cogkp.files import write_text
 
-__all__ = ["config_hash", "differences", "dump", "load", "structure", "template", "write_template"]
+__all__ = ["config_hash", "differences", "dump", "load", "plain_differences", "structure", "template", "write_template"]
 
 LOGGER = logging.getLogger("cogkp")
 POINTER = "$schema"
@@ -91,14 +91,22 @@ def config_hash(config: KeypointConfig) -> str:
 
 def differences(a: KeypointConfig, b: KeypointConfig) -> list[str]:
     """List in words what changes from one configuration to another, one line per value."""
-    changes = _changes((), dump(a), dump(b))
+    return plain_differences(dump(a), dump(b))
+
+
+def plain_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """List in words what changes from one configuration to another, both as :func:`dump` gives them.
+
+    Unlike :func:`differences` it also compares what an older release wrote and this one would refuse.
+    """
+    changes = _changes((), dict(a), dict(b))
     return [f"{dotted(path)}: {json.dumps(old)} -> {json.dumps(new)}" for path, old, new in changes]
 
 
 def _changes(path: Steps, old: Any, new: Any) -> Iterator[tuple[Steps, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        for key in old:
-            yield from _changes((*path, key), old[key], new[key])
+    if isinstance(old, dict) and isinstance(new, dict) and old.get(TAG) == new.get(TAG):
+        for key in {**old, **new}:
+            yield from _changes((*path, key), old.get(key), new.get(key))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for i, pair in enumerate(zip(old, new, strict=True)):
             yield from _changes((*path, i), *pair)

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import attrs
 
-from cogkp.config.fields import at_least, more_than, one_of, setting
+from cogkp.config.fields import at_least, matching, more_than, one_of, setting
+from cogkp.errors import ConfigError, Problem
 
-__all__ = ["TrainOptions"]
+__all__ = ["Interval", "TrainOptions"]
+
+INTERVAL = r"0*[1-9]\d*( ?(steps?|s|min|h))?"
+INTERVAL_WORDS = "a number of steps or a time, as '200', '200steps', '90s', '10min' or '1h'"
+SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+class Interval(NamedTuple):
+    """How far apart two things may be: so many steps, or so many seconds; the other is None."""
+
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> Interval:
+        """Read '200', '200steps', '90s', '10min' or '1h'.
+
+        Raises:
+            ConfigError: it is none of these.
+
+        Example:
+            >>> Interval.parse("200"), Interval.parse("10min")
+            (Interval(steps=200, seconds=None), Interval(steps=None, seconds=600))
+        """
+        if not re.fullmatch(INTERVAL, text):
+            raise ConfigError([Problem("not an interval", expected=INTERVAL_WORDS, got=repr(text))])
+        number = int(re.sub(r"\D", "", text))
+        unit = re.sub(r"[\d ]", "", text)
+        return cls(None, number * SECONDS[unit]) if unit in SECONDS else cls(number, None)
 
 
 @attrs.frozen(kw_only=True)
@@ -21,6 +53,10 @@ class TrainOptions:
     )
     num_workers: int = setting(4, "Loader processes; 0 loads in the training process.", at_least(0))
     prefetch_factor: int = setting(4, "Batches each loader process prepares ahead.", at_least(1))
-    log_interval: int = setting(10, "Steps between histograms and pictures in the verbose log.", at_least(1))
+    log_interval: int = setting(10, "Steps between lines of the history, and of histograms and pictures.", at_least(1))
     verbose_log: bool = setting(False, "Also log histograms and pictures.")
     seed: int = setting(0, "Seed of weights, order and augmentation.", at_least(0))
+    checkpoint_interval: str = setting(
+        "10min", "Longest way from one checkpoint to the next within an epoch.", matching(INTERVAL, INTERVAL_WORDS)
+    )
+    keep_last: int = setting(2, "Checkpoints that are kept, the newest included.", at_least(1))

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from cogkp.config.keypoint import DataMappings, KeypointConfig
 from cogkp.data.augment import AugmentPipeline
+from cogkp.data.fingerprint import fingerprint
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.records import Index, Record, SizeReport, View
 from cogkp.data.sample import Encoded, KeypointLabels, Sample
@@ -89,6 +90,11 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
     def size_report(self) -> SizeReport:
         """Lines, images and labels, counted."""
         return SizeReport.of(self._indices, self.config.point_names)
+
+    @cached_property
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """What the data is, root by root, to be compared with another day's; see :mod:`cogkp.data.fingerprint`."""
+        return fingerprint(self._indices)
 
     @property
     def item_weights(self) -> npt.NDArray[np.float64] | None:

@@ -171,6 +171,9 @@ class Report(Protocol):
     def headline(self) -> str:
         """Return the two or three figures worth a glance, with their units, as a part of a line."""
 
+    def error(self) -> float | None:
+        """Return the one number by which the best network is chosen; smaller is better, None where there is none."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
 

@@ -27,8 +27,8 @@ class Checkpointer(Protocol):
     def last(self) -> Path | None:
         """Where the newest good state lies, None before the first save."""
 
-    def save(self, state: TrainingState) -> Path:
-        """Keep a state; raises OutputError and keeps the older one where that fails."""
+    def save(self, state: TrainingState, *, best: bool = False) -> Path:
+        """Keep a state, also as the best where it is; raises OutputError and keeps the older one where that fails."""
 
 
 @attrs.define
@@ -38,17 +38,20 @@ class RunCheckpointer:
     Args:
         folder: where.
         provenance: what explains the file; the run's name is filled in here.
+        keep_last: how many saves stay.
         last: the newest good file, at first the one that was restored.
     """
 
     folder: RunFolder
     provenance: Provenance
+    keep_last: int = 1
     last: Path | None = None
 
-    def save(self, state: TrainingState) -> Path:
-        """Replace the run's checkpoint and the mirror."""
+    def save(self, state: TrainingState, *, best: bool = False) -> Path:
+        """Replace the run's checkpoint and the mirror, and the best one where this is better."""
         provenance = attrs.evolve(self.provenance, run=self.folder.path.name)
-        self.last = Checkpoint(state=state, provenance=provenance).save(self.folder)
+        checkpoint = Checkpoint(state=state, provenance=provenance)
+        self.last = checkpoint.save(self.folder, keep_last=self.keep_last, best=best)
         return self.last
 
 
@@ -60,6 +63,8 @@ def capture_state(
     epoch: int,
     step: int,
     target_epochs: int,
+    means: Mapping[str, Any],
+    best: Mapping[str, Any] | None,
 ) -> TrainingState:
     """Copy everything that changes while training; later steps do not touch the copy."""
     return TrainingState(
@@ -70,6 +75,8 @@ def capture_state(
         epoch=epoch,
         step=step,
         target_epochs=target_epochs,
+        means=means,
+        best=best,
     )
 
 

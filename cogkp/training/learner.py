@@ -85,7 +85,7 @@ class Learner:
         set_rate(self.optimizer, rate)
         self.optimizer.step()
 
-    def state(self, epoch: int, step: int) -> TrainingState:
+    def state(self, epoch: int, step: int, means: Mapping[str, Any], best: Mapping[str, Any] | None) -> TrainingState:
         """Copy everything that changes while training, at this position."""
         return capture_state(
             self.model,
@@ -94,6 +94,8 @@ class Learner:
             epoch=epoch,
             step=step,
             target_epochs=self.plan.last_epoch,
+            means=means,
+            best=best,
         )
 
 

@@ -15,7 +15,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.errors import CheckpointError, ConfigError
 from cogkp.training.optim import Schedule
 
-__all__ = ["Plan", "plan_training"]
+__all__ = ["Plan", "plan_training", "with_other_data"]
 
 
 @attrs.frozen
@@ -56,6 +56,13 @@ def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Chec
     if "epochs" in given or checkpoint.state.finished:
         return _further(attrs.evolve(merged, epochs=options.epochs), checkpoint)
     return _finish(merged, given, checkpoint)
+
+
+def with_other_data(plan: Plan) -> Plan:
+    """Start the epoch under way again, since its steps meant data that is not there any more."""
+    if not plan.step:
+        return plan
+    return attrs.evolve(plan, step=0, line=f"{plan.line}; the data changed, so the epoch under way starts again")
 
 
 def _fresh(options: TrainOptions) -> Plan:

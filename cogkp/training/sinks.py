@@ -24,6 +24,8 @@ from cogkp.training.seeding import undisturbed_rng
 
 __all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
 
+EVENT_FILES = "events.out.tfevents.*"
+
 log = logging.getLogger("cogkp")
 
 Draw = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
@@ -36,6 +38,7 @@ class StepEvent:
 
     Args:
         epoch: epochs completed before it.
+        done: steps taken in its epoch, this one included.
         step: steps taken over the life of the run, this one included.
         rate: its learning rate.
         comparison: losses, gradient norm and outputs; the outputs are those from before the update.
@@ -44,6 +47,7 @@ class StepEvent:
     """
 
     epoch: int
+    done: int
     step: int
     rate: float
     comparison: Comparison
@@ -80,6 +84,9 @@ class Sink(Protocol):
     def epoch(self, event: EpochEvent) -> None:
         """Hear of an epoch."""
 
+    def flush(self) -> None:
+        """Write down all that was heard; called before each checkpoint, so that no log is behind it."""
+
     def close(self) -> None:
         """End; called also when the training fails."""
 
@@ -95,27 +102,35 @@ def opened(sinks: Sequence[Sink], model: nn.Module, example: Tensor) -> Iterator
 
 
 class TensorBoardSink:
-    """Write TensorBoard event files.
+    """Write TensorBoard event files: steps in ``log_dir``, epochs in its folder ``epochs``.
+
+    They lie apart since TensorBoard can hide what came after a restored moment only by one number per folder.
 
     Args:
         log_dir: folder of this run's events.
         verbose: also write histograms of weights and gradients, and pictures.
         log_interval: steps from one of these to the next; the first step has one, so that a dry run shows them.
         draw: renders the pictures; None leaves them out.
+        restored: steps and epochs that were done when the training was restored; what an earlier training logged
+            beyond them is hidden. None for a new run.
 
     Raises:
         OutputError: the folder cannot be created.
     """
 
     def __init__(
-        self, log_dir: Path, *, verbose: bool = False, log_interval: int = 10, draw: Draw | None = None
+        self,
+        log_dir: Path,
+        *,
+        verbose: bool = False,
+        log_interval: int = 10,
+        draw: Draw | None = None,
+        restored: tuple[int, int] | None = None,
     ) -> None:
-        from tensorboardX import SummaryWriter
-
-        earlier = len(list(make_folder(log_dir).glob("events.out.tfevents.*")))
-        self.has_graph = earlier > 0
-        # Names of event files tell seconds only: without the number, a quick restart would overwrite the first file.
-        self.writer = SummaryWriter(str(log_dir), filename_suffix=f".{earlier}")
+        steps, epochs = (None, None) if restored is None else restored
+        self.has_graph = any(log_dir.glob(EVENT_FILES))
+        self.writer = _writer(log_dir, steps)
+        self.epoch_writer = _writer(log_dir / "epochs", epochs)
         self.verbose = verbose
         self.log_interval = log_interval
         self.draw = draw
@@ -143,13 +158,19 @@ class TensorBoardSink:
     def epoch(self, event: EpochEvent) -> None:
         """Write the epoch's means and the validation figures over the number of epochs."""
         for name, value in event.scalars.items():
-            self.writer.add_scalar(f"epoch/{name}", value, event.epoch + 1)
-        self.writer.add_scalar("epoch/learning_rate", event.rate, event.epoch + 1)
+            self.epoch_writer.add_scalar(f"epoch/{name}", value, event.epoch + 1)
+        self.epoch_writer.add_scalar("epoch/learning_rate", event.rate, event.epoch + 1)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
         self.writer.flush()
+        self.epoch_writer.flush()
 
     def close(self) -> None:
-        """Write what is waiting and close the file."""
+        """Write what is waiting and close the files."""
         self.writer.close()
+        self.epoch_writer.close()
 
     def _histograms(self, event: StepEvent) -> None:
         for name, parameter in event.model.named_parameters():
@@ -166,6 +187,16 @@ class TensorBoardSink:
         }
         for name, picture in pictures.items():
             self.writer.file_writer.add_summary(_picture(f"images/{name}", picture), event.step)
+
+
+def _writer(folder: Path, done: int | None) -> Any:
+    from tensorboardX import SummaryWriter
+
+    earlier = len(list(make_folder(folder).glob(EVENT_FILES)))
+    # Names of event files tell seconds only: without the number, a quick restart would overwrite the first file.
+    return SummaryWriter(
+        str(folder), filename_suffix=f".{earlier}", purge_step=done + 1 if earlier and done is not None else None
+    )
 
 
 def _picture(tag: str, rgb: npt.NDArray[np.uint8]) -> Any:

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, a checkpoint after each, an evaluation where there is data for it.
+"""The training loop: epochs of steps, an evaluation where there is data for it, and a checkpoint after each.
 
 It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end``, then ``_Run.one_epoch``.
 """
@@ -6,7 +6,6 @@ It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,8 +15,9 @@ import attrs
 import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint
+from cogkp.config.train import Interval
 from cogkp.data.sample import Batch
-from cogkp.errors import TrainingError
+from cogkp.errors import DataError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
 from cogkp.tasks.base import Report, Task
 from cogkp.training.allocator import keep_large_blocks
@@ -25,7 +25,9 @@ from cogkp.training.checkpointer import Checkpointer
 from cogkp.training.epoch_lines import EpochLines
 from cogkp.training.evaluator import Batches, evaluate, evaluating, torch_predictor
 from cogkp.training.interrupt import Interrupt, listening
+from cogkp.training.interval import SaveClock
 from cogkp.training.learner import Comparison, Learner, not_finite
+from cogkp.training.means import Means
 from cogkp.training.plan import Plan
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 
@@ -84,7 +86,7 @@ def fit(
         plan: made by :func:`cogkp.training.plan.plan_training`.
         loaders: what is read.
         sinks: who is told about steps and epochs.
-        checkpointer: keeps the state after each epoch, and when interrupted.
+        checkpointer: keeps the state after each epoch, within one as often as the options say, and when interrupted.
         progress: shows all steps that are left, as one piece of work.
         restored: the checkpoint the plan was made from.
         device: where to train; a GPU when there is one.
@@ -102,7 +104,19 @@ def fit(
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
     ):
-        run = _Run(task, learner, loaders, sinks, checkpointer, work, interrupt, EpochLines(plan.last_epoch))
+        run = _Run(
+            task,
+            learner,
+            loaders,
+            sinks,
+            checkpointer,
+            work,
+            interrupt,
+            EpochLines(plan.last_epoch),
+            SaveClock(Interval.parse(plan.options.checkpoint_interval)),
+            Means(restored.state.means if restored is not None and plan.step else None),
+            None if restored is None else restored.state.best,
+        )
         result = run.to_the_end()
     learner.model.eval()
     return result
@@ -123,7 +137,7 @@ def rehearse(task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink])
             raise not_finite(comparison, batch, "the first step", None)
         rate = plan.schedule.rate(0, 0, len(loader))
         learner.update(rate)
-        event = StepEvent(0, 1, rate, comparison, learner.model, batch)
+        event = StepEvent(0, 1, 1, rate, comparison, learner.model, batch)
         for sink in sinks:
             sink.step(event)
     return comparison
@@ -131,15 +145,13 @@ def rehearse(task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink])
 
 @attrs.frozen
 class _Passed:
-    """What one pass over the data, or the part of it before Ctrl-C, came to."""
+    """Where one pass over the data ended, early when somebody asked to stop, and the rate of its last step."""
 
-    position: tuple[int, int]
-    steps: int
+    done: int
     rate: float
-    means: dict[str, float]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Run:
     task: Task
     learner: Learner
@@ -149,70 +161,100 @@ class _Run:
     work: Step
     interrupt: Interrupt
     lines: EpochLines
+    clock: SaveClock
+    means: Means
+    best: Mapping[str, Any] | None
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
         steps, scalars = 0, dict[str, float]()
         position = (plan.epoch, plan.step)
         while position[0] < plan.last_epoch and not self.interrupt.requested:
-            started = time.perf_counter()
-            passed = self.one_epoch(*position)
-            self.checkpointer.save(self.learner.state(*passed.position))
-            scalars = passed.means
-            if passed.position[1] == 0:
-                scalars = self.close_epoch(position[0], passed, started)
-            position, steps = passed.position, steps + passed.steps
+            started, (epoch, first) = time.perf_counter(), position
+            passed = self.one_epoch(epoch, first)
+            steps += passed.done - first
+            scalars = self.means.values()
+            whole = passed.done == len(self.loaders.train)
+            closed = self.close_epoch(epoch, passed.rate, started) if whole else None
+            if closed is None:
+                position = (epoch, passed.done)
+                self.save(position)
+            else:
+                position, scalars = (epoch + 1, 0), closed
         return FitResult(position[0], steps, position[0] < plan.last_epoch, self.checkpointer.last, scalars)
 
     def one_epoch(self, epoch: int, first: int) -> _Passed:
         """Train on the batches from ``first`` on; stop early when asked to."""
         length = len(self.loaders.train)
-        means, done, rate = _Means(), first, 0.0
+        done, rate = first, self.learner.plan.schedule.rate(epoch, max(first, 1) - 1, length)
         number = f"{epoch + 1}/{self.learner.plan.last_epoch}"
         for batch in _batches(self.loaders.train, epoch, first):
             rate = self.learner.plan.schedule.rate(epoch, done, length)
             comparison = self.one_step(batch, rate, epoch, done)
             done += 1
-            means.add(comparison.scalars, len(batch.ids))
+            self.means.add(comparison.scalars, len(batch.ids))
             self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
             if self.interrupt.requested:
                 break
-        position = (epoch, done) if done < length else (epoch + 1, 0)
-        return _Passed(position, done - first, rate, means.values())
+            # The end of an epoch is saved anyway, but a validation that comes before can be long.
+            if self.clock.step() and (done < length or self.loaders.validation is not None):
+                self.save((epoch, done))
+        return _Passed(done, rate)
+
+    def save(self, position: tuple[int, int], *, best: bool = False) -> None:
+        """Keep the state, after everything that was logged on the way to it."""
+        for sink in self.sinks:
+            sink.flush()
+        self.checkpointer.save(self.learner.state(*position, self.means.to_dict(), self.best), best=best)
+        self.clock.saved()
 
     def one_step(self, batch: Batch[Any], rate: float, epoch: int, done: int) -> Comparison:
         comparison = self.learner.compare(batch)
         if not comparison.finite:
             raise not_finite(comparison, batch, f"epoch {epoch + 1}, step {done + 1}", self.checkpointer.last)
         self.learner.update(rate)
-        event = StepEvent(
-            epoch, epoch * len(self.loaders.train) + done + 1, rate, comparison, self.learner.model, batch
-        )
+        step = epoch * len(self.loaders.train) + done + 1
+        event = StepEvent(epoch, done + 1, step, rate, comparison, self.learner.model, batch)
         for sink in self.sinks:
             sink.step(event)
         return comparison
 
-    def close_epoch(self, epoch: int, passed: _Passed, started: float) -> dict[str, float]:
-        """Validate, and tell everybody; return all figures of the epoch."""
-        report = self.validate()
-        scalars, headline = passed.means, ""
+    def close_epoch(self, epoch: int, rate: float, started: float) -> dict[str, float] | None:
+        """Validate, tell everybody and save; return all figures, or None where somebody stopped the validation."""
+        report = self.validate(epoch)
+        if report is None and self.loaders.validation is not None:
+            return None
+        scalars, headline, better = self.means.values(), "", False
         if report is not None:
-            headline = f"validation {report.headline()}"
-            scalars = scalars | {f"validation/{name}": value for name, value in report.scalars().items()}
+            headline, better = f"validation {report.headline()}", self.is_better(report.error(), epoch)
+            scalars |= {f"validation/{name}": value for name, value in report.scalars().items()}
             self.work.advance(0, validation=report.headline())
-        self.lines.tell(epoch, passed.means["loss"], headline, time.perf_counter() - started)
-        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), passed.rate, scalars)
+        self.lines.tell(epoch, scalars["loss"], headline, time.perf_counter() - started)
+        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars)
         for sink in self.sinks:
             sink.epoch(event)
+        self.means = Means()
+        self.save((epoch + 1, 0), best=better)
         return scalars
 
-    def validate(self) -> Report | None:
+    def is_better(self, error: float | None, epoch: int) -> bool:
+        """Compare with the best validation so far, and remember the better one."""
+        if error is None or (self.best is not None and not error < self.best["error"]):
+            return False
+        self.best = {"error": error, "epoch": epoch + 1}
+        return True
+
+    def validate(self, epoch: int) -> Report | None:
         """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
         if self.loaders.validation is None:
             return None
         predict = torch_predictor(self.learner.model, self.learner.precision)
-        with evaluating(self.learner.model), suppress(_StoppedError):
-            return evaluate(predict, self.task, _Stoppable(self.loaders.validation, self.interrupt))
+        try:
+            with evaluating(self.learner.model), suppress(_StoppedError):
+                return evaluate(predict, self.task, _Stoppable(self.loaders.validation, self.interrupt))
+        except DataError:
+            self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
+            raise
         return None
 
 
@@ -237,26 +279,10 @@ class _Stoppable:
             yield batch
 
 
-class _Means:
-    """Mean of each scalar over the images seen."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = defaultdict(float)
-        self.images = 0
-
-    def add(self, scalars: Mapping[str, float], images: int) -> None:
-        self.images += images
-        for name, value in scalars.items():
-            self.sums[name] += value * images
-
-    def values(self) -> dict[str, float]:
-        return {name: total / self.images for name, total in self.sums.items()}
-
-
 def _batches(loader: EpochLoader, epoch: int, first: int) -> Iterator[Batch[Any]]:
     """Open one epoch behind the batches that were trained on before an interruption."""
     loader.set_epoch(epoch, first)
-    return iter(loader)
+    return iter(loader) if first < len(loader) else iter(())
 
 
 def _require_batches(loader: EpochLoader) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cogkp.artifacts.checkpoint import load_checkpoint, load_weights
-from cogkp.artifacts.runs import resolve_restore
+from cogkp.artifacts.checkpoint import load_weights
+from cogkp.artifacts.restore import open_checkpoint
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.rules import check_training
 from cogkp.config.train import TrainOptions
@@ -59,8 +59,8 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Tas
     Returns:
         The task, the file that was read, and the name of the run that wrote it.
     """
-    path = resolve_restore(restore, root)
-    checkpoint = load_checkpoint(path)
+    found = open_checkpoint(restore, root)
+    path, checkpoint = found.path, found.checkpoint
     task = build_task(config)
     load_weights(checkpoint, task.model, str(path))
     if checkpoint.provenance.points != config.point_names:

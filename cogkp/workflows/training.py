@@ -15,10 +15,12 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.artifacts.checkpoint import Checkpoint, Provenance, load_checkpoint, load_weights
+from cogkp.artifacts.checkpoint import Provenance, load_weights
 from cogkp.artifacts.names import timestamp
-from cogkp.artifacts.runs import RunFolder, continue_run, create_run, in_use, resolve_restore
-from cogkp.config.io import dump
+from cogkp.artifacts.restore import Restored, open_checkpoint
+from cogkp.artifacts.run_record import Session, record_session
+from cogkp.artifacts.runs import RunFolder, in_use
+from cogkp.config.io import config_hash, dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
@@ -28,11 +30,13 @@ from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
-from cogkp.training.plan import Plan, plan_training
+from cogkp.training.history import HistorySink
+from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
-from cogkp.training.trainer import Loaders, fit, rehearse
+from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
+from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
 
 __all__ = ["DryRunResult", "TrainResult", "dry_run", "preview_data", "train"]
 
@@ -67,6 +71,7 @@ class TrainResult:
     Args:
         run_dir: folder of the run.
         checkpoint: its newest checkpoint.
+        best: that of the best validation, None where nothing was validated.
         mirror: the same, where ``--restore latest`` finds it.
         epochs: epochs completed over the life of the run.
         interrupted: whether Ctrl-C ended it early.
@@ -77,6 +82,7 @@ class TrainResult:
 
     run_dir: Path
     checkpoint: Path
+    best: Path | None
     mirror: Path
     epochs: int
     interrupted: bool
@@ -111,7 +117,7 @@ def dry_run(config: KeypointConfig, options: TrainOptions, *, log_dir: Path | No
         task,
         plan_training(options, frozenset(), None),
         open_loader(task.datasets("train"), options, shuffle=True),
-        _sinks(task, options, run_log),
+        _tensorboard(task, options, run_log),
     )
     return DryRunResult(
         loss=comparison.scalars["loss"],
@@ -128,6 +134,7 @@ def train(
     *,
     restore: str | None = None,
     given: frozenset[str] = frozenset(),
+    allow_config_change: bool = False,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     log_dir: Path | None = LOG_DIR,
     progress: Progress = SILENT,
@@ -139,29 +146,39 @@ def train(
         options: how; with ``restore``, those not in ``given`` are taken from the checkpoint.
         restore: None, 'latest' or a path.
         given: names of the options that were spelled out.
+        allow_config_change: whether to go on with another configuration than that of the checkpoint.
         checkpoint_root: folder of all runs.
-        log_dir: TensorBoard root; None logs nothing.
+        log_dir: TensorBoard root; None logs nothing there.
         progress: shows epochs.
+
+    Raises:
+        CheckpointError: it cannot be used, or was trained with another configuration.
+        OutputError: something cannot be written, or another training writes into the same run folder.
     """
     started = time.perf_counter()
-    restored_path = None if restore is None else resolve_restore(restore, checkpoint_root)
-    restored = None if restored_path is None else load_checkpoint(restored_path)
-    plan = plan_training(options, given, restored)
+    restored = None if restore is None else open_checkpoint(restore, checkpoint_root)
+    changes = [] if restored is None else changed_config(restored, config, allowed=allow_config_change)
+    plan = plan_training(options, given, None if restored is None else restored.checkpoint)
     require_runnable(config, plan.options)
     seed_everything(plan.options.seed)
     task = build_task(config)
     if restored is not None:  # tried here too, so that a misfit is told with its file before any data is read
-        load_weights(restored, task.model, str(restored_path))
-    loaders = _loaders(task, plan.options)
+        load_weights(restored.checkpoint, task.model, str(restored.path))
+    data = _open_data(task)
+    fingerprint = {split: dataset.fingerprint for split, dataset in data.items()}
+    if restored is not None:
+        changes += (changed := changed_data(restored, fingerprint))
+        plan = with_other_data(plan) if any(line.startswith("train") for line in changed) else plan
+        restored = without_best(restored) if changes else restored
     log.info("%s", plan.line)
     log.info("%s", task.loss.describe())
-    with in_use(_run_folder(restored, restored_path, checkpoint_root)) as folder:
-        sinks = _sinks(task, plan.options, None if log_dir is None else log_dir / folder.path.name)
-        keeper = RunCheckpointer(folder, _provenance(config, plan), restored_path)
-        result = fit(task, plan, loaders, sinks, keeper, progress, restored=restored)
+    with in_use(folder_for(restored, checkpoint_root)) as folder:
+        prepared = _Prepared(config, task, plan, _loaders(data, plan.options), fingerprint, restored, tuple(changes))
+        result = prepared.run_in(folder, log_dir, progress)
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
+        best=folder.best if folder.best.is_file() else None,
         mirror=folder.mirror,
         epochs=result.epochs,
         interrupted=result.interrupted,
@@ -171,14 +188,79 @@ def train(
     )
 
 
-def _loaders(task: Task, options: TrainOptions) -> Loaders:
-    train = _labelled_data(task, "train", "base_dir")
-    validation = None
+@attrs.frozen(eq=False)
+class _Prepared:
+    """A training that lacks nothing but its folder."""
+
+    config: KeypointConfig
+    task: Task
+    plan: Plan
+    loaders: Loaders
+    fingerprint: Mapping[str, Any]
+    restored: Restored | None
+    changes: tuple[str, ...]
+
+    def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
+        home = None if self.restored is None else self.restored.run(folder.root)
+        restored = self.restored
+        if restored is not None and (home is None or home.path != folder.path):
+            restored = without_best(restored)
+        sinks = self.sinks(folder, None if home is None else home.metrics, log_dir)
+        record_session(folder, dump(self.config), self.session())
+        keeper = RunCheckpointer(
+            folder,
+            self.provenance(),
+            self.plan.options.keep_last,
+            None if restored is None else restored.path,
+        )
+        checkpoint = None if restored is None else restored.checkpoint
+        return fit(self.task, self.plan, self.loaders, sinks, keeper, progress, restored=checkpoint)
+
+    def sinks(self, folder: RunFolder, history: Path | None, log_dir: Path | None) -> list[Sink]:
+        plan, steps = self.plan, len(self.loaders.train)
+        position = None if self.restored is None else (plan.epoch, plan.step)
+        hidden = None if self.restored is None else (plan.epoch * steps + plan.step, plan.epoch)
+        board = None if log_dir is None else log_dir / folder.path.name
+        return [
+            HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history),
+            *_tensorboard(self.task, plan.options, board, hidden),
+        ]
+
+    def session(self) -> Session:
+        return Session(
+            plan=self.plan.line,
+            options=attrs.asdict(self.plan.options),
+            config_sha256=config_hash(self.config),
+            data=self.fingerprint,
+            restored=None if self.restored is None else str(self.restored.path),
+            changes=self.changes,
+        )
+
+    def provenance(self) -> Provenance:
+        return Provenance(
+            config=dump(self.config),
+            options=attrs.asdict(self.plan.options),
+            points=self.config.point_names,
+            num_classes=self.config.num_classes,
+            data=self.config.base_dir,
+            fingerprint=self.fingerprint,
+        )
+
+
+def _open_data(task: Task) -> dict[str, Any]:
+    """Open the data sets by split."""
+    data = {"train": _labelled_data(task, "train", "base_dir")}
     if task.config.validation.base_dir:
-        held_out = _labelled_data(task, "validation", "validation.base_dir")
+        data["validation"] = _labelled_data(task, "validation", "validation.base_dir")
+    return data
+
+
+def _loaders(data: Mapping[str, Any], options: TrainOptions) -> Loaders:
+    validation = None
+    if "validation" in data:
         # A few frames after each epoch: starting processes for them would cost more than it saves.
-        validation = open_loader(held_out, attrs.evolve(options, num_workers=0), shuffle=False)
-    return Loaders(open_loader(train, options, shuffle=True), validation)
+        validation = open_loader(data["validation"], attrs.evolve(options, num_workers=0), shuffle=False)
+    return Loaders(open_loader(data["train"], options, shuffle=True), validation)
 
 
 def _labelled_data(task: Task, split: Split, key: str) -> Any:
@@ -190,7 +272,9 @@ def _labelled_data(task: Task, split: Split, key: str) -> Any:
     return dataset
 
 
-def _sinks(task: Task, options: TrainOptions, log_dir: Path | None) -> list[Sink]:
+def _tensorboard(
+    task: Task, options: TrainOptions, log_dir: Path | None, restored: tuple[int, int] | None = None
+) -> list[Sink]:
     if log_dir is None:
         return []
 
@@ -199,20 +283,7 @@ def _sinks(task: Task, options: TrainOptions, log_dir: Path | None) -> list[Sink
     def draw(batch: Batch[Any], outputs: Any) -> npt.NDArray[np.uint8]:
         return draw_batch(task.codec, batch, outputs)
 
-    return [TensorBoardSink(log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw)]
-
-
-def _run_folder(restored: Checkpoint | None, path: Path | None, root: Path) -> RunFolder:
-    if restored is None or path is None:
-        return create_run(root)
-    return continue_run(path, restored.provenance.run, root)
-
-
-def _provenance(config: KeypointConfig, plan: Plan) -> Provenance:
-    return Provenance(
-        config=dump(config),
-        options=attrs.asdict(plan.options),
-        points=config.point_names,
-        num_classes=config.num_classes,
-        data=config.base_dir,
+    sink = TensorBoardSink(
+        log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw, restored=restored
     )
+    return [sink]

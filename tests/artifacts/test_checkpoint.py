@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import attrs
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_checkpoint, load_weights
 from cogkp.artifacts.runs import RunFolder
+from cogkp.artifacts.seal import open_seal, seal
 from cogkp.errors import CheckpointError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,14 +118,59 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 def edited(path: Path, change) -> Path:
     content = torch.load(path, weights_only=True)
     change(content)
-    torch.save(content, path)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(seal(buffer.getvalue()))
     return path
 
 
-def test_another_format_version_is_told_apart(saved):
-    edited(saved, lambda content: content.update(format=99))
-    with pytest.raises(CheckpointError, match=r"another format version.*expected 1, got 99"):
+@pytest.mark.parametrize("version", [99, 0, -1, "2", None])
+def test_another_format_version_is_told_apart(saved, version):
+    edited(saved, lambda content: content.update(format=version))
+    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 2, got {version!r}") as caught:
         load_checkpoint(saved)
+    assert "written by cogkp" in str(caught.value)
+
+
+def as_first_format(content) -> None:
+    content.update(format=1)
+    for name in ("means", "best"):
+        del content["state"][name]
+    del content["provenance"]["fingerprint"]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_file_of_the_first_format_is_brought_up_to_date(saved, sealed):
+    edited(saved, as_first_format)
+    if not sealed:
+        saved.write_bytes(open_seal(saved.read_bytes()))
+    found = load_checkpoint(saved)
+    assert (found.state.position, found.state.means, found.state.best) == ((3, 1), {}, None)
+    assert found.provenance.fingerprint == {}
+
+
+def test_a_seal_that_was_lost_is_damage(saved):
+    saved.write_bytes(open_seal(saved.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"damaged @ .*checkpoint_latest\.pth: got no seal"):
+        load_checkpoint(saved)
+
+
+def test_every_flipped_bit_is_seen(saved):
+    """All bits of the ends, where the archive and the seal describe themselves, and a sample of those between."""
+    whole = saved.read_bytes()
+    ends = 8 * 110
+    middle = np.random.default_rng(0).integers(ends, 8 * len(whole) - ends, 200)
+    for bit in (*range(ends), *middle.tolist(), *range(8 * len(whole) - ends, 8 * len(whole))):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        saved.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"checkpoint_latest\.pth"):
+            load_checkpoint(saved)
+
+
+def test_other_readers_take_the_sealed_file_for_what_it_is(saved):
+    assert torch.load(saved, weights_only=True)["kind"] == "cogkp checkpoint"
+    assert zipfile.ZipFile(saved).testzip() is None
 
 
 @pytest.mark.parametrize(
@@ -181,11 +230,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_valid(tmp_path):
         timeout=120,
     )
     assert "cannot write" in done.stdout
-    assert str(path) in done.stdout
+    assert str(path.parent) in done.stdout
     assert path.read_bytes() == before
     assert load_checkpoint(path).state.epoch == 3
     assert load_checkpoint(tmp_path / path.name).state.epoch == 3
-    assert sorted(file.name for file in path.parent.iterdir()) == [path.name]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["checkpoint_000001_e3_s1.pth", path.name]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, RunFolder, continue_run, create_run, resolve_restore
+from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, RunFolder, continue_run, create_run, in_use, resolve_restore
 from cogkp.errors import CheckpointError, OutputError
 
 
@@ -27,28 +27,89 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 def test_the_mirror_follows_and_older_content_of_the_run_does_not_leak_into_it(tmp_path):
     first, second = create_run(tmp_path, clock), create_run(tmp_path, clock)
-    first.save(b"one")
-    second.save(b"two")
+    first.save(b"one", (1, 0))
+    second.save(b"two", (1, 0))
     assert first.mirror.read_bytes() == b"two"
-    first.save(b"three")
+    first.save(b"three", (1, 0))
     assert (first.checkpoint.read_bytes(), second.checkpoint.read_bytes()) == (b"three", b"two")
     assert first.mirror.read_bytes() == b"three"
     assert sorted(path.name for path in tmp_path.rglob("*.tmp")) == []
 
 
-def test_a_run_saved_again_and_again_leaves_two_files(tmp_path):
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_last_few_saves_stay(tmp_path, keep):
     run = create_run(tmp_path, clock)
     for number in range(5):
-        run.save(bytes([number]))
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(files) == sorted([run.checkpoint, run.mirror])
+        run.save(bytes([number]), (number, 2), keep_last=keep)
+    kept = [f"checkpoint_00000{number}_e{number - 1}_s2.pth" for number in range(5, 5 - keep, -1)]
+    assert [path.name for path in run.saves()] == kept
+    assert [path.read_bytes() for path in run.saves()] == [bytes([number]) for number in range(4, 4 - keep, -1)]
+    assert names(run.path) == sorted([CHECKPOINT_NAME, *kept])
+    assert run.checkpoint.read_bytes() == run.mirror.read_bytes() == bytes([4])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_best_stays_whatever_is_dropped(tmp_path):
+    run = create_run(tmp_path, clock)
+    for number in range(5):
+        run.save(bytes([number]), (number, 0), best=number in (0, 2))
+    assert (run.best.read_bytes(), run.checkpoint.read_bytes()) == (bytes([2]), bytes([4]))
+    assert len(run.saves()) == 1
+
+
+def test_numbers_go_on_where_an_earlier_process_stopped_between_two_names(tmp_path):
+    run = create_run(tmp_path, clock)
+    run.save(b"one", (1, 0), keep_last=3)
+    (run.path / "checkpoint_000002_e2_s0.pth").write_bytes(b"its names never followed")
+    run.save(b"three", (2, 0), keep_last=2)
+    assert [path.name for path in run.saves()] == ["checkpoint_000003_e2_s0.pth", "checkpoint_000002_e2_s0.pth"]
+
+
+def test_what_a_dying_process_left_half_written_is_swept_and_nothing_else(tmp_path):
+    run = create_run(tmp_path, clock)
+    run.save(b"x", (1, 0))
+    kept = {*names(run.path), ".mine", "notes.json"}
+    for name in (".checkpoint_000002_e2_s0.a8_x.pth", ".checkpoint_latest.0f.pth", ".run.z9.json", ".metrics.1.jsonl"):
+        (run.path / name).write_bytes(b"half")
+    for name in (".mine", "notes.json"):
+        (run.path / name).write_text("")
+    with in_use(run):
+        assert set(names(run.path)) == kept | {"run.lock"}
+    assert set(names(run.path)) == kept
+
+
+@pytest.mark.parametrize("left", [[], ["run.json", "run_config.json", "metrics.jsonl"]])
+def test_a_run_that_came_to_nothing_leaves_no_folder(tmp_path, left):
+    run = create_run(tmp_path, clock)
+    with in_use(run):
+        for name in left:
+            (run.path / name).write_text("")
+    assert not run.path.exists()
+
+
+def test_what_lay_there_before_stays_where_nothing_was_learnt(tmp_path):
+    run = create_run(tmp_path, clock)
+    (run.path / "run.json").write_text("older")
+    with in_use(run):
+        (run.path / "run_config.json").write_text("")
+    assert names(run.path) == ["run.json"]
+
+
+def test_a_run_whose_first_steps_are_known_stays(tmp_path):
+    run = create_run(tmp_path, clock)
+    with in_use(run):
+        run.metrics.write_text("{}\n")
+    assert names(run.path) == ["metrics.jsonl"]
 
 
 def test_latest_is_the_mirror_and_else_the_newest_run(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         resolve_restore(LATEST, tmp_path)
     run = create_run(tmp_path, clock)
-    run.save(b"x")
+    run.save(b"x", (1, 0))
     assert resolve_restore(LATEST, tmp_path) == run.mirror
     run.mirror.unlink()
     assert resolve_restore(LATEST, tmp_path) == run.checkpoint
@@ -56,7 +117,7 @@ def test_latest_is_the_mirror_and_else_the_newest_run(tmp_path):
 
 def test_a_path_may_be_a_file_or_a_run_folder(tmp_path):
     run = create_run(tmp_path, clock)
-    run.save(b"x")
+    run.save(b"x", (1, 0))
     assert resolve_restore(str(run.checkpoint), tmp_path) == run.checkpoint
     assert resolve_restore(str(run.path), tmp_path) == run.checkpoint
     with pytest.raises(CheckpointError, match=r"nowhere\.pth"):
@@ -65,7 +126,7 @@ def test_a_path_may_be_a_file_or_a_run_folder(tmp_path):
 
 def test_a_restored_run_goes_on_in_its_own_folder(tmp_path):
     run = create_run(tmp_path, clock)
-    run.save(b"x")
+    run.save(b"x", (1, 0))
     assert continue_run(run.checkpoint, run.path.name, tmp_path, clock) == run
     assert continue_run(run.mirror, run.path.name, tmp_path, clock) == run
 
@@ -82,6 +143,6 @@ def test_a_run_folder_outside_the_root_is_continued_there(tmp_path):
     other.mkdir()
     (other / CHECKPOINT_NAME).write_bytes(b"x")
     run = continue_run(other / CHECKPOINT_NAME, "20200101-000000", tmp_path / "checkpoints", clock)
-    run.save(b"y")
+    run.save(b"y", (1, 0))
     assert Path(other / CHECKPOINT_NAME).read_bytes() == b"y"
     assert run.mirror.read_bytes() == b"y"

@@ -80,7 +80,7 @@ def run_training(
     task = build_task(config)
     folder = RunFolder(root / "run", root)
     folder.path.mkdir(parents=True, exist_ok=True)
-    keeper = RunCheckpointer(folder, provenance(config, plan.options))
+    keeper = RunCheckpointer(folder, provenance(config, plan.options), plan.options.keep_last)
     extra = () if progress is None else (progress,)
     result = fit(task, plan, loaders(task, plan.options), sinks, keeper, *extra, restored=restored)
     return task, result

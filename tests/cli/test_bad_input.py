@@ -239,6 +239,42 @@ def test_a_truncated_checkpoint_is_named(trained: Path, run: Callable[..., Outco
     assert run(*RESTORE).code == 0
 
 
+def test_a_damaged_newest_checkpoint_costs_one_save(trained: Path, run: Callable[..., Outcome]) -> None:
+    assert run(*TRAIN, "--restore", "latest").code == 0
+    truncate(trained)
+    again = run(*TRAIN, "--restore", "latest")
+    assert again.code == 0
+    assert "warning: the checkpoint" in again.err
+    assert "checkpoint_latest.pth" in again.err
+    assert "checkpoint_000001_e1_s0.pth instead" in again.err
+
+
+def test_a_named_checkpoint_that_is_damaged_is_refused_with_its_neighbours(
+    trained: Path, run: Callable[..., Outcome]
+) -> None:
+    assert run(*TRAIN, "--restore", "latest").code == 0
+    (newest,) = trained.parent.glob("*/checkpoint_000002_e2_s0.pth")
+    truncate(newest)
+    refused(run(*TRAIN, "--restore", str(newest)), newest.name, "Good ones beside it:", "checkpoint_000001_e1_s0.pth")
+
+
+def test_another_configuration_is_refused_unless_asked(
+    trained: Path, project: Project, run: Callable[..., Outcome]
+) -> None:
+    before = trained.read_bytes()
+    project.edit_config(lambda c: c["augmentations"][0].update(margin=0.9))
+    refused(run(*TRAIN, "--restore", "latest"), "augmentations[0].margin", "--allow-config-change")
+    assert trained.read_bytes() == before
+    assert run(*TRAIN, "--restore", "latest", "--allow-config-change").code == 0
+
+
+@pytest.mark.parametrize("words", [("--checkpoint-interval", "often"), ("--checkpoint-interval", "0")])
+def test_an_interval_that_is_none(words: tuple[str, ...], project: Project, run: Callable[..., Outcome]) -> None:
+    outcome = run(*TRAIN, *words)
+    refused(outcome, "checkpoint_interval", "a number of steps or a time")
+    assert outcome.code == 2
+
+
 def test_a_malicious_checkpoint_is_not_executed(trained: Path, run: Callable[..., Outcome], tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     torch.save({"weights": Bomb(mark)}, trained)

@@ -25,7 +25,7 @@ def read_events(folder: Path) -> list:
     from tensorboardX.record_writer import masked_crc32c
 
     events = []
-    for file in sorted(folder.glob("events.*")):
+    for file in sorted(folder.rglob("events.*")):
         data = file.read_bytes()
         while data:
             length = int.from_bytes(data[:8], "little")
@@ -77,9 +77,24 @@ def test_a_run_that_goes_on_has_one_graph(tmp_path):
     saved, sink = load_checkpoint(first.checkpoint), TensorBoardSink(tmp_path / "log")
     run_training(config, tmp_path, given=frozenset({"epochs"}), restored=saved, sinks=[sink])
     events = read_events(tmp_path / "log")
-    assert len(list((tmp_path / "log").iterdir())) == 2
+    assert len(list((tmp_path / "log").glob("events.*"))) == 2
     assert tags(events, "simple_value")["train/loss"] == list(range(1, 13))
     assert sum(bool(event.graph_def) for event in events) == 1
+
+
+def test_curves_do_not_overlap_after_a_restart(tmp_path):
+    """TensorBoard hides what has the step of a later session start, or more, within the same folder."""
+    config = tiny_config(tmp_path)
+    _, first = run_training(config, tmp_path, sinks=[TensorBoardSink(tmp_path / "log")])
+    saved = load_checkpoint(first.checkpoint)
+    sink = TensorBoardSink(tmp_path / "log", restored=(4, 2))
+    run_training(config, tmp_path, given=frozenset({"epochs"}), restored=saved, sinks=[sink])
+    starts = {
+        part: [event.step for event in read_events(tmp_path / "log" / part) if event.HasField("session_log")]
+        for part in ("", "epochs")
+    }
+    assert starts["epochs"] == [3]
+    assert sorted(starts[""]) == [3, 5]
 
 
 def test_a_rehearsal_takes_one_step_and_logs_it_with_the_graph(tmp_path):

@@ -51,6 +51,9 @@ class Stopper:
     def epoch(self, event):
         self.epochs.append(event.epoch)
 
+    def flush(self):
+        pass
+
     def close(self):
         self.closed = True
 
@@ -65,15 +68,74 @@ def test_stopping_and_going_on_equals_never_having_stopped(tmp_path, stop_after)
     assert part.interrupted
     assert part.steps == stop_after
     saved = load_checkpoint(part.checkpoint)
-    assert (saved.state.epoch, saved.state.step) == divmod(stop_after, 2)
+    assert saved.state.epoch * 2 + saved.state.step == stop_after
 
     resumed, rest = run_training(config, tmp_path / "parts", restored=saved)
     assert rest.steps == 6 - stop_after
     assert_same(weights(whole), weights(resumed))
+    assert rest.scalars == done.scalars
     final, expected = (load_checkpoint(tmp_path / name / "checkpoint_latest.pth").state for name in ("parts", "whole"))
     assert torch.equal(final.rng["torch"], expected.rng["torch"])
     assert final.optimizer["state"][0]["exp_avg"].equal(expected.optimizer["state"][0]["exp_avg"])
     assert final.finished
+
+
+def positions(config, interval: str, clock_steps: int = 3) -> list[tuple[int, int]]:
+    task, keeper = build_task(config), Keeper()
+    options = attrs.evolve(OPTIONS, epochs=2, batch_size=2, checkpoint_interval=interval)
+    fit(task, plan_training(options, frozenset(), None), loaders(task, options), [], keeper)
+    return keeper.positions
+
+
+def test_a_save_is_due_after_so_many_steps_and_after_each_epoch(tmp_path):
+    config = tiny_config(tmp_path)
+    assert positions(config, "10min") == [(1, 0), (2, 0)]
+    assert positions(config, "3steps") == [(0, 3), (1, 0), (1, 3), (2, 0)]
+    assert positions(config, "4") == [(1, 0), (2, 0)]
+
+
+def test_a_save_that_is_due_is_made_before_a_validation(tmp_path):
+    config = tiny_config(tmp_path, validation=2)
+    assert positions(config, "4") == [(0, 4), (1, 0), (1, 4), (2, 0)]
+
+
+def test_sinks_have_written_all_before_the_save_that_follows(tmp_path):
+    said = []
+
+    class Telling(Stopper):
+        def step(self, event):
+            said.append(("step", event.epoch, event.done))
+
+        def epoch(self, event):
+            said.append(("epoch", event.epoch))
+
+        def flush(self):
+            said.append("flush")
+
+    class Saving(Keeper):
+        def save(self, state, *, best=False):
+            said.append(("save", *state.position))
+            return self.last
+
+    task = build_task(tiny_config(tmp_path))
+    options = attrs.evolve(OPTIONS, epochs=1, checkpoint_interval="1")
+    fit(task, plan_training(options, frozenset(), None), loaders(task, options), [Telling(-1)], Saving())
+    first, second = ("step", 0, 1), ("step", 0, 2)
+    assert said == [first, "flush", ("save", 0, 1), second, ("epoch", 0), "flush", ("save", 1, 0)]
+
+
+def test_the_best_is_the_smallest_error_also_across_a_restart(tmp_path):
+    config = tiny_config(tmp_path, validation=2)
+    _, result = run_training(config, tmp_path)
+    best = load_checkpoint(result.checkpoint).state.best
+    kept = load_checkpoint(tmp_path / "run" / "checkpoint_best.pth").state
+    assert kept.position == (best["epoch"], 0)
+    assert kept.best == best
+    unbeatable = load_checkpoint(result.checkpoint)
+    unbeatable = attrs.evolve(unbeatable, state=attrs.evolve(unbeatable.state, best={"error": 0.0, "epoch": 1}))
+    _, again = run_training(config, tmp_path, given=frozenset({"epochs"}), restored=unbeatable)
+    assert load_checkpoint(again.checkpoint).state.best == {"error": 0.0, "epoch": 1}
+    assert load_checkpoint(tmp_path / "run" / "checkpoint_best.pth").state.position == kept.position
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
@@ -127,13 +189,14 @@ class Interrupting:
             yield batch
 
 
-def test_ctrl_c_ends_a_long_validation_and_the_epoch_counts(tmp_path):
+def test_ctrl_c_ends_a_long_validation_which_is_then_still_to_come(tmp_path):
     task = build_task(tiny_config(tmp_path, validation=2))
-    good, sink = loaders(task, OPTIONS), Stopper(after=-1)
+    good, sink, keeper = loaders(task, OPTIONS), Stopper(after=-1), Keeper()
     validation = Interrupting(good.validation)
-    result = fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(good.train, validation), [sink], Keeper())
-    assert (result.epochs, result.interrupted, validation.given) == (1, True, 3)
-    assert sink.epochs == [0]
+    result = fit(task, plan_training(OPTIONS, frozenset(), None), Loaders(good.train, validation), [sink], keeper)
+    assert (result.epochs, result.interrupted, validation.given) == (0, True, 3)
+    assert keeper.positions == [(0, 2)]
+    assert sink.epochs == []
     assert "loss" in result.scalars
     assert not any(name.startswith("validation/") for name in result.scalars)
 
@@ -191,7 +254,11 @@ class Poisoned:
 class Keeper:
     last = Path("good.pth")
 
-    def save(self, state):
+    def __init__(self) -> None:
+        self.positions: list[tuple[int, int]] = []
+
+    def save(self, state, *, best=False):
+        self.positions.append(state.position)
         return self.last
 
 
@@ -213,7 +280,7 @@ def test_no_data_is_an_error(tmp_path):
 
 
 class FullDisk(Keeper):
-    def save(self, state):
+    def save(self, state, *, best=False):
         raise OutputError("cannot write", where="checkpoint")
 
 
@@ -236,6 +303,7 @@ CHILD = """
         def start(self, model, example): pass
         def step(self, event): print("step", event.step, flush=True)
         def epoch(self, event): pass
+        def flush(self): pass
         def close(self): pass
 
     if __name__ == "__main__":

@@ -155,6 +155,12 @@ class KeypointReport:
         in_space = "" if self.space is None else self.space.headline()
         return ", ".join([*told, *([in_space] if in_space else [])])
 
+    def error(self) -> float | None:
+        """Return the mean distance, pixels of the full frame; without labelled points what the mask IoU lacks to 1."""
+        if self.overall.mean_px is not None:
+            return self.overall.mean_px
+        return None if self.mean_iou is None else 1.0 - self.mean_iou
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
         in_space = {} if self.space is None else {"space": self.space.to_dict()}

@@ -1,0 +1,114 @@
+"""Which checkpoint a restored training, evaluation or deployment reads, and what happens where it is damaged.
+
+``latest`` asks for the newest state there is: where that file is damaged, the one saved before it is taken, with a
+warning that names both. A path asks for one file: where that is damaged, it is refused, and its good neighbours named.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import attrs
+
+from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
+from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, RunFolder, resolve_restore, run_of
+from cogkp.errors import CheckpointError
+
+__all__ = ["Restored", "good_neighbours", "open_checkpoint", "was_left_behind"]
+
+log = logging.getLogger("cogkp")
+
+
+@attrs.frozen(eq=False)
+class Restored:
+    """A checkpoint and the file it was read from."""
+
+    path: Path
+    checkpoint: Checkpoint
+
+    def run(self, root: Path) -> RunFolder | None:
+        """Find the run it belongs to, also through the mirror; None where nobody knows."""
+        return run_of(self.path, self.checkpoint.provenance.run, root)
+
+
+def open_checkpoint(restore: str, root: Path) -> Restored:
+    """Read the checkpoint that ``latest`` or a path names; a run folder stands for its newest one.
+
+    Args:
+        restore: 'latest', a file or a run folder.
+        root: the folder of all runs.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be used; good files beside a damaged one are named.
+    """
+    path = resolve_restore(restore, root)
+    try:
+        found = Restored(path, load_checkpoint(path))
+    except CheckpointError as error:
+        if restore == LATEST:
+            return _saved_before(path, error, root)
+        raise _naming(good_neighbours(path), error) from error
+    return _ahead_of_mirror(found, root) if restore == LATEST else found
+
+
+def good_neighbours(path: Path) -> list[Path]:
+    """List the checkpoints beside a file that can be read, newest first."""
+    beside = (other for other in path.parent.glob("checkpoint_*.pth") if other.name != path.name)
+    return [found.path for found in _readable(sorted(beside, key=_age), path)]
+
+
+def was_left_behind(restored: Restored, root: Path) -> bool:
+    """Say whether the checkpoint's own run went on after it, so that going on from it there would undo that."""
+    run = restored.run(root)
+    if run is None or not run.checkpoint.is_file() or run.checkpoint.samefile(restored.path):
+        return False
+    newest = next(_readable([run.checkpoint], restored.path), None)
+    return newest is not None and newest.checkpoint.state.position > restored.checkpoint.state.position
+
+
+def _ahead_of_mirror(found: Restored, root: Path) -> Restored:
+    """Prefer the run's own file where its process died before the mirror followed."""
+    run = found.run(root)
+    return Restored(run.checkpoint, load_checkpoint(run.checkpoint)) if run and was_left_behind(found, root) else found
+
+
+def _saved_before(damaged: Path, error: CheckpointError, root: Path) -> Restored:
+    """Take the newest good file of the run whose newest file is damaged."""
+    run = _run_behind(damaged, root)
+    candidates = [] if run is None else [run.checkpoint, *run.saves(), run.best]
+    for found in _readable(candidates, damaged):
+        epoch, step = found.checkpoint.state.position
+        log.warning("%s; restoring %s instead, saved after %d epochs and %d steps", error, found.path, epoch, step)
+        return found
+    raise error
+
+
+def _run_behind(damaged: Path, root: Path) -> RunFolder | None:
+    """Find the run of a file that cannot say so any more: the mirror is its run's file, or that of the newest run."""
+    if damaged.parent.resolve() != root.resolve():
+        return RunFolder(damaged.parent, root)
+    own = sorted(root.glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: (path.samefile(damaged), -_age(path)))
+    return RunFolder(own[-1].parent, root) if own else None
+
+
+def _readable(paths: Iterable[Path], damaged: Path) -> Iterator[Restored]:
+    """Read those of several files that can be read and are not the damaged one under another name."""
+    for path in paths:
+        if not path.is_file() or path.samefile(damaged):
+            continue
+        try:
+            yield Restored(path, load_checkpoint(path))
+        except CheckpointError:
+            continue
+
+
+def _age(path: Path) -> int:
+    return -path.stat().st_mtime_ns
+
+
+def _naming(good: list[Path], error: CheckpointError) -> CheckpointError:
+    problem = error.problem
+    hint = f"Good ones beside it: {', '.join(map(str, good))}." if good else problem.hint
+    return CheckpointError(problem.what, where=problem.where, expected=problem.expected, got=problem.got, hint=hint)

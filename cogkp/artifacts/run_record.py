@@ -1,0 +1,119 @@
+"""What a run folder says about itself: the resolved configuration, and every session that trained in it.
+
+``run_config.json`` can be given to ``--config`` again. ``run.json`` lists the sessions: when each began, by which
+command, with which versions, on which machine and data, and what it was to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from cogkp.artifacts.runs import CONFIG_NAME, RECORD_NAME, RunFolder
+from cogkp.files import write_json
+
+__all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session"]
+
+FORMAT_VERSION = 1
+LIBRARIES = ("cogkp", "torch", "numpy", "opencv-python-headless", "opencv-python", "tensorboardX")
+CPU_FACTS = Path("/proc/cpuinfo")
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """One call that trained in a run folder.
+
+    Args:
+        plan: what was to be done, in one line.
+        options: the training's options, ready for JSON.
+        config_sha256: hash of the configuration.
+        data: the data's fingerprint by split.
+        restored: the checkpoint it went on from, None for a new run.
+        changes: what had changed since that checkpoint: configuration and data, one line each.
+    """
+
+    plan: str
+    options: Mapping[str, Any]
+    config_sha256: str
+    data: Mapping[str, Any]
+    restored: str | None = None
+    changes: Sequence[str] = ()
+
+
+def record_session(folder: RunFolder, config: Mapping[str, Any], session: Session) -> None:
+    """Write the configuration, and add a session to those the folder knows.
+
+    Args:
+        folder: of the run.
+        config: ready for JSON.
+        session: the call that is about to train.
+
+    Raises:
+        OutputError: one of the files cannot be written.
+    """
+    now = {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "folder": str(Path.cwd()),
+        **attrs.asdict(session),
+        "versions": library_versions(),
+        "machine": describe_machine(),
+    }
+    sessions = [*read_sessions(folder), now]
+    write_json(folder.path / CONFIG_NAME, dict(config))
+    write_json(folder.path / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
+
+
+def read_sessions(folder: RunFolder) -> list[dict[str, Any]]:
+    """Read the sessions a folder knows, oldest first; none where there is no readable record."""
+    try:
+        record = json.loads((folder.path / RECORD_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    sessions = record.get("sessions") if isinstance(record, dict) else None
+    return sessions if isinstance(sessions, list) else []
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of those libraries that are installed."""
+    return {"python": platform.python_version(), **{name: found for name in LIBRARIES if (found := _version(name))}}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what may explain a difference between two runs: host, system, processors, threads and GPUs."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def _cpu_name() -> str:
+    try:
+        lines = CPU_FACTS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
