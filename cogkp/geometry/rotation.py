@@ -16,6 +16,13 @@ __all__ = ["about_y", "quaternion_from_rotation", "rotation_from_quaternion", "r
 # Below this squared angle a series is exact in float64.
 SMALL_SQUARED_RAD = 1e-8
 
+# The matrices that multiply by each axis so that the product stands on both.
+ACROSS = (
+    ((0.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0)),
+    ((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), (-1.0, 0.0, 0.0)),
+    ((0.0, -1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+)
+
 
 def _check(name: str, values: Tensor, *shape: int) -> None:
     if tuple(values.shape[-len(shape) :]) != shape or not values.is_floating_point():
@@ -147,9 +154,7 @@ def rotation_from_vector(vector_rad: Tensor) -> Tensor:
     angle = torch.where(small, 1.0, square).sqrt()
     first = torch.where(small, 1 - square / 6, angle.sin() / angle)
     second = torch.where(small, 0.5 - square / 24, 2 * ((0.5 * angle).sin() / angle).square())
-    x, y, z = vector_rad.unbind(-1)
-    return _matrix(
-        *(1 - second * (y * y + z * z), second * x * y - first * z, second * x * z + first * y),
-        *(second * x * y + first * z, 1 - second * (x * x + z * z), second * y * z - first * x),
-        *(second * x * z - first * y, second * y * z + first * x, 1 - second * (x * x + y * y)),
-    )
+    upright = (1 - second * square)[..., None, None] * torch.eye(3, dtype=square.dtype, device=square.device)
+    across = (vector_rad.unsqueeze(-1).unsqueeze(-1) * vector_rad.new_tensor(ACROSS)).sum(-3)
+    along = vector_rad.unsqueeze(-1) * vector_rad.unsqueeze(-2)
+    return upright + first[..., None, None] * across + second[..., None, None] * along
