@@ -24,11 +24,12 @@ from torch import Tensor
 
 __all__ = ["shared_volume"]
 
-# How much larger the second box is made, in units of the larger box: far above rounding, far below what is measured.
-MARGIN = 1e-9
+# How much larger the second box is made, in units of the larger box: far above rounding, far below what is measured,
+# and no round number, since boxes that are smaller by just this much would bring the faces together again.
+MARGIN = 1.2345678e-9
 
 # Faces whose angle has a smaller sine than this, squared, are parallel.
-MIN_SQUARED_SINE = 1e-20
+MIN_SQUARED_SINE = 1e-30
 
 # Stands for a rate of zero: what it divides lies far outside every box, and its square is still a number.
 STILL = 1e-60

@@ -53,8 +53,9 @@ def iou3d(first: Cuboids, second: Cuboids) -> Tensor:
         GeometryError: leading axes do not broadcast.
 
     Gradient: flows to poses and sizes, finite everywhere; a one-sided one where faces lie in one plane.
-    Precision: 1e-12; 1e-8 where nearly parallel faces are less than 1e-8 of the larger box apart. Computed in float64,
-        also under autocast, from rotations made orthonormal first.
+    Precision: 1e-12; 1e-8 where nearly parallel faces nearly lie in one plane, and 1e-5 should their distance be just
+        that of :mod:`cogkp.geometry.box_overlap`, some 1e-9 of the larger box. Computed in float64, also under
+        autocast, from rotations made orthonormal first.
     Source: the divergence theorem; see :mod:`cogkp.geometry.box_overlap`.
 
     Example:

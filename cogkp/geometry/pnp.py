@@ -22,7 +22,7 @@ from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.cuboid import CORNERS, UNIT_POINTS, Cuboids
 from cogkp.geometry.cuboid_fit import Scale
-from cogkp.geometry.pose import Poses, check_intrinsics, refine_poses
+from cogkp.geometry.pose import Poses, check_objects, refine_poses
 from cogkp.geometry.projection import check_points
 
 __all__ = ["CuboidPoses", "solve_cuboids", "solve_pnp", "to_true_size"]
@@ -31,6 +31,9 @@ MIN_POINTS = 4
 
 # Points lie on a line if the second of their extents, squared, is not more than this share of the first.
 MIN_RELATIVE_EXTENT = 1e-10
+
+# Rays have left the camera's intrinsics behind.
+NO_CAMERA = np.eye(3)
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -90,15 +93,7 @@ def solve_pnp(
         >>> solve_pnp(uv, corners, K).object_to_camera[0, 2, 3].round(decimals=3)
         tensor(5., dtype=torch.float64)
     """
-    check_points("uv", uv, 2, "M, N")
-    check_points("xyz_object", xyz_object, 3, "M, N")
-    if uv.shape[:-1] != xyz_object.shape[:-1] or uv.dim() != 3:  # noqa: PLR2004
-        raise GeometryError(
-            "pixels and points do not belong together",
-            expected="(M, N, 2) and (M, N, 3)",
-            got=f"{tuple(uv.shape)} and {tuple(xyz_object.shape)}",
-        )
-    check_intrinsics(K)
+    check_objects(xyz_object, uv, K)
     with torch.no_grad():
         return _solve(uv.detach(), xyz_object.detach(), K.detach(), weights, distortion, max_residual_px)
 
@@ -111,17 +106,10 @@ def _solve(
     rays = PinholeCamera(K, torch.eye(4, dtype=torch.float64, device=K.device), (0, 0), lens).unproject_rays(uv)
     trust = torch.ones_like(uv[..., 0]) if weights is None else weights.to(torch.float64)
     used = rays.valid & torch.isfinite(xyz).all(-1) & torch.isfinite(trust) & (trust > 0)
-    solvable = _determined(xyz, used)
-    start = torch.eye(4, dtype=torch.float64, device=uv.device).repeat(len(uv), 1, 1)
-    for m in solvable.nonzero()[:, 0].tolist():
-        found = _guess(xyz[m, used[m]].numpy(force=True), rays.xyz_camera[m, used[m], :2].numpy(force=True))
-        if found is None:
-            solvable[m] = False
-        else:
-            start[m, :3] = torch.from_numpy(found)
+    start = _guesses(xyz, rays.xyz_camera[..., :2], used & _determined(xyz, used).unsqueeze(-1))
     straight = (K[..., None, :2, :] * rays.xyz_camera.unsqueeze(-2)).sum(-1)
-    best = refine_poses(start, xyz, straight, K, torch.where(used & solvable[:, None], trust, 0.0))
-    valid = best.valid & solvable & (best.residual_px <= max_residual_px)
+    best = refine_poses(start, xyz, straight, K, torch.where(used, trust, 0.0))
+    valid = best.valid & (best.residual_px <= max_residual_px)
     identity = torch.eye(4, dtype=torch.float64, device=uv.device)
     pose = torch.where(valid[:, None, None], best.object_to_camera, identity)
     return Poses(pose, torch.where(valid, best.residual_px, 0.0), valid)
@@ -139,19 +127,28 @@ def _determined(xyz: Tensor, used: Tensor) -> Tensor:
     return spread & (different >= MIN_POINTS)
 
 
-def _guess(xyz: Array, plane: Array) -> Array | None:
-    """Find a pose (3, 4) with all points in front, or none."""
+def _guesses(xyz: Tensor, plane: Tensor, used: Tensor) -> Tensor:
+    """(M, 4, 4) float64 poses to start from; NaN where there are none."""
+    points, seen, counted = (part.numpy(force=True) for part in (xyz, plane, used))
+    start = np.full((len(points), 4, 4), np.nan)
+    for m in counted.any(1).nonzero()[0]:
+        start[m] = _guess(points[m, counted[m]], seen[m, counted[m]])
+    return torch.from_numpy(start).to(xyz.device)
+
+
+def _guess(xyz: Array, plane: Array) -> Array:
+    """Find one pose with all points in front of the camera, or NaN."""
+    pose = np.eye(4)
     for solver in (cv2.SOLVEPNP_SQPNP, cv2.SOLVEPNP_EPNP):
         try:
-            found, vector, shift = cv2.solvePnP(xyz, plane, np.eye(3), None, flags=solver)
+            found, vector, shift = cv2.solvePnP(xyz, plane, NO_CAMERA, None, flags=solver)
         except cv2.error:
             continue
-        if not found or not np.isfinite(vector).all() or not np.isfinite(shift).all():
-            continue
-        pose: Array = np.concatenate((cv2.Rodrigues(vector)[0], shift), 1).astype(np.float64)
-        if (xyz @ pose[2, :3] + pose[2, 3] > 0).all():
-            return pose
-    return None
+        if found:
+            pose[:3, :3], pose[:3, 3:] = cv2.Rodrigues(vector)[0], shift
+            if (xyz @ pose[2, :3] + pose[2, 3]).min() > 0:
+                return pose
+    return np.full((4, 4), np.nan)
 
 
 def solve_cuboids(

@@ -18,10 +18,10 @@ from torch import Tensor
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.cuboid import posed
-from cogkp.geometry.projection import check_points, common_shape, cross
+from cogkp.geometry.projection import check_points, cross
 from cogkp.geometry.rotation import rotation_from_vector
 
-__all__ = ["Poses", "check_intrinsics", "pose_covariance", "refine_poses"]
+__all__ = ["Poses", "check_objects", "pose_covariance", "refine_poses"]
 
 FIRST_DAMPING, LESS, MORE = 1e-5, 0.1, 10.0
 
@@ -56,8 +56,20 @@ class _Fit(NamedTuple):
     in_front: Tensor
 
 
-def check_intrinsics(K: Tensor) -> None:
-    """Refuse intrinsics with which no pose can be found."""
+def check_objects(xyz_object: Tensor, uv: Tensor, K: Tensor) -> None:
+    """Refuse points, pixels and intrinsics with which no pose can be found."""
+    check_points("xyz_object", xyz_object, 3, "M, N")
+    check_points("uv", uv, 2, "M, N")
+    if xyz_object.shape[:-1] != uv.shape[:-1] or uv.dim() != 3:  # noqa: PLR2004
+        raise GeometryError(
+            "points and pixels do not belong together",
+            expected="(M, N, 3) and (M, N, 2)",
+            got=f"{tuple(xyz_object.shape)} and {tuple(uv.shape)}",
+        )
+    _check_intrinsics(K)
+
+
+def _check_intrinsics(K: Tensor) -> None:
     if tuple(K.shape[-2:]) != (3, 3):
         raise GeometryError("intrinsics have the wrong shape", expected="(..., 3, 3)", got=str(tuple(K.shape)))
     focal = K.detach().diagonal(dim1=-2, dim2=-1)[..., :2]
@@ -103,20 +115,13 @@ def refine_poses(
         >>> refine_poses(start, corners, seen, K).object_to_camera[0, 2, 3].round(decimals=3)
         tensor(5., dtype=torch.float64)
     """
-    _check(xyz_object, uv, K)
+    check_objects(xyz_object, uv, K)
     if tuple(object_to_camera.shape) != (len(uv), 4, 4):
         raise GeometryError(
             "poses have the wrong shape", expected=f"({len(uv)}, 4, 4)", got=str(tuple(object_to_camera.shape))
         )
     with torch.no_grad():
         return _refine(object_to_camera, xyz_object, uv, K, weights, steps)
-
-
-def _check(xyz_object: Tensor, uv: Tensor, K: Tensor) -> None:
-    check_points("xyz_object", xyz_object, 3, "M, N")
-    check_points("uv", uv, 2, "M, N")
-    common_shape("points and pixels", xyz_object.shape[:-1], uv.shape[:-1])
-    check_intrinsics(K)
 
 
 def _refine(start: Tensor, xyz_object: Tensor, uv: Tensor, K: Tensor, weights: Tensor | None, steps: int) -> Poses:
@@ -216,7 +221,7 @@ def pose_covariance(object_to_camera: Tensor, xyz_object: Tensor, K: Tensor, uv_
         raise GeometryError(
             "uv_covariance has the wrong shape", expected="(M, N, 2, 2)", got=str(tuple(uv_covariance.shape))
         )
-    _check(xyz_object, uv_covariance[..., 0], K)
+    check_objects(xyz_object, uv_covariance[..., 0], K)
     pose, xyz, K, spread = (part.to(torch.float64) for part in (object_to_camera, xyz_object, K, uv_covariance))
     finite = torch.isfinite(pose).all(-1).all(-1) & torch.isfinite(xyz).all(-1).all(-1)
     pose = torch.where(finite[:, None, None], pose, torch.eye(4, dtype=torch.float64, device=pose.device))

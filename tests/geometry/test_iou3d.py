@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.box_overlap import MARGIN
 from cogkp.geometry.cuboid import Cuboids, symmetry_angles
 from cogkp.geometry.iou3d import CHUNK, best_turn_iou3d, iou3d
+from cogkp.geometry.rotation import rotation_from_vector
 from tests.builders.boxes import boxes, corners, iou, pose, random_boxes, turn
 
 UNIT = boxes(pose(), [1.0, 1.0, 1.0])
@@ -90,6 +92,29 @@ def test_nearly_parallel_faces_in_nearly_one_plane(angle, offset):
     common = pose(turn(rng.normal(size=3)), rng.normal(size=3))
     other = common @ pose(turn([angle, -0.6 * angle, 0.3 * angle]), (offset, 0.25, -offset))
     assert value(common, (1, 1, 1), other, (1, 1, 1)) == pytest.approx(0.6, abs=1e-6 + 2 * abs(offset) + 2 * angle)
+
+
+def test_thousands_of_faces_in_nearly_one_plane_spoil_nothing():
+    rng = np.random.default_rng(0)
+    count = 20_000
+    angle = 10 ** rng.uniform(-17, -4, (count, 1)) * rng.normal(size=(count, 3)) * (rng.random((count, 3)) < 0.6)
+    offset = 10 ** rng.uniform(-17, -4, (count, 3)) * rng.choice([-1, 0, 1], (count, 3))
+    # Distances next to the one by which faces are taken apart, where it would do most harm.
+    nasty = MARGIN * rng.choice([-0.5, 0.5, -0.75], (count, 3)) * (1 + 0.03 * rng.normal(size=(count, 3)))
+    offset = np.where(rng.random((count, 3)) < 0.3, nasty, offset)
+    location = rng.choice([-0.25, 0.0, 0.25, 0.5], (count, 3)) + offset
+    size = rng.choice([0.5, 0.75, 1.0, 1.5], (count, 3))
+    low, high = np.maximum(-0.5, location - size / 2), np.minimum(0.5, location + size / 2)
+    shared = (high - low).clip(0).prod(1)
+    expected = torch.tensor(shared / (1 + size.prod(1) - shared))
+    inner = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
+    inner[:, :3, :3], inner[:, :3, 3] = rotation_from_vector(torch.tensor(angle)), torch.tensor(location)
+    common = torch.tensor(pose(turn([0.4, -1.1, 0.7]), (3.1, -0.7, 2.2)))
+    first, second = Cuboids(common, torch.ones(3, dtype=torch.float64)), Cuboids(common @ inner, torch.tensor(size))
+    tilt = torch.tensor(np.abs(angle).sum(1))
+    for found in (iou3d(first, second), iou3d(second, first)):
+        assert ((found - expected).abs() < 1e-5 + 3 * tilt).all()
+        assert ((found - expected).abs() < 1e-8 + 3 * tilt).double().mean() > 0.99
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

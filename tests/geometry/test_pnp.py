@@ -124,7 +124,6 @@ def test_lens_and_skew_are_undone():
 
 def test_each_object_may_have_its_own_camera():
     made = scene(8, 3)
-    each = K * torch.tensor([[[1.0, 1, 1]], [[1.2, 1, 1]], [[0.7, 1, 1]]]).mT
     each = torch.stack([K, K.clone(), K.clone()])
     each[1, 0, 0], each[2, 1, 2] = 700.0, 200.0
     uv = torch.stack([pixels(made[m], 1, each[m]) for m in range(3)])
