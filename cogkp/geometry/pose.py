@@ -9,7 +9,6 @@ Axes: M objects, N points.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -18,16 +17,10 @@ from torch import Tensor
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.cuboid import posed
+from cogkp.geometry.pose_fit import fit_poses
 from cogkp.geometry.projection import check_points, cross
-from cogkp.geometry.rotation import rotation_from_vector
 
 __all__ = ["Poses", "check_objects", "pose_covariance", "refine_poses"]
-
-FIRST_DAMPING, LESS, MORE = 1e-5, 0.1, 10.0
-
-# A fit is done when no step would lower its squared residual by more than this share, or per point by so little.
-MIN_RELATIVE_GAIN = 1e-8
-NO_GAIN_PX2 = 1e-16
 
 # A turn or shift is known if its share of the information is more than this, in units that make all six alike.
 MIN_RELATIVE_PIVOT = 1e-12
@@ -45,15 +38,6 @@ class Poses(NamedTuple):
     object_to_camera: Tensor
     residual_px: Tensor
     valid: Tensor
-
-
-class _Fit(NamedTuple):
-    """Residuals (M, N, 2), their slopes (M, N, 2, 6), squared and summed (M), whether all points are in front (M)."""
-
-    residual: Tensor
-    slope: Tensor
-    cost: Tensor
-    in_front: Tensor
 
 
 def check_objects(xyz_object: Tensor, uv: Tensor, K: Tensor) -> None:
@@ -124,69 +108,21 @@ def refine_poses(
         return _refine(object_to_camera, xyz_object, uv, K, weights, steps)
 
 
-def _refine(start: Tensor, xyz_object: Tensor, uv: Tensor, K: Tensor, weights: Tensor | None, steps: int) -> Poses:
-    K, xyz, uv, pose = (part.to(torch.float64) for part in (K, xyz_object, uv, start))
+def _refine(start: Tensor, xyz: Tensor, uv: Tensor, K: Tensor, weights: Tensor | None, steps: int) -> Poses:
+    K, xyz, uv, pose = (part.to(torch.float64) for part in (K, xyz, uv, start))
     finite = torch.isfinite(xyz).all(-1) & torch.isfinite(uv).all(-1)
     trust = finite.to(torch.float64) if weights is None else torch.where(finite & (weights > 0), weights, 0.0).double()
     xyz, uv = torch.where(finite[..., None], xyz, 0.0), torch.where(finite[..., None], uv, 0.0)
-    valid = torch.isfinite(pose).all(-1).all(-1) & (trust > 0).any(-1)
-    pose = _choose(valid, pose, torch.eye(4, dtype=torch.float64, device=pose.device))
-    rotation, shift = pose[:, :3, :3], pose[:, :3, 3]
-    fit = _fit(rotation, shift, xyz, uv, K, trust)
-    valid = valid & fit.in_front
-    enough = NO_GAIN_PX2 * trust.sum(-1)
-    damping = torch.full_like(fit.cost, FIRST_DAMPING)
-    for _ in range(steps):
-        step, gain = _step(fit, trust, damping)
-        if not (valid & (gain > enough + MIN_RELATIVE_GAIN * fit.cost)).any():
-            break
-        moved = rotation_from_vector(step[:, :3]) @ rotation, shift + step[:, 3:]
-        trial = _fit(*moved, xyz, uv, K, trust)
-        better = valid & trial.in_front & (trial.cost < fit.cost)
-        rotation, shift = _choose(better, moved[0], rotation), _choose(better, moved[1], shift)
-        fit = _Fit(*(_choose(better, new, old) for new, old in zip(trial, fit, strict=True)))
-        damping = damping * torch.where(better, LESS, MORE)
-    residual = (fit.cost / torch.where(valid, trust.sum(-1), 1.0)).sqrt()
+    usable = torch.isfinite(pose).all(-1).all(-1)
     identity = torch.eye(4, dtype=torch.float64, device=pose.device)
-    return Poses(_choose(valid, posed(rotation, shift), identity), torch.where(valid, residual, 0.0), valid)
-
-
-def _choose(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(which.reshape(-1, *([1] * (new.dim() - 1))), new, old)
-
-
-def _fit(rotation: Tensor, shift: Tensor, xyz: Tensor, uv: Tensor, K: Tensor, trust: Tensor) -> _Fit:
-    local = xyz @ rotation.mT
-    place = local + shift.unsqueeze(1)
-    ahead = place[..., 2:] > MIN_DEPTH
-    inverse = torch.where(ahead, place[..., 2:], 1.0).reciprocal()
-    flat = place[..., :2] * inverse
-    block = K[..., None, :2, :2]
-    seen = (block * flat.unsqueeze(-2)).sum(-1)
-    residual = uv - seen - K[..., None, :2, 2]
-    # How pixels change with the point, rows u and v; a turn moves the point across its arm.
-    by_place = torch.cat((block.expand(*seen.shape, 2), -seen.unsqueeze(-1)), -1) * inverse.unsqueeze(-1)
-    slope = torch.cat((cross(local.unsqueeze(-2), by_place), by_place), -1)
-    cost = (trust * residual.square().sum(-1)).sum(-1)
-    in_front = (ahead.squeeze(-1) | (trust <= 0)).all(-1)
-    return _Fit(residual, slope, cost, in_front)
-
-
-def _step(fit: _Fit, trust: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a step (M, 6) and by how much the linear model says the cost falls (M)."""
-    slope = fit.slope.flatten(1, 2)
-    pulled = slope * trust.repeat_interleave(2, -1).unsqueeze(-1)
-    information = pulled.mT @ slope
-    size = information.diagonal(dim1=-2, dim2=-1)
-    scale = torch.where(size > 0, size, 1.0).rsqrt()
-    scaled = information * scale.unsqueeze(-1) * scale.unsqueeze(-2)
-    scaled = scaled + torch.diag_embed(damping.unsqueeze(-1).expand_as(scale))
-    right = scale * (pulled.mT @ fit.residual.flatten(1).unsqueeze(-1)).squeeze(-1)
-    factor, failed = torch.linalg.cholesky_ex(scaled)
-    step = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
-    usable = (failed == 0) & torch.isfinite(step).all(-1)
-    step = torch.where(usable.unsqueeze(-1), step, 0.0)
-    return step * scale, torch.where(usable, (step * right).sum(-1), math.inf)
+    pose = torch.where(usable[:, None, None], pose, identity)
+    pixel = uv - K[..., None, :2, 2]
+    begin, points, seen, block, weight = (part.numpy(force=True) for part in (pose, xyz, pixel, K[..., :2, :2], trust))
+    found = [torch.from_numpy(part).to(pose.device) for part in fit_poses(begin, points, seen, block, weight, steps)]
+    rotation, shift, cost, valid = found[0], found[1], found[2], found[3] & usable
+    residual = (cost / torch.where(valid, trust.sum(-1), 1.0)).sqrt()
+    kept = torch.where(valid[:, None, None], posed(rotation, shift), identity)
+    return Poses(kept, torch.where(valid, residual, 0.0), valid)
 
 
 def pose_covariance(object_to_camera: Tensor, xyz_object: Tensor, K: Tensor, uv_covariance: Tensor) -> Tensor:
@@ -227,9 +163,21 @@ def pose_covariance(object_to_camera: Tensor, xyz_object: Tensor, K: Tensor, uv_
     pose = torch.where(finite[:, None, None], pose, torch.eye(4, dtype=torch.float64, device=pose.device))
     xyz = torch.where(finite[:, None, None], xyz, 0.0)
     weight, counted = _inverse(spread)
-    fit = _fit(pose[:, :3, :3], pose[:, :3, 3], xyz, torch.zeros_like(xyz[..., :2]), K, counted.to(torch.float64))
-    information = (fit.slope.mT @ weight @ fit.slope).sum(1)
-    return _inverted(information, finite & fit.in_front)
+    slopes, ahead = _slopes(pose, xyz, K)
+    information = (slopes.mT @ weight @ slopes).sum(1)
+    return _inverted(information, finite & (ahead | ~counted).all(-1))
+
+
+def _slopes(pose: Tensor, xyz: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """(M, N, 2, 6) how pixels change with a turn and a shift, and (M, N) which points are in front."""
+    local = xyz @ pose[:, :3, :3].mT
+    place = local + pose[:, None, :3, 3]
+    ahead = place[..., 2:] > MIN_DEPTH
+    inverse = torch.where(ahead, place[..., 2:], 1.0).reciprocal()
+    block = K[..., None, :2, :2]
+    seen = (block * (place[..., :2] * inverse).unsqueeze(-2)).sum(-1)
+    by_place = torch.cat((block.expand(*seen.shape, 2), -seen.unsqueeze(-1)), -1) * inverse.unsqueeze(-1)
+    return torch.cat((cross(local.unsqueeze(-2), by_place), by_place), -1), ahead.squeeze(-1)
 
 
 def _inverse(spread: Tensor) -> tuple[Tensor, Tensor]:
