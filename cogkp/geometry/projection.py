@@ -17,7 +17,7 @@ from torch import Tensor
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import MIN_DEPTH, Projection
 
-__all__ = ["Cameras", "check_points", "cross", "read_cameras", "reproject", "work_dtype"]
+__all__ = ["Cameras", "check_points", "common_shape", "cross", "read_cameras", "reproject", "work_dtype"]
 
 MIN_RELATIVE_DETERMINANT = 1e-12
 
@@ -63,6 +63,18 @@ def check_points(name: str, points: Tensor, width: int, axes: str = "N") -> None
         raise GeometryError(
             f"{name} has the wrong shape", expected=f"(..., {axes}, {width})", got=str(tuple(points.shape))
         )
+
+
+def common_shape(what: str, *shapes: torch.Size) -> torch.Size:
+    """Return the shape that all broadcast to, or say that ``what`` do not belong together."""
+    try:
+        return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise GeometryError(
+            f"{what} do not belong together",
+            expected="leading axes that broadcast",
+            got=" and ".join(str(tuple(shape)) for shape in shapes),
+        ) from error
 
 
 def read_cameras(P: Tensor) -> Cameras:

@@ -1,0 +1,98 @@
+"""The camera axes that files use, and the way from one to another.
+
+Everything inside the library is in OpenCV axes; data is converted where it enters and reports where they leave.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import torch
+from torch import Tensor
+
+from cogkp.errors import GeometryError
+
+__all__ = ["CameraFrame", "frame_to_frame", "objectron_projection"]
+
+# A clip matrix has near and far planes, which change no pixel; these are the ones of the annotation files.
+FAR_ROW, NEAR_TERM = -1.0, -0.001
+
+
+class CameraFrame(enum.Enum):
+    """Axes attached to a camera, seen on the upright image.
+
+    - ``OPENCV``: +x right, +y down, +z forward.
+    - ``OPENGL``: +x right, +y up, +z backward.
+    - ``OBJECTRON``: +x down, +y right, +z backward: OpenGL axes of a sensor that lies on its side.
+    """
+
+    OPENCV = "opencv"
+    OPENGL = "opengl"
+    OBJECTRON = "objectron"
+
+
+# What takes OpenCV axes to each; all are their own inverses.
+FROM_OPENCV = {
+    CameraFrame.OPENCV: ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    CameraFrame.OPENGL: ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)),
+    CameraFrame.OBJECTRON: ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, -1.0)),
+}
+
+
+def frame_to_frame(source: CameraFrame, target: CameraFrame) -> Tensor:
+    """Return the rotation that rewrites coordinates of one frame in another.
+
+    Args:
+        source: the frame the coordinates are in.
+        target: the frame they are wanted in.
+
+    Returns:
+        (3, 3) float64, acts on columns.
+
+    Example:
+        >>> frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON) @ torch.tensor([1.0, 2.0, 3.0]).double()
+        tensor([ 2.,  1., -3.], dtype=torch.float64)
+    """
+    there, back = (torch.tensor(FROM_OPENCV[frame], dtype=torch.float64) for frame in (target, source))
+    return there @ back
+
+
+def objectron_projection(K: Tensor, size_wh: tuple[int, int]) -> Tensor:
+    """Write intrinsics as the clip matrix of the annotation files.
+
+    A point X of the Objectron frame has clip coordinates c = P (X, 1); then v = height (c0 / c3 + 1) / 2 and
+    u = width (c1 / c3 + 1) / 2. The matrix knows no skew.
+
+    Args:
+        K: (..., 3, 3) float, intrinsics of the upright image, pixels.
+        size_wh: width and height of the upright image, pixels.
+
+    Returns:
+        (..., 4, 4) in the dtype of ``K``.
+
+    Raises:
+        GeometryError: ``K`` is not 3x3, or the image has no area.
+
+    Gradient: flows to ``K``.
+    Source: the OpenGL specification, section on clip coordinates, with the first two axes exchanged.
+
+    Example:
+        >>> K = torch.tensor([[662.2, 0.0, 300.0], [0.0, 662.2, 400.0], [0.0, 0.0, 1.0]])
+        >>> objectron_projection(K, (600, 800))[:2, :2].diagonal()
+        tensor([1.6555, 2.2073])
+    """
+    width, height = size_wh
+    if tuple(K.shape[-2:]) != (3, 3) or not min(width, height) > 0:
+        raise GeometryError(
+            "a projection needs intrinsics and an image size",
+            expected="K (..., 3, 3), width and height > 0",
+            got=f"{tuple(K.shape)}, {size_wh}",
+        )
+    matrix = K.new_zeros((*K.shape[:-2], 4, 4))
+    matrix[..., 0, 0] = 2 * K[..., 1, 1] / height
+    matrix[..., 0, 2] = 1 - 2 * K[..., 1, 2] / height
+    matrix[..., 1, 1] = 2 * K[..., 0, 0] / width
+    matrix[..., 1, 2] = 1 - 2 * K[..., 0, 2] / width
+    matrix[..., 2, 2], matrix[..., 2, 3] = FAR_ROW, NEAR_TERM
+    matrix[..., 3, 2] = -1.0
+    return matrix

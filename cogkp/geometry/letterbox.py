@@ -1,0 +1,64 @@
+"""The square crops of the object-pose family: a square of the picture, turned or not, fills a square image.
+
+Points map as x' = r (x - c) + side / 2: the middle of the picture is taken to be (W / 2, H / 2), without the half
+pixel that :meth:`cogkp.geometry.warp.ImageWarp.fit` allows for. Networks and weights of that family, and the numbers
+they put out, mean this map; the two differ by up to half a pixel of the crop.
+"""
+
+from __future__ import annotations
+
+import math
+
+from cogkp.errors import GeometryError
+from cogkp.geometry.warp import ImageWarp
+
+__all__ = ["letterbox", "square_crop"]
+
+
+def square_crop(center_uv: tuple[float, float], length_px: float, side: int, angle_rad: float = 0.0) -> ImageWarp:
+    """Fill a square image with a square of the picture.
+
+    Args:
+        center_uv: the square's middle, pixels of the picture.
+        length_px: the length of its sides, pixels of the picture.
+        side: width and height of the square image, pixels.
+        angle_rad: by how much the square is turned in the picture, u towards v, radians.
+
+    Returns:
+        The map from the picture to the square image.
+
+    Raises:
+        GeometryError: the square has no area.
+
+    Example:
+        >>> import torch
+        >>> square_crop((300.0, 400.0), 100.0, 128).apply(torch.tensor([[300.0, 400.0], [250.0, 350.0]]))
+        tensor([[64., 64.],
+                [ 0.,  0.]])
+    """
+    if not (0 < length_px < math.inf and side > 0):
+        raise GeometryError("a crop must have an area", expected="sides > 0 px", got=f"{length_px} to {side}")
+    turned = ImageWarp.turn(-angle_rad, side / length_px, center_uv)
+    return turned.then(ImageWarp.translate(0.5 * side - center_uv[0], 0.5 * side - center_uv[1]))
+
+
+def letterbox(size_wh: tuple[float, float], side: int) -> ImageWarp:
+    """Fit a whole picture, unstretched and centred, into a square image.
+
+    Args:
+        size_wh: width and height of the picture, pixels.
+        side: width and height of the square image, pixels.
+
+    Returns:
+        The map from the picture to the square image.
+
+    Raises:
+        GeometryError: the picture has no area.
+
+    Example:
+        >>> letterbox((600, 800), 512).matrix[0]
+        tensor([ 0.6400,  0.0000, 64.0000], dtype=torch.float64)
+    """
+    if not min(size_wh) > 0:
+        raise GeometryError("a picture must have an area", expected="width and height > 0", got=str(size_wh))
+    return square_crop((0.5 * size_wh[0], 0.5 * size_wh[1]), max(size_wh), side)
