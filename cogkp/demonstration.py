@@ -25,7 +25,7 @@ from cogkp.workflows.training import TrainResult, preview_data, train
 __all__ = ["DEMO_EPOCHS", "DEMO_FRAMES", "DemoResult", "demo"]
 
 DEMO_FRAMES = 160
-DEMO_EPOCHS = 48
+DEMO_EPOCHS = 56
 HELD_OUT_SHARE = 0.2
 PREVIEW_VIEWS = 16
 

@@ -14,7 +14,7 @@ __all__ = ["demo"]
 def demo(
     output: flag.DemoDir = Path("demo"),
     frames: flag.DemoFrames = 160,
-    epochs: flag.DemoEpochs = 48,
+    epochs: flag.DemoEpochs = 56,
     seed: flag.Seed = 0,
     as_json: flag.Json = False,
 ) -> None:
