@@ -192,6 +192,42 @@ class PinholeCamera:
         valid = undone & finite
         return Rays(columns(*only(valid, x, y), valid.to(work)).to(dtype), valid)
 
+    def undistort_pixels(self, uv: Tensor) -> Tensor:
+        """Move pixels to where this camera without its lens distortion would have seen them.
+
+        Args:
+            uv: (..., N, 2) float, pixels of the frame.
+
+        Returns:
+            (..., N, 2) in the dtype of ``uv`` (float32 at least), pixels of the pinhole with the same intrinsics; NaN
+            where a pixel is not finite or its lens cannot be undone there.
+
+        Raises:
+            GeometryError: the pixels do not have the shape above.
+
+        Gradient: flows to pixels, intrinsics and distortion; zero where the result is NaN.
+        Precision: float32 or better, also under autocast.
+        Source: as :meth:`unproject_rays`.
+
+        Example:
+            >>> K = torch.tensor([[100.0, 0.0, 31.5], [0.0, 100.0, 23.5], [0.0, 0.0, 1.0]])
+            >>> bent = PinholeCamera(K, torch.eye(4), (64, 48), torch.tensor([-0.2, 0.0, 0.0, 0.0]))
+            >>> bent.undistort_pixels(torch.tensor([[79.0, 23.5]]))
+            tensor([[81.5000, 23.5000]])
+        """
+        rays = self.unproject_rays(uv)
+        x, y, _ = rays.xyz_camera.unbind(-1)
+        K = self.K.to(x.dtype).unsqueeze(-3)
+        u = K[..., 0, 0] * x + K[..., 0, 1] * y + K[..., 0, 2]
+        v = K[..., 1, 1] * y + K[..., 1, 2]
+        return torch.where(rays.valid.unsqueeze(-1), torch.stack((u, v), -1), torch.nan)
+
+    @property
+    def center(self) -> Tensor:
+        """(..., 3) float, where the camera stands, world unit."""
+        pose = self.world_to_camera
+        return -(pose[..., :3, :3] * pose[..., :3, 3:]).sum(-2)
+
     def contains(self, uv: Tensor, margin_px: float = 0.0) -> Tensor:
         """Tell which pixels lie inside the frame.
 

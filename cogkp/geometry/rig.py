@@ -121,11 +121,11 @@ class CameraRig:
             GeometryError: the pixels do not have the shape above.
 
         Gradient: flows to pixels and cameras; zero where the result is NaN.
-        Source: as :meth:`PinholeCamera.unproject_rays`.
+        Source: as :meth:`PinholeCamera.undistort_pixels`.
         """
         self._check_views(uv)
         views = zip(self.cameras, uv.unbind(-3), strict=True)
-        return torch.stack([_undistorted(camera, pixels) for camera, pixels in views], -3)
+        return torch.stack([camera.undistort_pixels(pixels) for camera, pixels in views], -3)
 
     def triangulate(
         self, uv: Tensor, weights: Tensor | None = None, *, min_angle_rad: float = MIN_ANGLE_RAD
@@ -202,15 +202,6 @@ class CameraRig:
             raise GeometryError(
                 "pixels of a rig have the wrong shape", expected=f"(..., {len(self)}, N, 2)", got=str(tuple(uv.shape))
             )
-
-
-def _undistorted(camera: PinholeCamera, uv: Tensor) -> Tensor:
-    rays = camera.unproject_rays(uv)
-    x, y, _ = rays.xyz_camera.unbind(-1)
-    K = camera.K.to(x.dtype).unsqueeze(-3)
-    u = K[..., 0, 0] * x + K[..., 0, 1] * y + K[..., 0, 2]
-    v = K[..., 1, 1] * y + K[..., 1, 2]
-    return torch.where(rays.valid.unsqueeze(-1), torch.stack((u, v), -1), torch.nan)
 
 
 def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def _drawn_camera(name: str, camera: PinholeCamera) -> DrawnCamera:
     seen = torch.where(rays.valid[:, None], rays.xyz_camera, pinhole.unproject_rays(uv).xyz_camera)
     return DrawnCamera(
         name,
-        center=-(pose[:3, :3].T @ pose[:3, 3]).numpy(),
+        center=camera.center.double().numpy(),
         axes=pose[:3, :3].numpy(),
         corners=(seen @ pose[:3, :3]).numpy(),
     )

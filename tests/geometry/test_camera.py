@@ -190,3 +190,12 @@ def test_pixels_that_are_no_numbers_give_no_rays():
     rays, valid = camera.unproject_rays(torch.tensor([[np.nan, 1.0], [1.0, 1.0]]))
     assert valid.tolist() == [False, True]
     assert rays[0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_center_is_where_the_camera_stands():
+    turn = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.3, 0.2], [0.3, 0.0, -0.1], [-0.2, 0.1, 0.0]]).double())
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3, :3], pose[:3, 3] = turn, torch.tensor([1.0, -2.0, 3.0])
+    camera = PinholeCamera(torch.eye(3, dtype=torch.float64), pose, (64, 48))
+    at_home = pose[:3, :3] @ camera.center + pose[:3, 3]
+    torch.testing.assert_close(at_home, torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)

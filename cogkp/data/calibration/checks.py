@@ -178,9 +178,7 @@ def undone_share(camera: PinholeCamera) -> float:
 
 def rig_of(cameras: Mapping[str, PinholeCamera], where: str) -> CameraRig:
     """Join cameras into a rig, and refuse two that stand in one place."""
-    centers = {
-        name: -camera.world_to_camera[:3, :3].T @ camera.world_to_camera[:3, 3] for name, camera in cameras.items()
-    }
+    centers = {name: camera.center for name, camera in cameras.items()}
     for (one, a), (other, b) in combinations(centers.items(), 2):
         if float((a - b).norm()) <= SAME_PLACE * max(1.0, float(a.norm())):
             raise DataError(

@@ -166,9 +166,8 @@ def _explains(other: _Fit, given: _Fit, limit_px: float) -> bool:
 
 
 def _inverted(camera: PinholeCamera) -> PinholeCamera:
-    pose = camera.world_to_camera
-    inverse = torch.eye(4, dtype=pose.dtype)
-    inverse[:3, :3], inverse[:3, 3] = pose[:3, :3].T, -(pose[:3, :3].T @ pose[:3, 3])
+    inverse = torch.eye(4, dtype=camera.world_to_camera.dtype)
+    inverse[:3, :3], inverse[:3, 3] = camera.world_to_camera[:3, :3].T, camera.center
     return attrs.evolve(camera, world_to_camera=inverse)
 
 
@@ -176,7 +175,7 @@ def _fit(left: PinholeCamera, right: PinholeCamera, uv: tuple[Tensor, Tensor]) -
     rays = [camera.unproject_rays(pixels) for camera, pixels in zip((left, right), uv, strict=True)]
     valid = rays[0].valid & rays[1].valid
     seen = [each.xyz_camera[valid] for each in rays]
-    straight = [(camera.K.double() @ ray.T).T[:, :2] for camera, ray in zip((left, right), seen, strict=True)]
+    straight = [camera.undistort_pixels(pixels[valid]) for camera, pixels in zip((left, right), uv, strict=True)]
     P = [camera.K.double() @ camera.world_to_camera[:3].double() for camera in (left, right)]
     residual = epipolar_distance(straight[0], straight[1], fundamental(P[0], P[1]))
     return _Fit(residual.numpy(), _behind_share(left, right, seen))
@@ -185,7 +184,7 @@ def _fit(left: PinholeCamera, right: PinholeCamera, uv: tuple[Tensor, Tensor]) -
 def _behind_share(left: PinholeCamera, right: PinholeCamera, rays: list[Tensor]) -> float:
     """Share of pairs whose rays come nearest to each other behind a camera; near parallel ones are not counted."""
     poses = [camera.world_to_camera.double() for camera in (left, right)]
-    centers = [-(pose[:3, :3].T @ pose[:3, 3]) for pose in poses]
+    centers = [camera.center.double() for camera in (left, right)]
     a, b = (ray @ pose[:3, :3] for ray, pose in zip(rays, poses, strict=True))
     aa, bb, ab = (a * a).sum(-1), (b * b).sum(-1), (a * b).sum(-1)
     sine2 = 1 - ab * ab / (aa * bb)

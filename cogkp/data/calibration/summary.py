@@ -74,10 +74,9 @@ def lens_shift(camera: PinholeCamera, shape_hw: tuple[int, int] = SHIFT_GRID) ->
         *(torch.linspace(-0.5, side - 0.5, count, dtype=torch.float64) for side, count in sides), indexing="ij"
     )
     uv = torch.stack((u, v), -1)
-    rays = camera.unproject_rays(uv.reshape(-1, 2))
-    straight = (camera.K.double() @ rays.xyz_camera.T).T[:, :2]
-    straight = torch.where(rays.valid[:, None], straight, 0.0)
-    return LensShift(uv, straight.reshape(uv.shape), rays.valid.reshape(uv.shape[:2]))
+    straight = camera.undistort_pixels(uv.reshape(-1, 2)).reshape(uv.shape)
+    valid = straight.isfinite().all(-1)
+    return LensShift(uv, torch.where(valid.unsqueeze(-1), straight, 0.0), valid)
 
 
 def _camera(name: str, camera: PinholeCamera) -> CameraSummary:
@@ -113,7 +112,7 @@ def _between_deg(a: Tensor, b: Tensor) -> float:
 
 def _pair(names: tuple[str, str], one: PinholeCamera, other: PinholeCamera) -> PairSummary:
     poses = [camera.world_to_camera.double() for camera in (one, other)]
-    centers = [-(pose[:3, :3].T @ pose[:3, 3]) for pose in poses]
+    centers = [camera.center.double() for camera in (one, other)]
     axes = [pose[2, :3] for pose in poses]
     gap = centers[1] - centers[0]
     baseline = float(gap.norm())
