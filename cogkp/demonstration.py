@@ -139,9 +139,9 @@ def _result(evaluated: EvaluationResult, deployed: DeployResult, files: dict[str
         f"{'export drift px':<18}{drift_px:>11.5f}",
         f"{'seconds':<18}{seconds:>11.0f}",
         "",
-        "3-D distances from the exact places, and lengths, in world units; the tool is 3.5 long and about 8 away.",
+        "3-D distances from the exact places, and lengths, in world units; the tool is 3.5 long and about 6.5 away.",
         "",
-        *(f"{name:<18}{path}" for name, path in files.items()),
+        *(f"{name:<20}{path}" for name, path in files.items()),
     ]
     return DemoResult(points, segments, iou, drift_px, seconds, files, "\n".join(lines))
 

@@ -9,7 +9,7 @@ Axes: N points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import attrs
@@ -19,7 +19,6 @@ from torch import Tensor
 from cogkp.errors import GeometryError
 from cogkp.geometry.distortion import check_distortion, distort, invertible, undo
 from cogkp.geometry.lens import all_finite, columns, only
-from cogkp.geometry.lens_inverse import CHUNK
 
 __all__ = ["PinholeCamera", "Projection", "Rays"]
 
@@ -75,17 +74,14 @@ def _turn(matrix: Tensor, columns: Tensor) -> Tensor:
     return (matrix.unsqueeze(-3) * columns.unsqueeze(-2)).sum(-1)
 
 
-def _pieces(*values: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    return zip(*(torch.split(value, CHUNK, -1) for value in values), strict=True)
-
-
 def _plane(u: Tensor, v: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """Bring pixels to the image plane behind the lens; K (..., 1, 3, 3)."""
-    y = (v - K[..., 1, 2]) / K[..., 1, 1]
-    x = u - K[..., 0, 2]
+    over_x, over_y = K[..., 0, 0].reciprocal(), K[..., 1, 1].reciprocal()
+    y = torch.addcmul(-K[..., 1, 2] * over_y, v, over_y)
+    x = torch.addcmul(-K[..., 0, 2] * over_x, u, over_x)
     if K.requires_grad or K[..., 0, 1].any():
-        x = x - K[..., 0, 1] * y
-    return x / K[..., 0, 0], y
+        x = torch.addcmul(x, K[..., 0, 1] * over_x, y, value=-1)
+    return x, y
 
 
 @attrs.frozen(eq=False)
@@ -183,13 +179,11 @@ class PinholeCamera:
         dtype = torch.promote_types(uv.dtype, torch.float32)
         work = torch.promote_types(torch.promote_types(dtype, self.K.dtype), self.distortion.dtype)
         K = self.K.to(work).unsqueeze(-3)
-        finite = torch.ones_like(uv[..., 0], dtype=torch.bool) if all_finite(uv) else torch.isfinite(uv).all(-1)
-        parts = [
-            _plane(*only(some, u, v), K) for u, v, some in _pieces(uv[..., 0].to(work), uv[..., 1].to(work), finite)
-        ]
-        x, y = (torch.cat(values, -1) for values in zip(*parts, strict=True))
+        finite = None if all_finite(uv) else torch.isfinite(uv).all(-1)
+        u, v = uv[..., 0].to(work), uv[..., 1].to(work)
+        x, y = _plane(*((u, v) if finite is None else only(finite, u, v)), K)
         x, y, undone = undo(x, y, self.distortion.to(uv.device, work))
-        valid = undone & finite
+        valid = undone if finite is None else undone & finite
         return Rays(columns(*only(valid, x, y), valid.to(work)).to(dtype), valid)
 
     def undistort_pixels(self, uv: Tensor) -> Tensor:

@@ -162,7 +162,8 @@ def through(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tenso
     rows = [[matrix[..., i, j].unsqueeze(-1) for j in range(3)] for i in range(3)]
     u, v, w = (torch.addcmul(torch.addcmul(c, a, x), b, y) for a, b, c in rows)
     if _all_above_zero(w):
-        return u / w, v / w, w, torch.ones_like(w, dtype=torch.bool)
+        over = w.reciprocal()
+        return u * over, v * over, w, torch.ones_like(w, dtype=torch.bool)
     ahead = w > torch.finfo(w.dtype).eps
     w = torch.where(ahead, w, 1.0)
     return u / w, v / w, w, ahead
@@ -186,8 +187,9 @@ def stretch(s: Tensor, lens: Lens) -> tuple[Tensor, Tensor]:
     if not _all_above_zero(below):
         past = below <= torch.finfo(s.dtype).eps
         below = below.masked_fill(past, 1.0)
-    factor = factor / below
-    rate = torch.addcmul(rate, factor, polynomial(s, lens.below.rates), value=-1) / below
+    over = below.reciprocal()
+    factor = factor * over
+    rate = torch.addcmul(rate, factor, polynomial(s, lens.below.rates), value=-1) * over
     if past is not None:
         # Past a pole the model means nothing; a negative factor says so and folds the map.
         factor, rate = factor.masked_fill(past, -1.0), rate.masked_fill(past, 0.0)

@@ -216,11 +216,11 @@ def _first_guess_of_grid(x: Tensor, y: Tensor, grid: _Grid) -> XY:
 def _newton_step(x: Tensor, y: Tensor, lens: Lens, goal: XY) -> XY:
     """How far to go back so that the moved point falls on its goal, to first order."""
     bent = bend(x, y, lens)
-    determinant = bent.determinant
+    over = bent.determinant.reciprocal()
     ex, ey = bent.x - goal[0], bent.y - goal[1]
     back_x = torch.addcmul(bent.y_y * ex, bent.x_y, ey, value=-1)
     back_y = torch.addcmul(bent.x_x * ey, bent.y_x, ex, value=-1)
-    return back_x / determinant, back_y / determinant
+    return back_x * over, back_y * over
 
 
 def _search_quickly(
