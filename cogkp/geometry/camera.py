@@ -77,8 +77,9 @@ def _turn(matrix: Tensor, columns: Tensor) -> Tensor:
 def _plane(u: Tensor, v: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     """Bring pixels to the image plane behind the lens; K (..., 1, 3, 3)."""
     over_x, over_y = K[..., 0, 0].reciprocal(), K[..., 1, 1].reciprocal()
-    y = torch.addcmul(-K[..., 1, 2] * over_y, v, over_y)
-    x = torch.addcmul(-K[..., 0, 2] * over_x, u, over_x)
+    # First the difference, which is exact near the principal point.
+    y = (v - K[..., 1, 2]) * over_y
+    x = (u - K[..., 0, 2]) * over_x
     if K.requires_grad or K[..., 0, 1].any():
         x = torch.addcmul(x, K[..., 0, 1] * over_x, y, value=-1)
     return x, y
