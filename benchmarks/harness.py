@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Timing", "command", "compare", "provenance", "show"]
+__all__ = ["Timing", "command", "compare", "provenance", "show", "table"]
 
 PACKAGES = ("cogkp", "torch", "numpy", "opencv-python-headless", "onnx", "onnxruntime", "typer")
 MILLI = 1e3
@@ -105,14 +105,19 @@ def _commit() -> str:
         return "unknown"
 
 
-def show(title: str, timings: Sequence[Timing]) -> None:
-    """Print a table, and below it where its figures come from."""
+def table(title: str, timings: Sequence[Timing]) -> None:
+    """Print a table."""
     print(f"{title}\n")
     print(f"{'way':<34} {'median':>10} {'quartiles':>10} {'ratio':>7}")
     for timing in timings:
         figures = f"{timing.median_s * MILLI:>7.1f} ms {timing.spread_s * MILLI:>7.1f} ms {timing.ratio:>7.2f}"
         print(f"{timing.name:<34} {figures}")
-    print()
+    print(flush=True)
+
+
+def show(title: str, timings: Sequence[Timing]) -> None:
+    """Print a table, and below it where its figures come from."""
+    table(title, timings)
     for name, value in provenance().items():
         print(f"{name}: {value}")
     sys.stdout.flush()

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.multiview import Point, check_views, check_weights, fit_views, localise, prepare
+from cogkp.geometry.multiview import Fit, fit_views
 from cogkp.geometry.projection import check_points, work_dtype
-from cogkp.geometry.symmetric import Factors, factor, solve, spread
+from cogkp.geometry.symmetric import Factors, factor, solve
+from cogkp.geometry.views import Views, check_views, check_weights, prepare, sum_views, weigh
 
 __all__ = ["covariance", "least_squares_covariance"]
 
@@ -41,7 +42,7 @@ def covariance(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Ten
         GeometryError: points, matrices, covariances or weights have another shape.
 
     Gradient: flows to all tensors; zero where the result is zero, finite everywhere.
-    Precision: float32 or better, also under autocast.
+    Precision: float64, whatever comes in.
     Source: Hartley and Zisserman, 2nd ed., result 5.10: inverse of the sum of J^T C^-1 J over the views.
 
     Example:
@@ -52,31 +53,19 @@ def covariance(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Ten
         tensor([[0.1414, 0.1414, 0.5657]])
     """
     _check(xyz_world, P, uv_covariance, weights)
-    return _propagate(xyz_world, P, uv_covariance, weights)
-
-
-def _propagate(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Tensor | None) -> Tensor:
-    work = work_dtype(xyz_world, P, uv_covariance)
-    views = prepare(torch.zeros(uv_covariance.shape[:-1], dtype=work, device=P.device), P, None)
-    (c00, c01, c11), definite = _centred_covariance(uv_covariance.to(work), views.focal_px.to(work)[..., None, None])
+    views = prepare(torch.zeros(uv_covariance.shape[:-1], dtype=torch.float64, device=P.device), P, None)
+    (c00, c01, c11), definite = _entries(uv_covariance)
     trust = views.weights if weights is None else _absolute(weights, views.weights)
     views = views._replace(weights=torch.where(definite, trust, 0.0))
-    local, finite = localise(xyz_world, views, work)
+    local, near = views.frame.to_local(xyz_world)
     fit = fit_views(views, local)
-    # Rows that are whitened have unit covariance, so that their outer products sum to the information.
-    scale_u, lean = c00.rsqrt(), c01 / c00
-    scale_v = (c11 - lean * c01).rsqrt()
-    white_u = tuple(scale_u * slope for slope in fit.slope_u)
-    white_v = tuple(scale_v * (v - lean * u) for u, v in zip(fit.slope_u, fit.slope_v, strict=True))
-    information = spread((white_u[0], white_u[1], white_u[2]), (white_v[0], white_v[1], white_v[2]), views.weights)
-    valid = finite & fit.in_front & ((views.weights > 0).sum(-2) > 1)
-    factors = factor(tuple(torch.where(valid, entry, 0.0) for entry in information))
+    valid = near & fit.in_front & ((views.weights > 0).sum(-2) > 1)
+    share = views.weights / (c00 * c11 - c01.square())
+    factors = _factor(_spread(views, fit, (share * c11, -share * c01, share * c00)), valid)
     one, none = torch.ones_like(factors.d0), torch.zeros_like(factors.d0)
     columns = [solve(factors, right) for right in ((one, none, none), (none, one, none), (none, none, one))]
-    matrix = torch.stack([torch.stack(column, -1) for column in columns], -1)
-    matrix = 0.5 * (matrix + matrix.mT) * views.unit.to(work).square()[..., None, None, None]
-    known = valid & factors.regular
-    return torch.where(known[..., None, None], matrix, 0.0).to(work_dtype(xyz_world))
+    matrix = torch.stack([column.mT for column in columns], -1)
+    return _known(0.5 * (matrix + matrix.mT), views, valid & factors.regular).to(work_dtype(xyz_world))
 
 
 def least_squares_covariance(
@@ -115,19 +104,19 @@ def least_squares_covariance(
     """
     check_points("uv", uv, 2, "V, N")
     _check(xyz_world, P, uv_covariance, weights)
-    views = prepare(uv.to(torch.float64), P, weights)
-    local, finite = localise(xyz_world, views, torch.float64)
+    views = prepare(uv, P, weights)
+    local, near = views.frame.to_local(xyz_world)
     fit = fit_views(views, local)
-    pixel, definite = _centred_covariance(uv_covariance.to(torch.float64), views.focal_px[..., None, None])
+    pixel, definite = _entries(uv_covariance)
     known = (definite | (views.weights <= 0)).all(-2)
-    valid = finite & fit.in_front & known & ((views.weights > 0).sum(-2) > 1)
-    information = spread(fit.slope_u, fit.slope_v, views.weights)
-    factors = factor(tuple(torch.where(valid, entry, 0.0) for entry in information))
-    each = Factors(*(value.unsqueeze(-2) for value in factors))
-    pull_u, pull_v = (_scaled(slope, views.weights) for slope in (fit.slope_u, fit.slope_v))
-    entries = _spread_by(solve(each, pull_u), solve(each, pull_v), pixel)
-    matrix = _symmetric(entries) * views.unit.square()[..., None, None, None]
-    return torch.where((valid & factors.regular)[..., None, None], matrix, 0.0).to(work_dtype(xyz_world))
+    valid = near & fit.in_front & known & ((views.weights > 0).sum(-2) > 1)
+    share = views.weights * fit.inverse_depth.square()
+    information = sum_views(views.frame.normal_factors()[..., :6, :], weigh(fit.pixels, share))
+    factors = _factor(information, valid)
+    square = views.weights.square()
+    noise = _factor(_spread(views, fit, (square * pixel[0], square * pixel[1], square * pixel[2])), valid)
+    moved = torch.stack([solve(factors, right).mT for right in _root(noise)], -1)
+    return _known(moved @ moved.mT, views, valid & factors.regular).to(work_dtype(xyz_world))
 
 
 def _check(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Tensor | None) -> None:
@@ -140,29 +129,31 @@ def _check(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Tensor 
     check_weights(weights, uv_covariance.shape[:-2])
 
 
-def _scaled(vector: Point, factor: Tensor) -> Point:
-    return vector[0] * factor, vector[1] * factor, vector[2] * factor
+def _spread(views: Views, fit: Fit, entries: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return (..., 6, N): the sum of J^T M J over views; the rows of J are (first - u third) / depth and so for v."""
+    square = fit.inverse_depth.square()
+    a, b, c = (square * entry for entry in entries)
+    u, v = fit.pixels.unbind(-3)
+    by_u, by_v = a * u + b * v, b * u + c * v
+    numbers = torch.stack((a, 2.0 * b, c, -2.0 * by_u, -2.0 * by_v, u * by_u + v * by_v), -3)
+    products = [views.frame.products(*rows) for rows in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2))]
+    return sum_views(torch.stack(products, -3).flatten(-3, -2).mT[..., :6, :], numbers)
 
 
-def _spread_by(by_u: Point, by_v: Point, pixel: Point) -> tuple[Tensor, ...]:
-    """Sum g C g^T over the views, where g says how the point moves with each view's u and v."""
-    c00, c01, c11 = pixel
-    # With C = L L^T this is a sum of squares, so that no variance is negative.
-    first = c00.sqrt()
-    lean = c01 / first
-    second = (c11 - lean * lean).sqrt()
-    one = _add(_scaled(by_u, first), _scaled(by_v, lean))
-    return spread(one, _scaled(by_v, second), torch.ones_like(first))
+def _factor(entries: Tensor, valid: Tensor) -> Factors:
+    return factor(torch.where(valid.unsqueeze(-2), entries, 0.0).unbind(-2))
 
 
-def _add(a: Point, b: Point) -> Point:
-    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+def _root(matrix: Factors) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+    """Return the columns of L D^(1/2): sums of products of what becomes of them have no negative variance."""
+    root0, root1, root2 = matrix.d0.sqrt(), matrix.d1.sqrt(), matrix.d2.sqrt()
+    none = torch.zeros_like(root0)
+    return (root0, matrix.l10 * root0, matrix.l20 * root0), (none, root1, matrix.l21 * root1), (none, none, root2)
 
 
-def _symmetric(entries: tuple[Tensor, ...]) -> Tensor:
-    m00, m01, m02, m11, m12, m22 = entries
-    rows = ((m00, m01, m02), (m01, m11, m12), (m02, m12, m22))
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+def _known(matrix: Tensor, views: Views, known: Tensor) -> Tensor:
+    """Return (..., N, 3, 3) in world units, zero where not known."""
+    return torch.where(known[..., None, None], matrix * views.frame.unit.square()[..., None, None, None], 0.0)
 
 
 def _absolute(weights: Tensor, seen: Tensor) -> Tensor:
@@ -170,13 +161,11 @@ def _absolute(weights: Tensor, seen: Tensor) -> Tensor:
     return torch.where(used, weights.to(seen.dtype), 0.0)
 
 
-def _centred_covariance(uv_covariance: Tensor, focal: Tensor) -> tuple[Point, Tensor]:
-    scaled = uv_covariance / (focal * focal)[..., None, None]
-    c00, c01, c11 = scaled[..., 0, 0], 0.5 * (scaled[..., 0, 1] + scaled[..., 1, 0]), scaled[..., 1, 1]
+def _entries(uv_covariance: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Return entries 00, 01, 11, those of the identity where a matrix is not positive definite, and where it is."""
+    wide = uv_covariance.to(torch.float64)
+    c00, c01, c11 = wide[..., 0, 0], 0.5 * (wide[..., 0, 1] + wide[..., 1, 0]), wide[..., 1, 1]
     product = (c00 * c11).detach()
     definite = torch.isfinite(product) & (c00 > 0) & (c11 > 0) & (product - c01.square() > MIN_RELATIVE_AREA * product)
-    return (
-        torch.where(definite, c00, 1.0),
-        torch.where(definite, c01, 0.0),
-        torch.where(definite, c11, 1.0),
-    ), definite
+    safe = torch.where(definite, c00, 1.0), torch.where(definite, c01, 0.0), torch.where(definite, c11, 1.0)
+    return safe, definite

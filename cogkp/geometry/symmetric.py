@@ -7,18 +7,20 @@ singular. Entries are separate tensors, so that every operation runs along the p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Factors", "factor", "solve", "spread"]
+__all__ = ["Factors", "factor", "solve"]
 
-Vector = tuple[Tensor, Tensor, Tensor]
+
+TINY = 1e-100
 
 
 class Factors(NamedTuple):
-    """L D L^T of a symmetric matrix: the pivots of D, the entries of L below its diagonal, whether none was lost."""
+    """L D L^T of a symmetric matrix: the pivots of D, the entries of L below its diagonal, the least pivot kept."""
 
     d0: Tensor
     d1: Tensor
@@ -26,53 +28,39 @@ class Factors(NamedTuple):
     l10: Tensor
     l20: Tensor
     l21: Tensor
-    regular: Tensor
+    least: Tensor
+
+    @property
+    def regular(self) -> Tensor:
+        """Tell which matrices are positive definite beyond rounding."""
+        return (self.d0 > self.least) & (self.d1 > self.least) & (self.d2 > self.least)
 
 
-def spread(rows: Vector, others: Vector, weights: Tensor) -> tuple[Tensor, ...]:
-    """Sum weighted outer products of rows over the views.
+def factor(entries: Sequence[Tensor]) -> Factors:
+    """Split symmetric matrices in float64, given as entries 00, 01, 02, 11, 12, 22.
 
-    Args:
-        rows: three tensors (..., V, N), the entries of one row per view.
-        others: the same for a second row.
-        weights: (..., V, N).
-
-    Returns:
-        Six tensors (..., N): entries 00, 01, 02, 11, 12, 22.
-    """
-    light, lighter = tuple(weights * entry for entry in rows), tuple(weights * entry for entry in others)
-    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    return tuple((light[i] * rows[j] + lighter[i] * others[j]).sum(-2) for i, j in pairs)
-
-
-def factor(entries: tuple[Tensor, ...]) -> Factors:
-    """Split positive semidefinite matrices; a pivot lost to rounding is replaced by a harmless number.
+    A pivot that is not positive, or lost to rounding, is replaced by the least one that is not: the solution is then
+    very large, or zero with a zero right side, and finite.
 
     Gradient: flows to the entries, finite everywhere; none through a replaced pivot.
     """
     h00, h01, h02, h11, h12, h22 = entries
-    trace = (h00 + h11 + h22).detach()
-    least = torch.finfo(h00.dtype).eps * trace
-    harmless = torch.where(trace > 0, trace, 1.0)
-
-    def pivot(value: Tensor) -> tuple[Tensor, Tensor]:
-        kept = value > least
-        return torch.where(kept, value, harmless), kept
-
-    d0, kept0 = pivot(h00)
+    least = (torch.finfo(h00.dtype).eps * (h00 + h11 + h22).detach()).clamp_min(TINY)
+    d0 = torch.maximum(h00, least)
     l10, l20 = h01 / d0, h02 / d0
-    d1, kept1 = pivot(h11 - l10 * h01)
-    left = h12 - l10 * h02
+    d1 = torch.maximum(torch.addcmul(h11, l10, h01, value=-1.0), least)
+    left = torch.addcmul(h12, l10, h02, value=-1.0)
     l21 = left / d1
-    d2, kept2 = pivot(h22 - l20 * h02 - l21 * left)
-    return Factors(d0, d1, d2, l10, l20, l21, kept0 & kept1 & kept2)
+    d2 = torch.maximum(torch.addcmul(torch.addcmul(h22, l20, h02, value=-1.0), l21, left, value=-1.0), least)
+    return Factors(d0, d1, d2, l10, l20, l21, least)
 
 
-def solve(factors: Factors, right: Vector) -> Vector:
-    """Solve with the matrices that were factored."""
-    y0 = right[0]
-    y1 = right[1] - factors.l10 * y0
-    y2 = right[2] - factors.l20 * y0 - factors.l21 * y1
+def solve(factors: Factors, right: Sequence[Tensor]) -> Tensor:
+    """Solve with the matrices that were factored; three tensors (..., N) in, one (..., 3, N) out."""
+    y0, right1, right2 = right
+    y1 = torch.addcmul(right1, factors.l10, y0, value=-1.0)
+    y2 = torch.addcmul(torch.addcmul(right2, factors.l20, y0, value=-1.0), factors.l21, y1, value=-1.0)
     x2 = y2 / factors.d2
-    x1 = y1 / factors.d1 - factors.l21 * x2
-    return y0 / factors.d0 - factors.l10 * x1 - factors.l20 * x2, x1, x2
+    x1 = torch.addcmul(y1 / factors.d1, factors.l21, x2, value=-1.0)
+    x0 = torch.addcmul(torch.addcmul(y0 / factors.d0, factors.l10, x1, value=-1.0), factors.l20, x2, value=-1.0)
+    return torch.stack((x0, x1, x2), -2)

@@ -5,10 +5,9 @@ found is a row of zeros without gradient and is marked as not valid.
 
 Two views: the smallest correction of both pixels that makes their rays meet (Lindstrom), then the meeting point. With
 equal pixel noise this is the maximum-likelihood point, in closed form.
+Camera algebra is done in float64 and points in centred coordinates near 1, so that float32 pixels lose nothing.
 More views: linear least squares, repeated once with each row divided by its depth, which turns distances in space into
-distances in pixels. Both stay accurate in float32, since camera algebra is done in float64 and points are computed in
-centred coordinates of unit size, where entries are near 1; the repeated solve corrects the first one by its residual,
-which wins back what the squared condition number of the normal equations cost.
+distances in pixels; in float64 whatever comes in.
 
 Axes: V views, N points; leading axes are batch axes and broadcast.
 Knows nothing of: lens distortion, heatmaps.
@@ -25,20 +24,27 @@ import torch
 from torch import Tensor
 
 from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.multiview import Views, correct, prepare, refine
+from cogkp.geometry.multiview import refine
 from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
 from cogkp.geometry.propagation import covariance
-from cogkp.geometry.symmetric import factor, solve, spread
+from cogkp.geometry.symmetric import factor, solve
+from cogkp.geometry.views import (
+    MAX_SLOPE,
+    MIN_ANGLE_RAD,
+    Views,
+    check_input,
+    in_parts,
+    look,
+    shared_frame,
+    sum_views,
+    weigh,
+    well_seen,
+)
 
 __all__ = ["MIN_ANGLE_RAD", "Triangulated", "covariance", "refine", "triangulate_pair", "triangulate_views"]
 
-MIN_ANGLE_RAD = math.radians(0.1)
-
-# A pixel farther from the principal point than this many focal lengths is no measurement.
-MAX_SLOPE = 1e4
-
-# Farther than this many camera distances, a linear solution carries no information and may overflow.
-MAX_REACH = 1e6
+# A first guess nearer to a camera than this part of the distance between cameras does not say how near the point is.
+MIN_GUESSED_DEPTH = 1e-3
 
 MIN_GRADIENT = 1e-12
 
@@ -198,8 +204,7 @@ def triangulate_views(
         P: (..., V, 3, 4) float, world to pixels, any scale and sign.
         weights: (..., V, N) float, inverse variances of the pixels up to a common factor; all 1 if None. A weight
             that is not positive leaves the view out.
-        min_angle_rad: least angle between the rays, radians. The rays are measured against their mean; half this
-            angle suffices, which for two views is exact.
+        min_angle_rad: how far the rays must spread, radians: as far as two rays at this angle, summed over the views.
 
     Returns:
         Points in the dtype of ``uv``, and validity; see :class:`Triangulated`. At least two views must count.
@@ -208,62 +213,35 @@ def triangulate_views(
         GeometryError: pixels, matrices or weights have another shape.
 
     Gradient: flows to pixels, matrices and weights; zero for rows that are not valid, finite everywhere.
-    Precision: float32 or better, also under autocast.
+    Precision: computed in float64.
     Source: Hartley and Sturm, Triangulation, 1997, section 5, inhomogeneous.
 
     Example:
         >>> P = torch.eye(3, 4).repeat(3, 1, 1)
         >>> P[1, 0, 3], P[2, 1, 3] = -1.0, -1.0  # one camera to the right of the first, one below
         >>> uv = torch.tensor([[[0.5, 0.0]], [[0.0, 0.0]], [[0.5, -0.5]]])
-        >>> triangulate_views(uv, P).xyz_world
+        >>> triangulate_views(uv, P).xyz_world.round(decimals=4).abs()
         tensor([[1., 0., 2.]])
     """
-    views = prepare(uv, P, weights, MAX_SLOPE)
-    (u, v), (first, second, third) = views.pixels, views.rows
-    ray_u = u * third[0] - first[0], u * third[1] - first[1], u * third[2] - first[2]
-    ray_v = v * third[0] - second[0], v * third[1] - second[1], v * third[2] - second[2]
-    right_u, right_v = first[3] - u * third[3], second[3] - v * third[3]
-    start = _least_squares(views.weights, ray_u, ray_v, right_u, right_v)
-    near = sum(part.detach().square() for part in start) < MAX_REACH**2
-    near = near & (views.weights > 0).any(-2)
-    begin = tuple(torch.where(near, part, 0.0).unsqueeze(-2) for part in start)
-    depth = views.depth((begin[0], begin[1], begin[2]))
-    depth = torch.where(depth > MIN_DEPTH, depth, 1.0)
-    left_u = right_u - (ray_u[0] * begin[0] + ray_u[1] * begin[1] + ray_u[2] * begin[2])
-    left_v = right_v - (ray_v[0] * begin[0] + ray_v[1] * begin[1] + ray_v[2] * begin[2])
-    delta = _least_squares(views.weights / depth.square(), ray_u, ray_v, left_u, left_v)
-    local = correct((begin[0].squeeze(-2), begin[1].squeeze(-2), begin[2].squeeze(-2)), delta)
-    valid = near & _well_seen(views, local, min_angle_rad)
-    return Triangulated(views.to_world(local, valid).to(work_dtype(uv)), valid)
+    check_input(uv, P, weights)
+    frame = shared_frame(P)
+    factors = frame.normal_factors()
+    dtype = work_dtype(uv)
+    views = (look(frame, *part) for part in in_parts(uv, weights))
+    xyz, valid = zip(*(_linear(part, factors, min_angle_rad, dtype) for part in views), strict=True)
+    return Triangulated(torch.cat(xyz, -1).mT.contiguous(), torch.cat(valid, -1))
 
 
-def _least_squares(weights: Tensor, ray_u: Rays, ray_v: Rays, right_u: Tensor, right_v: Tensor) -> Rays:
-    factors = factor(spread(ray_u, ray_v, weights))
-    lifted_u, lifted_v = weights * right_u, weights * right_v
-    first, second, third = ((ray_u[k] * lifted_u + ray_v[k] * lifted_v).sum(-2) for k in range(3))
-    return solve(factors, (first, second, third))
+def _linear(views: Views, factors: Tensor, min_angle_rad: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    numbers = weigh(views.pixels, views.weights)
+    guess, _ = _least_squares(sum_views(factors, numbers))
+    depth = views.frame.along(2, guess).clamp_min(MIN_GUESSED_DEPTH)
+    local, determined = _least_squares(sum_views(factors, numbers * depth.square().reciprocal().unsqueeze(-3)))
+    valid = determined & well_seen(views, local, min_angle_rad)
+    return torch.where(valid.unsqueeze(-2), views.frame.to_world(local), 0.0).to(dtype), valid
 
 
-@torch.no_grad()
-def _well_seen(views: Views, local: Rays, min_angle_rad: float) -> Tensor:
-    used = views.weights > 0
-    lifted = local[0].unsqueeze(-2), local[1].unsqueeze(-2), local[2].unsqueeze(-2)
-    in_front = ((views.depth(lifted) > MIN_DEPTH) | ~used).all(-2)
-    rays = _unit([lifted[k] - views.center[..., k, None].to(lifted[k].dtype) for k in range(3)])
-    # Two rays that face each other are as parallel as two that run side by side.
-    counted = used.to(rays[0].dtype)
-    first = counted * (counted.cumsum(-2) == 1)
-    alike = torch.stack([ray * (ray * first).sum(-2, keepdim=True) for ray in rays]).sum(0)
-    turned = torch.where(alike < 0, -counted, counted)
-    count = counted.sum(-2)
-    share = 1.0 / count.clamp_min(1.0)
-    apart = [ray * turned - counted * ((ray * turned).sum(-2) * share).unsqueeze(-2) for ray in rays]
-    off = (apart[0].square() + apart[1].square() + apart[2].square()).amax(-2)
-    finite = torch.isfinite(local[0] + local[1] + local[2])
-    return in_front & finite & (count > 1) & (off > math.sin(0.5 * min_angle_rad) ** 2)
-
-
-def _unit(vector: list[Tensor]) -> list[Tensor]:
-    square = vector[0].square() + vector[1].square() + vector[2].square()
-    inverse = square.clamp_min(torch.finfo(square.dtype).tiny).rsqrt()
-    return [part * inverse for part in vector]
+def _least_squares(entries: Tensor) -> tuple[Tensor, Tensor]:
+    entry = entries.unbind(-2)
+    factors = factor(entry[:6])
+    return solve(factors, entry[6:]), factors.regular

@@ -1,7 +1,10 @@
 """Cameras around a scene near the world's origin, and an oracle that shares no code with the library."""
 
+import math
+
 import cv2
 import numpy as np
+import torch
 
 
 def rig(rng, views=2):
@@ -47,3 +50,13 @@ def bundle(xyz, uv, P, weights):
             here = here + np.linalg.lstsq(jacobian, scale * (uv[:, n].ravel() - seen[0]), rcond=None)[0]
         best.append(here)
     return np.array(best)
+
+
+def degenerate(dtype):
+    """Pixels (2, 9, 2) and cameras (2, 3, 4); only the last point can be found."""
+    nan, inf = math.nan, math.inf
+    K = np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]])
+    P = np.stack([K @ np.eye(3, 4), K @ np.c_[np.eye(3), [-1.0, 0, 0]]])
+    left = [[50, 50], [50, 50], [nan, 1], [inf, 1], [1e30, 1], [-1e7, 1e7], [50, 50], [150, 50], [100, 50]]
+    right = [[50, 50], [90, 50], [1, 1], [1, 1], [1, 1], [1e7, 1], [49.9999, 50], [nan, nan], [50, 50]]
+    return torch.as_tensor(np.array([left, right]), dtype=dtype), torch.as_tensor(P, dtype=dtype)

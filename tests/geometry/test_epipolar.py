@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.epipolar import epipolar_distance, fundamental, reproject
-from tests.builders.rigs import pixels, rig
+from tests.builders.rigs import pixels, rig, rigid
 
 
 def t(value, dtype=torch.float64):
@@ -85,12 +87,28 @@ def test_gradients_are_right(name):
     assert torch.autograd.gradcheck(function, [t(value).requires_grad_() for value in values], atol=1e-5, rtol=1e-4)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
+def test_the_choice_of_world_does_not_show_in_pixels(seed, scale):
+    P, xyz, uv = scene(seed)
+    uv = uv + np.random.default_rng(seed).normal(0, 3, uv.shape)
+    pose = rigid(np.random.default_rng(seed + 1))
+    moved = scale * P @ np.linalg.inv(pose) @ np.diag([1 / scale] * 3 + [1.0])
+    one, other = (epipolar_distance(t(uv[0]), t(uv[1]), fundamental(*t(p))) for p in (P, moved))
+    assert torch.allclose(one, other, atol=1e-7)
+    world = t(scale * (xyz @ pose[:3, :3].T + pose[:3, 3]))
+    assert torch.allclose(reproject(world, t(moved)).uv, reproject(t(xyz), t(P)).uv, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bad", ["same", "zero", "nan", "flat"])
-def test_cameras_that_make_no_pair_give_zero_and_finite_gradients(bad):
+def test_cameras_that_make_no_pair_give_zero_and_finite_gradients(bad, dtype):
     P, xyz, uv = scene(5)
-    left, right = t(P[0]), t(P[1])
-    right = {"same": left, "zero": 0 * right, "nan": math.nan * right, "flat": right * t([[1.0], [1.0], [0.0]])}[bad]
-    inputs = [value.clone().requires_grad_() for value in (left, right, t(uv[0]), t(uv[1]), t(xyz))]
+    left, right = t(P[0], dtype), t(P[1], dtype)
+    right = {"same": left, "zero": 0 * right, "nan": math.nan * right, "flat": right * t([[1.0], [1.0], [0.0]], dtype)}[
+        bad
+    ]
+    inputs = [value.clone().requires_grad_() for value in (left, right, *(t(v, dtype) for v in (uv[0], uv[1], xyz)))]
     F = fundamental(inputs[0], inputs[1])
     distance = epipolar_distance(inputs[2], inputs[3], F)
     seen = reproject(inputs[4], inputs[1])
