@@ -17,6 +17,7 @@ from cogkp.errors import GeometryError, closest
 from cogkp.geometry.camera import PinholeCamera, Projection
 from cogkp.geometry.distortion import distort_jacobian
 from cogkp.geometry.propagation import least_squares_covariance
+from cogkp.geometry.robust import THRESHOLD_PX, RobustTriangulated, triangulate_robust
 from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
 from cogkp.geometry.uncertainty import move_covariance
 
@@ -154,6 +155,37 @@ class CameraRig:
             left, right = straight.unbind(-3)
             return triangulate_pair(left, right, P[..., 0, :, :], P[..., 1, :, :], min_angle_rad=min_angle_rad)
         return triangulate_views(straight, P, weights, min_angle_rad=min_angle_rad)
+
+    def triangulate_robust(
+        self,
+        uv: Tensor,
+        weights: Tensor | None = None,
+        *,
+        threshold_px: float = THRESHOLD_PX,
+        min_angle_rad: float = MIN_ANGLE_RAD,
+    ) -> RobustTriangulated:
+        """Find the points of space that most cameras see, leaving out views that disagree with them.
+
+        Args:
+            uv: (..., V, N, 2) float, pixels of each camera's frame, lens included; not finite where not seen.
+            weights: (..., V, N) float, inverse variances of the pixels up to a common factor; all 1 if None.
+            threshold_px: reprojection error from which a view is an outlier, pixels without lens distortion.
+            min_angle_rad: least angle between rays, radians.
+
+        Returns:
+            Points (..., N, 3) in the dtype of ``uv``, validity, and which views were believed.
+
+        Raises:
+            GeometryError: pixels or weights have another shape, or the threshold is not positive.
+
+        Gradient: as :func:`triangulate_robust`, through the lenses.
+        Precision: computed in float64.
+        Source: as :func:`triangulate_robust`.
+        """
+        straight = self.undistort_pixels(uv)
+        return triangulate_robust(
+            straight, self.projection_matrices, weights, threshold_px=threshold_px, min_angle_rad=min_angle_rad
+        )
 
     def covariance(self, xyz_world: Tensor, uv: Tensor, uv_covariance: Tensor, weights: Tensor | None = None) -> Tensor:
         """Say how well the points are known that :meth:`triangulate` finds from uncertain pixels, to first order.

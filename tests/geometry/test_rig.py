@@ -213,3 +213,49 @@ def test_covariances_of_another_shape_are_refused():
         least_squares_covariance(
             xyz, rig.project(xyz).uv, rig.projection_matrices, pixel_covariances(2, 4), torch.ones(4)
         )
+
+
+def test_a_view_that_saw_something_else_is_outvoted_behind_lenses():
+    head = a_stereo_head()
+    poses = [camera.world_to_camera.clone() for camera in head.cameras]
+    for shift in ((0.0, -0.8, 0.0), (0.9, 0.4, 0.1)):
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, 3] = torch.tensor(shift)
+        poses.append(pose)
+    cameras = tuple(attrs.evolve(head["LL"], world_to_camera=pose) for pose in poses)
+    rig, xyz = CameraRig(("A", "B", "C", "D"), cameras), points_before_it(20)[0]
+    uv = rig.project(xyz).uv
+    uv[2, 5] += 60.0
+    found = rig.triangulate_robust(uv)
+    assert found.valid.all()
+    assert found.inliers.sum() == 4 * 20 - 1
+    assert not found.inliers[2, 5]
+    torch.testing.assert_close(found.xyz_world, xyz, rtol=0, atol=1e-8)
+
+
+def test_every_way_through_a_rig_has_the_gradient_it_says():
+    rig = a_stereo_head()
+    xyz = points_before_it(3)[0]
+    uv = rig.project(xyz).uv
+    weights = torch.rand(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    ways = (
+        (lambda points: rig.project(points).uv, (xyz,)),
+        (rig.undistort_pixels, (uv,)),
+        (lambda pixels, trust: rig.triangulate(pixels, trust).xyz_world, (uv, weights)),
+        (lambda pixels, trust: rig.triangulate_robust(pixels, trust).xyz_world, (uv, weights)),
+    )
+    for way, values in ways:
+        assert torch.autograd.gradcheck(way, tuple(value.clone().requires_grad_() for value in values), atol=1e-6)
+
+
+def test_learning_the_intrinsics_and_the_lens_through_triangulation_is_possible():
+    rig = a_stereo_head()
+    uv = rig.project(points_before_it(3)[0]).uv
+
+    def found(K, lens):
+        left = attrs.evolve(rig.cameras[0], K=K, distortion=lens)
+        return CameraRig(rig.names, (left, rig.cameras[1])).triangulate(uv).xyz_world
+
+    inputs = (rig.cameras[0].K.clone().requires_grad_(), rig.cameras[0].distortion.clone().requires_grad_())
+    slopes = torch.autograd.grad(found(*inputs).sum(), inputs)
+    assert all(slope.isfinite().all() and slope.any() for slope in slopes)
