@@ -131,7 +131,7 @@ def _guesses(xyz: Tensor, plane: Tensor, used: Tensor) -> Tensor:
     """(M, 4, 4) float64 poses to start from; NaN where there are none."""
     points, seen, counted = (part.numpy(force=True) for part in (xyz, plane, used))
     start = np.full((len(points), 4, 4), np.nan)
-    for m in counted.any(1).nonzero()[0]:
+    for m in np.flatnonzero(counted.any(1)):
         start[m] = _guess(points[m, counted[m]], seen[m, counted[m]])
     return torch.from_numpy(start).to(xyz.device)
 

@@ -103,7 +103,7 @@ def _see(rotation: Array, shift: Array, xyz: Array, pixel: Array, block: Array, 
     seen = (place[..., :2] * inverse[..., None]) @ block.swapaxes(1, 2)
     residual = (pixel - seen) * root[..., None]
     cost = np.square(residual).sum((1, 2))
-    return _Seen(local, seen, inverse, residual, cost, (ahead | (root <= 0)).all(1))
+    return _Seen(local, seen, inverse, residual, cost, np.asarray((ahead | (root <= 0)).all(1)))
 
 
 def _slopes(seen: _Seen, block: Array, root: Array) -> Array:

@@ -101,7 +101,8 @@ def _box(marks: SpaceMarks) -> tuple[FloatArray, FloatArray]:
     if not len(true):
         return np.full(3, -1.0), np.full(3, 1.0)
     middle = (true.min(0) + true.max(0)) / 2
-    size = max(float(np.ptp(true, axis=0).max()), 1e-6 * float(np.abs(true).max()), np.finfo(np.float32).tiny)
+    least = float(np.finfo(np.float32).tiny)
+    size = max(float(np.ptp(true, axis=0).max()), 1e-6 * float(np.abs(true).max()), least)
     near = marks.found & (np.abs(marks.xyz_found - middle) <= FARTHEST * size).all(-1)
     found, radii = marks.xyz_found[near], np.sqrt(np.diagonal(marks.region[near], axis1=-2, axis2=-1))
     corners = np.concatenate([true, found - radii, found + radii])
