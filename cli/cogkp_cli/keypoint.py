@@ -33,6 +33,7 @@ def keypoint(
     epochs: flag.Epochs = 100,
     batch_size: flag.BatchSize = 32,
     learning_rate: flag.LearningRate = 1e-2,
+    ema_decay: flag.EmaDecay = 0.0,
     precision: flag.PrecisionChoice = None,
     seed: flag.Seed = 0,
     num_workers: flag.NumWorkers = 4,

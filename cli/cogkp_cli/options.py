@@ -58,6 +58,12 @@ def _positive_if_given(value: float | None) -> float | None:
     return None if value is None else _positive(value)
 
 
+def _share_below_one(value: float) -> float:
+    if not 0.0 <= value < 1.0:
+        raise typer.BadParameter(f"{value} is not a number >= 0 and < 1.")
+    return value
+
+
 def _all_positive(values: Any) -> Any:  # typer takes list[float] for a class on Python 3.10 and fails
     return [_positive(value) for value in values]
 
@@ -142,6 +148,15 @@ Epochs = Annotated[int, typer.Option("-e", "--epochs", min=1, metavar="N", help=
 BatchSize = Annotated[int, typer.Option("-b", "--batch_size", min=1, metavar="N", help="Images per step.")]
 LearningRate = Annotated[
     float, typer.Option("-lr", "--learning_rate", metavar="RATE", callback=_positive, help="Initial learning rate.")
+]
+EmaDecay = Annotated[
+    float,
+    typer.Option(
+        "--ema",
+        metavar="DECAY",
+        callback=_share_below_one,
+        help="Average the weights with this decay, as 0.999; validated and deployed is the average. 0 is off.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of every random choice.")]
 

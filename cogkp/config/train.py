@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cogkp.config.fields import at_least, matching, more_than, one_of, setting
+from cogkp.config.fields import at_least, below, matching, more_than, one_of, setting
 from cogkp.errors import ConfigError, Problem
 
 __all__ = ["Interval", "TrainOptions"]
@@ -48,6 +48,11 @@ class TrainOptions:
     epochs: int = setting(100, "Passes over the data.", at_least(1))
     batch_size: int = setting(32, "Images per optimiser step; even for stereo pairs.", at_least(1))
     learning_rate: float = setting(1e-2, "Initial rate of AdamW.", more_than(0.0))
+    ema_decay: float = setting(
+        0.0,
+        "Decay of a moving average of the weights, which is then what is validated and deployed; 0 keeps none.",
+        below(0.0, 1.0),
+    )
     precision: str | None = setting(
         None, "fp32 or bf16; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
     )

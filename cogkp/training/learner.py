@@ -15,6 +15,7 @@ from cogkp.artifacts.checkpoint import Checkpoint, TrainingState
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, LossReport, Task
+from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
 from cogkp.training.optim import CLIP_NORM, build_optimizer, set_rate
 from cogkp.training.plan import Plan
@@ -55,6 +56,7 @@ class Learner:
     plan: Plan
     precision: Precision
     example: Tensor
+    average: WeightAverage | None = None
 
     @classmethod
     def start(cls, task: Task, plan: Plan, restored: Checkpoint | None, device: torch.device | None) -> Learner:
@@ -64,10 +66,16 @@ class Learner:
         model = precision.place_model(task.model)
         optimizer = build_optimizer(model, plan.options.learning_rate)
         example = next(iter(task.export_spec(1).inputs.values()))
+        average = WeightAverage(model, plan.options.ema_decay) if plan.options.ema_decay else None
         if restored is not None:
-            restore_state(restored, model, optimizer, f"run {restored.provenance.run}")
+            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average)
         model.train()
-        return cls(model, loss, optimizer, plan, precision, precision.place_image(example))
+        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network to validate: the average where there is one."""
+        return self.model if self.average is None else self.average.model
 
     def compare(self, batch: Batch[Any]) -> Comparison:
         """Run forward and backward; the gradient is clipped and waits for :meth:`update`."""
@@ -84,6 +92,13 @@ class Learner:
         """Take one optimiser step."""
         set_rate(self.optimizer, rate)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.follow(self.model)
+
+    def finish(self) -> None:
+        """Leave the network in evaluation mode, with the averaged weights where there are some."""
+        self.model.load_state_dict(self.judged.state_dict())
+        self.model.eval()
 
     def state(self, epoch: int, step: int, means: Mapping[str, Any], best: Mapping[str, Any] | None) -> TrainingState:
         """Copy everything that changes while training, at this position."""
@@ -91,6 +106,7 @@ class Learner:
             self.model,
             self.optimizer,
             self.plan.schedule,
+            self.average,
             epoch=epoch,
             step=step,
             target_epochs=self.plan.last_epoch,

@@ -113,4 +113,5 @@ def _epochs(count: int, which: str = "") -> str:
 
 
 def _shape(options: TrainOptions) -> str:
-    return f"batch {options.batch_size}, learning rate {options.learning_rate:g}"
+    average = f", weights averaged with decay {options.ema_decay:g}" if options.ema_decay else ""
+    return f"batch {options.batch_size}, learning rate {options.learning_rate:g}{average}"

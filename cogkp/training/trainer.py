@@ -82,7 +82,8 @@ def fit(
     """Train a task to the end of its plan, or until Ctrl-C.
 
     Args:
-        task: the family; its model is moved to the device, trained in place and left in evaluation mode.
+        task: the family; its model is moved to the device, trained in place and left in evaluation mode, with the
+            averaged weights where the options ask for an average.
         plan: made by :func:`cogkp.training.plan.plan_training`.
         loaders: what is read.
         sinks: who is told about steps and epochs.
@@ -118,7 +119,7 @@ def fit(
             None if restored is None else restored.state.best,
         )
         result = run.to_the_end()
-    learner.model.eval()
+    learner.finish()
     return result
 
 
@@ -248,9 +249,10 @@ class _Run:
         """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
         if self.loaders.validation is None:
             return None
-        predict = torch_predictor(self.learner.model, self.learner.precision)
+        judged = self.learner.judged
+        predict = torch_predictor(judged, self.learner.precision)
         try:
-            with evaluating(self.learner.model), suppress(_StoppedError):
+            with evaluating(judged), suppress(_StoppedError):
                 return evaluate(predict, self.task, _Stoppable(self.loaders.validation, self.interrupt))
         except DataError:
             self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
