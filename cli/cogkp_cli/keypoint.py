@@ -32,6 +32,7 @@ def keypoint(
     keep_last: flag.KeepLast = 2,
     epochs: flag.Epochs = 100,
     batch_size: flag.BatchSize = 32,
+    accumulate: flag.Accumulate = 1,
     learning_rate: flag.LearningRate = 1e-2,
     ema_decay: flag.EmaDecay = 0.0,
     precision: flag.PrecisionChoice = None,

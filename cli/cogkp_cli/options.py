@@ -146,6 +146,12 @@ PrefetchFactor = Annotated[
 ]
 Epochs = Annotated[int, typer.Option("-e", "--epochs", min=1, metavar="N", help="Passes over the data.")]
 BatchSize = Annotated[int, typer.Option("-b", "--batch_size", min=1, metavar="N", help="Images per step.")]
+Accumulate = Annotated[
+    int,
+    typer.Option(
+        "--accumulate", min=1, metavar="N", help="Pass the images of a step in N parts one after another; saves memory."
+    ),
+]
 LearningRate = Annotated[
     float, typer.Option("-lr", "--learning_rate", metavar="RATE", callback=_positive, help="Initial learning rate.")
 ]

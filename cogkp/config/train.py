@@ -47,6 +47,9 @@ class TrainOptions:
 
     epochs: int = setting(100, "Passes over the data.", at_least(1))
     batch_size: int = setting(32, "Images per optimiser step; even for stereo pairs.", at_least(1))
+    accumulate: int = setting(
+        1, "Parts an optimiser step's images are passed in one after another, to save memory.", at_least(1)
+    )
     learning_rate: float = setting(1e-2, "Initial rate of AdamW.", more_than(0.0))
     ema_decay: float = setting(
         0.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
-from cogkp.tasks.base import Loss, LossReport, Task
+from cogkp.tasks.base import Loss, Task
 from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
 from cogkp.training.optim import CLIP_NORM, build_optimizer, set_rate
@@ -78,15 +78,29 @@ class Learner:
         return self.model if self.average is None else self.average.model
 
     def compare(self, batch: Batch[Any]) -> Comparison:
-        """Run forward and backward; the gradient is clipped and waits for :meth:`update`."""
-        here = batch.to(self.precision.device)
+        """Run forward and backward, part by part; the gradient is clipped and waits for :meth:`update`.
+
+        Each part counts by its images. So the gradient is that of the whole batch wherever a term is a mean over the
+        images. A term that is a mean over labelled points is then one over those of each part, and BatchNorm takes
+        the statistics of each part.
+        """
         self.optimizer.zero_grad(set_to_none=True)
+        parts = batch.parts(self.plan.options.accumulate)
+        shares = [len(part.ids) / len(batch.ids) for part in parts]
+        passes = [self._pass(part, share) for part, share in zip(parts, shares, strict=True)]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        outputs, figures = zip(*passes, strict=True)
+        return Comparison(_joined(outputs), *_read(figures, shares, norm))
+
+    def _pass(self, part: Batch[Any], share: float) -> tuple[Any, dict[str, Tensor]]:
+        """Add one part's gradient; return the outputs, and the figures as tensors."""
+        here = part.to(self.precision.device)
         with self.precision.autocast():
             outputs = self.model(self.precision.place_image(here.image))
         report = self.loss(outputs, here)
-        report.total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        return Comparison(outputs, *_read(report, norm))
+        (share * report.total).backward()  # type: ignore[no-untyped-call]
+        figures = {"loss": report.total, **report.parts, **report.shares}
+        return outputs, {name: value.detach() for name, value in figures.items()}
 
     def update(self, rate: float) -> None:
         """Take one optimiser step."""
@@ -115,11 +129,23 @@ class Learner:
         )
 
 
-def _read(report: LossReport, norm: Tensor) -> tuple[dict[str, float], float]:
-    """Fetch all numbers at once: each fetch would make a GPU wait."""
-    named = {"loss": report.total, **report.parts, **report.shares}
-    values = torch.stack([*named.values(), norm]).tolist()
-    return dict(zip(named, values, strict=False)), values[-1]
+def _joined(outputs: Sequence[Any]) -> Any:
+    """Put the outputs of all parts together again."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return type(outputs[0])(*(torch.cat([field.detach() for field in fields]) for fields in zip(*outputs, strict=True)))
+
+
+def _read(
+    figures: Sequence[Mapping[str, Tensor]], shares: Sequence[float], norm: Tensor
+) -> tuple[dict[str, float], float]:
+    """Average over the parts and fetch all numbers at once: each fetch would make a GPU wait."""
+    means = [
+        torch.stack([share * part[name] for share, part in zip(shares, figures, strict=True)]).sum()
+        for name in figures[0]
+    ]
+    values = torch.stack([*means, norm]).tolist()
+    return dict(zip(figures[0], values, strict=False)), values[-1]
 
 
 def not_finite(comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None) -> TrainingError:

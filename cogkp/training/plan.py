@@ -114,4 +114,5 @@ def _epochs(count: int, which: str = "") -> str:
 
 def _shape(options: TrainOptions) -> str:
     average = f", weights averaged with decay {options.ema_decay:g}" if options.ema_decay else ""
-    return f"batch {options.batch_size}, learning rate {options.learning_rate:g}{average}"
+    parts = f" in {options.accumulate} parts" if options.accumulate > 1 else ""
+    return f"batch {options.batch_size}{parts}, learning rate {options.learning_rate:g}{average}"

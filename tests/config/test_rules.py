@@ -183,6 +183,12 @@ class TestTraining:
         assert (problem.where, problem.got) == ("batch_size", "3")
         assert check_training(config, TrainOptions(batch_size=4)) == []
 
+    def test_needs_an_image_for_each_part(self):
+        config = KeypointConfig(base_dir=("a",))
+        assert check_training(config, TrainOptions(batch_size=3, accumulate=3)) == []
+        (problem,) = check_training(config, TrainOptions(batch_size=3, accumulate=4))
+        assert (problem.where, problem.got) == ("accumulate", "4")
+
     def test_takes_odd_batches_of_single_views(self):
         assert check_training(KeypointConfig(base_dir=("a",)), TrainOptions(batch_size=3)) == []
 
