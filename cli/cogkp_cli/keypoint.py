@@ -34,7 +34,10 @@ def keypoint(
     batch_size: flag.BatchSize = 32,
     accumulate: flag.Accumulate = 1,
     learning_rate: flag.LearningRate = 1e-2,
+    clip_norm: flag.ClipNorm = 1.0,
     ema_decay: flag.EmaDecay = 0.0,
+    patience: flag.WaitFor = 0,
+    overfit_one_batch: flag.OverfitOneBatch = False,
     precision: flag.PrecisionChoice = None,
     seed: flag.Seed = 0,
     num_workers: flag.NumWorkers = 4,
@@ -124,6 +127,8 @@ def _train(
 
     with shown_progress() as progress:
         result = cogkp.train(settings, plan, log_dir=logs, progress=progress, **resume)
+    if result.stopped:
+        report.say(result.stopped)
     report.say(f"checkpoint: {result.checkpoint}" + (f"\nbest: {result.best}" if result.best else ""))
     report.add(
         train={
@@ -133,6 +138,7 @@ def _train(
             "mirror": result.mirror,
             "epochs": result.epochs,
             "interrupted": result.interrupted,
+            "stopped": result.stopped,
             "seconds": result.seconds,
             "scalars": result.scalars,
         }

@@ -58,6 +58,12 @@ def _positive_if_given(value: float | None) -> float | None:
     return None if value is None else _positive(value)
 
 
+def _not_negative(value: float) -> float:
+    if not value >= 0:
+        raise typer.BadParameter(f"{value} is not a number >= 0.")
+    return value
+
+
 def _share_below_one(value: float) -> float:
     if not 0.0 <= value < 1.0:
         raise typer.BadParameter(f"{value} is not a number >= 0 and < 1.")
@@ -154,6 +160,27 @@ Accumulate = Annotated[
 ]
 LearningRate = Annotated[
     float, typer.Option("-lr", "--learning_rate", metavar="RATE", callback=_positive, help="Initial learning rate.")
+]
+ClipNorm = Annotated[
+    float,
+    typer.Option(
+        "--clip-norm",
+        metavar="NORM",
+        callback=_not_negative,
+        help="Shorten longer gradients to this norm; 0 shortens none.",
+    ),
+]
+WaitFor = Annotated[
+    int,
+    typer.Option(
+        "--patience", min=0, metavar="N", help="Stop after N validations without a better one; 0 never stops."
+    ),
+]
+OverfitOneBatch = Annotated[
+    bool,
+    typer.Option(
+        "--overfit-one-batch", help="Train on the first batch only, drawn once, to find faults of data or loss."
+    ),
 ]
 EmaDecay = Annotated[
     float,

@@ -47,6 +47,10 @@ def check_training(config: KeypointConfig, options: TrainOptions) -> list[Proble
     if config.stereo_pairing.enabled and options.batch_size % 2:
         expected = "an even number, since stereo_pairing.enabled puts pairs into a batch"
         problems.append(Problem("odd batch size", "batch_size", expected=expected, got=str(options.batch_size)))
+    if options.patience and not config.validation.base_dir:
+        hint = "Name held-out data, or leave patience at 0."
+        expected = "at least one root, since patience counts validations"
+        problems.append(Problem("no validation data", "validation.base_dir", expected=expected, got="[]", hint=hint))
     most = _most_parts(config, options)
     if options.accumulate > most:
         expected = f"at most {most}, since each part needs an image, or a pair of them"

@@ -17,7 +17,7 @@ from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, Task
 from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
-from cogkp.training.optim import CLIP_NORM, build_optimizer, set_rate
+from cogkp.training.optim import build_optimizer, set_rate
 from cogkp.training.plan import Plan
 from cogkp.training.precision import Precision, resolve_precision
 
@@ -88,7 +88,7 @@ class Learner:
         parts = batch.parts(self.plan.options.accumulate)
         shares = [len(part.ids) / len(batch.ids) for part in parts]
         passes = [self._pass(part, share) for part, share in zip(parts, shares, strict=True)]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.options.clip_norm or math.inf)
         outputs, figures = zip(*passes, strict=True)
         return Comparison(_joined(outputs), *_read(figures, shares, norm))
 

@@ -78,6 +78,7 @@ class TrainResult:
         seconds: this call took.
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
+        stopped: why it stopped early by itself; empty where it did not.
     """
 
     run_dir: Path
@@ -89,6 +90,7 @@ class TrainResult:
     seconds: float
     scalars: Mapping[str, float]
     plan: str
+    stopped: str = ""
 
 
 def preview_data(
@@ -185,6 +187,7 @@ def train(
         seconds=time.perf_counter() - started,
         scalars=result.scalars,
         plan=plan.line,
+        stopped=result.stopped,
     )
 
 
