@@ -74,9 +74,9 @@ def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig) -> 
     """Do what was asked for, in the fixed order."""
     asked = ctx.params
     plan, restore = _train_options(asked), asked["restore"]
-    logs = None if asked["no_tb"] else asked["log_dir"]
+    logs = None if asked["no_tb"] else Path(asked["log_dir"])
     if asked["preview_data"]:
-        _preview(report, settings, plan, asked["preview_dir"])
+        _preview(report, settings, plan, Path(asked["preview_dir"]))
     if asked["dry_run"]:
         _dry_run(report, settings, plan, logs)
     if asked["train"] and asked["deploy"] and (missing := cogkp.missing_builder(_deploy_options(asked))):
