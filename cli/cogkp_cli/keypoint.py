@@ -32,7 +32,12 @@ def keypoint(
     keep_last: flag.KeepLast = 2,
     epochs: flag.Epochs = 100,
     batch_size: flag.BatchSize = 32,
+    accumulate: flag.Accumulate = 1,
     learning_rate: flag.LearningRate = 1e-2,
+    clip_norm: flag.ClipNorm = 1.0,
+    ema_decay: flag.EmaDecay = 0.0,
+    patience: flag.WaitFor = 0,
+    overfit_one_batch: flag.OverfitOneBatch = False,
     precision: flag.PrecisionChoice = None,
     seed: flag.Seed = 0,
     num_workers: flag.NumWorkers = 4,
@@ -61,21 +66,27 @@ def keypoint(
     if not (preview_data or dry_run or train or deploy):
         _confirm(report, config)
         return
-    plan = _train_options(ctx.params)
-    logs = None if no_tb else log_dir
-    if preview_data:
-        _preview(report, settings, plan, preview_dir)
-    if dry_run:
-        _dry_run(report, settings, plan, logs)
-    if train and deploy and (missing := cogkp.missing_builder(_deploy_options(ctx.params))):
-        complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
-    if train:
-        given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
-        resume = {"restore": restore, "given": given, "allow_config_change": allow_config_change}
-        restore = _train(report, settings, plan, resume, logs)
-    if deploy:
-        _deploy(report, settings, _deploy_options(ctx.params), restore, untrained=deploy_untrained)
+    _carry_out(ctx, report, settings)
     report.finish()
+
+
+def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig) -> None:
+    """Do what was asked for, in the fixed order."""
+    asked = ctx.params
+    plan, restore = _train_options(asked), asked["restore"]
+    logs = None if asked["no_tb"] else Path(asked["log_dir"])
+    if asked["preview_data"]:
+        _preview(report, settings, plan, Path(asked["preview_dir"]))
+    if asked["dry_run"]:
+        _dry_run(report, settings, plan, logs)
+    if asked["train"] and asked["deploy"] and (missing := cogkp.missing_builder(_deploy_options(asked))):
+        complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
+    if asked["train"]:
+        given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
+        resume = {"restore": restore, "given": given, "allow_config_change": asked["allow_config_change"]}
+        restore = _train(report, settings, plan, resume, logs)
+    if asked["deploy"]:
+        _deploy(report, settings, _deploy_options(asked), restore, untrained=asked["deploy_untrained"])
 
 
 def _write_template(report: Report, config: Path) -> None:
@@ -122,6 +133,8 @@ def _train(
 
     with shown_progress() as progress:
         result = cogkp.train(settings, plan, log_dir=logs, progress=progress, **resume)
+    if result.stopped:
+        report.say(result.stopped)
     report.say(f"checkpoint: {result.checkpoint}" + (f"\nbest: {result.best}" if result.best else ""))
     report.add(
         train={
@@ -131,6 +144,7 @@ def _train(
             "mirror": result.mirror,
             "epochs": result.epochs,
             "interrupted": result.interrupted,
+            "stopped": result.stopped,
             "seconds": result.seconds,
             "scalars": result.scalars,
         }

@@ -58,6 +58,18 @@ def _positive_if_given(value: float | None) -> float | None:
     return None if value is None else _positive(value)
 
 
+def _not_negative(value: float) -> float:
+    if not value >= 0:
+        raise typer.BadParameter(f"{value} is not a number >= 0.")
+    return value
+
+
+def _share_below_one(value: float) -> float:
+    if not 0.0 <= value < 1.0:
+        raise typer.BadParameter(f"{value} is not a number >= 0 and < 1.")
+    return value
+
+
 def _all_positive(values: Any) -> Any:  # typer takes list[float] for a class on Python 3.10 and fails
     return [_positive(value) for value in values]
 
@@ -140,8 +152,44 @@ PrefetchFactor = Annotated[
 ]
 Epochs = Annotated[int, typer.Option("-e", "--epochs", min=1, metavar="N", help="Passes over the data.")]
 BatchSize = Annotated[int, typer.Option("-b", "--batch_size", min=1, metavar="N", help="Images per step.")]
+Accumulate = Annotated[
+    int,
+    typer.Option(
+        "--accumulate", min=1, metavar="N", help="Pass the images of a step in N parts one after another; saves memory."
+    ),
+]
 LearningRate = Annotated[
     float, typer.Option("-lr", "--learning_rate", metavar="RATE", callback=_positive, help="Initial learning rate.")
+]
+ClipNorm = Annotated[
+    float,
+    typer.Option(
+        "--clip-norm",
+        metavar="NORM",
+        callback=_not_negative,
+        help="Shorten longer gradients to this norm; 0 shortens none.",
+    ),
+]
+WaitFor = Annotated[
+    int,
+    typer.Option(
+        "--patience", min=0, metavar="N", help="Stop after N validations without a better one; 0 never stops."
+    ),
+]
+OverfitOneBatch = Annotated[
+    bool,
+    typer.Option(
+        "--overfit-one-batch", help="Train on the first batch only, drawn once, to find faults of data or loss."
+    ),
+]
+EmaDecay = Annotated[
+    float,
+    typer.Option(
+        "--ema",
+        metavar="DECAY",
+        callback=_share_below_one,
+        help="Average the weights with this decay, as 0.999; validated and deployed is the average. 0 is off.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of every random choice.")]
 

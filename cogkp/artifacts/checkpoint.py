@@ -25,7 +25,7 @@ from cogkp.errors import ArtifactError, CheckpointError
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]
 
 KIND = "cogkp checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FIRST_SEALED = 2
 
 
@@ -43,6 +43,8 @@ class TrainingState:
         target_epochs: the epoch count at which the training is finished.
         means: sums over the epoch under way, from which its means are made; empty between epochs.
         best: 'error' and 'epoch' of the best validation so far, None where there was none.
+        average: the moving average of ``weights``, under the same names; None where none is kept.
+        averaged_steps: optimiser steps the average has followed.
     """
 
     weights: Mapping[str, Tensor]
@@ -54,6 +56,13 @@ class TrainingState:
     target_epochs: int
     means: Mapping[str, Any] = attrs.field(factory=dict)
     best: Mapping[str, Any] | None = None
+    average: Mapping[str, Tensor] | None = None
+    averaged_steps: int = 0
+
+    @property
+    def learned(self) -> Mapping[str, Tensor]:
+        """The weights to evaluate and to deploy: the average where there is one."""
+        return self.weights if self.average is None else self.average
 
     @property
     def position(self) -> tuple[int, int]:
@@ -135,6 +144,8 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "target_epochs": int,
         "means": dict,
         "best": (dict, type(None)),
+        "average": (dict, type(None)),
+        "averaged_steps": int,
     },
     Provenance: {
         "config": dict,
@@ -211,7 +222,14 @@ def _from_first(content: dict[str, Any]) -> dict[str, Any]:
     return content | added
 
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_first}
+def _from_second(content: dict[str, Any]) -> dict[str, Any]:
+    """Add what format 2 lacked: the moving average of the weights."""
+    state = content.get("state")
+    added = {"state": {"average": None, "averaged_steps": 0, **state}} if isinstance(state, dict) else {}
+    return content | {"format": 3} | added
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_first, 2: _from_second}
 """How a file's content becomes that of the next format."""
 
 
@@ -248,18 +266,21 @@ def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[ty
         raise CheckpointError("the checkpoint's fields are not as expected", where=str(path), got="; ".join(complaints))
 
 
-def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str) -> None:
+def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averaged: bool = False) -> None:
     """Put the checkpoint's weights into a network of the same shape; every tensor must find its place.
 
     Args:
         checkpoint: read by :func:`load_checkpoint`.
         model: changed in place; untouched when the weights do not fit.
         where: the file's name, for the message.
+        averaged: whether to take the moving average where there is one, as evaluation and deployment do; training goes
+            on with the weights themselves.
 
     Raises:
         CheckpointError: names, shapes or kinds of tensors differ.
     """
-    difference = _difference(checkpoint.state.weights, model.state_dict())
+    weights = checkpoint.state.learned if averaged else checkpoint.state.weights
+    difference = _difference(weights, model.state_dict())
     if difference:
         provenance = checkpoint.provenance
         classes = "no mask" if provenance.num_classes is None else f"{provenance.num_classes} mask classes"
@@ -269,7 +290,7 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str) -> None:
             got=difference,
             hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}.",
         )
-    model.load_state_dict(dict(checkpoint.state.weights), strict=True)
+    model.load_state_dict(dict(weights), strict=True)
 
 
 def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:

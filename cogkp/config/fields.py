@@ -18,6 +18,7 @@ from cogkp.errors import ConfigError, Problem
 __all__ = [
     "Check",
     "at_least",
+    "below",
     "between",
     "check_of",
     "describe",
@@ -85,6 +86,12 @@ def setting(default: Any, doc: str, check: Check | None = None, *, bare: bool = 
 def at_least(low: float) -> Check:
     """Accept numbers >= ``low``."""
     return Check(lambda v: v >= low, f"a number >= {low}", {"minimum": low})
+
+
+def below(low: float, high: float) -> Check:
+    """Accept numbers from ``low``, included, to ``high``, excluded."""
+    words = f"a number >= {low} and < {high}"
+    return Check(lambda v: low <= v < high, words, {"minimum": low, "exclusiveMaximum": high})
 
 
 def more_than(low: float) -> Check:

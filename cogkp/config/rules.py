@@ -47,7 +47,20 @@ def check_training(config: KeypointConfig, options: TrainOptions) -> list[Proble
     if config.stereo_pairing.enabled and options.batch_size % 2:
         expected = "an even number, since stereo_pairing.enabled puts pairs into a batch"
         problems.append(Problem("odd batch size", "batch_size", expected=expected, got=str(options.batch_size)))
+    if options.patience and not config.validation.base_dir:
+        hint = "Name held-out data, or leave patience at 0."
+        expected = "at least one root, since patience counts validations"
+        problems.append(Problem("no validation data", "validation.base_dir", expected=expected, got="[]", hint=hint))
+    most = _most_parts(config, options)
+    if options.accumulate > most:
+        expected = f"at most {most}, since each part needs an image, or a pair of them"
+        problems.append(Problem("too many parts", "accumulate", expected=expected, got=str(options.accumulate)))
     return problems
+
+
+def _most_parts(config: KeypointConfig, options: TrainOptions) -> int:
+    views = len(config.data_mappings.x) if config.stereo_pairing.enabled else 1
+    return max(options.batch_size // max(views, 1), 1)
 
 
 def images_are_mapped(config: KeypointConfig) -> Iterator[Finding]:

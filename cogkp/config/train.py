@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cogkp.config.fields import at_least, matching, more_than, one_of, setting
+from cogkp.config.fields import at_least, below, matching, more_than, one_of, setting
 from cogkp.errors import ConfigError, Problem
 
 __all__ = ["Interval", "TrainOptions"]
@@ -47,10 +47,27 @@ class TrainOptions:
 
     epochs: int = setting(100, "Passes over the data.", at_least(1))
     batch_size: int = setting(32, "Images per optimiser step; even for stereo pairs.", at_least(1))
+    accumulate: int = setting(
+        1, "Parts an optimiser step's images are passed in one after another, to save memory.", at_least(1)
+    )
     learning_rate: float = setting(1e-2, "Initial rate of AdamW.", more_than(0.0))
+    clip_norm: float = setting(
+        1.0,
+        "Longest gradient, Euclidean norm over all weights; longer ones are shortened, 0 shortens none.",
+        at_least(0.0),
+    )
+    ema_decay: float = setting(
+        0.0,
+        "Decay of a moving average of the weights, which is then what is validated and deployed; 0 keeps none.",
+        below(0.0, 1.0),
+    )
     precision: str | None = setting(
         None, "fp32 or bf16; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
     )
+    patience: int = setting(
+        0, "Validations without a better one after which the training stops; 0 never stops it.", at_least(0)
+    )
+    overfit_one_batch: bool = setting(False, "Train on the first batch only, drawn once: shows faults of data or loss.")
     num_workers: int = setting(4, "Loader processes; 0 loads in the training process.", at_least(0))
     prefetch_factor: int = setting(4, "Batches each loader process prepares ahead.", at_least(1))
     log_interval: int = setting(10, "Steps between lines of the history, and of histograms and pictures.", at_least(1))

@@ -6,6 +6,7 @@ Axes: B batch, N keypoints, P stereo pairs, S side of the square crop.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -110,6 +111,30 @@ class Batch(Generic[TargetsT]):
         """Page-lock all tensors; called by the loader where a GPU is used."""
         targets = type(self.targets)(*(field.pin_memory() for field in self.targets))
         return attrs.evolve(self, image=self.image.pin_memory(), targets=targets)
+
+    def parts(self, count: int) -> list[Batch[TargetsT]]:
+        """Cut the batch into parts of nearly equal size, in order; the two views of a pair stay together.
+
+        Args:
+            count: of parts; fewer where there are not so many single views and pairs. At least 1.
+        """
+        if count == 1:
+            return [self]
+        rights = set(self.pairs[:, 1].tolist())
+        starts = [row for row in range(len(self.ids)) if row not in rights]
+        firsts = [int(chunk[0]) for chunk in np.array_split(starts, min(count, len(starts)))]
+        return [self._rows(start, stop) for start, stop in pairwise([*firsts, len(self.ids)])]
+
+    def _rows(self, start: int, stop: int) -> Batch[TargetsT]:
+        inside = (self.pairs[:, 0] >= start) & (self.pairs[:, 0] < stop)
+        return Batch(
+            image=self.image[start:stop],
+            targets=type(self.targets)(*(field[start:stop] for field in self.targets)),
+            source_to_crop=self.source_to_crop[start:stop],
+            source_size_wh=self.source_size_wh[start:stop],
+            pairs=self.pairs[inside] - start,
+            ids=self.ids[start:stop],
+        )
 
 
 def collate(items: Sequence[tuple[Encoded, ...]]) -> Batch[Any]:

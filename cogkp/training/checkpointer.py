@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_weights
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import CheckpointError
+from cogkp.training.average import WeightAverage
 from cogkp.training.optim import Schedule
 from cogkp.training.seeding import capture_rng, restore_rng
 
@@ -59,6 +60,7 @@ def capture_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
+    average: WeightAverage | None = None,
     *,
     epoch: int,
     step: int,
@@ -77,6 +79,8 @@ def capture_state(
         target_epochs=target_epochs,
         means=means,
         best=best,
+        average=None if average is None else average.weights(),
+        averaged_steps=0 if average is None else average.steps,
     )
 
 
@@ -91,19 +95,30 @@ def _on_cpu(value: Any) -> Any:
     return copy.copy(value)
 
 
-def restore_state(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, where: str) -> None:
-    """Put the weights, the optimiser's moments and the random streams back.
+def restore_state(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    where: str,
+    average: WeightAverage | None = None,
+) -> None:
+    """Put the weights, their average, the optimiser's moments and the random streams back.
 
     Args:
         checkpoint: read from disk.
         model: of the same shape.
         optimizer: built for ``model``.
         where: the file's name, for messages.
+        average: of ``model``, made before the restore; it begins with the restored weights where the checkpoint has no
+            average.
 
     Raises:
         CheckpointError: something does not fit.
     """
     load_weights(checkpoint, model, where)
+    if average is not None:
+        load_weights(checkpoint, average.model, where, averaged=True)
+        average.steps = checkpoint.state.averaged_steps
     try:
         optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.state.optimizer)))
         restore_rng(checkpoint.state.rng)

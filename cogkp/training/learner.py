@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
-from cogkp.tasks.base import Loss, LossReport, Task
+from cogkp.tasks.base import Loss, Task
+from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
-from cogkp.training.optim import CLIP_NORM, build_optimizer, set_rate
+from cogkp.training.optim import build_optimizer, set_rate
 from cogkp.training.plan import Plan
 from cogkp.training.precision import Precision, resolve_precision
 
@@ -55,6 +56,7 @@ class Learner:
     plan: Plan
     precision: Precision
     example: Tensor
+    average: WeightAverage | None = None
 
     @classmethod
     def start(cls, task: Task, plan: Plan, restored: Checkpoint | None, device: torch.device | None) -> Learner:
@@ -64,26 +66,53 @@ class Learner:
         model = precision.place_model(task.model)
         optimizer = build_optimizer(model, plan.options.learning_rate)
         example = next(iter(task.export_spec(1).inputs.values()))
+        average = WeightAverage(model, plan.options.ema_decay) if plan.options.ema_decay else None
         if restored is not None:
-            restore_state(restored, model, optimizer, f"run {restored.provenance.run}")
+            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average)
         model.train()
-        return cls(model, loss, optimizer, plan, precision, precision.place_image(example))
+        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network to validate: the average where there is one."""
+        return self.model if self.average is None else self.average.model
 
     def compare(self, batch: Batch[Any]) -> Comparison:
-        """Run forward and backward; the gradient is clipped and waits for :meth:`update`."""
-        here = batch.to(self.precision.device)
+        """Run forward and backward, part by part; the gradient is clipped and waits for :meth:`update`.
+
+        Each part counts by its images. So the gradient is that of the whole batch wherever a term is a mean over the
+        images. A term that is a mean over labelled points is then one over those of each part, and BatchNorm takes
+        the statistics of each part.
+        """
         self.optimizer.zero_grad(set_to_none=True)
+        parts = batch.parts(self.plan.options.accumulate)
+        shares = [len(part.ids) / len(batch.ids) for part in parts]
+        passes = [self._pass(part, share) for part, share in zip(parts, shares, strict=True)]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.options.clip_norm or math.inf)
+        outputs, figures = zip(*passes, strict=True)
+        return Comparison(_joined(outputs), *_read(figures, shares, norm))
+
+    def _pass(self, part: Batch[Any], share: float) -> tuple[Any, dict[str, Tensor]]:
+        """Add one part's gradient; return the outputs, and the figures as tensors."""
+        here = part.to(self.precision.device)
         with self.precision.autocast():
             outputs = self.model(self.precision.place_image(here.image))
         report = self.loss(outputs, here)
-        report.total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
-        return Comparison(outputs, *_read(report, norm))
+        (share * report.total).backward()  # type: ignore[no-untyped-call]
+        figures = {"loss": report.total, **report.parts, **report.shares}
+        return outputs, {name: value.detach() for name, value in figures.items()}
 
     def update(self, rate: float) -> None:
         """Take one optimiser step."""
         set_rate(self.optimizer, rate)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.follow(self.model)
+
+    def finish(self) -> None:
+        """Leave the network in evaluation mode, with the averaged weights where there are some."""
+        self.model.load_state_dict(self.judged.state_dict())
+        self.model.eval()
 
     def state(self, epoch: int, step: int, means: Mapping[str, Any], best: Mapping[str, Any] | None) -> TrainingState:
         """Copy everything that changes while training, at this position."""
@@ -91,6 +120,7 @@ class Learner:
             self.model,
             self.optimizer,
             self.plan.schedule,
+            self.average,
             epoch=epoch,
             step=step,
             target_epochs=self.plan.last_epoch,
@@ -99,11 +129,23 @@ class Learner:
         )
 
 
-def _read(report: LossReport, norm: Tensor) -> tuple[dict[str, float], float]:
-    """Fetch all numbers at once: each fetch would make a GPU wait."""
-    named = {"loss": report.total, **report.parts, **report.shares}
-    values = torch.stack([*named.values(), norm]).tolist()
-    return dict(zip(named, values, strict=False)), values[-1]
+def _joined(outputs: Sequence[Any]) -> Any:
+    """Put the outputs of all parts together again."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return type(outputs[0])(*(torch.cat([field.detach() for field in fields]) for fields in zip(*outputs, strict=True)))
+
+
+def _read(
+    figures: Sequence[Mapping[str, Tensor]], shares: Sequence[float], norm: Tensor
+) -> tuple[dict[str, float], float]:
+    """Average over the parts and fetch all numbers at once: each fetch would make a GPU wait."""
+    means = [
+        torch.stack([share * part[name] for share, part in zip(shares, figures, strict=True)]).sum()
+        for name in figures[0]
+    ]
+    values = torch.stack([*means, norm]).tolist()
+    return dict(zip(figures[0], values, strict=False)), values[-1]
 
 
 def not_finite(comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None) -> TrainingError:

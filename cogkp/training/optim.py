@@ -9,11 +9,10 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CLIP_NORM", "Schedule", "build_optimizer", "set_rate"]
+__all__ = ["Schedule", "build_optimizer", "set_rate"]
 
 WEIGHT_DECAY = 0.01
 BETAS = (0.9, 0.999)
-CLIP_NORM = 1.0
 GAMMA = 0.33
 WARMUP_STEPS = 100
 PARTS = 5

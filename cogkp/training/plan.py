@@ -113,4 +113,8 @@ def _epochs(count: int, which: str = "") -> str:
 
 
 def _shape(options: TrainOptions) -> str:
-    return f"batch {options.batch_size}, learning rate {options.learning_rate:g}"
+    average = f", weights averaged with decay {options.ema_decay:g}" if options.ema_decay else ""
+    waits = f", patience {options.patience}" if options.patience else ""
+    alone = "; overfitting: every step sees the same first batch" if options.overfit_one_batch else ""
+    parts = f" in {options.accumulate} parts" if options.accumulate > 1 else ""
+    return f"batch {options.batch_size}{parts}, learning rate {options.learning_rate:g}{average}{waits}{alone}"

@@ -5,11 +5,12 @@ It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import torch
@@ -28,17 +29,14 @@ from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.interval import SaveClock
 from cogkp.training.learner import Comparison, Learner, not_finite
 from cogkp.training.means import Means
+from cogkp.training.one_batch import EpochLoader, OneBatch
+from cogkp.training.patience import Patience
 from cogkp.training.plan import Plan
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 
 __all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
 
-
-class EpochLoader(Batches, Protocol):
-    """A loader whose order and augmentation are functions of its seed and the epoch, and of nothing global."""
-
-    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Choose the epoch of the next pass, and the batch it starts with."""
+log = logging.getLogger("cogkp")
 
 
 @attrs.frozen
@@ -59,6 +57,7 @@ class FitResult:
         interrupted: whether Ctrl-C ended it; the checkpoint then holds the exact position.
         checkpoint: the newest checkpoint.
         scalars: the last epoch's mean loss terms and validation figures.
+        stopped: why it ended before its last epoch by itself; empty where it did not.
     """
 
     epochs: int
@@ -66,6 +65,7 @@ class FitResult:
     interrupted: bool
     checkpoint: Path | None
     scalars: Mapping[str, float]
+    stopped: str = ""
 
 
 def fit(
@@ -82,7 +82,8 @@ def fit(
     """Train a task to the end of its plan, or until Ctrl-C.
 
     Args:
-        task: the family; its model is moved to the device, trained in place and left in evaluation mode.
+        task: the family; its model is moved to the device, trained in place and left in evaluation mode, with the
+            averaged weights where the options ask for an average.
         plan: made by :func:`cogkp.training.plan.plan_training`.
         loaders: what is read.
         sinks: who is told about steps and epochs.
@@ -96,6 +97,8 @@ def fit(
         OutputError: a checkpoint could not be written; older ones stay valid.
     """
     _require_batches(loaders.train)
+    if plan.options.overfit_one_batch:
+        loaders = attrs.evolve(loaders, train=OneBatch(loaders.train))
     learner = Learner.start(task, plan, restored, device)
     keep_large_blocks()
     steps = (plan.last_epoch - plan.epoch) * len(loaders.train) - plan.step
@@ -116,9 +119,10 @@ def fit(
             SaveClock(Interval.parse(plan.options.checkpoint_interval)),
             Means(restored.state.means if restored is not None and plan.step else None),
             None if restored is None else restored.state.best,
+            Patience(plan.options.patience, plan.schedule.first_epoch),
         )
         result = run.to_the_end()
-    learner.model.eval()
+    learner.finish()
     return result
 
 
@@ -164,12 +168,14 @@ class _Run:
     clock: SaveClock
     means: Means
     best: Mapping[str, Any] | None
+    patience: Patience
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
         steps, scalars = 0, dict[str, float]()
         position = (plan.epoch, plan.step)
-        while position[0] < plan.last_epoch and not self.interrupt.requested:
+        stopped = self.out_of_patience(position)
+        while position[0] < plan.last_epoch and not stopped and not self.interrupt.requested:
             started, (epoch, first) = time.perf_counter(), position
             passed = self.one_epoch(epoch, first)
             steps += passed.done - first
@@ -181,7 +187,19 @@ class _Run:
                 self.save(position)
             else:
                 position, scalars = (epoch + 1, 0), closed
-        return FitResult(position[0], steps, position[0] < plan.last_epoch, self.checkpointer.last, scalars)
+                stopped = self.out_of_patience(position)
+        if stopped and not steps:
+            self.save(position)  # the folder may be a new one
+        interrupted = position[0] < plan.last_epoch and not stopped
+        return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
+
+    def out_of_patience(self, position: tuple[int, int]) -> str:
+        """Say why the training ends before its last epoch, also to the log; empty while it goes on."""
+        epoch = position[0]
+        reason = self.patience.reason(epoch, self.best) if epoch < self.learner.plan.last_epoch else ""
+        if reason:
+            log.info("%s", reason)
+        return reason
 
     def one_epoch(self, epoch: int, first: int) -> _Passed:
         """Train on the batches from ``first`` on; stop early when asked to."""
@@ -248,9 +266,10 @@ class _Run:
         """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
         if self.loaders.validation is None:
             return None
-        predict = torch_predictor(self.learner.model, self.learner.precision)
+        judged = self.learner.judged
+        predict = torch_predictor(judged, self.learner.precision)
         try:
-            with evaluating(self.learner.model), suppress(_StoppedError):
+            with evaluating(judged), suppress(_StoppedError):
                 return evaluate(predict, self.task, _Stoppable(self.loaders.validation, self.interrupt))
         except DataError:
             self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame

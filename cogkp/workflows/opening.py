@@ -49,7 +49,7 @@ def open_loader(dataset: Dataset[tuple[Encoded, ...]], options: TrainOptions, *,
 
 
 def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Task, Path, str]:
-    """Build a task and give its network the weights of a checkpoint.
+    """Build a task and give its network the weights of a checkpoint, averaged ones where it has them.
 
     Args:
         config: names the network's shape.
@@ -62,7 +62,7 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Tas
     found = open_checkpoint(restore, root)
     path, checkpoint = found.path, found.checkpoint
     task = build_task(config)
-    load_weights(checkpoint, task.model, str(path))
+    load_weights(checkpoint, task.model, str(path), averaged=True)
     if checkpoint.provenance.points != config.point_names:
         trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
         log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)

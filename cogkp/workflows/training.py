@@ -35,6 +35,7 @@ from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
+from cogkp.training.watchdog import Watchdog
 from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
 from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
 
@@ -78,6 +79,7 @@ class TrainResult:
         seconds: this call took.
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
+        stopped: why it stopped early by itself; empty where it did not.
     """
 
     run_dir: Path
@@ -89,6 +91,7 @@ class TrainResult:
     seconds: float
     scalars: Mapping[str, float]
     plan: str
+    stopped: str = ""
 
 
 def preview_data(
@@ -185,6 +188,7 @@ def train(
         seconds=time.perf_counter() - started,
         scalars=result.scalars,
         plan=plan.line,
+        stopped=result.stopped,
     )
 
 
@@ -224,6 +228,7 @@ class _Prepared:
         return [
             HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history),
             *_tensorboard(self.task, plan.options, board, hidden),
+            Watchdog(),
         ]
 
     def session(self) -> Session:

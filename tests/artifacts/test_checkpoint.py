@@ -127,12 +127,19 @@ def edited(path: Path, change) -> Path:
 @pytest.mark.parametrize("version", [99, 0, -1, "2", None])
 def test_another_format_version_is_told_apart(saved, version):
     edited(saved, lambda content: content.update(format=version))
-    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 2, got {version!r}") as caught:
+    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 3, got {version!r}") as caught:
         load_checkpoint(saved)
     assert "written by cogkp" in str(caught.value)
 
 
+def as_second_format(content) -> None:
+    content.update(format=2)
+    for name in ("average", "averaged_steps"):
+        del content["state"][name]
+
+
 def as_first_format(content) -> None:
+    as_second_format(content)
     content.update(format=1)
     for name in ("means", "best"):
         del content["state"][name]
@@ -147,6 +154,31 @@ def test_a_file_of_the_first_format_is_brought_up_to_date(saved, sealed):
     found = load_checkpoint(saved)
     assert (found.state.position, found.state.means, found.state.best) == ((3, 1), {}, None)
     assert found.provenance.fingerprint == {}
+
+
+def test_a_file_of_the_second_format_has_no_average(saved):
+    found = load_checkpoint(edited(saved, as_second_format)).state
+    assert (found.position, found.average, found.averaged_steps) == ((3, 1), None, 0)
+    assert found.learned is found.weights
+
+
+def test_the_average_is_taken_where_it_is_asked_for(tmp_path):
+    raw, mean = nn.Linear(2, 3), nn.Linear(2, 3)
+    plain = make_checkpoint(raw)
+    state = attrs.evolve(plain.state, average=dict(mean.state_dict()), averaged_steps=7)
+    found = load_checkpoint(attrs.evolve(plain, state=state).save(folder(tmp_path)))
+    assert found.state.averaged_steps == 7
+    for averaged, wanted in ((False, raw), (True, mean)):
+        model = nn.Linear(2, 3)
+        load_weights(found, model, "file", averaged=averaged)
+        assert torch.equal(model.weight, wanted.weight)
+
+
+def test_an_average_of_another_shape_is_refused(tmp_path):
+    plain = make_checkpoint(nn.Linear(2, 3))
+    state = attrs.evolve(plain.state, average=dict(nn.Linear(2, 4).state_dict()))
+    with pytest.raises(CheckpointError, match="does not fit this network"):
+        load_weights(attrs.evolve(plain, state=state), nn.Linear(2, 3), "file", averaged=True)
 
 
 def test_a_seal_that_was_lost_is_damage(saved):

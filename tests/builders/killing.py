@@ -31,7 +31,14 @@ from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 
 OPTIONS = TrainOptions(
-    epochs=6, batch_size=4, learning_rate=3e-3, num_workers=0, checkpoint_interval="2steps", keep_last=2, log_interval=1
+    epochs=6,
+    batch_size=4,
+    learning_rate=3e-3,
+    ema_decay=0.8,
+    num_workers=0,
+    checkpoint_interval="2steps",
+    keep_last=2,
+    log_interval=1,
 )
 LONGEST_LIFE_S = 0.6
 STILLBORN_SHARE = 0.2
@@ -140,6 +147,7 @@ def differences(root: Path, reference: Path) -> list[str]:
     found, wanted = load_checkpoint(root / CHECKPOINT_NAME), load_checkpoint(reference / CHECKPOINT_NAME)
     said = [name for name in wanted.state.weights if not _same(found.state.weights[name], wanted.state.weights[name])]
     said = said[:3]
+    said += ["average"] * (not _same(found.state.average, wanted.state.average))
     said += ["optimizer"] * (not _same(found.state.optimizer, wanted.state.optimizer))
     said += ["random streams"] * (not _same(found.state.rng, wanted.state.rng))
     said += ["best"] * (found.state.best != wanted.state.best)

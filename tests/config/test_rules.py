@@ -3,7 +3,7 @@ import pytest
 
 from cogkp.config.augment import Crop
 from cogkp.config.io import structure
-from cogkp.config.keypoint import DataMappings, KeypointConfig, StereoPairing
+from cogkp.config.keypoint import DataMappings, KeypointConfig, StereoPairing, Validation
 from cogkp.config.rules import check, check_training
 from cogkp.config.train import TrainOptions
 from cogkp.errors import ConfigError
@@ -182,6 +182,19 @@ class TestTraining:
         (problem,) = check_training(config, TrainOptions(batch_size=3))
         assert (problem.where, problem.got) == ("batch_size", "3")
         assert check_training(config, TrainOptions(batch_size=4)) == []
+
+    def test_needs_an_image_for_each_part(self):
+        config = KeypointConfig(base_dir=("a",))
+        assert check_training(config, TrainOptions(batch_size=3, accumulate=3)) == []
+        (problem,) = check_training(config, TrainOptions(batch_size=3, accumulate=4))
+        assert (problem.where, problem.got) == ("accumulate", "4")
+
+    def test_patience_needs_validation_data(self):
+        config = KeypointConfig(base_dir=("a",))
+        (problem,) = check_training(config, TrainOptions(patience=3))
+        assert problem.where == "validation.base_dir"
+        validated = attrs.evolve(config, validation=Validation(base_dir=("b",)))
+        assert check_training(validated, TrainOptions(patience=3)) == []
 
     def test_takes_odd_batches_of_single_views(self):
         assert check_training(KeypointConfig(base_dir=("a",)), TrainOptions(batch_size=3)) == []

@@ -1,0 +1,85 @@
+"""Warn early of a training that learns nothing: a loss that stands still, a part of the network without gradient.
+
+A loss that is no number is not warned of; it ends the training, see :func:`cogkp.training.learner.not_finite`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cogkp.training.sinks import EpochEvent, StepEvent
+
+__all__ = ["Watchdog"]
+
+WATCHED_STEPS = 50
+FEWEST_STEPS = 10  # a shorter training says nothing
+STILL = 1e-6  # relative; float32 noise alone moves a loss by less
+
+log = logging.getLogger("cogkp")
+
+
+class Watchdog:
+    """Listen to the first steps of a training and warn once, in one line, of each thing that is wrong.
+
+    Parts of the network are its direct children; one is silent when no weight in it had a gradient in any step.
+
+    Args:
+        steps: how many are watched; a training that ends before is judged at its end.
+    """
+
+    def __init__(self, steps: int = WATCHED_STEPS) -> None:
+        self.steps = steps
+        self.losses: list[float] = []
+        self.silent: dict[str, list[nn.Parameter]] = {}
+
+    def start(self, model: nn.Module, example: Tensor) -> None:
+        """Remember the parts that can be trained."""
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.silent.setdefault(name.split(".")[0], []).append(parameter)
+
+    def step(self, event: StepEvent) -> None:
+        """Look at a step's loss and gradients, and judge after the last one that is watched."""
+        if len(self.losses) >= self.steps:
+            return
+        self.losses.append(event.comparison.scalars["loss"])
+        heard = _with_gradient(self.silent)
+        self.silent = {name: part for name, part in self.silent.items() if name not in heard}
+        if len(self.losses) == self.steps:
+            self._judge()
+
+    def epoch(self, event: EpochEvent) -> None:
+        """Hear nothing new."""
+
+    def flush(self) -> None:
+        """Keep nothing back."""
+
+    def close(self) -> None:
+        """Judge a training that ended while it was watched."""
+        if FEWEST_STEPS <= len(self.losses) < self.steps:
+            self._judge()
+
+    def _judge(self) -> None:
+        count, low, high = len(self.losses), min(self.losses), max(self.losses)
+        if high - low <= STILL * max(abs(high), abs(low)):
+            hint = "check labels and learning rate, or look with --preview-data and --overfit-one-batch"
+            log.warning("the loss was %.4g in each of the first %d steps: %s", high, count, hint)
+        for name, part in self.silent.items():
+            weights = sum(parameter.numel() for parameter in part)
+            hint = "check the labels and the loss terms it is for"
+            log.warning("no gradient reached %s (%d weights) in the first %d steps: %s", name, weights, count, hint)
+
+
+def _with_gradient(parts: Mapping[str, list[nn.Parameter]]) -> set[str]:
+    """Name the parts with a gradient that is not all zero; all numbers are fetched at once, and none where all did."""
+    found = {
+        name: torch.stack([gradient.count_nonzero() for gradient in gradients]).sum()
+        for name, part in parts.items()
+        if (gradients := [parameter.grad for parameter in part if parameter.grad is not None])
+    }
+    counts = torch.stack(list(found.values())).tolist() if found else []
+    return {name for name, count in zip(found, counts, strict=True) if count}
