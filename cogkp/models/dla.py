@@ -1,0 +1,219 @@
+"""DLA34, the backbone of deep layer aggregation, and its published ImageNet weights.
+
+Axes: B batch, c channels, h rows, w columns. Modules carry the names that the published weights carry; parameters that
+could reach no output are left out.
+Source: Yu, Wang, Shelhamer, Darrell, Deep Layer Aggregation, arXiv 1707.06484.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cogkp.errors import ModelError
+from cogkp.models.blocks import ConvNorm
+
+__all__ = ["DLA34", "load_dla34_weights"]
+
+CHANNELS = (16, 32, 64, 128, 256, 512)
+DEPTHS = (1, 2, 2, 1)  # of the trees of levels 2 to 5
+STRIDE = 2  # of each tree
+JOINS_INPUT = 3  # from this level on, the halved input itself is one of the root's children
+NOT_USED = ("fc.", "level3.project.", "level4.project.")  # of the published file: they feed nothing here
+NAMED_AT_MOST = 5
+
+
+class BasicBlock(nn.Module):
+    """Add two 3x3 convolutions to a residual that the caller provides.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        stride: cells per output cell.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, features: Tensor, residual: Tensor) -> Tensor:
+        """Map (B, in_channels, h, w) and (B, out_channels, h / stride, w / stride) to the shape of the latter."""
+        hidden = F.relu(self.bn1(self.conv1(features)))
+        return F.relu(self.bn2(self.conv2(hidden)) + residual)
+
+
+class Root(nn.Module):
+    """Aggregate the children of a tree by one 1x1 convolution.
+
+    Args:
+        in_channels: channels of all children together.
+        out_channels: channels that go out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, children: Sequence[Tensor]) -> Tensor:
+        """Map tensors (B, c_i, h, w) to (B, out_channels, h, w)."""
+        return F.relu(self.bn(self.conv(torch.cat(list(children), 1))))
+
+
+class Leaves(nn.Module):
+    """A tree of depth one: two blocks in a row, joined by a root with what came from further out.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        stride: cells per output cell.
+        outer_channels: channels of all tensors that come from further out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, outer_channels: int) -> None:
+        super().__init__()
+        self.tree1 = BasicBlock(in_channels, out_channels, stride)
+        self.tree2 = BasicBlock(out_channels, out_channels)
+        self.root = Root(2 * out_channels + outer_channels, out_channels)
+        same = in_channels == out_channels
+        self.project = None if same else ConvNorm(in_channels, out_channels, kernel=1, activate=False)
+
+    def forward(self, features: Tensor, bottom: Tensor, outer: Sequence[Tensor] = ()) -> Tensor:
+        """Return the root's features.
+
+        Args:
+            features: (B, in_channels, h, w).
+            bottom: (B, in_channels, h / stride, w / stride), the features at the resolution that goes out.
+            outer: tensors at the resolution that goes out.
+
+        Returns:
+            (B, out_channels, h / stride, w / stride).
+        """
+        first = self.tree1(features, bottom if self.project is None else self.project(bottom))
+        second = self.tree2(first, first)
+        joined: Tensor = self.root([second, first, *outer])
+        return joined
+
+
+class Tree(nn.Module):
+    """A tree of depth two: two trees of depth one in a row, the second of which joins everything.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        stride: cells per output cell.
+        outer_channels: channels of all tensors that come from further out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, outer_channels: int) -> None:
+        super().__init__()
+        self.tree1 = Leaves(in_channels, out_channels, stride, 0)
+        self.tree2 = Leaves(out_channels, out_channels, 1, outer_channels + out_channels)
+
+    def forward(self, features: Tensor, bottom: Tensor, outer: Sequence[Tensor] = ()) -> Tensor:
+        """Return the root's features; see :meth:`Leaves.forward`."""
+        first = self.tree1(features, bottom)
+        joined: Tensor = self.tree2(first, first, [*outer, first])
+        return joined
+
+
+def _tree(level: int, depth: int) -> Leaves | Tree:
+    in_channels, out_channels = CHANNELS[level - 1], CHANNELS[level]
+    kind = Leaves if depth == 1 else Tree
+    return kind(in_channels, out_channels, STRIDE, in_channels if level >= JOINS_INPUT else 0)
+
+
+class DLA34(nn.Module):
+    """See an image at strides 4, 8, 16 and 32.
+
+    Attributes:
+        channels: of the four levels, finest first.
+
+    Example:
+        >>> [tuple(level.shape) for level in DLA34()(torch.zeros(1, 3, 64, 32))]
+        [(1, 64, 16, 8), (1, 128, 8, 4), (1, 256, 4, 2), (1, 512, 2, 1)]
+    """
+
+    channels = CHANNELS[2:]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_layer = ConvNorm(3, CHANNELS[0], kernel=7)
+        self.level0 = ConvNorm(CHANNELS[0], CHANNELS[0])
+        self.level1 = ConvNorm(CHANNELS[0], CHANNELS[1], stride=2)
+        self.level2, self.level3, self.level4, self.level5 = (
+            _tree(level, depth) for level, depth in enumerate(DEPTHS, start=2)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W), H and W multiples of 32, to (B, channels[i], H / 2^(i+2), W / 2^(i+2))."""
+        features = self.level1(self.level0(self.base_layer(image)))
+        levels = []
+        for level, tree in enumerate((self.level2, self.level3, self.level4, self.level5), start=2):
+            bottom = F.max_pool2d(features, STRIDE)
+            features = tree(features, bottom, [bottom] if level >= JOINS_INPUT else [])
+            levels.append(features)
+        return levels
+
+
+def load_dla34_weights(backbone: DLA34, path: Path) -> None:
+    """Fill the backbone with the published ImageNet weights from a local file.
+
+    The classifier and the two projections that feed nothing are passed over. Everything else must be there, and
+    nothing more; only counters of batches, which old files lack, may be missing. The file can run no code.
+
+    Args:
+        backbone: is changed, wholly or not at all.
+        path: a state dict with the published names, such as ``dla34-ba72cf86.pth``.
+
+    Raises:
+        ModelError: the file cannot be read, or holds other weights than those of DLA34.
+    """
+    found = {name: tensor for name, tensor in _read(path).items() if not name.startswith(NOT_USED)}
+    own = backbone.state_dict()
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    _refuse("weights are missing", path, missing, "Use the published ImageNet weights of DLA34.")
+    _refuse("there are weights that DLA34 does not have", path, [name for name in found if name not in own])
+    wrong = [
+        f"{name} {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
+        for name, tensor in found.items()
+        if tensor.shape != own[name].shape
+    ]
+    _refuse("weights have other shapes", path, wrong)
+    backbone.load_state_dict({**own, **found})
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    where = str(path)
+    if not path.is_file():
+        hint = "Download the published weights and name the local file."
+        raise ModelError("there is no such file of weights", where=where, hint=hint)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            "the file of weights cannot be read", where=where, expected="tensors only", got=first
+        ) from error
+    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        got = type(content).__name__
+        raise ModelError("the file holds no weights", where=where, expected="names and tensors alone", got=got)
+    return content
+
+
+def _refuse(what: str, path: Path, names: Sequence[str], hint: str = "") -> None:
+    if names:
+        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+        got = ", ".join(names[:NAMED_AT_MOST]) + more
+        raise ModelError(f"{what}: {got}", where=str(path), hint=hint)

@@ -1,0 +1,199 @@
+"""The CenterPose networks: their size, their contract with training, evaluation and ONNX."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cogkp.errors import ModelError
+from cogkp.export.onnx_export import export_onnx
+from cogkp.models.aggregation import IterativeUp
+from cogkp.models.centerpose import CHANNELS, CenterPoseNetwork, CenterPoseOutputs, ConvGRU
+from cogkp.tasks.base import ExportSpec, OutputSpec
+
+NAMES = ("hm", "wh", "hps", "reg", "hm_hp", "hp_offset", "scale")
+DLA34_OF_THE_REFERENCE = 19_840_786
+DEAD_IN_THE_REFERENCE = 41_728
+
+
+def images(batch: int = 2, height: int = 64, width: int = 64, seed: int = 1) -> Tensor:
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@functools.cache
+def warmed_up(*, conv_gru: bool = True) -> CenterPoseNetwork:
+    """A network in evaluation whose normalisation layers have statistics of their own; tests leave it as it is."""
+    torch.manual_seed(0)
+    network = CenterPoseNetwork(conv_gru=conv_gru)
+    with torch.no_grad():
+        for seed in range(2):
+            network(images(4, seed=seed))
+    return network.eval()
+
+
+def size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_network_has_the_published_size_without_what_was_dead() -> None:
+    network = CenterPoseNetwork()
+    assert size(network) == DLA34_OF_THE_REFERENCE - DEAD_IN_THE_REFERENCE == 19_799_058
+    assert size(network.backbone) == 15_270_832 - DEAD_IN_THE_REFERENCE
+    assert size(network.neck) == 3_302_272
+    assert network.gru is not None
+    assert size(network.gru) == 221_376
+    assert size(network.heads) == 1_046_306
+
+
+def test_the_network_without_grouping_has_the_published_size() -> None:
+    network = CenterPoseNetwork(conv_gru=False)
+    assert size(network) == 19_615_826 - DEAD_IN_THE_REFERENCE
+    assert not any(isinstance(module, nn.GroupNorm) for module in network.modules())
+
+
+@pytest.mark.parametrize("conv_gru", [True, False])
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 32, 32), (2, 64, 96), (1, 160, 64)])
+def test_outputs_have_the_documented_names_and_shapes(batch: int, height: int, width: int, conv_gru: bool) -> None:
+    with torch.no_grad():
+        outputs = warmed_up(conv_gru=conv_gru)(images(batch, height, width))
+    assert isinstance(outputs, CenterPoseOutputs)
+    assert outputs._fields == NAMES == tuple(CHANNELS)
+    shapes = [tuple(output.shape) for output in outputs]
+    assert shapes == [(batch, channels, height // 4, width // 4) for channels in (1, 2, 16, 2, 8, 2, 3)]
+
+
+def test_heads_start_as_documented() -> None:
+    for name, head in CenterPoseNetwork().heads.items():
+        biases = [layer.bias for layer in head if isinstance(layer, nn.Conv2d)]
+        assert len(biases) == 2
+        assert not biases[0].any(), name
+        torch.testing.assert_close(biases[1], torch.full_like(biases[1], -2.19 if name in {"hm", "hm_hp"} else 0.0))
+
+
+def test_easy_maps_do_not_depend_on_later_steps() -> None:
+    """hm, wh and reg are read after the first look, when the memory is still empty; scale after the last."""
+    network, image = warmed_up(), images(1)
+    assert network.gru is not None
+    kept = network.gru.memory_gates.weight.detach().clone()
+    with torch.no_grad():
+        before = network(image)
+        network.gru.memory_gates.weight.mul_(2.0)
+        after = network(image)
+        network.gru.memory_gates.weight.copy_(kept)
+    same = {name for name in NAMES if torch.equal(getattr(before, name), getattr(after, name))}
+    assert same == {"hm", "wh", "reg"}
+
+
+def test_the_cell_computes_its_formula() -> None:
+    """The shortcuts for the empty memory and the repeated input change nothing."""
+    torch.manual_seed(0)
+    cell, seen = ConvGRU(4, 3).double(), torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    memory = torch.zeros_like(seen)
+    for found in cell(seen):
+        from_input, from_memory = cell.input_gates(seen).chunk(3, 1), cell.memory_gates(memory).chunk(3, 1)
+        reset, update = (torch.sigmoid(a + b) for a, b in zip(from_input[:2], from_memory[:2], strict=True))
+        new = torch.tanh(from_input[2] + reset * from_memory[2])
+        memory = (1 - update) * new + update * memory
+        torch.testing.assert_close(found, memory)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_enlarging_starts_bilinear(factor: int) -> None:
+    up = IterativeUp([1, 1], 1, [1, factor]).ups[0]
+    ramp = torch.arange(6.0).expand(1, 1, 6, 6)
+    enlarged = up(ramp)
+    wanted = nn.functional.interpolate(ramp, scale_factor=float(factor), mode="bilinear", align_corners=False)
+    inner = slice(factor, -factor)
+    torch.testing.assert_close(enlarged[..., inner, inner], wanted[..., inner, inner])
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    """Fixed statistics: while a batch normalises itself, the bias of the convolution before it has no effect."""
+    torch.manual_seed(0)
+    network = CenterPoseNetwork().eval()
+    loss = torch.stack([(output * torch.randn_like(output)).sum() for output in network(images(1))]).sum()
+    loss.backward()
+    untouched = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert untouched == []
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
+
+
+def test_training_gives_every_parameter_a_gradient() -> None:
+    """As data-parallel training requires of one step."""
+    network = CenterPoseNetwork()
+    torch.stack([output.square().mean() for output in network(images(2))]).sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+
+
+def test_evaluation_repeats_itself_and_leaves_the_image() -> None:
+    image = images(1)
+    kept = image.clone()
+    with torch.no_grad():
+        first, second = warmed_up()(image), warmed_up()(image)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(image, kept)
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    batch = images(3)
+    with torch.no_grad():
+        together = warmed_up()(batch)
+        for row in range(3):
+            alone = warmed_up()(batch[row : row + 1])
+            for one, all_rows in zip(alone, together, strict=True):
+                torch.testing.assert_close(one[0], all_rows[row], rtol=1e-4, atol=1e-4)
+
+
+def test_outputs_are_float32_under_autocast() -> None:
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert {output.dtype for output in warmed_up()(images(1))} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.zeros(1, 3, 63, 64), "multiple of 32"),
+        (torch.zeros(1, 3, 64, 48), "multiple of 32"),
+        (torch.zeros(1, 3, 0, 64), "multiple of 32"),
+        (torch.zeros(1, 1, 64, 64), "(B, 3, H, W)"),
+        (torch.zeros(3, 64, 64), "(B, 3, H, W)"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "float"),
+    ],
+)
+def test_a_wrong_image_is_named_in_one_line(image: Tensor, words: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        warmed_up()(image)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [({"backbone": "DLA43"}, "Did you mean 'DLA34'?"), ({"head_channels": 48}, "multiple of 32")],
+)
+def test_an_impossible_network_is_refused(arguments: dict[str, str], words: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        CenterPoseNetwork(**arguments)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("batch", "conv_gru"), [(1, True), (2, True), (2, False)])
+def test_onnx_agrees_with_torch(tmp_path: Path, batch: int, conv_gru: bool) -> None:
+    import onnxruntime
+
+    network, image = warmed_up(conv_gru=conv_gru), images(batch, 64, 96)
+    outputs = tuple(OutputSpec(name, "cells", 1e-4) for name in NAMES)
+    path = export_onnx(network, ExportSpec({"input": image}, outputs, {}), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert tuple(output.name for output in session.get_outputs()) == NAMES
+    other = images(batch, 64, 96, seed=2)
+    with torch.no_grad():
+        expected = network(other)
+    for found, wanted in zip(session.run(None, {"input": other.numpy()}), expected, strict=True):
+        assert wanted.std() > 1e-3
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=1e-4)
