@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DeepUp", "IterativeUp"]
+__all__ = ["DeepUp", "IterativeUp", "JoinUp"]
 
 
 def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -53,6 +53,23 @@ class IterativeUp(nn.Module):
         return sums
 
 
+class JoinUp(nn.Module):
+    """Join all levels at the resolution of the finest one.
+
+    Args:
+        in_channels: of the levels, finest first; each level has half the resolution of the one before.
+    """
+
+    def __init__(self, in_channels: Sequence[int]) -> None:
+        super().__init__()
+        self.join = IterativeUp(in_channels, in_channels[0], [2**level for level in range(len(in_channels))])
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Map levels (B, in_channels[i], h / 2^i, w / 2^i) to (B, in_channels[0], h, w)."""
+        joined: list[Tensor] = self.join(levels)
+        return joined[-1]
+
+
 class DeepUp(nn.Module):
     """Aggregate from the deepest pair of levels to all of them, then join the three finest results.
 
@@ -72,7 +89,7 @@ class DeepUp(nn.Module):
             self.rounds.append(
                 IterativeUp([channels[start], *[channels[start + 1]] * deeper], channels[start], [1, *[2] * deeper])
             )
-        self.join = IterativeUp(channels[: self.JOINED], channels[0], [2**level for level in range(self.JOINED)])
+        self.join = JoinUp(channels[: self.JOINED])
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Map levels (B, channels[i], h / 2^i, w / 2^i) to (B, channels[0], h, w)."""
@@ -80,5 +97,5 @@ class DeepUp(nn.Module):
         for start, aggregate in zip(reversed(range(len(levels) - 1)), self.rounds, strict=True):
             current[start:] = aggregate(current[start:])
             results.insert(0, current[-1])
-        joined: list[Tensor] = self.join(results[: self.JOINED])
-        return joined[-1]
+        joined: Tensor = self.join(results[: self.JOINED])
+        return joined

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.errors import ModelError, closest
-from cogkp.models.aggregation import DeepUp
+from cogkp.models.aggregation import DeepUp, JoinUp
 from cogkp.models.dla import DLA34
+from cogkp.models.fan import FullyAttentionalNetwork
 
 __all__ = ["BACKBONES", "Backbone", "CenterPoseNetwork", "CenterPoseOutputs"]
 
-Backbone = Literal["DLA34"]
+Backbone = Literal["DLA34", "fan_small", "fan_base", "fan_large"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 
 GROUPS = 32
@@ -109,8 +110,8 @@ class CenterPoseNetwork(nn.Module):
     def __init__(self, backbone: str = "DLA34", *, conv_gru: bool = True, head_channels: int = 256) -> None:
         super().__init__()
         _check_arguments(backbone, head_channels)
-        self.backbone = DLA34()
-        self.neck = DeepUp(self.backbone.channels)
+        self.backbone = DLA34() if backbone == "DLA34" else FullyAttentionalNetwork(backbone)
+        self.neck = (DeepUp if backbone == "DLA34" else JoinUp)(self.backbone.channels)
         channels = self.backbone.channels[0]
         self.gru = ConvGRU(channels, len(STEPS)) if conv_gru else None
         self.heads = nn.ModuleDict({name: _head(name, channels, head_channels, grouped=conv_gru) for name in CHANNELS})

@@ -13,12 +13,17 @@ from torch import Tensor, nn
 from cogkp.errors import ModelError
 from cogkp.export.onnx_export import export_onnx
 from cogkp.models.aggregation import IterativeUp
-from cogkp.models.centerpose import CHANNELS, CenterPoseNetwork, CenterPoseOutputs, ConvGRU
+from cogkp.models.centerpose import BACKBONES, CHANNELS, CenterPoseNetwork, CenterPoseOutputs, ConvGRU
 from cogkp.tasks.base import ExportSpec, OutputSpec
 
 NAMES = ("hm", "wh", "hps", "reg", "hm_hp", "hp_offset", "scale")
-DLA34_OF_THE_REFERENCE = 19_840_786
-DEAD_IN_THE_REFERENCE = 41_728
+SMALL = ["DLA34", "fan_small"]
+PUBLISHED = {  # whole, backbone, neck, grouping, heads, whole without grouping; and what of the backbone is dead
+    "DLA34": (19_840_786, 15_270_832, 3_302_272, 221_376, 1_046_306, 19_615_826, 41_728),
+    "fan_small": (33_463_538, 28_390_224, 2_109_696, 885_120, 2_078_498, 32_574_834, 3_550_848),
+    "fan_base": (58_272_738, 53_125_696, 2_183_424, 885_120, 2_078_498, 57_384_034, 4_833_472),
+    "fan_large": (84_878_878, 79_694_972, 2_220_288, 885_120, 2_078_498, 83_990_174, 5_550_240),
+}
 
 
 def images(batch: int = 2, height: int = 64, width: int = 64, seed: int = 1) -> Tensor:
@@ -26,10 +31,10 @@ def images(batch: int = 2, height: int = 64, width: int = 64, seed: int = 1) -> 
 
 
 @functools.cache
-def warmed_up(*, conv_gru: bool = True) -> CenterPoseNetwork:
+def warmed_up(backbone: str = "DLA34", *, conv_gru: bool = True) -> CenterPoseNetwork:
     """A network in evaluation whose normalisation layers have statistics of their own; tests leave it as it is."""
     torch.manual_seed(0)
-    network = CenterPoseNetwork(conv_gru=conv_gru)
+    network = CenterPoseNetwork(backbone, conv_gru=conv_gru)
     with torch.no_grad():
         for seed in range(2):
             network(images(4, seed=seed))
@@ -40,27 +45,27 @@ def size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_the_network_has_the_published_size_without_what_was_dead() -> None:
-    network = CenterPoseNetwork()
-    assert size(network) == DLA34_OF_THE_REFERENCE - DEAD_IN_THE_REFERENCE == 19_799_058
-    assert size(network.backbone) == 15_270_832 - DEAD_IN_THE_REFERENCE
-    assert size(network.neck) == 3_302_272
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_networks_have_the_published_size_without_what_was_dead(backbone: str) -> None:
+    whole, base, neck, grouping, heads, plain, dead = PUBLISHED[backbone]
+    with torch.device("meta"):
+        network, ungrouped = CenterPoseNetwork(backbone), CenterPoseNetwork(backbone, conv_gru=False)
     assert network.gru is not None
-    assert size(network.gru) == 221_376
-    assert size(network.heads) == 1_046_306
+    assert size(network.backbone) == base - dead
+    assert (size(network.neck), size(network.gru), size(network.heads)) == (neck, grouping, heads)
+    assert size(network) == whole - dead
+    assert size(ungrouped) == plain - dead
+    assert not any(isinstance(module, nn.GroupNorm) for module in ungrouped.modules())
 
 
-def test_the_network_without_grouping_has_the_published_size() -> None:
-    network = CenterPoseNetwork(conv_gru=False)
-    assert size(network) == 19_615_826 - DEAD_IN_THE_REFERENCE
-    assert not any(isinstance(module, nn.GroupNorm) for module in network.modules())
-
-
+@pytest.mark.parametrize("backbone", SMALL)
 @pytest.mark.parametrize("conv_gru", [True, False])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 32, 32), (2, 64, 96), (1, 160, 64)])
-def test_outputs_have_the_documented_names_and_shapes(batch: int, height: int, width: int, conv_gru: bool) -> None:
+def test_outputs_have_the_documented_names_and_shapes(
+    batch: int, height: int, width: int, conv_gru: bool, backbone: str
+) -> None:
     with torch.no_grad():
-        outputs = warmed_up(conv_gru=conv_gru)(images(batch, height, width))
+        outputs = warmed_up(backbone, conv_gru=conv_gru)(images(batch, height, width))
     assert isinstance(outputs, CenterPoseOutputs)
     assert outputs._fields == NAMES == tuple(CHANNELS)
     shapes = [tuple(output.shape) for output in outputs]
@@ -112,10 +117,11 @@ def test_enlarging_starts_bilinear(factor: int) -> None:
     torch.testing.assert_close(enlarged[..., inner, inner], wanted[..., inner, inner])
 
 
-def test_gradient_reaches_every_parameter() -> None:
+@pytest.mark.parametrize("backbone", SMALL)
+def test_gradient_reaches_every_parameter(backbone: str) -> None:
     """Fixed statistics: while a batch normalises itself, the bias of the convolution before it has no effect."""
     torch.manual_seed(0)
-    network = CenterPoseNetwork().eval()
+    network = CenterPoseNetwork(backbone).eval()
     loss = torch.stack([(output * torch.randn_like(output)).sum() for output in network(images(1))]).sum()
     loss.backward()
     untouched = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
@@ -123,35 +129,39 @@ def test_gradient_reaches_every_parameter() -> None:
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
-def test_training_gives_every_parameter_a_gradient() -> None:
+@pytest.mark.parametrize("backbone", SMALL)
+def test_training_gives_every_parameter_a_gradient(backbone: str) -> None:
     """As data-parallel training requires of one step."""
-    network = CenterPoseNetwork()
+    network = CenterPoseNetwork(backbone)
     torch.stack([output.square().mean() for output in network(images(2))]).sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
-def test_evaluation_repeats_itself_and_leaves_the_image() -> None:
+@pytest.mark.parametrize("backbone", SMALL)
+def test_evaluation_repeats_itself_and_leaves_the_image(backbone: str) -> None:
     image = images(1)
     kept = image.clone()
     with torch.no_grad():
-        first, second = warmed_up()(image), warmed_up()(image)
+        first, second = warmed_up(backbone)(image), warmed_up(backbone)(image)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(image, kept)
 
 
-def test_a_row_does_not_depend_on_its_batch() -> None:
+@pytest.mark.parametrize("backbone", SMALL)
+def test_a_row_does_not_depend_on_its_batch(backbone: str) -> None:
     batch = images(3)
     with torch.no_grad():
-        together = warmed_up()(batch)
+        together = warmed_up(backbone)(batch)
         for row in range(3):
-            alone = warmed_up()(batch[row : row + 1])
+            alone = warmed_up(backbone)(batch[row : row + 1])
             for one, all_rows in zip(alone, together, strict=True):
                 torch.testing.assert_close(one[0], all_rows[row], rtol=1e-4, atol=1e-4)
 
 
-def test_outputs_are_float32_under_autocast() -> None:
+@pytest.mark.parametrize("backbone", SMALL)
+def test_outputs_are_float32_under_autocast(backbone: str) -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        assert {output.dtype for output in warmed_up()(images(1))} == {torch.float32}
+        assert {output.dtype for output in warmed_up(backbone)(images(1))} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -182,11 +192,12 @@ def test_an_impossible_network_is_refused(arguments: dict[str, str], words: str)
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("backbone", SMALL)
 @pytest.mark.parametrize(("batch", "conv_gru"), [(1, True), (2, True), (2, False)])
-def test_onnx_agrees_with_torch(tmp_path: Path, batch: int, conv_gru: bool) -> None:
+def test_onnx_agrees_with_torch(tmp_path: Path, backbone: str, batch: int, conv_gru: bool) -> None:
     import onnxruntime
 
-    network, image = warmed_up(conv_gru=conv_gru), images(batch, 64, 96)
+    network, image = warmed_up(backbone, conv_gru=conv_gru), images(batch, 64, 96)
     outputs = tuple(OutputSpec(name, "cells", 1e-4) for name in NAMES)
     path = export_onnx(network, ExportSpec({"input": image}, outputs, {}), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
