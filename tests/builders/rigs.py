@@ -60,3 +60,15 @@ def degenerate(dtype):
     left = [[50, 50], [50, 50], [nan, 1], [inf, 1], [1e30, 1], [-1e7, 1e7], [50, 50], [150, 50], [100, 50]]
     right = [[50, 50], [90, 50], [1, 1], [1, 1], [1, 1], [1e7, 1], [49.9999, 50], [nan, nan], [50, 50]]
     return torch.as_tensor(np.array([left, right]), dtype=dtype), torch.as_tensor(P, dtype=dtype)
+
+
+def t(value, dtype=torch.float64):
+    """A tensor, float64 unless asked otherwise."""
+    return torch.as_tensor(value, dtype=dtype)
+
+
+def scene(seed, views=2, points=40, noise=0.0):
+    """Random cameras (V, 3, 4), points (N, 3) between them, and their pixels (V, N, 2) with some noise."""
+    rng = np.random.default_rng(seed)
+    P, xyz = rig(rng, views), rng.uniform(-1, 1, (points, 3))
+    return P, xyz, pixels(P, xyz) + noise * rng.normal(size=(views, points, 2))

@@ -9,19 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.geometry.triangulate import covariance, refine, triangulate_views
-from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid
+from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid, scene, t
 
 NAN, INF = math.nan, math.inf
-
-
-def t(value, dtype=torch.float64):
-    return torch.as_tensor(value, dtype=dtype)
-
-
-def scene(seed, views=2, points=40, noise=0.0):
-    rng = np.random.default_rng(seed)
-    P, xyz = rig(rng, views), rng.uniform(-1, 1, (points, 3))
-    return P, xyz, pixels(P, xyz) + noise * rng.normal(size=(views, points, 2))
 
 
 @pytest.mark.parametrize("views", [2, 3, 5])

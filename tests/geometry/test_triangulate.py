@@ -14,20 +14,10 @@ from cogkp.errors import GeometryError
 from cogkp.geometry import views as views_module
 from cogkp.geometry.projection import reproject
 from cogkp.geometry.triangulate import covariance, refine, triangulate_pair, triangulate_views
-from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid, svd_triangulate
+from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid, scene, svd_triangulate, t
 from tests.builders.shared_data import shared
 
 NAN, INF = math.nan, math.inf
-
-
-def t(value, dtype=torch.float64):
-    return torch.as_tensor(value, dtype=dtype)
-
-
-def scene(seed, views=2, points=40, noise=0.0):
-    rng = np.random.default_rng(seed)
-    P, xyz = rig(rng, views), rng.uniform(-1, 1, (points, 3))
-    return P, xyz, pixels(P, xyz) + noise * rng.normal(size=(views, points, 2))
 
 
 def both(uv, P):
