@@ -19,7 +19,7 @@ __all__ = ["check_frames", "check_labels", "judge_labels", "paired_rig", "rig_of
 FloatArray = npt.NDArray[np.float64]
 
 ENOUGH_LINES = 1000
-"""So many lines, spread over a recording, tell whether it fits its cameras; a training need not wait for all."""
+"""So many labelled lines, spread over a recording, tell whether it fits its cameras; training need not wait for all."""
 
 
 def paired_rig(config: KeypointConfig) -> CameraRig | None:
@@ -106,7 +106,8 @@ def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
     Raises:
         DataError: the cameras look swapped, their poses inverted, or the labels do not meet in space.
     """
-    some = records[:: max(1, len(records) // ENOUGH_LINES)]
+    labelled = [record for record in records if all(view.labelled.any() for view in record.views)]
+    some = labelled[:: max(1, len(labelled) // ENOUGH_LINES)]
     problem = judge_labels(some, rig).problem() if some else None
     if problem is not None:
         raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")

@@ -182,3 +182,14 @@ def test_few_labels_are_not_judged(recording, tmp_path):
     records = open_roots(config.base_dir, config.data_mappings)[0].records
     check_labels(records[:2], paired_rig(config), "here")  # six points could agree by chance
     check_labels([], paired_rig(config), "here")
+
+
+def test_a_few_labels_among_many_lines_are_found(recording, tmp_path):
+    config = stereo_config(recording, calibration_file=exchanged(recording, tmp_path))
+    records = open_roots(config.base_dir, config.data_mappings)[0].records
+    blank = attrs.evolve(
+        records[0],
+        views=tuple(attrs.evolve(view, labelled=np.zeros_like(view.labelled)) for view in records[0].views),
+    )
+    with pytest.raises(DataError, match="look swapped"):
+        check_labels([blank] * 2500 + list(records) + [blank] * 2500, paired_rig(config), "here")
