@@ -2,8 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
+from cogkp.data.calibration import read_calibration
+from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -119,3 +122,13 @@ def same(rig, other, tolerance=0.0):
         for one, two in zip(rig.cameras, other.cameras, strict=True)
         for a, b in ((one.K, two.K), (one.world_to_camera, two.world_to_camera), (one.distortion, two.distortion))
     ) and [c.size_wh for c in rig.cameras] == [c.size_wh for c in other.cameras]
+
+
+def assert_refused(path, before, after, reason):
+    """Damage a file in one place, and see that one line says why it cannot be read."""
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(DataError, match=reason) as refusal:
+        read_calibration(path)
+    assert "\n" not in str(refusal.value)

@@ -4,7 +4,7 @@ import pytest
 
 from cogkp.data.calibration import FORMATS, open_calibration, read_calibration
 from cogkp.errors import DataError
-from tests.builders.calibrations import anipose_text, chain, same, toed_in
+from tests.builders.calibrations import anipose_text, assert_refused, chain, same, toed_in
 
 
 @pytest.fixture
@@ -43,13 +43,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_impossible_files_are_refused_in_one_line(path, fault):
-    before, after, reason = FAULTS[fault]
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after, 1))
-    with pytest.raises(DataError, match=reason) as refusal:
-        read_calibration(path)
-    assert "\n" not in str(refusal.value)
+    assert_refused(path, *FAULTS[fault])
 
 
 def test_a_table_without_cameras_is_refused(path):
