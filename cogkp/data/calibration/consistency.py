@@ -172,10 +172,11 @@ def _inverted(camera: PinholeCamera) -> PinholeCamera:
 
 
 def _fit(left: PinholeCamera, right: PinholeCamera, uv: tuple[Tensor, Tensor]) -> _Fit:
-    rays = [camera.unproject_rays(pixels) for camera, pixels in zip((left, right), uv, strict=True)]
-    valid = rays[0].valid & rays[1].valid
-    seen = [each.xyz_camera[valid] for each in rays]
-    straight = [camera.undistort_pixels(pixels[valid]) for camera, pixels in zip((left, right), uv, strict=True)]
+    straight = [camera.undistort_pixels(pixels) for camera, pixels in zip((left, right), uv, strict=True)]
+    valid = (straight[0].isfinite() & straight[1].isfinite()).all(-1)
+    straight = [pixels[valid] for pixels in straight]
+    pinholes = [attrs.evolve(camera, distortion=torch.zeros(0)) for camera in (left, right)]
+    seen = [camera.unproject_rays(pixels).xyz_camera for camera, pixels in zip(pinholes, straight, strict=True)]
     P = [camera.K.double() @ camera.world_to_camera[:3].double() for camera in (left, right)]
     residual = epipolar_distance(straight[0], straight[1], fundamental(P[0], P[1]))
     return _Fit(residual.numpy(), _behind_share(left, right, seen))
