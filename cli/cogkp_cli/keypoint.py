@@ -98,7 +98,7 @@ def _write_template(report: Report, config: Path) -> None:
 
 def _check_deploy(*, deploy: bool, has_source: bool) -> None:
     if deploy and not has_source:
-        complain("error: --deploy needs weights: add --restore latest|PATH, --train, or --deploy-untrained.")
+        complain("error: --deploy needs weights: add --restore latest|best|PATH, --train, or --deploy-untrained.")
         raise typer.Exit(MISUSED)
 
 

@@ -97,9 +97,9 @@ Deploy = Annotated[bool, typer.Option("--deploy", help="Export ONNX, then build 
 
 # Where things come from and go to
 Restore = Annotated[
-    str | None, typer.Option("--restore", metavar="latest|PATH", help="Checkpoint to go on from or to deploy.")
+    str | None, typer.Option("--restore", metavar="latest|best|PATH", help="Checkpoint to go on from or to deploy.")
 ]
-RestoreLatest = Annotated[str, typer.Option("--restore", metavar="latest|PATH", help="Checkpoint to evaluate.")]
+RestoreLatest = Annotated[str, typer.Option("--restore", metavar="latest|best|PATH", help="Checkpoint to evaluate.")]
 AllowConfigChange = Annotated[
     bool, typer.Option("--allow-config-change", help="Go on from a checkpoint of another configuration.")
 ]

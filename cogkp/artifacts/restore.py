@@ -1,7 +1,8 @@
 """Which checkpoint a restored training, evaluation or deployment reads, and what happens where it is damaged.
 
 ``latest`` asks for the newest state there is: where that file is damaged, the one saved before it is taken, with a
-warning that names both. A path asks for one file: where that is damaged, it is refused, and its good neighbours named.
+warning that names both. ``best`` asks for the best validation of the run that wrote that state. A path asks for one
+file. Where the best or the named file is damaged, it is refused, and its good neighbours named.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
-from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, RunFolder, resolve_restore, run_of
+from cogkp.artifacts.runs import BEST, CHECKPOINT_NAME, LATEST, RunFolder, resolve_restore, run_of
 from cogkp.errors import CheckpointError
 
 __all__ = ["Restored", "good_neighbours", "open_checkpoint", "was_left_behind"]
@@ -34,16 +35,16 @@ class Restored:
 
 
 def open_checkpoint(restore: str, root: Path) -> Restored:
-    """Read the checkpoint that ``latest`` or a path names; a run folder stands for its newest one.
+    """Read the checkpoint that ``latest``, ``best`` or a path names; a run folder stands for its newest one.
 
     Args:
-        restore: 'latest', a file or a run folder.
+        restore: 'latest', 'best', a file or a run folder.
         root: the folder of all runs.
 
     Raises:
         CheckpointError: there is none, or it cannot be used; good files beside a damaged one are named.
     """
-    path = resolve_restore(restore, root)
+    path = _best_of_newest(root) if restore == BEST else resolve_restore(restore, root)
     try:
         found = Restored(path, load_checkpoint(path))
     except CheckpointError as error:
@@ -51,6 +52,18 @@ def open_checkpoint(restore: str, root: Path) -> Restored:
             return _saved_before(path, error, root)
         raise _naming(good_neighbours(path), error) from error
     return _ahead_of_mirror(found, root) if restore == LATEST else found
+
+
+def _best_of_newest(root: Path) -> Path:
+    newest = open_checkpoint(LATEST, root)
+    run = newest.run(root)
+    if run is None or not run.best.is_file():
+        raise CheckpointError(
+            "the newest run has kept no best checkpoint",
+            where=str(newest.path if run is None else run.best),
+            hint="One is kept where validation.base_dir is set; 'latest' is there in any case.",
+        )
+    return run.best
 
 
 def good_neighbours(path: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from cogkp.errors import CheckpointError, OutputError
 from cogkp.files import make_folder, share_file, write_verified
 
 __all__ = [
+    "BEST",
     "BEST_NAME",
     "CHECKPOINT_NAME",
     "CONFIG_NAME",
@@ -48,6 +49,7 @@ CONFIG_NAME = "run_config.json"
 RECORD_NAME = "run.json"
 METRICS_NAME = "metrics.jsonl"
 LATEST = "latest"
+BEST = "best"
 
 NUMBERED = re.compile(r"checkpoint_(\d{6,})_e\d+_s\d+\.pth")
 LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl)")
@@ -196,7 +198,9 @@ def resolve_restore(restore: str, root: Path) -> Path:
     path = Path(restore)
     file = path / CHECKPOINT_NAME if path.is_dir() else path
     if not file.is_file():
-        raise CheckpointError("there is no such checkpoint", where=str(file), hint="Give a file, or 'latest'.")
+        raise CheckpointError(
+            "there is no such checkpoint", where=str(file), hint="Give a file, a run folder, 'latest' or 'best'."
+        )
     return file
 
 

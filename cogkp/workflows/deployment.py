@@ -81,7 +81,7 @@ def deploy(
     Args:
         config: names the network's shape and the data to compare on.
         options: file, batch size, precision tag, engine builder.
-        restore: 'latest' or a path; None needs ``untrained``.
+        restore: 'latest', 'best' or a path; None needs ``untrained``.
         untrained: export fresh weights.
         checkpoint_root: folder of all runs.
         models_root: where unnamed files go.

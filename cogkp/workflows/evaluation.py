@@ -68,7 +68,7 @@ def evaluate(
 
     Args:
         config: names the data.
-        restore: 'latest' or a path.
+        restore: 'latest', 'best' or a path.
         split: 'validation' or 'evaluation'; None takes the validation roots where there are some, else the main ones.
         thresholds_px: distances for the share of hits, pixels of the full frame.
         world_unit_mm: millimetres per world unit, to tell lengths in millimetres; None tells them in world units.

@@ -53,7 +53,7 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Tas
 
     Args:
         config: names the network's shape.
-        restore: 'latest' or a path.
+        restore: 'latest', 'best' or a path.
         root: folder of all runs.
 
     Returns:

@@ -147,7 +147,7 @@ def train(
     Args:
         config: what is trained, on which data.
         options: how; with ``restore``, those not in ``given`` are taken from the checkpoint.
-        restore: None, 'latest' or a path.
+        restore: None, 'latest', 'best' or a path.
         given: names of the options that were spelled out.
         allow_config_change: whether to go on with another configuration than that of the checkpoint.
         checkpoint_root: folder of all runs.

@@ -11,7 +11,7 @@ from torch import nn
 
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.artifacts.restore import good_neighbours, open_checkpoint, was_left_behind
-from cogkp.artifacts.runs import LATEST, RunFolder
+from cogkp.artifacts.runs import BEST, LATEST, RunFolder
 from cogkp.errors import CheckpointError
 from tests.artifacts.test_checkpoint import make_checkpoint
 
@@ -52,6 +52,28 @@ def test_latest_is_the_newest_state(tmp_path):
     found = open_checkpoint(LATEST, tmp_path)
     assert (found.path, found.checkpoint.state.epoch) == (run.mirror, 2)
     assert found.run(tmp_path) == run
+
+
+def test_best_is_the_best_validation_of_the_run_that_was_saved_last(tmp_path):
+    run_of(tmp_path, 1, 2, best=1, name="older")
+    run = run_of(tmp_path, 3, 5, 7, best=5, name="newer")
+    found = open_checkpoint(BEST, tmp_path)
+    assert (found.path, found.checkpoint.state.epoch) == (run.best, 5)
+
+
+def test_best_is_refused_where_the_newest_run_validated_nothing(tmp_path):
+    run_of(tmp_path, 1, 2, best=1, name="older")
+    run = run_of(tmp_path, 3, name="newer")
+    with pytest.raises(CheckpointError, match=r"validation\.base_dir") as caught:
+        open_checkpoint(BEST, tmp_path)
+    assert caught.value.problem.where == str(run.best)
+
+
+def test_a_damaged_best_is_refused_and_its_good_neighbours_named(tmp_path):
+    run = run_of(tmp_path, 1, 2, best=1)
+    damage(run.best)
+    with pytest.raises(CheckpointError, match="Good ones beside it"):
+        open_checkpoint(BEST, tmp_path)
 
 
 def test_a_damaged_latest_falls_back_to_the_save_before_with_a_warning_that_names_both(tmp_path, caplog):
