@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cogkp.geometry.heatmap import (
+    centred_heatmap,
     crop_to_grid,
     expectation,
     gaussian_heatmap,
@@ -286,3 +287,40 @@ def test_moments_of_half_precision_maps_are_float32_under_autocast(dtype):
         found = moments(maps, STRIDE)
     assert found.covariance.dtype == torch.float32
     assert all(torch.equal(one, other) for one, other in zip(found, moments(maps.float(), STRIDE), strict=True))
+
+
+ROWS, COLUMNS = 24, 40
+
+
+@settings(max_examples=60, deadline=None)
+@given(u=st.floats(0.05, COLUMNS - 1.05), v=st.floats(0.05, ROWS - 1.05), sigma=st.floats(0.7, 4.0))
+def test_a_bell_at_the_edge_is_moved_until_its_mean_is_the_point(u: float, v: float, sigma: float) -> None:
+    point = grid_to_crop(torch.tensor([u, v], dtype=torch.float64), STRIDE)
+    found = centred_heatmap(point, (ROWS, COLUMNS), STRIDE, sigma * STRIDE)
+    assert found.sum().item() == pytest.approx(1.0)
+    assert (expectation(found, STRIDE) - point).abs().max() < 1e-3 * STRIDE
+
+
+@settings(max_examples=30, deadline=None)
+@given(u=st.floats(0.05, COLUMNS - 1.05), v=st.floats(0.05, ROWS - 1.05))
+def test_among_all_maps_with_that_mean_it_is_the_nearest_to_the_whole_bell(u: float, v: float) -> None:
+    # The nearest one in Kullback-Leibler divergence differs from the bell by a factor exp(a + b column + c row).
+    point = grid_to_crop(torch.tensor([u, v], dtype=torch.float64), STRIDE)
+    moved, cut = (draw(point, (ROWS, COLUMNS), STRIDE, 12.0) for draw in (centred_heatmap, gaussian_heatmap))
+    factor = (moved.log() - cut.log()).numpy()
+    assert np.ptp(np.diff(factor, axis=0)) < 1e-6 * (1 + np.ptp(factor))
+    assert np.ptp(np.diff(factor, axis=1)) < 1e-6 * (1 + np.ptp(factor))
+
+
+def test_far_from_the_edge_it_is_the_bell_itself() -> None:
+    point = torch.tensor([83.3, 51.9], dtype=torch.float64)
+    both = [draw(point, (ROWS, COLUMNS), STRIDE, 6.0) for draw in (centred_heatmap, gaussian_heatmap)]
+    torch.testing.assert_close(*both, atol=1e-9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sigma_px", [0.01, 0.5, 6.0, 500.0])
+def test_points_beyond_the_edge_and_bells_of_any_width_stay_finite(sigma_px: float) -> None:
+    points = torch.tensor([[-1e6, 1e6], [-0.5, 95.5], [1e30, -1e30]])
+    maps = centred_heatmap(points, (ROWS, COLUMNS), STRIDE, sigma_px)
+    assert maps.isfinite().all()
+    torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(3))

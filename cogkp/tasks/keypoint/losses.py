@@ -18,7 +18,7 @@ from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTer
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
 from cogkp.data.stereo import paired_rig
 from cogkp.errors import TrainingError
-from cogkp.geometry.heatmap import gaussian_heatmap
+from cogkp.geometry.heatmap import centred_heatmap
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import LossReport
 from cogkp.tasks.keypoint.codec import KeypointTargets
@@ -69,7 +69,8 @@ class SupervisedKeypoints:
 class HeatmapRegularization:
     """Kullback-Leibler divergence of heatmaps from Gaussians at the labels, averaged over valid points.
 
-    A mean position alone does not say where the mass should be: many spread-out maps have the same mean.
+    A mean position alone does not say where the mass should be: many spread-out maps have the same mean. Near the edge
+    the Gaussian is cut off and moved until its mean is the label, so that both terms ask for the same heatmap.
 
     Args:
         sigma_px: standard deviation of the Gaussian, crop pixels.
@@ -85,7 +86,7 @@ class HeatmapRegularization:
         valid = batch.targets.valid
         height, width = heatmaps.shape[-2:]
         stride = batch.image.shape[-1] / width
-        wanted = gaussian_heatmap(batch.targets.uv_crop, (height, width), stride, self.sigma_px)
+        wanted = centred_heatmap(batch.targets.uv_crop, (height, width), stride, self.sigma_px)
         divergence = (wanted * ((wanted + TINY).log() - (heatmaps + TINY).log())).sum((-2, -1))
         total = torch.where(valid, divergence, 0.0).sum()
         return torch.div(total, valid.sum().clamp(min=1))

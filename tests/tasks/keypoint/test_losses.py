@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
-from cogkp.geometry.heatmap import gaussian_heatmap, spatial_softmax
+from cogkp.geometry.heatmap import centred_heatmap, expectation, spatial_softmax
 from cogkp.models.keypoint import KeypointMaskOutputs
 from cogkp.tasks.keypoint.codec import KeypointTargets
 from cogkp.tasks.keypoint.losses import HeatmapRegularization, Segmentation, SupervisedKeypoints, build_loss
@@ -127,15 +127,23 @@ def heatmap_outputs(logits):
     return KeypointMaskOutputs(torch.zeros(B, N, 2), spatial_softmax(logits), torch.zeros(B, C, S, S))
 
 
-def test_the_heatmap_term_equals_torchs_divergence_and_is_zero_at_the_gaussian_itself():
+def test_the_heatmap_term_equals_torchs_divergence_and_is_zero_at_the_wanted_map_itself():
     batch = batch_of(ALL, SEEN)
-    wanted = gaussian_heatmap(batch.targets.uv_crop, (2, 2), stride=4.0, sigma_px=3.0)
+    wanted = centred_heatmap(batch.targets.uv_crop, (2, 2), stride=4.0, sigma_px=3.0)
     logits = torch.randn(B, N, 2, 2, generator=torch.Generator().manual_seed(3))
     log_found = logits.flatten(2).log_softmax(-1)
     expected = F.kl_div(log_found, wanted.flatten(2), reduction="sum") / (B * N)
     term = HeatmapRegularization(sigma_px=3.0)
     assert term(heatmap_outputs(logits), batch).item() == pytest.approx(expected.item(), rel=1e-5)
     assert term(heatmap_outputs(wanted.log()), batch).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("u", [2.5, 4.0, 8.0, 128.0, 252.0])
+def test_both_point_terms_ask_for_one_heatmap_also_at_the_edge(u):
+    side = 256
+    uv = torch.tensor([[[u, 100.0], [100.0, u]]])
+    wanted = centred_heatmap(uv, (side // 4, side // 4), 4.0, 6.0)
+    assert (expectation(wanted, 4.0) - uv).abs().max() < 1e-3
 
 
 def test_the_heatmap_term_pulls_at_cells_whose_probability_is_as_good_as_zero():
@@ -145,7 +153,7 @@ def test_the_heatmap_term_pulls_at_cells_whose_probability_is_as_good_as_zero():
     logits.requires_grad_()
     batch = batch_of(ALL, SEEN)
     HeatmapRegularization(sigma_px=0.5)(heatmap_outputs(logits), batch).backward()
-    wanted = gaussian_heatmap(batch.targets.uv_crop, (2, 2), stride=4.0, sigma_px=0.5)
+    wanted = centred_heatmap(batch.targets.uv_crop, (2, 2), stride=4.0, sigma_px=0.5)
     assert torch.allclose(logits.grad, (spatial_softmax(logits.detach()) - wanted) / (B * N), atol=1e-4)
 
 
