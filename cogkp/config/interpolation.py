@@ -19,7 +19,7 @@ __all__ = ["BLANK", "interpolated", "literal"]
 
 BLANK = "???"  # a value that somebody must still give
 
-WORD = re.compile(r"(\\*)\$\{([^${}]*)\}")
+WORD = re.compile(r"(\\*)\$\{(?:([^${}]*)(\}))?")
 OPENING = re.compile(r"(\\*)\$\{")
 MOST_VALUES = 100_000  # values that hold each other twice, many times over, would fill any memory
 STEP = re.compile(r"\.?([^.\[\]\s]+)|\[(\d+)\]")
@@ -90,21 +90,23 @@ class _Work:
 
     def text(self, text: str, path: Steps) -> Any:
         whole = WORD.fullmatch(text)
-        if whole and not whole[1]:
+        if whole and whole[3] and not whole[1]:
             return self.target(whole[2], path)
-        if len(WORD.findall(text)) != len(OPENING.findall(text)):
-            raise RefusedError.value("not an interpolation", expected="${section.key}", raw=text)
         return WORD.sub(lambda found: self.part(found, path), text)
 
     def part(self, found: re.Match[str], path: Steps) -> str:
         """Return the text for a word inside a longer text; half of the backslashes before it are meant."""
-        slashes, word = found[1], found[2]
-        kept = "\\" * (len(slashes) // 2)
-        if len(slashes) % 2:
-            return f"{kept}${{{word}}}"
-        value = self.target(word, path)
+        slashes = len(found[1])
+        kept = "\\" * (slashes // 2)
+        if slashes % 2:
+            return kept + found[0][slashes:]
+        if not found[3]:
+            raise RefusedError.value("not an interpolation", expected="${section.key}", raw=found.string)
+        value = self.target(found[2], path)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise RefusedError.value("cannot stand inside a text", expected=f"text or a number in {word}", raw=value)
+            raise RefusedError.value(
+                "cannot stand inside a text", expected=f"text or a number in {found[2]}", raw=value
+            )
         return f"{kept}{value}"
 
     def target(self, word: str, path: Steps) -> Any:

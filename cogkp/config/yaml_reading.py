@@ -7,7 +7,7 @@ dates are text. Nothing but plain values is ever built.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,20 +152,16 @@ class _Walk:
 
     def _object(self, node: Any, path: Steps) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for key, part in self._pairs(node, path):
-            below = (*path, key)
-            if key in found:
-                self._refuse(below, "key given twice", "each key once", key)
-            self.places[below] = self._line(part)
-            found[key] = self.value(part, below)
-        return found
-
-    def _pairs(self, node: Any, path: Steps) -> Iterator[tuple[str, Any]]:
         for key, part in node.value:
-            if key.tag in (PLAIN, QUOTED):
-                yield key.value, part
-            else:
+            if key.tag not in (PLAIN, QUOTED):
                 self._refuse(path, "unusable key", "a word", "a list or an object")
+                continue
+            below = (*path, key.value)
+            if key.value in found:
+                self._refuse(below, "key given twice", "each key once", key.value)
+            self.places[below] = self._line(key)
+            found[key.value] = self.value(part, below)
+        return found
 
     def _refuse(self, path: Steps, what: str, expected: str, got: str) -> None:
         self.findings.append(Finding(path, what, expected, shown(got)))
