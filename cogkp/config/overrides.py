@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cogkp.config.findings import Steps, shown
-from cogkp.config.yaml_reading import Document, plain_value
+from cogkp.config.yaml_reading import DEEPEST, Document, plain_value
 from cogkp.errors import ConfigError, Problem
 
 __all__ = ["merged", "read_override", "read_overrides"]
@@ -100,6 +100,7 @@ class _Reader:
         self.override = override
         self.text = text
         self.at = 0
+        self.depth = 0
 
     def whole(self) -> Any:
         """Read the value to its end."""
@@ -118,9 +119,14 @@ class _Reader:
         first = self.text[self.at : self.at + 1]
         if first in QUOTES:
             return self.quoted(first)
-        if first == "[":
-            return self.list()
-        return self.object() if first == "{" else self.word()
+        if first not in ("[", "{"):
+            return self.word()
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self.refusal(f"lists and objects at most {DEEPEST} deep", "")
+        found = self.list() if first == "[" else self.object()
+        self.depth -= 1
+        return found
 
     def list(self) -> list[Any]:
         items: list[Any] = []

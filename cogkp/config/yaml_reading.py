@@ -16,7 +16,7 @@ import attrs
 from cogkp.config.findings import Finding, Steps, shown
 from cogkp.errors import ConfigError, Problem
 
-__all__ = ["Document", "plain_value", "read_yaml"]
+__all__ = ["DEEPEST", "Document", "plain_value", "read_yaml"]
 
 NULL = {"", "~", "null", "Null", "NULL"}
 TRUE = {word for lower in ("true", "yes", "on") for word in (lower, lower.capitalize(), lower.upper())}
@@ -27,6 +27,7 @@ ENDLESS = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 LONGEST_NUMBER = 400
 
 MOST_VALUES = 100_000  # names for parts of a file can be nested until they stand for more than any memory holds
+DEEPEST = 50
 PLAIN, QUOTED, LIST, OBJECT = "plain", "quoted", "list", "object"
 
 
@@ -138,6 +139,8 @@ class _Walk:
         if self.count > MOST_VALUES or id(node) in self.open:
             what = "a part that holds itself" if id(node) in self.open else f"more than {MOST_VALUES} values"
             raise _refusal("unusable YAML", self._line(node), got=what)
+        if len(path) > DEEPEST:
+            raise _refusal("nested too deeply", self._line(node))
         if node.tag not in self.makers:
             self._refuse(path, "unknown tag", "plain values", node.tag)
             return None

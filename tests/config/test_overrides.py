@@ -73,6 +73,8 @@ def test_forms(text, document):
         ("a={1: 2}", "each key once, a word"),
         ("a='open", "a closing '"),
         ("a='b' c", "one value"),
+        ("a=" + "[" * 3000, "at most 50 deep"),
+        ("a=" + "{b:" * 3000, "at most 50 deep"),
         ("a=choice(1,2)", "unreadable value"),
         ("a=range(3)", "Functions and sweeps are not available"),
     ],

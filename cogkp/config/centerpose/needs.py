@@ -30,6 +30,8 @@ INT8_NEEDS: dict[Steps, str] = {
     ("gen_trt_engine", "tensorrt", "calibration", "cal_cache_file"): "the name of a file, for data_type INT8",
 }
 
+COMMON: Steps = ("results_dir",)
+
 DATA: dict[Verb, tuple[str, ...]] = {
     "train": ("train_data", "val_data"),
     "evaluate": ("test_data",),
@@ -49,6 +51,8 @@ def missing(config: CenterPoseConfig, verb: Verb, blanks: Iterable[Steps]) -> li
     needed = dict(_needed(config, verb))
     empty = [path for path in needed if not _at(config, path)]
     open_ = [path for path in blanks if _is_read(path, verb) and path not in empty]
+    if getattr(config, verb).results_dir:
+        open_ = [path for path in open_ if path != COMMON]
     return [_finding(path, needed.get(path, f"a value in place of {BLANK}")) for path in (*empty, *open_)]
 
 
@@ -60,7 +64,7 @@ def _needed(config: CenterPoseConfig, verb: Verb) -> Iterator[tuple[Steps, str]]
     if verb == "gen_trt_engine" and engine.data_type == "INT8":
         yield from INT8_NEEDS.items()
     if not getattr(config, verb).results_dir:
-        yield ("results_dir",), f"a folder, here or as {verb}.results_dir"
+        yield COMMON, f"a folder, here or as {verb}.results_dir"
 
 
 def _is_read(path: Steps, verb: Verb) -> bool:

@@ -13,6 +13,7 @@ EXPERIMENT_SCHEMA_FILE = "cogkp-centerpose.schema.json"
 
 # Any value may be left open, or stand for another one.
 STAND_IN = {"type": "string", "pattern": r"^\?\?\?$|\$\{[^${}]*\}"}
+EMPTY = {"const": ""}  # serves as null
 OUTSIDE = ("description", "default")
 
 
@@ -38,7 +39,8 @@ def _value(schema: dict[str, Any]) -> dict[str, Any]:
     if "properties" in schema:
         return _with_stand_ins(schema)
     if "anyOf" in schema and "type" not in schema:
-        return {**schema, "anyOf": [_value(part) for part in schema["anyOf"]]}
+        parts = [_value(part) for part in schema["anyOf"]]
+        return {**schema, "anyOf": [*parts, EMPTY] if {"type": "null"} in parts else parts}
     if "items" in schema:
         places = {"prefixItems": [_item(part) for part in schema["prefixItems"]]} if "prefixItems" in schema else {}
         items = {"items": _item(schema["items"])} if schema["items"] else {}
