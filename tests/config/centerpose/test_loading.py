@@ -277,7 +277,8 @@ export: ???
 
         shared = ["dataset.batch_size", "model.backbone"]
         assert asked("train") == [
-            "dataset.train_data", "dataset.val_data", "results_dir", *shared, "train.optim.lr", "train.optim.lr_steps[1]",
+            "dataset.train_data", "dataset.val_data", "results_dir", *shared,
+            "train.optim.lr", "train.optim.lr_steps[1]",
         ]  # fmt: skip
         assert asked("evaluate") == [
             "dataset.test_data", "evaluate.checkpoint", "results_dir", *shared, "evaluate.opencv",

@@ -84,8 +84,9 @@ def test_specs_built_in_python_are_checked_too():
 
 ONLY = [
     ("dataset.num_joints", 9), ("dataset.mse_loss", True), ("dataset.dense_hp", True),
-    ("dataset.hps_uncertainty", True), ("dataset.obj_scale_uncertainty", True), ("model.down_ratio", 2), ("model.final_kernel", 3),
-    ("model.last_level", 4), ("model.out_channel", 64), ("model.head_conv", 100), ("train.loss_config.mse_loss", True),
+    ("dataset.hps_uncertainty", True), ("dataset.obj_scale_uncertainty", True), ("model.down_ratio", 2),
+    ("model.final_kernel", 3), ("model.last_level", 4), ("model.out_channel", 64), ("model.head_conv", 100),
+    ("train.loss_config.mse_loss", True),
     ("train.loss_config.use_residual", True), ("train.loss_config.num_stacks", 2),
     ("train.loss_config.dimension_ref", "a"), ("train.loss_config.reg_loss", "sl1"), ("train.precision", "bf16"),
     ("train.optim.lr_scheduler", "Cosine"), ("train.optim.lr", 0), ("train.clip_grad_val", -1),
