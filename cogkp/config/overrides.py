@@ -31,16 +31,12 @@ SPACE = re.compile(r"\s*")
 WANTED = "section.key=value"
 
 
-def read_overrides(texts: Iterable[str]) -> list[Document]:
-    """Read several overrides.
-
-    Raises:
-        ConfigError: lists everything that is no override.
-    """
+def read_overrides(texts: Iterable[str]) -> tuple[list[Document], list[Problem]]:
+    """Read several overrides, and tell what is wrong with those that are none."""
     tried = [_attempt(text) for text in texts]
-    if problems := [problem for _, found in tried for problem in found]:
-        raise ConfigError(problems)
-    return [document for documents, _ in tried for document in documents]
+    return [document for documents, _ in tried for document in documents], [
+        line for _, found in tried for line in found
+    ]
 
 
 def _attempt(text: str) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
@@ -67,7 +63,7 @@ def read_override(text: str) -> Document:
     if not equals or not all(steps):
         raise _refusal("not an override", text, WANTED, "")
     found: Any = _Reader(text, value).whole()
-    places = dict.fromkeys(_paths(found, steps), f"the override {text!r}")
+    places = dict.fromkeys(_paths(found, steps), f"the override {shown(text)}")
     for step in reversed(steps):
         found = {step: found}
     return Document(found, places)

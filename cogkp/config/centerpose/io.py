@@ -56,8 +56,8 @@ def load_experiment(
         ConfigError: the file cannot be read, or lists everything that is wrong in it and in the overrides.
     """
     _check_verb(verb)
-    documents = [read_yaml(os.fspath(path)), *read_overrides(overrides)]
-    return _checked(documents, verb)
+    given, unreadable = read_overrides(overrides)
+    return _checked([read_yaml(os.fspath(path)), *given], verb, unreadable)
 
 
 def structure_experiment(raw: Mapping[str, Any], where: str = "spec", *, verb: Verb | None = None) -> CenterPoseConfig:
@@ -121,17 +121,19 @@ def _check_verb(verb: str | None) -> None:
         raise ConfigError([Problem("there is no such verb", "verb", ", ".join(VERBS), repr(verb), hint)])
 
 
-def _checked(documents: Iterable[Document], verb: Verb | None) -> CenterPoseConfig:
+def _checked(documents: Iterable[Document], verb: Verb | None, unreadable: Sequence[Problem] = ()) -> CenterPoseConfig:
     document = _joined(documents)
     value, unclear = interpolated(document.value, dump_experiment(CenterPoseConfig.default()))
     blanks = list(_blanks(value, ()))
     sound = without(value, [cut(path) for path in (*blanks, *(finding.path for finding in unclear))])
     config, wrong = structured(with_known_words(sound, CenterPoseConfig), CenterPoseConfig)
     cuts = [cut(finding.path) for finding in (*unclear, *wrong)]
-    absent = [] if verb is None else needs.missing(config, verb, blanks)
+    # An override that nobody could read may be what would be missed.
+    absent = [] if verb is None or unreadable else needs.missing(config, verb, blanks)
     broken = [finding for finding in (*rules.findings(config, verb), *absent) if not finding.depends_on(cuts)]
-    if found := [*document.findings, *unclear, *wrong, *broken]:
-        raise ConfigError([finding.problem(document.place(finding.path)) for finding in map(_advised, found)])
+    found = map(_advised, (*document.findings, *unclear, *wrong, *broken))
+    if problems := [*unreadable, *(finding.problem(document.place(finding.path)) for finding in found)]:
+        raise ConfigError(problems)
     for remark in rules.remarks(config):
         LOGGER.warning("%s: %s", document.place(()), remark)
     return config

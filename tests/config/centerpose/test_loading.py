@@ -211,11 +211,13 @@ results_dir: 2024
         with pytest.raises(ConfigError, match=r"there is no such verb .* got 'evalute'\. Did you mean 'evaluate'\?"):
             load_experiment(spec(""), verb="evalute")
 
-    def test_overrides_are_read_before_anything_is_judged(self, spec):
-        assert problems(spec("x: 1\n"), ["a", "+b=1"]) == [
-            "not an override @ the command line: expected section.key=value, got 'a'",
+    def test_of_overrides_are_told_with_those_of_the_file(self, spec):
+        assert problems(spec("train: {seed: x}\n"), ["dataset.train_data", "+b=1", "evaluate.opencv=3"], "train") == [
+            "not an override @ the command line: expected section.key=value, got 'dataset.train_data'",
             "not available @ the command line: expected no + or ~ before the key, got '+b=1'. "
             "Every key exists already: write key=value.",
+            "wrong type @ train.seed in spec.yaml, line 1: expected an integer, got 'x'",
+            "wrong type @ evaluate.opencv in the override 'evaluate.opencv=3': expected true or false, got 3",
         ]
 
 
