@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cogkp.config.centerpose.io import load_experiment, write_experiment_template
+    from cogkp.config.centerpose.schema import experiment_schema
+    from cogkp.config.centerpose.spec import CenterPoseConfig
     from cogkp.config.export import DeployOptions
     from cogkp.config.io import load as load_config
     from cogkp.config.io import write_template
@@ -33,6 +36,7 @@ __all__ = [
     "SILENT",
     "AugmentedKeypointDataset",
     "CalibrationCheck",
+    "CenterPoseConfig",
     "CogkpError",
     "DemoResult",
     "DeployOptions",
@@ -51,16 +55,22 @@ __all__ = [
     "deploy",
     "dry_run",
     "evaluate",
+    "experiment_schema",
     "import_dataset",
     "json_schema",
     "load_config",
+    "load_experiment",
     "missing_builder",
     "preview_data",
     "train",
+    "write_experiment_template",
     "write_template",
 ]
 
 _HOMES = {
+    "cogkp.config.centerpose.io": ("load_experiment", "write_experiment_template"),
+    "cogkp.config.centerpose.schema": ("experiment_schema",),
+    "cogkp.config.centerpose.spec": ("CenterPoseConfig",),
     "cogkp.config.export": ("DeployOptions",),
     "cogkp.config.io": ("load_config", "write_template"),
     "cogkp.config.keypoint": ("KeypointConfig",),

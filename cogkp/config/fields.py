@@ -5,6 +5,7 @@ The sentence feeds the JSON schema and the docs page, so that it stands in one p
 
 from __future__ import annotations
 
+import json
 import re
 import types
 import typing
@@ -22,6 +23,7 @@ __all__ = [
     "between",
     "check_of",
     "describe",
+    "exactly",
     "fields_of",
     "interval",
     "matching",
@@ -34,6 +36,7 @@ __all__ = [
 
 DOC = "doc"
 BARE = "bare"
+ALSO = "also"
 
 WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings"}
@@ -68,7 +71,9 @@ class Check:
             raise ConfigError([Problem("out of range", where, expected=self.words, got=repr(shown))])
 
 
-def setting(default: Any, doc: str, check: Check | None = None, *, bare: bool = False) -> Any:
+def setting(
+    default: Any, doc: str, check: Check | None = None, *, bare: bool = False, also: tuple[str, ...] = ()
+) -> Any:
     """Declare one field: its default, its sentence, and the range it must lie in.
 
     Args:
@@ -76,8 +81,9 @@ def setting(default: Any, doc: str, check: Check | None = None, *, bare: bool = 
         doc: one sentence with unit and effect.
         check: the range.
         bare: whether a file may give one item without the list round it.
+        also: other names the key goes by in files; only documents that are respelt know them.
     """
-    metadata = {DOC: doc, BARE: bare}
+    metadata = {DOC: doc, BARE: bare, ALSO: also}
     if callable(default):
         return attrs.field(factory=default, validator=check, metadata=metadata)
     return attrs.field(default=default, validator=check, metadata=metadata)
@@ -114,6 +120,11 @@ def one_of(*allowed: str) -> Check:
     """Accept exactly the listed words."""
     words = "one of " + ", ".join(repr(word) for word in allowed)
     return Check(lambda v: v in allowed, words, {"enum": list(allowed)})
+
+
+def exactly(value: bool | int | str) -> Check:
+    """Accept one value only: a key that other programs write and that has no other meaning here."""
+    return Check(lambda v: v == value, json.dumps(value), {"const": value})
 
 
 def matching(pattern: str, words: str) -> Check:

@@ -46,6 +46,10 @@ class Finding:
         """Return the same finding as seen from one level further out."""
         return attrs.evolve(self, path=(step, *self.path))
 
+    def under_all(self, path: Steps) -> Finding:
+        """Return the same finding as seen from further out."""
+        return attrs.evolve(self, path=(*path, *self.path))
+
     def depends_on(self, paths: Iterable[Steps]) -> bool:
         """Tell whether one of the paths holds the finding's place, or holds or lies in something it read."""
         return any(self.path[: len(path)] == path or any(overlap(path, read) for read in self.reads) for path in paths)

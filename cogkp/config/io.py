@@ -9,17 +9,17 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cogkp.config import legacy, rules
-from cogkp.config.augment import Affine
 from cogkp.config.converter import CONVERTER, TAG
 from cogkp.config.documents import pretty, read_document
-from cogkp.config.findings import Finding, RefusedError, Steps, dotted, overlap, shown
+from cogkp.config.findings import Finding, Steps, dotted, shown
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.schema import SCHEMA_FILE, json_schema
+from cogkp.config.structuring import cut, structured
 from cogkp.errors import ConfigError, OutputError, Problem
 from cogkp.files import write_text
 
@@ -27,9 +27,6 @@ __all__ = ["config_hash", "differences", "dump", "load", "plain_differences", "s
 
 LOGGER = logging.getLogger("cogkp")
 POINTER = "$schema"
-
-# An affine stage takes part in no rule; in the place of an unreadable stage it leaves the others where they are.
-STAND_IN = {TAG: Affine.TYPE}
 
 
 def load(path: str | os.PathLike[str]) -> KeypointConfig:
@@ -120,39 +117,11 @@ def _checked(document: Any, where: str, found: tuple[Finding, ...] = ()) -> Keyp
     raw = {key: value for key, value in document.items() if key != POINTER}
     if not isinstance(document.get(POINTER, ""), str):
         found += (Finding((POINTER,), "wrong type", "a string", shown(document[POINTER])),)
-    config, wrong = _structured(legacy.migrate(raw))
-    cuts = [_cut(finding.path) for finding in wrong]
+    config, wrong = structured(legacy.migrate(raw), KeypointConfig)
+    cuts = [cut(finding.path) for finding in wrong]
     broken = [finding for finding in rules.findings(config) if not finding.depends_on(cuts)]
     if problems := [finding.problem(where) for finding in (*found, *wrong, *broken)]:
         raise ConfigError(problems)
     if message := legacy.overruled(raw):
         LOGGER.warning("%s: %s", where, message)
     return config
-
-
-def _structured(raw: dict[str, Any]) -> tuple[KeypointConfig, tuple[Finding, ...]]:
-    """Structure a document; where values are refused, with their defaults in place, so that rules can still run."""
-    try:
-        return CONVERTER.structure(raw, KeypointConfig), ()
-    except RefusedError as refused:
-        sound = _without(raw, [_cut(finding.path) for finding in refused.findings])
-        return CONVERTER.structure(sound, KeypointConfig), refused.findings
-
-
-def _cut(path: Steps) -> Steps:
-    """Return the smallest part round a refused value that has a default: a whole stage, or the field it lies in."""
-    if path[0] == "augmentations" and path[2:] in ((), (TAG,)):
-        return path[:2]
-    return path[: max(i for i, step in enumerate(path) if not isinstance(step, int)) + 1]
-
-
-def _without(value: Any, cuts: Iterable[Steps], path: Steps = ()) -> Any:
-    """Copy a document without the parts at the given paths; a stage is replaced instead."""
-    relevant = [cut for cut in cuts if overlap(cut, path)]
-    if not relevant:
-        return value
-    if isinstance(value, Mapping):
-        places = {key: (*path, str(key)) for key in value}
-        return {key: _without(value[key], relevant, at) for key, at in places.items() if at not in relevant}
-    items = [(item, (*path, i)) for i, item in enumerate(value)]
-    return [STAND_IN if at in relevant else _without(item, relevant, at) for item, at in items]

@@ -15,11 +15,11 @@ import attrs
 
 from cogkp.config.augment import STAGES, Stage
 from cogkp.config.converter import CONVERTER
-from cogkp.config.fields import BARE, DOC, check_of, describe, fields_of, optional_of
+from cogkp.config.fields import ALSO, BARE, DOC, check_of, describe, fields_of, optional_of
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.schema import SCHEMA_FILE
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "sections"]
 
 INTRODUCTION = f"""\
 # Configuration file
@@ -39,16 +39,16 @@ HEAD = "| key | holds | default | meaning |\n|---|---|---|---|\n"
 
 def markdown() -> str:
     """Return the reference page."""
-    return INTRODUCTION + "".join(_sections(KeypointConfig.default(), "", "The file"))
+    return INTRODUCTION + "".join(sections(KeypointConfig.default(), "", "The file"))
 
 
-def _sections(default: Any, path: str, title: str) -> Iterator[str]:
+def sections(default: Any, path: str, title: str) -> Iterator[str]:
     """Write a table for a class, then one for each class below it."""
     yield f"\n## {title}\n\n{_sentence(default)}\n\n{_table(default)}"
     for field in fields_of(type(default)):
         below, inner = f"{path}{field.name}", getattr(default, field.name)
         if attrs.has(type(inner)):
-            yield from _sections(inner, f"{below}.", f"`{below}`")
+            yield from sections(inner, f"{below}.", f"`{below}`")
         elif field.type == tuple[Stage, ...]:
             yield from _stages(below)
 
@@ -67,7 +67,8 @@ def _row(field: attrs.Attribute[Any], default: Any) -> str:
     plain = CONVERTER.unstructure(default, field.type)
     nested = isinstance(plain, dict) or (isinstance(plain, list) and any(isinstance(item, dict) for item in plain))
     shown = "see below" if nested else f"`{json.dumps(plain)}`"
-    cells = (f"`{field.name}`", _holds(field), shown, field.metadata[DOC])
+    names = ", also ".join(f"`{name}`" for name in (field.name, *field.metadata[ALSO]))
+    cells = (names, _holds(field), shown, field.metadata[DOC])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

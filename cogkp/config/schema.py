@@ -13,10 +13,10 @@ import attrs
 
 from cogkp.config.augment import STAGES, Stage
 from cogkp.config.converter import CONVERTER, TAG
-from cogkp.config.fields import BARE, DOC, check_of, fields_of, optional_of
+from cogkp.config.fields import ALSO, BARE, DOC, check_of, fields_of, optional_of
 from cogkp.config.keypoint import KeypointConfig
 
-__all__ = ["SCHEMA_FILE", "json_schema"]
+__all__ = ["DRAFT", "SCHEMA_FILE", "json_schema", "object_schema"]
 
 SCHEMA_FILE = "cogkp-keypoint.schema.json"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,17 +26,21 @@ NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the keypoint family's configuration file."""
-    root = _object(KeypointConfig.default())
+    root = object_schema(KeypointConfig.default())
     pointer = {"type": "string", "description": "Where this schema lies; ignored."}
     root["properties"] = {"$schema": pointer, **root["properties"]}
     return {"$schema": DRAFT, "title": "cogkp keypoint configuration", **root}
 
 
-def _object(default: Any, tag: str = "") -> dict[str, Any]:
+def object_schema(default: Any, tag: str = "") -> dict[str, Any]:
     """Describe a class by its default; a stage must also name itself."""
     cls = type(default)
     tagged = {TAG: {"const": tag}} if tag else {}
-    plain = {field.name: _property(field, getattr(default, field.name)) for field in fields_of(cls)}
+    plain = {
+        name: _property(field, getattr(default, field.name))
+        for field in fields_of(cls)
+        for name in (field.name, *field.metadata[ALSO])
+    }
     return {
         "type": "object",
         "description": (cls.__doc__ or "").strip(),
@@ -48,7 +52,7 @@ def _object(default: Any, tag: str = "") -> dict[str, Any]:
 
 def _property(field: attrs.Attribute[Any], default: Any) -> dict[str, Any]:
     check = check_of(field)
-    schema = _object(default) if attrs.has(type(default)) else _value(field.type, check.schema if check else {})
+    schema = object_schema(default) if attrs.has(type(default)) else _value(field.type, check.schema if check else {})
     if field.metadata[BARE]:
         schema = {"anyOf": [_value(typing.get_args(field.type)[0], {}), schema]}
     return {**schema, "description": field.metadata[DOC], "default": CONVERTER.unstructure(default, field.type)}
@@ -57,7 +61,7 @@ def _property(field: attrs.Attribute[Any], default: Any) -> dict[str, Any]:
 def _value(tp: Any, limits: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a type; limits apply to each number or word in it."""
     if tp == Stage:
-        return {"oneOf": [_object(cls(), tag) for tag, cls in STAGES.items()]}
+        return {"oneOf": [object_schema(cls(), tag) for tag, cls in STAGES.items()]}
     if (inner := optional_of(tp)) is not None:
         return {"anyOf": [_value(inner, limits), {"type": "null"}]}
     if typing.get_origin(tp) is tuple:

@@ -29,7 +29,7 @@ ROOMS = {
     "errors": room("", "attrs"),
     "progress": room("", ""),
     "files": room("errors", ""),
-    "config": room("errors files", "attrs cattrs"),
+    "config": room("errors files", "attrs cattrs yaml"),
     "geometry": room("errors", "attrs numpy torch"),
     "geometry.pnp": room("errors geometry", "attrs cv2 numpy torch"),
     "data": room("errors files progress config geometry", "attrs cv2 numpy tomli tomllib torch yaml"),

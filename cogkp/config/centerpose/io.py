@@ -1,0 +1,174 @@
+"""Read, check and write experiment specs.
+
+Every mistake of a file and of the overrides is reported at once, one :class:`Problem` each, with path and line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.config.centerpose import needs, rules
+from cogkp.config.centerpose.schema import EXPERIMENT_SCHEMA_FILE, experiment_schema
+from cogkp.config.centerpose.spec import VERBS, CenterPoseConfig, Verb
+from cogkp.config.converter import CONVERTER
+from cogkp.config.documents import pretty
+from cogkp.config.fields import DOC, fields_of
+from cogkp.config.findings import Finding, Steps, shown
+from cogkp.config.interpolation import BLANK, interpolated
+from cogkp.config.overrides import merged, read_overrides
+from cogkp.config.spelling import with_known_keys, with_known_words
+from cogkp.config.structuring import cut, structured, without
+from cogkp.config.yaml_reading import Document, read_yaml
+from cogkp.config.yaml_writing import yaml_text
+from cogkp.errors import ConfigError, OutputError, Problem, closest
+from cogkp.files import write_text
+
+__all__ = [
+    "dump_experiment",
+    "load_experiment",
+    "structure_experiment",
+    "write_experiment",
+    "write_experiment_template",
+]
+
+LOGGER = logging.getLogger("cogkp")
+POINTER = "# yaml-language-server: $schema=./{}\n"
+
+
+def load_experiment(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, verb: Verb | None = None
+) -> CenterPoseConfig:
+    """Read an experiment spec.
+
+    Args:
+        path: the YAML file.
+        overrides: each ``section.key=value``; later ones win, and all win over the file.
+        verb: what is to be done with it: what that needs must be there, and only its sections must fit together.
+            None demands nothing and checks everything.
+
+    Raises:
+        ConfigError: the file cannot be read, or lists everything that is wrong in it and in the overrides.
+    """
+    _check_verb(verb)
+    given, unreadable = read_overrides(overrides)
+    return _checked([read_yaml(os.fspath(path)), *given], verb, unreadable)
+
+
+def structure_experiment(raw: Mapping[str, Any], where: str = "spec", *, verb: Verb | None = None) -> CenterPoseConfig:
+    """Turn plain values, as :func:`dump_experiment` gives them or a YAML file holds them, into a spec.
+
+    Args:
+        raw: the values, left as they are.
+        where: what to call them in messages.
+        verb: as in :func:`load_experiment`.
+
+    Raises:
+        ConfigError: lists everything that is wrong.
+    """
+    _check_verb(verb)
+    return _checked([Document(raw, {(): where})], verb)
+
+
+def dump_experiment(config: CenterPoseConfig) -> dict[str, Any]:
+    """Return a spec as plain values."""
+    plain: dict[str, Any] = CONVERTER.unstructure(config, CenterPoseConfig)
+    return plain
+
+
+def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig) -> Path:
+    """Write a whole spec, every default included; :func:`load_experiment` gives an equal one back.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    target = Path(path)
+    write_text(target, yaml_text(dump_experiment(config)))
+    return target
+
+
+def write_experiment_template(path: str | os.PathLike[str]) -> Path:
+    """Write a spec of defaults with a sentence above each key, and beside it the JSON schema that editors use.
+
+    Raises:
+        OutputError: there is something at ``path`` already, or its folder cannot be written.
+    """
+    target = Path(path)
+    if os.path.lexists(target):
+        raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
+    write_text(target.parent / EXPERIMENT_SCHEMA_FILE, pretty(experiment_schema()))
+    text = yaml_text(dump_experiment(CenterPoseConfig.default()), _sentence)
+    write_text(target, POINTER.format(EXPERIMENT_SCHEMA_FILE) + text)
+    return target
+
+
+def _sentence(path: Steps) -> str:
+    """Return the sentence of a field."""
+    cls: type[Any] = CenterPoseConfig
+    for step in path[:-1]:
+        cls = next(field.type for field in fields_of(cls) if field.name == step and field.type)
+    return next(str(field.metadata[DOC]) for field in fields_of(cls) if field.name == path[-1])
+
+
+def _check_verb(verb: str | None) -> None:
+    if verb is not None and verb not in VERBS:
+        hint = closest(verb, VERBS)
+        raise ConfigError([Problem("there is no such verb", "verb", ", ".join(VERBS), repr(verb), hint)])
+
+
+def _checked(documents: Iterable[Document], verb: Verb | None, unreadable: Sequence[Problem] = ()) -> CenterPoseConfig:
+    document = _joined(documents)
+    value, unclear = interpolated(document.value, dump_experiment(CenterPoseConfig.default()))
+    blanks = list(_blanks(value, ()))
+    sound = without(value, [cut(path) for path in (*blanks, *(finding.path for finding in unclear))])
+    config, wrong = structured(with_known_words(sound, CenterPoseConfig), CenterPoseConfig)
+    cuts = [cut(finding.path) for finding in (*unclear, *wrong)]
+    # An override that nobody could read may be what would be missed.
+    absent = [] if verb is None or unreadable else needs.missing(config, verb, blanks)
+    broken = [finding for finding in (*rules.findings(config, verb), *absent) if not finding.depends_on(cuts)]
+    found = map(_advised, (*document.findings, *unclear, *wrong, *broken))
+    if problems := [*unreadable, *(finding.problem(document.place(finding.path)) for finding in found)]:
+        raise ConfigError(problems)
+    for remark in rules.remarks(config):
+        LOGGER.warning("%s: %s", document.place(()), remark)
+    return config
+
+
+def _joined(documents: Iterable[Document]) -> Document:
+    """Put the overrides over the file."""
+    value: dict[str, Any] = {}
+    places: dict[Steps, str] = {}
+    findings: list[Finding] = []
+    for document in documents:
+        if not isinstance(document.value, Mapping):
+            where = document.place(())
+            raise ConfigError([Problem("wrong type", where, expected="an object", got=shown(document.value))])
+        known = with_known_keys(document, CenterPoseConfig)
+        value = merged(value, known.value)
+        places |= known.places
+        findings += known.findings
+    return Document(value, places, tuple(findings))
+
+
+def _blanks(value: Any, path: Steps) -> Iterator[Steps]:
+    """List the paths of values left open."""
+    if value == BLANK:
+        yield path
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _blanks(part, (*path, key))
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from _blanks(part, (*path, i))
+
+
+def _advised(finding: Finding) -> Finding:
+    """Say what to do about a name that YAML takes for something else."""
+    if finding.what == "wrong type" and finding.expected.startswith("a string") and not finding.hint:
+        return attrs.evolve(finding, hint="Put quotes round it.") if finding.got[:1] not in "[{N" else finding
+    return finding

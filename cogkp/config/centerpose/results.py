@@ -1,0 +1,137 @@
+"""Where each verb of an experiment writes, and from which checkpoint a training goes on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import attrs
+
+from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
+from cogkp.errors import ConfigError, Problem
+
+__all__ = [
+    "LATEST_NAME",
+    "Results",
+    "checkpoint_epoch",
+    "checkpoint_name",
+    "onnx_path",
+    "results_of",
+    "resume_checkpoint",
+]
+
+EXPERIMENT_NAME = "experiment.yaml"
+STATUS_NAME = "status.json"
+LATEST_NAME = "centerpose_model_latest.pth"
+CHECKPOINT = re.compile(r"model_epoch_(\d{3,})(_step_\d{5,})?\.pth")
+
+
+@attrs.frozen
+class Results:
+    """The folder of one verb's results.
+
+    Args:
+        folder: of the verb.
+    """
+
+    folder: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The resolved spec."""
+        return self.folder / EXPERIMENT_NAME
+
+    @property
+    def status(self) -> Path:
+        """Progress, one JSON object per line."""
+        return self.folder / STATUS_NAME
+
+    @property
+    def latest(self) -> Path:
+        """The newest checkpoint of a training."""
+        return self.folder / LATEST_NAME
+
+
+def results_of(config: CenterPoseConfig, verb: Verb) -> Results:
+    """Choose the folder of a verb: its own ``results_dir``, else one of its name below the common ``results_dir``.
+
+    Raises:
+        ConfigError: neither is given.
+
+    Example:
+        >>> results_of(CenterPoseConfig(results_dir="out"), "train").latest.as_posix()
+        'out/train/centerpose_model_latest.pth'
+    """
+    own: str | None = getattr(config, verb).results_dir
+    if own:
+        return Results(Path(own))
+    if config.results_dir:
+        return Results(Path(config.results_dir) / verb)
+    hint = f"Give results_dir, or {verb}.results_dir."
+    raise ConfigError([Problem("no place for results", "results_dir", "a folder", "nothing", hint)])
+
+
+def checkpoint_name(epoch: int, step: int | None = None) -> str:
+    """Name a checkpoint.
+
+    Args:
+        epoch: the epoch it was made in, counted from 0.
+        step: optimiser steps since the training began, where checkpoints are also made within epochs.
+
+    Example:
+        >>> checkpoint_name(4), checkpoint_name(4, 1250)
+        ('model_epoch_004.pth', 'model_epoch_004_step_01250.pth')
+    """
+    within = "" if step is None else f"_step_{step:05d}"
+    return f"model_epoch_{epoch:03d}{within}.pth"
+
+
+def checkpoint_epoch(name: str) -> int | None:
+    """Return the epoch that a checkpoint's name tells, counted from 0; None for other files.
+
+    Example:
+        >>> [checkpoint_epoch(name) for name in ("model_epoch_004.pth", "model_epoch_012_step_00300.pth", "other.pth")]
+        [4, 12, None]
+    """
+    found = CHECKPOINT.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def resume_checkpoint(config: CenterPoseConfig, present: Collection[str]) -> Path | None:
+    """Choose the checkpoint a training goes on from.
+
+    Args:
+        config: the spec.
+        present: names of the files in the training's folder of results.
+
+    Returns:
+        The one that ``train.resume_training_checkpoint_path`` names, whether or not it exists; else the latest in the
+        folder; None for a fresh start.
+
+    Raises:
+        ConfigError: no folder is given.
+    """
+    explicit = config.train.resume_training_checkpoint_path
+    if explicit:
+        return Path(explicit)
+    latest = results_of(config, "train").latest
+    return latest if latest.name in present else None
+
+
+def onnx_path(export: ExportSpec) -> Path:
+    """Choose the ONNX file to write: the one that is named, else one beside the checkpoint.
+
+    Raises:
+        ConfigError: neither is given.
+
+    Example:
+        >>> onnx_path(ExportSpec(checkpoint="out/model.pth")).as_posix()
+        'out/model.onnx'
+    """
+    if export.onnx_file:
+        return Path(export.onnx_file)
+    if export.checkpoint:
+        return Path(export.checkpoint).with_suffix(".onnx")
+    raise ConfigError([Problem("no name for the ONNX file", "export.onnx_file", "a name", "nothing")])

@@ -1,0 +1,172 @@
+"""What must hold between the fields of an experiment spec, one small function per rule.
+
+A rule assumes that each field alone is right, and names in ``reads`` what else it looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cogkp.config.centerpose.dataset import CORNERS
+from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
+from cogkp.config.findings import Finding, Steps, shown
+from cogkp.errors import Problem
+
+__all__ = ["check", "findings", "remarks"]
+
+RUNS: tuple[Verb, ...] = ("train", "evaluate", "inference")
+IN_BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
+CAMERA = ("principle_point_x", "principle_point_y", "focal_length_x", "focal_length_y")
+INTRINSICS_HINT = (
+    "Write the four numbers of the camera that took the pictures, from its calibration; "
+    "or null for all four where each picture brings its own."
+)
+
+
+def check(config: CenterPoseConfig, verb: Verb | None = None) -> list[Problem]:
+    """List every rule that a spec breaks, also one that was built in Python.
+
+    Args:
+        config: the spec.
+        verb: what is to be done; None checks what any verb would.
+    """
+    return [finding.problem() for finding in findings(config, verb)]
+
+
+def findings(config: CenterPoseConfig, verb: Verb | None) -> list[Finding]:
+    """List every rule that a spec breaks, with paths."""
+    rules = (rule for rule, verbs in RULES.items() if not verbs or verb is None or verb in verbs)
+    return [finding for rule in rules for finding in rule(config)]
+
+
+def remarks(config: CenterPoseConfig) -> list[str]:
+    """List in words what a spec asks for and will not get, although that is no mistake."""
+    if config.wandb.enable:
+        return ["wandb.enable is true, but nothing is sent to Weights & Biases; curves are written for TensorBoard"]
+    return []
+
+
+def one_category(config: CenterPoseConfig) -> Iterator[Finding]:
+    """One network knows one category."""
+    count = config.dataset.num_classes
+    if count != 1:
+        hint = "Make one spec per category, with its own folders of pictures."
+        yield Finding(("dataset", "num_classes"), "wrong number of classes", "1", str(count), hint)
+
+
+def nothing_is_encrypted(config: CenterPoseConfig) -> Iterator[Finding]:
+    """A key would promise a protection that is not there."""
+    if config.encryption_key is not None:
+        hint = "Leave it out, and protect the files of models by other means."
+        yield Finding(("encryption_key",), "models are never encrypted", "null", "a key", hint)
+
+
+def grid_fits_the_input(config: CenterPoseConfig) -> Iterator[Finding]:
+    """The grid has one cell for each down_ratio pixels."""
+    side, found = config.dataset.input_res // config.model.down_ratio, config.dataset.output_res
+    if found != side:
+        reads: tuple[Steps, ...] = (("dataset", "input_res"), ("model", "down_ratio"))
+        expected = f"input_res / down_ratio, so {side}"
+        yield Finding(("dataset", "output_res"), "wrong size of the grid", expected, str(found), reads=reads)
+
+
+def mirror_swaps_corners(config: CenterPoseConfig) -> Iterator[Finding]:
+    """Pairs name corners, and none twice."""
+    seen: set[int] = set()
+    for i, pair in enumerate(config.dataset.flip_idx):
+        where: Steps = ("dataset", "flip_idx", i)
+        if not all(1 <= corner <= CORNERS for corner in pair):
+            yield Finding(where, "no such corner", f"numbers from 1 to {CORNERS}", shown(list(pair)))
+        if pair[0] == pair[1] or seen & set(pair):
+            yield Finding(where, "corner swapped twice", "each corner once", shown(list(pair)))
+        seen.update(pair)
+
+
+def loss_has_its_targets(config: CenterPoseConfig) -> Iterator[Finding]:
+    """What is learned is also made from labels, and the other way round."""
+    for name in IN_BOTH:
+        made, learned = getattr(config.dataset, name), getattr(config.train.loss_config, name)
+        if made != learned:
+            words = str(made).lower()
+            yield Finding(
+                ("train", "loss_config", name),
+                "loss and data disagree",
+                f"the same as dataset.{name}, so {words}",
+                str(learned).lower(),
+                reads=(("dataset", name),),
+            )
+
+
+def intervals_end_in_time(config: CenterPoseConfig) -> Iterator[Finding]:
+    """A checkpoint and a validation come before the end."""
+    train = config.train
+    names = ["validation_interval"] + ["checkpoint_interval"] * (train.checkpoint_interval_unit == "epoch")
+    for name in names:
+        found = getattr(train, name)
+        if found > train.num_epochs:
+            reads: tuple[Steps, ...] = (("train", "num_epochs"), ("train", "checkpoint_interval_unit"))
+            expected = f"at most train.num_epochs, so {train.num_epochs}"
+            yield Finding(("train", name), "longer than the training", expected, str(found), reads=reads)
+
+
+def steps_rise(config: CenterPoseConfig) -> Iterator[Finding]:
+    """The rate falls once at a time."""
+    steps = config.train.optim.lr_steps
+    if list(steps) != sorted(set(steps)):
+        where: Steps = ("train", "optim", "lr_steps")
+        yield Finding(where, "epochs out of order", "each later than the one before", shown(list(steps)))
+
+
+def gpus_differ(config: CenterPoseConfig, verb: Verb) -> Iterator[Finding]:
+    """No GPU is named twice."""
+    ids = getattr(config, verb).gpu_ids
+    if len(set(ids)) != len(ids):
+        yield Finding((verb, "gpu_ids"), "GPU named twice", "each index once", shown(list(ids)))
+
+
+def camera_is_known(config: CenterPoseConfig) -> Iterator[Finding]:
+    """A camera has all four numbers, above zero, or none."""
+    given = {name: getattr(config.inference, name) for name in CAMERA}
+    if all(value is None for value in given.values()):
+        return
+    for name, value in given.items():
+        if value is None or value <= 0:
+            reads = tuple(("inference", other) for other in CAMERA)
+            yield Finding(
+                ("inference", name), "unusable camera", "a number > 0", shown(value), INTRINSICS_HINT, reads=reads
+            )
+
+
+def batches_are_in_order(config: CenterPoseConfig) -> Iterator[Finding]:
+    """The fewest pictures are no more than the usual, and these no more than the most."""
+    engine = config.gen_trt_engine.tensorrt
+    sizes = (engine.min_batch_size, engine.opt_batch_size, engine.max_batch_size)
+    if list(sizes) != sorted(sizes):
+        where: Steps = ("gen_trt_engine", "tensorrt")
+        names = ("min_batch_size", "opt_batch_size", "max_batch_size")
+        expected = " <= ".join(names)
+        reads = tuple((*where, name) for name in names)
+        got = ", ".join(map(str, sizes))
+        yield Finding((*where, "opt_batch_size"), "batch sizes out of order", expected, got, reads=reads)
+
+
+Rule = Callable[[CenterPoseConfig], Iterator[Finding]]
+
+
+def _gpus_of(verb: Verb) -> Rule:
+    return lambda config: gpus_differ(config, verb)
+
+
+# Each rule with the verbs it matters to; none means all.
+RULES: dict[Rule, tuple[Verb, ...]] = {
+    one_category: (),
+    nothing_is_encrypted: (),
+    grid_fits_the_input: (),
+    mirror_swaps_corners: (),
+    loss_has_its_targets: ("train",),
+    intervals_end_in_time: ("train",),
+    steps_rise: ("train",),
+    **{_gpus_of(verb): (verb,) for verb in RUNS},
+    camera_is_known: ("inference",),
+    batches_are_in_order: ("gen_trt_engine",),
+}

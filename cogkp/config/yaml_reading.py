@@ -1,0 +1,173 @@
+"""YAML text: read with the line of every value and every doubt reported.
+
+Words become values by YAML's own rules, apart from four that surprise: ``6e-05`` is a number; ``010``, ``1:30`` and
+dates are text. Nothing but plain values is ever built.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.config.findings import Finding, Steps, shown
+from cogkp.errors import ConfigError, Problem
+
+__all__ = ["DEEPEST", "Document", "plain_value", "read_yaml"]
+
+NULL = {"", "~", "null", "Null", "NULL"}
+TRUE = {word for lower in ("true", "yes", "on") for word in (lower, lower.capitalize(), lower.upper())}
+FALSE = {word for lower in ("false", "no", "off") for word in (lower, lower.capitalize(), lower.upper())}
+INTEGER = re.compile(r"[-+]?(0|[1-9](_?\d)*)")
+REAL = re.compile(r"[-+]?(\d(_?\d)*\.(\d(_?\d)*)?([eE][-+]?\d+)?|\.\d(_?\d)*([eE][-+]?\d+)?|\d(_?\d)*[eE][-+]?\d+)")
+ENDLESS = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+LONGEST_NUMBER = 400
+
+MOST_VALUES = 100_000  # names for parts of a file can be nested until they stand for more than any memory holds
+DEEPEST = 50
+PLAIN, QUOTED, LIST, OBJECT = "plain", "quoted", "list", "object"
+
+
+@attrs.frozen
+class Document:
+    """Plain values, where each of them stands, and what was already found wrong."""
+
+    value: Any
+    places: Mapping[Steps, str]
+    findings: tuple[Finding, ...] = ()
+
+    def place(self, path: Steps) -> str:
+        """Say where a value stands, or the nearest thing round it."""
+        outward = (self.places[path[:length]] for length in range(len(path), -1, -1) if path[:length] in self.places)
+        return next(outward, "")
+
+
+def plain_value(text: str) -> Any:
+    """Return what a word without quotes stands for: null, true, false, a number, or itself.
+
+    Example:
+        >>> [plain_value(text) for text in ("6e-05", "010", "Yes", "~", "1_000", "DLA34")]
+        [6e-05, '010', True, None, 1000, 'DLA34']
+    """
+    if text in NULL:
+        return None
+    if text in TRUE or text in FALSE:
+        return text in TRUE
+    if len(text) > LONGEST_NUMBER:
+        return text
+    if INTEGER.fullmatch(text):
+        return int(text)
+    if ENDLESS.fullmatch(text):
+        return float(text.replace(".", ""))
+    return float(text) if REAL.fullmatch(text) else text
+
+
+def read_yaml(path: str) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read or is no YAML.
+    """
+    root = _root(_text_of(path), path)
+    if root is None:
+        return Document({}, {(): path})
+    walk = _Walk(path)
+    value = walk.value(root, ())
+    return Document(value, {**walk.places, (): path}, tuple(walk.findings))
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _refusal("cannot read the spec", path, got=error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise _refusal("not UTF-8 text", path, got=f"an unreadable byte at position {error.start}") from error
+
+
+def _root(text: str, path: str) -> Any:
+    """Parse to nodes, which know their lines; no value is built."""
+    import yaml
+
+    try:
+        loader = yaml.BaseLoader(text)
+        loader.resolve = _kind
+        return loader.get_single_node()
+    except RecursionError as error:
+        raise _refusal("nested too deeply", path) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{path}, line {mark.line + 1} column {mark.column + 1}" if mark else path
+        raise _refusal("broken YAML", place, got=error.problem or error.context or "") from error
+    except yaml.YAMLError as error:
+        raise _refusal("broken YAML", path, got=" ".join(str(error).split())) from error
+
+
+def _kind(kind: Any, value: Any, implicit: Any) -> str:
+    """Stand in for YAML's resolver, which would forget whether a word was in quotes."""
+    if value is None:
+        return OBJECT if kind.__name__ == "MappingNode" else LIST
+    return PLAIN if implicit[0] else QUOTED
+
+
+def _refusal(what: str, where: str, got: str = "") -> ConfigError:
+    return ConfigError([Problem(what, where, got=got)])
+
+
+class _Walk:
+    """From nodes to plain values."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.places: dict[Steps, str] = {}
+        self.findings: list[Finding] = []
+        self.open: set[int] = set()
+        self.count = 0
+        self.makers: Mapping[str, Callable[[Any, Steps], Any]] = {
+            PLAIN: lambda node, _: plain_value(node.value),
+            QUOTED: lambda node, _: node.value,
+            LIST: self._list,
+            OBJECT: self._object,
+        }
+
+    def value(self, node: Any, path: Steps) -> Any:
+        self.count += 1
+        self.places.setdefault(path, self._line(node))
+        if self.count > MOST_VALUES or id(node) in self.open:
+            what = "a part that holds itself" if id(node) in self.open else f"more than {MOST_VALUES} values"
+            raise _refusal("unusable YAML", self._line(node), got=what)
+        if len(path) > DEEPEST:
+            raise _refusal("nested too deeply", self._line(node))
+        if node.tag not in self.makers:
+            self._refuse(path, "unknown tag", "plain values", node.tag)
+            return None
+        self.open.add(id(node))
+        try:
+            return self.makers[node.tag](node, path)
+        finally:
+            self.open.remove(id(node))
+
+    def _list(self, node: Any, path: Steps) -> list[Any]:
+        return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+
+    def _object(self, node: Any, path: Steps) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, part in node.value:
+            if key.tag not in (PLAIN, QUOTED):
+                self._refuse(path, "unusable key", "a word", "a list or an object")
+                continue
+            below = (*path, key.value)
+            if key.value in found:
+                self._refuse(below, "key given twice", "each key once", key.value)
+            self.places[below] = self._line(key)
+            found[key.value] = self.value(part, below)
+        return found
+
+    def _refuse(self, path: Steps, what: str, expected: str, got: str) -> None:
+        self.findings.append(Finding(path, what, expected, shown(got)))
+
+    def _line(self, node: Any) -> str:
+        return f"{self.path}, line {node.start_mark.line + 1}"
