@@ -41,9 +41,14 @@ def findings(config: CenterPoseConfig, verb: Verb | None) -> list[Finding]:
 
 def remarks(config: CenterPoseConfig) -> list[str]:
     """List in words what a spec asks for and will not get, although that is no mistake."""
+    found = []
     if config.wandb.enable:
-        return ["wandb.enable is true, but nothing is sent to Weights & Biases; curves are written for TensorBoard"]
-    return []
+        found.append(
+            "wandb.enable is true, but nothing is sent to Weights & Biases; curves are written for TensorBoard"
+        )
+    if config.encryption_key is not None:
+        found.append("encryption_key is set, but models are never encrypted; protect their files by other means")
+    return found
 
 
 def one_category(config: CenterPoseConfig) -> Iterator[Finding]:
@@ -52,13 +57,6 @@ def one_category(config: CenterPoseConfig) -> Iterator[Finding]:
     if count != 1:
         hint = "Make one spec per category, with its own folders of pictures."
         yield Finding(("dataset", "num_classes"), "wrong number of classes", "1", str(count), hint)
-
-
-def nothing_is_encrypted(config: CenterPoseConfig) -> Iterator[Finding]:
-    """A key would promise a protection that is not there."""
-    if config.encryption_key is not None:
-        hint = "Leave it out, and protect the files of models by other means."
-        yield Finding(("encryption_key",), "models are never encrypted", "null", "a key", hint)
 
 
 def grid_fits_the_input(config: CenterPoseConfig) -> Iterator[Finding]:
@@ -160,7 +158,6 @@ def _gpus_of(verb: Verb) -> Rule:
 # Each rule with the verbs it matters to; none means all.
 RULES: dict[Rule, tuple[Verb, ...]] = {
     one_category: (),
-    nothing_is_encrypted: (),
     grid_fits_the_input: (),
     mirror_swaps_corners: (),
     loss_has_its_targets: ("train",),

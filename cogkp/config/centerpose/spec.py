@@ -40,7 +40,7 @@ class CenterPoseConfig:
     """Everything that describes one CenterPose experiment."""
 
     model_name: str | None = setting(None, "Name of the network; a note for people.")
-    encryption_key: str | None = setting(None, "Key of encrypted models; not available.")
+    encryption_key: str | None = setting(None, "Has no effect but a warning: models are not encrypted.")
     results_dir: str | None = setting("/results", "Folder below which each verb makes its own for its results.")
     wandb: WandbSpec = setting(WandbSpec, "Read so that files of other programs load; nothing is ever sent anywhere.")
     dataset: DatasetSpec = setting(DatasetSpec, "The pictures, and what is made of them.")

@@ -23,7 +23,6 @@ def told(document, verb=None):
 
 BROKEN = [
     ({"dataset": {"num_classes": 2}}, "dataset.num_classes", "expected 1, got 2. Make one spec per category", ALL),
-    ({"encryption_key": "secret"}, "encryption_key", "expected null, got a key. Leave it out", ALL),
     ({"dataset": {"output_res": 64}}, "dataset.output_res", "so 128, got 64", ALL),
     ({"dataset": {"input_res": 256}}, "dataset.output_res", "so 64, got 128", ALL),
     ({"dataset": {"flip_idx": [[0, 1]]}}, "dataset.flip_idx[0]", "numbers from 1 to 8, got [0, 1]", ALL),
@@ -54,6 +53,16 @@ def test_what_breaks_a_rule_is_refused_for_its_verbs(document, where, words, ver
     assert f" @ {where} in spec: " in line
     assert words in line
     assert tuple(verb for verb in VERBS if told(document, verb)) == verbs
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [({"encryption_key": "secret"}, "never encrypted"), ({"wandb": {"enable": True}}, "nothing is sent")],
+)
+def test_what_will_have_no_effect_is_told_and_no_key_is_shown(document, words, caplog):
+    assert told(document) == []
+    assert words in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_camera_of_zeros_is_refused_with_advice():
