@@ -44,7 +44,7 @@ def remarks(config: CenterPoseConfig) -> list[str]:
     found = []
     if config.wandb.enable:
         found.append(
-            "wandb.enable is true, but nothing is sent to Weights & Biases; curves are written for TensorBoard"
+            "wandb.enable is true, but nothing is sent to Weights & Biases; TensorBoard has the curves"
         )
     if config.encryption_key is not None:
         found.append("encryption_key is set, but models are never encrypted; protect their files by other means")
