@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, matching, more_than, setting
+from cogkp.config.fields import at_least, matching, more_than, one_of, setting
 
 __all__ = [
     "DataMappings",
@@ -13,6 +13,7 @@ __all__ = [
     "KeypointConfig",
     "LossTerm",
     "LossTerms",
+    "Network",
     "RigidityTerm",
     "Sampling",
     "StereoPairing",
@@ -45,6 +46,18 @@ class Targets:
 
     keypoints: bool = setting(True, "Train the points.")
     segmentation: bool = setting(False, "Train the mask; needs data_mappings.mask and num_segmentation_classes.")
+
+
+@attrs.frozen(kw_only=True)
+class Network:
+    """Which network is trained."""
+
+    preset: str = setting(
+        "small",
+        "'small' learns within minutes on a CPU; 'large' has twice its width, for thousands of images; 'resnet18' has the "
+        "encoder for which ImageNet weights are published, for GPUs.",
+        one_of("small", "large", "resnet18"),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +154,7 @@ class KeypointConfig:
     )
     data_mappings: DataMappings = setting(DataMappings, "Which entries of a line are images, points and masks.")
     targets: Targets = setting(Targets, "What the network is trained for.")
+    model: Network = setting(Network, "Which network is trained.")
     augmentations: tuple[Stage, ...] = setting(default_stages, "Stages between a frame and the network's input.")
     sampling: Sampling = setting(Sampling, "How lines are drawn in training.")
     num_segmentation_classes: int | None = setting(
