@@ -2,7 +2,7 @@
 
 Run, where the sets were imported (``s6 cog import ...``):
 
-    OMP_NUM_THREADS=1 python -m benchmarks.study_recipe mouse=data/mouse/keypoint.json openfield=data/openfield/keypoint.json
+    OMP_NUM_THREADS=1 python -m benchmarks.study_recipe mouse=data/mouse/keypoint.json other=data/other/keypoint.json
 
 Each training gets as many epochs as fit into its budget by the time of its first steps; the schedule ends with it.
 Averages of the weights change nothing in a training, so several are followed in one, and compared on equal steps.
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.harness import provenance
 from cogkp.artifacts.checkpoint import TrainingState
 from cogkp.config.io import load
-from cogkp.config.keypoint import HeatmapTerm, KeypointConfig
+from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, Network
 from cogkp.config.train import TrainOptions
 from cogkp.data.loader import build_loader
 from cogkp.tasks.base import Task
@@ -40,7 +40,7 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import EpochEvent, StepEvent
 from cogkp.training.trainer import Loaders, fit
 
-DECAYS = (0.0, 0.99, 0.998)
+DECAYS = (0.0, 0.9, 0.99, 0.998)
 WARM_STEPS, TIMED_STEPS = 2, 5
 
 
@@ -51,15 +51,18 @@ class Variant:
     batch: int = 16
     precision: str = "bf16"
     heatmap: HeatmapTerm = HeatmapTerm(weight=20.0)
+    preset: str = "small"
 
     def config(self, imported: KeypointConfig) -> KeypointConfig:
         """Configure a training of an imported set."""
         terms = attrs.evolve(imported.loss_terms, heatmap_regularization_loss=self.heatmap)
-        return attrs.evolve(imported, loss_terms=terms)
+        return attrs.evolve(imported, loss_terms=terms, model=Network(preset=self.preset))
 
 
 VARIANTS = {
     "base": Variant(),
+    "large": Variant(preset="large"),
+    "resnet18": Variant(preset="resnet18"),
     "batch-32": Variant(batch=32),
     "fp32": Variant(precision="fp32"),
     "sigma-4": Variant(heatmap=HeatmapTerm(weight=20.0, sigma_px=4.0)),

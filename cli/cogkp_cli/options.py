@@ -105,7 +105,7 @@ EncoderWeights = Annotated[
     typer.Option(
         "--encoder-weights",
         metavar="FILE|imagenet",
-        help="Start the encoder from a checkpoint or from published weights; imagenet takes them from torch's hub cache.",
+        help="Start the encoder from a checkpoint or published weights; imagenet: those in torch's hub cache.",
     ),
 ]
 AllowConfigChange = Annotated[

@@ -288,8 +288,8 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averag
             "the checkpoint does not fit this network",
             where=where,
             got=difference,
-            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}, with "
-            f"the preset '{_preset(provenance.config)}'.",
+            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}, "
+            f"with the preset '{_preset(provenance.config)}'.",
         )
     model.load_state_dict(dict(weights), strict=True)
 

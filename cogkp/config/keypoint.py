@@ -54,8 +54,8 @@ class Network:
 
     preset: str = setting(
         "small",
-        "'small' learns within minutes on a CPU; 'large' has twice its width, for thousands of images; 'resnet18' has the "
-        "encoder for which ImageNet weights are published, for GPUs.",
+        "'small' learns within minutes on a CPU; 'large' has twice its width, for thousands of images; 'resnet18' has "
+        "the encoder for which ImageNet weights are published, for GPUs.",
         one_of("small", "large", "resnet18"),
     )
 

@@ -63,8 +63,8 @@ class TrainOptions:
     )
     encoder_weights: str | None = setting(
         None,
-        "Where a fresh network's encoder comes from: a checkpoint, a file of published ResNet-18 weights, or 'imagenet' "
-        "for that file in torch's hub cache; null means random.",
+        "Where a fresh network's encoder comes from: a checkpoint, a file of published ResNet-18 weights, or "
+        "'imagenet' for that file in torch's hub cache; null means random.",
         matching(r".+", "a path or 'imagenet'"),
     )
     precision: str | None = setting(
