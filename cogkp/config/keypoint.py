@@ -154,7 +154,6 @@ class KeypointConfig:
     )
     data_mappings: DataMappings = setting(DataMappings, "Which entries of a line are images, points and masks.")
     targets: Targets = setting(Targets, "What the network is trained for.")
-    model: Network = setting(Network, "Which network is trained.")
     augmentations: tuple[Stage, ...] = setting(default_stages, "Stages between a frame and the network's input.")
     sampling: Sampling = setting(Sampling, "How lines are drawn in training.")
     num_segmentation_classes: int | None = setting(
@@ -168,6 +167,7 @@ class KeypointConfig:
     loss_terms: LossTerms = setting(LossTerms, "The multipliers that build the total loss.")
     validation: Validation = setting(Validation, "Recordings the training never sees.")
     uncertainty: Uncertainty = setting(Uncertainty, "How sure predicted points are said to be.")
+    model: Network = setting(Network, "Which network is trained.")
 
     @classmethod
     def default(cls) -> KeypointConfig:

@@ -168,10 +168,7 @@ def train(
     require_runnable(config, plan.options)
     seed_everything(plan.options.seed)
     task = build_task(config)
-    if restored is not None:  # tried here too, so that a misfit is told with its file before any data is read
-        load_weights(restored.checkpoint, task.model, str(restored.path))
-    else:
-        start_encoder(task, plan.options)
+    _fill(task, restored, plan.options)
     data = _open_data(task)
     fingerprint = {split: dataset.fingerprint for split, dataset in data.items()}
     if restored is not None:
@@ -255,6 +252,14 @@ class _Prepared:
             data=self.config.base_dir,
             fingerprint=self.fingerprint,
         )
+
+
+def _fill(task: Task, restored: Restored | None, options: TrainOptions) -> None:
+    """Give the network its first weights before any data is read, so that a misfit is told early, with its file."""
+    if restored is None:
+        start_encoder(task, options)
+    else:
+        load_weights(restored.checkpoint, task.model, str(restored.path))
 
 
 def _open_data(task: Task) -> dict[str, Any]:
