@@ -28,6 +28,7 @@ def keypoint(
     deploy_untrained: flag.DeployUntrained = False,
     restore: flag.Restore = None,
     allow_config_change: flag.AllowConfigChange = False,
+    encoder_weights: flag.EncoderWeights = None,
     checkpoint_interval: flag.CheckpointInterval = "10min",
     keep_last: flag.KeepLast = 2,
     epochs: flag.Epochs = 100,

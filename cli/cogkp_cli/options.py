@@ -100,6 +100,14 @@ Restore = Annotated[
     str | None, typer.Option("--restore", metavar="latest|best|PATH", help="Checkpoint to go on from or to deploy.")
 ]
 RestoreLatest = Annotated[str, typer.Option("--restore", metavar="latest|best|PATH", help="Checkpoint to evaluate.")]
+EncoderWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder-weights",
+        metavar="FILE|imagenet",
+        help="Start the encoder from a checkpoint or published weights; imagenet: those in torch's hub cache.",
+    ),
+]
 AllowConfigChange = Annotated[
     bool, typer.Option("--allow-config-change", help="Go on from a checkpoint of another configuration.")
 ]

@@ -288,9 +288,16 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averag
             "the checkpoint does not fit this network",
             where=where,
             got=difference,
-            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}.",
+            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}, "
+            f"with the preset '{_preset(provenance.config)}'.",
         )
     model.load_state_dict(dict(weights), strict=True)
+
+
+def _preset(config: Mapping[str, Any]) -> str:
+    """Name the network of a saved configuration; those from before there were presets had the small one."""
+    model = config.get("model")
+    return str(model.get("preset", "small")) if isinstance(model, Mapping) else "small"
 
 
 def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, matching, more_than, setting
+from cogkp.config.fields import at_least, matching, more_than, one_of, setting
 
 __all__ = [
     "DataMappings",
@@ -13,6 +13,7 @@ __all__ = [
     "KeypointConfig",
     "LossTerm",
     "LossTerms",
+    "Network",
     "RigidityTerm",
     "Sampling",
     "StereoPairing",
@@ -45,6 +46,18 @@ class Targets:
 
     keypoints: bool = setting(True, "Train the points.")
     segmentation: bool = setting(False, "Train the mask; needs data_mappings.mask and num_segmentation_classes.")
+
+
+@attrs.frozen(kw_only=True)
+class Network:
+    """Which network is trained."""
+
+    preset: str = setting(
+        "small",
+        "'small' learns within minutes on a CPU; 'large' has twice its width, for thousands of images; 'resnet18' has "
+        "the encoder for which ImageNet weights are published, for GPUs.",
+        one_of("small", "large", "resnet18"),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -154,6 +167,7 @@ class KeypointConfig:
     loss_terms: LossTerms = setting(LossTerms, "The multipliers that build the total loss.")
     validation: Validation = setting(Validation, "Recordings the training never sees.")
     uncertainty: Uncertainty = setting(Uncertainty, "How sure predicted points are said to be.")
+    model: Network = setting(Network, "Which network is trained.")
 
     @classmethod
     def default(cls) -> KeypointConfig:

@@ -61,6 +61,12 @@ class TrainOptions:
         "Decay of a moving average of the weights, which is then what is validated and deployed; 0 keeps none.",
         below(0.0, 1.0),
     )
+    encoder_weights: str | None = setting(
+        None,
+        "Where a fresh network's encoder comes from: a checkpoint, a file of published ResNet-18 weights, or "
+        "'imagenet' for that file in torch's hub cache; null means random.",
+        matching(r".+", "a path or 'imagenet'"),
+    )
     precision: str | None = setting(
         None, "fp32 or bf16; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
     )

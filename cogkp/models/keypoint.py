@@ -1,4 +1,4 @@
-"""The keypoint network: a small residual encoder, a pyramid decoder, heatmaps at stride 4 and a soft-argmax.
+"""The keypoint network: a residual encoder, a pyramid decoder, heatmaps at stride 4 and a soft-argmax.
 
 Axes: B batch, N keypoints, H W image, h w heatmap (h = H / 4, w = W / 4).
 """
@@ -10,11 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cogkp.errors import ModelError
+from cogkp.errors import ModelError, closest
 from cogkp.geometry.heatmap import expectation, spatial_softmax
 from cogkp.models.blocks import CoarseToFineHead, ConvNorm, MaskHead, PyramidDecoder, residual_stage
+from cogkp.models.resnet import ResNet18
 
-__all__ = ["GenericKeypointModel", "KeypointMaskOutputs", "KeypointOutputs"]
+__all__ = ["BACKBONES", "GenericKeypointModel", "KeypointMaskOutputs", "KeypointOutputs"]
+
+BACKBONES = ("plain", "resnet18")
 
 HEATMAP_STRIDE = 4
 SIZE_MULTIPLE = 32  # the deepest level has stride 32
@@ -56,8 +59,10 @@ class GenericKeypointModel(nn.Module):
         num_keypoints: N, the number of points.
         in_channels: channels of the image.
         num_classes: classes of the mask head; None leaves the head out.
-        pretrained_backbone: must be False, there are no weights to start from.
-        width: channels at stride 4, a multiple of 8; each deeper level has twice as many.
+        pretrained_backbone: must be False; weights come from :func:`cogkp.models.encoder_weights.load_encoder`.
+        width: half the channels of the decoder, a multiple of 8. The plain encoder has as many at stride 4, and twice
+            as many at each deeper level; a ResNet has its own.
+        backbone: one of ``BACKBONES``: the plain encoder, or ResNet-18, for which ImageNet weights are published.
 
     Raises:
         ModelError: an argument describes no network.
@@ -76,21 +81,45 @@ class GenericKeypointModel(nn.Module):
         num_classes: int | None = None,
         pretrained_backbone: bool = False,
         width: int = 16,
+        backbone: str = "plain",
     ) -> None:
         super().__init__()
         _check_arguments(num_keypoints, in_channels, num_classes, pretrained_backbone, width)
+        _check_backbone(backbone)
         self.in_channels = in_channels
-        channels = [width * 2**level for level in range(len(BLOCKS_PER_STAGE))]
-        stem = max(MIN_STEM_CHANNELS, width // 2)
-        self.stem = nn.Sequential(ConvNorm(in_channels, stem, stride=2), ConvNorm(stem, width, stride=2))
-        self.stages = nn.ModuleList(
-            residual_stage(channels[max(level - 1, 0)], channels[level], blocks=blocks, stride=2 if level else 1)
-            for level, blocks in enumerate(BLOCKS_PER_STAGE)
-        )
+        # The plain encoder's parts bear their own names in checkpoints, so it is no module of its own.
+        self.encoder = ResNet18(in_channels) if backbone == "resnet18" else None
+        channels = self._plain_encoder(width) if self.encoder is None else list(self.encoder.channels)
         decoded = DECODER_WIDENING * width
         self.decoder = PyramidDecoder(channels, decoded)
         self.heatmap_head = CoarseToFineHead(decoded, num_keypoints, levels=len(channels), gain=LOGIT_GAIN)
         self.mask_head = None if num_classes is None else MaskHead(decoded, num_classes, HEATMAP_STRIDE)
+
+    def _plain_encoder(self, width: int) -> list[int]:
+        channels = [width * 2**level for level in range(len(BLOCKS_PER_STAGE))]
+        stem = max(MIN_STEM_CHANNELS, width // 2)
+        self.stem = nn.Sequential(ConvNorm(self.in_channels, stem, stride=2), ConvNorm(stem, width, stride=2))
+        self.stages = nn.ModuleList(
+            residual_stage(channels[max(level - 1, 0)], channels[level], blocks=blocks, stride=2 if level else 1)
+            for level, blocks in enumerate(BLOCKS_PER_STAGE)
+        )
+        return channels
+
+    @property
+    def encoder_parts(self) -> tuple[str, ...]:
+        """First words of the names of the encoder's weights; everything else is decoder and heads."""
+        return ("stem", "stages") if self.encoder is None else ("encoder",)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Map (B, in_channels, H, W), 0..1, to features at strides 4, 8, 16 and 32, finest first."""
+        if self.encoder is not None:
+            levels: list[Tensor] = self.encoder(image)
+            return levels
+        features, levels = self.stem(4.0 * image - 2.0), []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        return levels
 
     def forward(self, image: Tensor) -> KeypointOutputs | KeypointMaskOutputs:
         """Predict points, heatmaps and, with a mask head, the logits of the pixel classes.
@@ -106,12 +135,7 @@ class GenericKeypointModel(nn.Module):
         """
         if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             _check_image(image, self.in_channels)
-        levels = []
-        features = self.stem(4.0 * image - 2.0)
-        for stage in self.stages:
-            features = stage(features)
-            levels.append(features)
-        decoded = self.decoder(levels)
+        decoded = self.decoder(self.encode(image))
         heatmaps = spatial_softmax(self.heatmap_head(decoded))
         keypoints = expectation(heatmaps, HEATMAP_STRIDE)
         if self.mask_head is None:
@@ -133,8 +157,14 @@ def _check_arguments(
         wanted = f"a positive multiple of {WIDTH_MULTIPLE}"
         raise ModelError("the network cannot have this width", where="width", expected=wanted, got=str(width))
     if pretrained_backbone:
-        hint = "Pass pretrained_backbone=False; this version trains from random weights."
-        raise ModelError("there are no pretrained weights to start from", where="pretrained_backbone", hint=hint)
+        hint = "Pass pretrained_backbone=False, then give the weights of a file to load_encoder."
+        raise ModelError("the network brings no pretrained weights", where="pretrained_backbone", hint=hint)
+
+
+def _check_backbone(backbone: str) -> None:
+    if backbone not in BACKBONES:
+        wanted, hint = " or ".join(BACKBONES), closest(backbone, BACKBONES)
+        raise ModelError("there is no such backbone", where="backbone", expected=wanted, got=backbone, hint=hint)
 
 
 def _check_image(image: Tensor, in_channels: int) -> None:

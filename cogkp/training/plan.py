@@ -67,7 +67,8 @@ def with_other_data(plan: Plan) -> Plan:
 
 def _fresh(options: TrainOptions) -> Plan:
     schedule = Schedule.over(options.learning_rate, options.epochs)
-    line = f"train {_epochs(options.epochs)}, {_shape(options)}"
+    source = f", encoder from {options.encoder_weights}" if options.encoder_weights else ""
+    line = f"train {_epochs(options.epochs)}, {_shape(options)}{source}"
     return Plan(options, schedule, 0, 0, options.epochs, line)
 
 

@@ -37,6 +37,7 @@ from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.training.watchdog import Watchdog
 from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
+from cogkp.workflows.pretrained import refuse_with_restore, start_encoder
 from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
 
 __all__ = ["DryRunResult", "TrainResult", "dry_run", "preview_data", "train"]
@@ -115,6 +116,7 @@ def dry_run(config: KeypointConfig, options: TrainOptions, *, log_dir: Path | No
     started = time.perf_counter()
     seed_everything(options.seed)
     task = build_task(config)
+    start_encoder(task, options)
     run_log = None if log_dir is None else log_dir / timestamp()
     comparison = rehearse(
         task,
@@ -159,14 +161,14 @@ def train(
         OutputError: something cannot be written, or another training writes into the same run folder.
     """
     started = time.perf_counter()
+    refuse_with_restore(restore, given)
     restored = None if restore is None else open_checkpoint(restore, checkpoint_root)
     changes = [] if restored is None else changed_config(restored, config, allowed=allow_config_change)
     plan = plan_training(options, given, None if restored is None else restored.checkpoint)
     require_runnable(config, plan.options)
     seed_everything(plan.options.seed)
     task = build_task(config)
-    if restored is not None:  # tried here too, so that a misfit is told with its file before any data is read
-        load_weights(restored.checkpoint, task.model, str(restored.path))
+    _fill(task, restored, plan.options)
     data = _open_data(task)
     fingerprint = {split: dataset.fingerprint for split, dataset in data.items()}
     if restored is not None:
@@ -250,6 +252,14 @@ class _Prepared:
             data=self.config.base_dir,
             fingerprint=self.fingerprint,
         )
+
+
+def _fill(task: Task, restored: Restored | None, options: TrainOptions) -> None:
+    """Give the network its first weights before any data is read, so that a misfit is told early, with its file."""
+    if restored is None:
+        start_encoder(task, options)
+    else:
+        load_weights(restored.checkpoint, task.model, str(restored.path))
 
 
 def _open_data(task: Task) -> dict[str, Any]:

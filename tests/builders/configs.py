@@ -17,6 +17,7 @@ from cogkp.config.keypoint import (
     KeypointConfig,
     LossTerm,
     LossTerms,
+    Network,
     RigidityTerm,
     Sampling,
     StereoPairing,
@@ -114,6 +115,7 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
         ),
         validation=Validation(base_dir=tuple(draw(st.lists(NAMES.map(lambda name: f"held/{name}"), max_size=2)))),
         uncertainty=Uncertainty(noise_px=draw(st.floats(0.001, 1e3))),
+        model=Network(preset=draw(st.sampled_from(["small", "large", "resnet18"]))),
     )
 
 

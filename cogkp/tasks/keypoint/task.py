@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,13 @@ __all__ = ["KeypointTask"]
 
 HEATMAP_STRIDE = 4
 
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "small": {"width": 16},
+    "large": {"width": 32},
+    "resnet18": {"width": 32, "backbone": "resnet18"},
+}
+"""What each value of ``model.preset`` builds."""
+
 OUTPUTS = {
     # A tenth of the best errors reached on real images would be 0.1 px; exported models differ by 1e-5 px in float32.
     "keypoints": OutputSpec("keypoints", "px", 0.02),
@@ -48,7 +55,7 @@ class KeypointTask:
         self.config = config
         self.codec = KeypointCodec.of(config)
         self.model: nn.Module = GenericKeypointModel(
-            config.num_keypoints, in_channels=1, num_classes=config.num_classes, pretrained_backbone=False
+            config.num_keypoints, in_channels=1, num_classes=config.num_classes, **PRESETS[config.model.preset]
         )
 
     def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
@@ -119,4 +126,5 @@ class KeypointTask:
             "points": {"names": list(self.config.point_names), "unit": "px of the input crop"},
             "heatmaps": {"stride_px": HEATMAP_STRIDE, "unit": "probability; each map sums to 1"},
             "num_segmentation_classes": self.config.num_classes,
+            "preset": self.config.model.preset,
         }
