@@ -64,12 +64,14 @@ class EpochEvent:
         step: steps taken over the life of the run.
         rate: the learning rate of its last step.
         scalars: mean loss terms, and validation figures under ``validation/``.
+        shares: of the wall time since the epoch before, by what it was spent on; see :mod:`cogkp.training.stopwatch`.
     """
 
     epoch: int
     step: int
     rate: float
     scalars: Mapping[str, float]
+    shares: Mapping[str, float] = attrs.field(factory=dict)
 
 
 class Sink(Protocol):
@@ -175,7 +177,7 @@ class TensorBoardSink:
     def _histograms(self, event: StepEvent) -> None:
         for name, parameter in event.model.named_parameters():
             self.writer.add_histogram(f"weights/{name}", _numbers(parameter), event.step)
-            if parameter.grad is not None:
+            if parameter.grad is not None and not event.comparison.skipped:
                 self.writer.add_histogram(f"gradients/{name}", _numbers(parameter.grad), event.step)
 
     def _pictures(self, event: StepEvent) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
 from cogkp.training.history import HistorySink
 from cogkp.training.plan import Plan, plan_training, with_other_data
+from cogkp.training.profiling import TRACE_NAME, ProfileSink
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
@@ -140,6 +141,7 @@ def train(
     allow_config_change: bool = False,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     log_dir: Path | None = LOG_DIR,
+    profile: bool = False,
     progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a model, from fresh weights or from a checkpoint.
@@ -152,6 +154,7 @@ def train(
         allow_config_change: whether to go on with another configuration than that of the checkpoint.
         checkpoint_root: folder of all runs.
         log_dir: TensorBoard root; None logs nothing there.
+        profile: whether to write a trace of a few steps into the run folder.
         progress: shows epochs.
 
     Raises:
@@ -177,7 +180,8 @@ def train(
     log.info("%s", task.loss.describe())
     with in_use(folder_for(restored, checkpoint_root)) as folder:
         prepared = _Prepared(config, task, plan, _loaders(data, plan.options), fingerprint, restored, tuple(changes))
-        result = prepared.run_in(folder, log_dir, progress)
+        tracing = [ProfileSink(folder.path / TRACE_NAME)] if profile else []
+        result = prepared.run_in(folder, log_dir, progress, tracing)
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -204,12 +208,14 @@ class _Prepared:
     restored: Restored | None
     changes: tuple[str, ...]
 
-    def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
+    def run_in(
+        self, folder: RunFolder, log_dir: Path | None, progress: Progress, further: Sequence[Sink] = ()
+    ) -> FitResult:
         home = None if self.restored is None else self.restored.run(folder.root)
         restored = self.restored
         if restored is not None and (home is None or home.path != folder.path):
             restored = without_best(restored)
-        sinks = self.sinks(folder, None if home is None else home.metrics, log_dir)
+        sinks = [*self.sinks(folder, None if home is None else home.metrics, log_dir), *further]
         record_session(folder, dump(self.config), self.session())
         keeper = RunCheckpointer(
             folder,
