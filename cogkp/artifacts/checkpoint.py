@@ -148,6 +148,7 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "best": (dict, type(None)),
         "average": (dict, type(None)),
         "averaged_steps": int,
+        "scaler": dict,
     },
     Provenance: {
         "config": dict,

@@ -75,9 +75,9 @@ class Learner:
         average = WeightAverage(model, plan.options.ema_decay) if plan.options.ema_decay else None
         scaling = LossScale(precision)
         if restored is not None:
-            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average, scaling)
+            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average, scaling=scaling)
         model.train()
-        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average, scaling)
+        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average, scaling=scaling)
 
     @property
     def judged(self) -> nn.Module:

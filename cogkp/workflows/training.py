@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +179,9 @@ def train(
     log.info("%s", plan.line)
     log.info("%s", task.loss.describe())
     with in_use(folder_for(restored, checkpoint_root)) as folder:
-        prepared = _Prepared(config, task, plan, _loaders(data, plan.options), fingerprint, restored, tuple(changes))
-        tracing = [ProfileSink(folder.path / TRACE_NAME)] if profile else []
-        result = prepared.run_in(folder, log_dir, progress, tracing)
+        loaders = _loaders(data, plan.options)
+        prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), profile=profile)
+        result = prepared.run_in(folder, log_dir, progress)
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -207,15 +207,14 @@ class _Prepared:
     fingerprint: Mapping[str, Any]
     restored: Restored | None
     changes: tuple[str, ...]
+    profile: bool = False
 
-    def run_in(
-        self, folder: RunFolder, log_dir: Path | None, progress: Progress, further: Sequence[Sink] = ()
-    ) -> FitResult:
+    def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
         home = None if self.restored is None else self.restored.run(folder.root)
         restored = self.restored
         if restored is not None and (home is None or home.path != folder.path):
             restored = without_best(restored)
-        sinks = [*self.sinks(folder, None if home is None else home.metrics, log_dir), *further]
+        sinks = self.sinks(folder, None if home is None else home.metrics, log_dir)
         record_session(folder, dump(self.config), self.session())
         keeper = RunCheckpointer(
             folder,
@@ -235,6 +234,7 @@ class _Prepared:
             HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history),
             *_tensorboard(self.task, plan.options, board, hidden),
             Watchdog(),
+            *([ProfileSink(folder.path / TRACE_NAME)] if self.profile else []),
         ]
 
     def session(self) -> Session:
