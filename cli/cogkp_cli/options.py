@@ -140,7 +140,11 @@ PrecisionChoice = Annotated[
     ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the network with torch.compile: minutes at first, then faster steps.")
+    bool,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the network with torch.compile; --no-compile takes that from a restored run.",
+    ),
 ]
 Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of ten steps into the run folder.")]
 

@@ -48,5 +48,5 @@ def _refusal(error: RuntimeError) -> TrainingError:
         where="--compile",
         expected="a C++ compiler on a CPU, Triton on a GPU",
         got=said.rstrip("."),
-        hint="Train without --compile (compile=False): the result is the same up to rounding, and nothing is lost.",
+        hint="Train without --compile, a restored run with --no-compile (compile=False); nothing is lost.",
     )

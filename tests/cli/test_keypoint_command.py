@@ -62,6 +62,7 @@ def test_flags_may_be_glued_as_people_do() -> None:
         ([], set()),
         (["-e", "100"], {"epochs"}),
         (["-lr", "1e-2", "--verbose-log"], {"learning_rate", "verbose_log"}),
+        (["--no-compile"], {"compile"}),
         (["--precision", "bf16", "--seed", "0", "--deploy-batch-size", "2"], {"precision", "seed"}),
     ],
 )
