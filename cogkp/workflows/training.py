@@ -182,6 +182,10 @@ def train(
         loaders = _loaders(data, plan.options)
         prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), profile=profile)
         result = prepared.run_in(folder, log_dir, progress)
+    return _result(folder, result, plan, time.perf_counter() - started)
+
+
+def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) -> TrainResult:
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -189,7 +193,7 @@ def train(
         mirror=folder.mirror,
         epochs=result.epochs,
         interrupted=result.interrupted,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         scalars=result.scalars,
         plan=plan.line,
         stopped=result.stopped,
