@@ -88,7 +88,7 @@ class ProfileSink:
 
 def top_operators(found: profile, steps: int) -> list[str]:
     """Tabulate the operators that took longest by themselves: milliseconds per step, share, calls per step."""
-    operators: Any = found.key_averages()  # type: ignore[no-untyped-call]
+    operators: Any = found.key_averages()
     device = any(operator.self_device_time_total for operator in operators)
     spent = {
         operator.key: operator.self_device_time_total if device else operator.self_cpu_time_total

@@ -151,7 +151,8 @@ class TensorBoardSink:
         scalars = event.comparison.scalars
         for name, value in scalars.items():
             self.writer.add_scalar(f"train/{name}", value, event.step)
-        self.writer.add_scalar("train/gradient_norm", event.comparison.gradient_norm, event.step)
+        if not event.comparison.skipped:  # a skipped step has no gradient that could be drawn
+            self.writer.add_scalar("train/gradient_norm", event.comparison.gradient_norm, event.step)
         self.writer.add_scalar("train/learning_rate", event.rate, event.step)
         if self.verbose and (event.step - 1) % self.log_interval == 0:
             self._histograms(event)
