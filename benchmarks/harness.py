@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Timing", "command", "compare", "provenance", "show", "table"]
+__all__ = ["Timing", "command", "compare", "provenance", "show", "summary", "table"]
 
 PACKAGES = ("cogkp", "torch", "numpy", "opencv-python-headless", "onnx", "onnxruntime", "typer")
 MILLI = 1e3
@@ -56,6 +56,11 @@ def compare(
             start = clock()
             run()
             seconds[name].append(clock() - start)
+    return summary(seconds)
+
+
+def summary(seconds: Mapping[str, Sequence[float]]) -> list[Timing]:
+    """Sum up rounds that were timed elsewhere, in turns; the first way is the measure of the others."""
     reference = statistics.median(next(iter(seconds.values())))
     return [_timing(name, values, reference) for name, values in seconds.items()]
 

@@ -40,6 +40,8 @@ def keypoint(
     patience: flag.WaitFor = 0,
     overfit_one_batch: flag.OverfitOneBatch = False,
     precision: flag.PrecisionChoice = None,
+    compile: flag.Compile = False,
+    profile: flag.Profile = False,
     seed: flag.Seed = 0,
     num_workers: flag.NumWorkers = 4,
     prefetch_factor: flag.PrefetchFactor = 4,
@@ -62,7 +64,7 @@ def keypoint(
     if not config.exists():
         _write_template(report, config)
         return
-    _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None)
+    _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None, precision=precision)
     settings = cogkp.load_config(config)
     if not (preview_data or dry_run or train or deploy):
         _confirm(report, config)
@@ -85,6 +87,7 @@ def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig) -> 
     if asked["train"]:
         given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
         resume = {"restore": restore, "given": given, "allow_config_change": asked["allow_config_change"]}
+        resume |= {"profile": asked["profile"]}
         restore = _train(report, settings, plan, resume, logs)
     if asked["deploy"]:
         _deploy(report, settings, _deploy_options(asked), restore, untrained=asked["deploy_untrained"])
@@ -97,9 +100,14 @@ def _write_template(report: Report, config: Path) -> None:
     report.finish()
 
 
-def _check_deploy(*, deploy: bool, has_source: bool) -> None:
-    if deploy and not has_source:
+def _check_deploy(*, deploy: bool, has_source: bool, precision: flag.Precision | None) -> None:
+    if not deploy:
+        return
+    if not has_source:
         complain("error: --deploy needs weights: add --restore latest|best|PATH, --train, or --deploy-untrained.")
+        raise typer.Exit(MISUSED)
+    if precision is flag.Precision.FP16:
+        complain("error: --deploy makes fp32 or bf16 files: train in fp16, then --deploy --restore latest without it.")
         raise typer.Exit(MISUSED)
 
 

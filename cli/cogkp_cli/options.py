@@ -19,6 +19,7 @@ class Precision(str, Enum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class Builder(str, Enum):
@@ -142,8 +143,18 @@ EngineBuilder = Annotated[
 ]
 PrecisionChoice = Annotated[
     Precision | None,
-    typer.Option("--precision", metavar="{fp32,bf16}", help="Number format; bf16 on CUDA and fp32 elsewhere if unset."),
+    typer.Option(
+        "--precision", metavar="{fp32,bf16,fp16}", help="Number format; bf16 on CUDA and fp32 elsewhere if unset."
+    ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the network with torch.compile; --no-compile takes that from a restored run.",
+    ),
+]
+Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of ten steps into the run folder.")]
 
 # Logging
 NoTb = Annotated[bool, typer.Option("--no-tb", help="Write no TensorBoard log.")]

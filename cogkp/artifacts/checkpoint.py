@@ -25,7 +25,7 @@ from cogkp.errors import ArtifactError, CheckpointError
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]
 
 KIND = "cogkp checkpoint"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FIRST_SEALED = 2
 
 
@@ -45,6 +45,7 @@ class TrainingState:
         best: 'error' and 'epoch' of the best validation so far, None where there was none.
         average: the moving average of ``weights``, under the same names; None where none is kept.
         averaged_steps: optimiser steps the average has followed.
+        scaler: the factor of the loss in fp16 and its counters; empty in other precisions.
     """
 
     weights: Mapping[str, Tensor]
@@ -58,6 +59,7 @@ class TrainingState:
     best: Mapping[str, Any] | None = None
     average: Mapping[str, Tensor] | None = None
     averaged_steps: int = 0
+    scaler: Mapping[str, Any] = attrs.field(factory=dict)
 
     @property
     def learned(self) -> Mapping[str, Tensor]:
@@ -146,6 +148,7 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "best": (dict, type(None)),
         "average": (dict, type(None)),
         "averaged_steps": int,
+        "scaler": dict,
     },
     Provenance: {
         "config": dict,
@@ -229,7 +232,18 @@ def _from_second(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"format": 3} | added
 
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_first, 2: _from_second}
+def _from_third(content: dict[str, Any]) -> dict[str, Any]:
+    """Add what format 3 lacked: the factor of the loss in fp16, which did not exist."""
+    state = content.get("state")
+    added = {"state": {"scaler": {}, **state}} if isinstance(state, dict) else {}
+    return content | {"format": 4} | added
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_first,
+    2: _from_second,
+    3: _from_third,
+}
 """How a file's content becomes that of the next format."""
 
 

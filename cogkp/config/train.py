@@ -68,8 +68,9 @@ class TrainOptions:
         matching(r".+", "a path or 'imagenet'"),
     )
     precision: str | None = setting(
-        None, "fp32 or bf16; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
+        None, "fp32, bf16 or fp16; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16", "fp16")
     )
+    compile: bool = setting(False, "Compile the network with torch.compile; needs a C++ compiler, on a GPU Triton.")
     patience: int = setting(
         0, "Validations without a better one after which the training stops; 0 never stops it.", at_least(0)
     )

@@ -5,7 +5,7 @@ Axes: B batch, N keypoints, P stereo pairs, S side of the square crop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -93,24 +93,21 @@ class Batch(Generic[TargetsT]):
 
     def to(self, device: torch.device | str) -> Batch[TargetsT]:
         """Move all tensors to a device, without waiting where memory is pinned."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        targets = type(self.targets)(*(move(field) for field in self.targets))
-        return attrs.evolve(
-            self,
-            image=move(self.image),
-            targets=targets,
-            source_to_crop=move(self.source_to_crop),
-            source_size_wh=move(self.source_size_wh),
-            pairs=move(self.pairs),
-        )
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch[TargetsT]:
         """Page-lock all tensors; called by the loader where a GPU is used."""
-        targets = type(self.targets)(*(field.pin_memory() for field in self.targets))
-        return attrs.evolve(self, image=self.image.pin_memory(), targets=targets)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch[TargetsT]:
+        return attrs.evolve(
+            self,
+            image=change(self.image),
+            targets=type(self.targets)(*map(change, self.targets)),
+            source_to_crop=change(self.source_to_crop),
+            source_size_wh=change(self.source_size_wh),
+            pairs=change(self.pairs),
+        )
 
     def parts(self, count: int) -> list[Batch[TargetsT]]:
         """Cut the batch into parts of nearly equal size, in order; the two views of a pair stay together.

@@ -16,6 +16,7 @@ from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import CheckpointError
 from cogkp.training.average import WeightAverage
 from cogkp.training.optim import Schedule
+from cogkp.training.scaling import LossScale
 from cogkp.training.seeding import capture_rng, restore_rng
 
 __all__ = ["Checkpointer", "RunCheckpointer", "capture_state", "restore_state"]
@@ -67,6 +68,7 @@ def capture_state(
     target_epochs: int,
     means: Mapping[str, Any],
     best: Mapping[str, Any] | None,
+    scaler: Mapping[str, Any] | None = None,
 ) -> TrainingState:
     """Copy everything that changes while training; later steps do not touch the copy."""
     return TrainingState(
@@ -81,6 +83,7 @@ def capture_state(
         best=best,
         average=None if average is None else average.weights(),
         averaged_steps=0 if average is None else average.steps,
+        scaler=scaler or {},
     )
 
 
@@ -101,6 +104,8 @@ def restore_state(
     optimizer: torch.optim.Optimizer,
     where: str,
     average: WeightAverage | None = None,
+    *,
+    scaling: LossScale | None = None,
 ) -> None:
     """Put the weights, their average, the optimiser's moments and the random streams back.
 
@@ -111,6 +116,7 @@ def restore_state(
         where: the file's name, for messages.
         average: of ``model``, made before the restore; it begins with the restored weights where the checkpoint has no
             average.
+        scaling: the factor of the loss, where there is one to restore.
 
     Raises:
         CheckpointError: something does not fit.
@@ -122,5 +128,7 @@ def restore_state(
     try:
         optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.state.optimizer)))
         restore_rng(checkpoint.state.rng)
+        if scaling is not None:
+            scaling.restore(checkpoint.state.scaler)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError("the optimiser or random state does not fit", where=where, got=str(error)) from error

@@ -9,6 +9,7 @@ from collections.abc import Callable
 __all__ = ["EpochLines"]
 
 SECONDS_BETWEEN_LINES = 5.0
+TOLD_SHARE = 0.01
 
 log = logging.getLogger("cogkp")
 
@@ -28,7 +29,7 @@ class EpochLines:
         self._clock = clock
         self._told: float | None = None
 
-    def tell(self, epoch: int, loss: float, headline: str, seconds: float) -> None:
+    def tell(self, epoch: int, loss: float, headline: str, seconds: float, waited: float = 0.0) -> None:
         """Log an epoch that was just completed, where a line is due.
 
         Args:
@@ -36,11 +37,13 @@ class EpochLines:
             loss: its mean.
             headline: what else is worth a glance; may be empty.
             seconds: it took.
+            waited: share of the time that it waited for data; told from a percent on.
         """
         now = self._clock()
         due = self._told is None or now - self._told >= SECONDS_BETWEEN_LINES
         if not due and epoch + 1 != self._last_epoch:
             return
         self._told = now
-        parts = (f"loss {loss:.3g}", headline, f"{seconds:.1f} s")
+        data = f"{100 * waited:.0f} % waiting for data" if waited >= TOLD_SHARE else ""
+        parts = (f"loss {loss:.3g}", headline, f"{seconds:.1f} s", data)
         log.info("epoch %d/%d: %s", epoch + 1, self._last_epoch, ", ".join(filter(None, parts)))

@@ -60,8 +60,9 @@ class HistorySink:
             self._write({"event": "step", **position, **figures, **event.comparison.scalars})
 
     def epoch(self, event: EpochEvent) -> None:
-        """Write the means and the validation figures."""
-        figures = {"learning_rate": event.rate, **event.scalars}
+        """Write the means, the validation figures, and under ``time/`` where the time went."""
+        shares = {f"time/{name}": round(share, 4) for name, share in event.shares.items()}
+        figures = {"learning_rate": event.rate, **event.scalars, **shares}
         self._write({"event": "epoch", "epoch": event.epoch + 1, "step": event.step, **figures})
 
     def flush(self) -> None:

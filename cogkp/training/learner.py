@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, Task
 from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
+from cogkp.training.compiled import compiled
 from cogkp.training.optim import build_optimizer, set_rate
 from cogkp.training.plan import Plan
 from cogkp.training.precision import Precision, resolve_precision
+from cogkp.training.scaling import MOST_SKIPPED, LossScale
 
 __all__ = ["Comparison", "Learner", "not_finite"]
 
@@ -34,16 +36,18 @@ class Comparison:
         outputs: what the network said.
         scalars: 'loss', each term before its weight, and the shares that terms could judge.
         gradient_norm: Euclidean norm of the gradient before it was clipped.
+        skipped: steps in a row, this one included, that change no weight since float16 could not hold the gradient.
     """
 
     outputs: Any
     scalars: Mapping[str, float]
     gradient_norm: float
+    skipped: int = 0
 
     @property
     def finite(self) -> bool:
         """Whether an update would leave the weights numbers."""
-        return all(map(math.isfinite, (*self.scalars.values(), self.gradient_norm)))
+        return 0 < self.skipped <= MOST_SKIPPED or all(map(math.isfinite, (*self.scalars.values(), self.gradient_norm)))
 
 
 @attrs.frozen(eq=False)
@@ -57,6 +61,8 @@ class Learner:
     precision: Precision
     example: Tensor
     average: WeightAverage | None = None
+    scaling: LossScale = attrs.Factory(lambda self: LossScale(self.precision), takes_self=True)
+    network: Callable[[Tensor], Any] = attrs.Factory(lambda self: _network(self), takes_self=True)
 
     @classmethod
     def start(cls, task: Task, plan: Plan, restored: Checkpoint | None, device: torch.device | None) -> Learner:
@@ -67,10 +73,11 @@ class Learner:
         optimizer = build_optimizer(model, plan.options.learning_rate)
         example = next(iter(task.export_spec(1).inputs.values()))
         average = WeightAverage(model, plan.options.ema_decay) if plan.options.ema_decay else None
+        scaling = LossScale(precision)
         if restored is not None:
-            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average)
+            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average, scaling=scaling)
         model.train()
-        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average)
+        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average, scaling=scaling)
 
     @property
     def judged(self) -> nn.Module:
@@ -88,25 +95,26 @@ class Learner:
         parts = batch.parts(self.plan.options.accumulate)
         shares = [len(part.ids) / len(batch.ids) for part in parts]
         passes = [self._pass(part, share) for part, share in zip(parts, shares, strict=True)]
+        self.scaling.unscale(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.options.clip_norm or math.inf)
         outputs, figures = zip(*passes, strict=True)
-        return Comparison(_joined(outputs), *_read(figures, shares, norm))
+        scalars, length = _read(figures, shares, norm)
+        return Comparison(_joined(outputs), scalars, length, self.scaling.judge(scalars.values(), length))
 
     def _pass(self, part: Batch[Any], share: float) -> tuple[Any, dict[str, Tensor]]:
         """Add one part's gradient; return the outputs, and the figures as tensors."""
         here = part.to(self.precision.device)
         with self.precision.autocast():
-            outputs = self.model(self.precision.place_image(here.image))
+            outputs = self.network(self.precision.place_image(here.image))
         report = self.loss(outputs, here)
-        (share * report.total).backward()  # type: ignore[no-untyped-call]
+        self.scaling.scale(share * report.total).backward()  # type: ignore[no-untyped-call]
         figures = {"loss": report.total, **report.parts, **report.shares}
         return outputs, {name: value.detach() for name, value in figures.items()}
 
     def update(self, rate: float) -> None:
-        """Take one optimiser step."""
+        """Take one optimiser step; one that is skipped leaves weights and average as they are."""
         set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        if self.average is not None:
+        if self.scaling.step(self.optimizer) and self.average is not None:
             self.average.follow(self.model)
 
     def finish(self) -> None:
@@ -126,7 +134,13 @@ class Learner:
             target_epochs=self.plan.last_epoch,
             means=means,
             best=best,
+            scaler=self.scaling.state(),
         )
+
+
+def _network(learner: Learner) -> Callable[[Tensor], Any]:
+    """Choose what the passes run through: the network itself, or its compiled form."""
+    return compiled(learner.model) if learner.plan.options.compile else learner.model
 
 
 def _joined(outputs: Sequence[Any]) -> Any:
@@ -151,12 +165,15 @@ def _read(
 def not_finite(comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None) -> TrainingError:
     """Explain a loss or gradient that is no number, with the samples that made it."""
     bad = [f"{name} = {value}" for name, value in comparison.scalars.items() if not math.isfinite(value)]
+    advice = "lower the learning rate"
+    if comparison.skipped:
+        bad, advice = [f"a gradient beyond float16 in each of {comparison.skipped} steps"], "train with bf16 or fp32"
     kept = f"The last good checkpoint is {last_good}." if last_good else "No checkpoint was saved yet."
     return TrainingError(
         "the training left the numbers",
         where=where,
         got=(", ".join(bad) or f"gradient norm = {comparison.gradient_norm}") + f" in {_suspects(comparison, batch)}",
-        hint=f"{kept} Look at these samples, or lower the learning rate.",
+        hint=f"{kept} Look at these samples, or {advice}.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,7 +14,9 @@ from cogkp.errors import TrainingError
 
 __all__ = ["Precision", "fastest_precision", "resolve_device", "resolve_precision"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+log = logging.getLogger("cogkp")
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @attrs.frozen
@@ -21,7 +24,7 @@ class Precision:
     """A device and the type its convolutions compute in; weights stay float32.
 
     Args:
-        name: 'fp32' or 'bf16'.
+        name: 'fp32', 'bf16' or 'fp16'.
         device: where tensors live.
     """
 
@@ -30,7 +33,8 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Enter the region where convolutions and matrix products use the type."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.name == "bf16")
+        enabled = self.name != "fp32"
+        return torch.autocast(self.device.type, dtype=DTYPES[self.name] if enabled else None, enabled=enabled)
 
     def place_model(self, model: nn.Module) -> nn.Module:
         """Move a network; channels-last is faster on CPU and GPU alike."""
@@ -55,8 +59,15 @@ def resolve_precision(name: str | None, device: torch.device | None = None) -> P
     where = device or resolve_device()
     chosen = name or ("bf16" if where.type == "cuda" else "fp32")
     if chosen not in DTYPES:
-        raise TrainingError("unknown precision", where="precision", expected=" or ".join(DTYPES), got=repr(chosen))
+        raise TrainingError("unknown precision", where="precision", expected=", ".join(DTYPES), got=repr(chosen))
+    if chosen == "fp16" and where.type == "cpu" and not _computes_fp16():
+        log.warning("this processor has no float16 arithmetic: fp16 is many times slower than fp32 here; try bf16")
     return Precision(chosen, where)
+
+
+def _computes_fp16() -> bool:
+    # torch tells this of the CPU only by a private name, which other releases may lack; then it is left unsaid.
+    return bool(getattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", lambda: True)())
 
 
 def fastest_precision() -> str:

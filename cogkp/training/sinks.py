@@ -64,12 +64,14 @@ class EpochEvent:
         step: steps taken over the life of the run.
         rate: the learning rate of its last step.
         scalars: mean loss terms, and validation figures under ``validation/``.
+        shares: of the wall time since the epoch before, by what it was spent on; see :mod:`cogkp.training.stopwatch`.
     """
 
     epoch: int
     step: int
     rate: float
     scalars: Mapping[str, float]
+    shares: Mapping[str, float] = attrs.field(factory=dict)
 
 
 class Sink(Protocol):
@@ -149,7 +151,8 @@ class TensorBoardSink:
         scalars = event.comparison.scalars
         for name, value in scalars.items():
             self.writer.add_scalar(f"train/{name}", value, event.step)
-        self.writer.add_scalar("train/gradient_norm", event.comparison.gradient_norm, event.step)
+        if not event.comparison.skipped:  # a skipped step has no gradient that could be drawn
+            self.writer.add_scalar("train/gradient_norm", event.comparison.gradient_norm, event.step)
         self.writer.add_scalar("train/learning_rate", event.rate, event.step)
         if self.verbose and (event.step - 1) % self.log_interval == 0:
             self._histograms(event)
@@ -175,7 +178,7 @@ class TensorBoardSink:
     def _histograms(self, event: StepEvent) -> None:
         for name, parameter in event.model.named_parameters():
             self.writer.add_histogram(f"weights/{name}", _numbers(parameter), event.step)
-            if parameter.grad is not None:
+            if parameter.grad is not None and not event.comparison.skipped:
                 self.writer.add_histogram(f"gradients/{name}", _numbers(parameter.grad), event.step)
 
     def _pictures(self, event: StepEvent) -> None:

@@ -33,6 +33,7 @@ from cogkp.training.one_batch import EpochLoader, OneBatch
 from cogkp.training.patience import Patience
 from cogkp.training.plan import Plan
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
+from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, told
 
 __all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
 
@@ -120,6 +121,8 @@ def fit(
             Means(restored.state.means if restored is not None and plan.step else None),
             None if restored is None else restored.state.best,
             Patience(plan.options.patience, plan.schedule.first_epoch),
+            Stopwatch(),
+            DataAdvice(plan.options.num_workers),
         )
         result = run.to_the_end()
     learner.finish()
@@ -169,6 +172,8 @@ class _Run:
     means: Means
     best: Mapping[str, Any] | None
     patience: Patience
+    watch: Stopwatch
+    advice: DataAdvice
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
@@ -190,6 +195,8 @@ class _Run:
                 stopped = self.out_of_patience(position)
         if stopped and not steps:
             self.save(position)  # the folder may be a new one
+        if steps:
+            log.info("time: %s", told(self.watch.shares()))
         interrupted = position[0] < plan.last_epoch and not stopped
         return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
 
@@ -207,11 +214,13 @@ class _Run:
         done, rate = first, self.learner.plan.schedule.rate(epoch, max(first, 1) - 1, length)
         number = f"{epoch + 1}/{self.learner.plan.last_epoch}"
         for batch in _batches(self.loaders.train, epoch, first):
+            self.watch.lap(DATA)
             rate = self.learner.plan.schedule.rate(epoch, done, length)
             comparison = self.one_step(batch, rate, epoch, done)
             done += 1
             self.means.add(comparison.scalars, len(batch.ids))
             self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
+            self.watch.lap()
             if self.interrupt.requested:
                 break
             # The end of an epoch is saved anyway, but a validation that comes before can be long.
@@ -225,12 +234,15 @@ class _Run:
             sink.flush()
         self.checkpointer.save(self.learner.state(*position, self.means.to_dict(), self.best), best=best)
         self.clock.saved()
+        self.watch.lap(VALIDATE_SAVE)
 
     def one_step(self, batch: Batch[Any], rate: float, epoch: int, done: int) -> Comparison:
         comparison = self.learner.compare(batch)
+        self.watch.lap(FORWARD_BACKWARD)
         if not comparison.finite:
             raise not_finite(comparison, batch, f"epoch {epoch + 1}, step {done + 1}", self.checkpointer.last)
         self.learner.update(rate)
+        self.watch.lap(UPDATE)
         step = epoch * len(self.loaders.train) + done + 1
         event = StepEvent(epoch, done + 1, step, rate, comparison, self.learner.model, batch)
         for sink in self.sinks:
@@ -240,6 +252,7 @@ class _Run:
     def close_epoch(self, epoch: int, rate: float, started: float) -> dict[str, float] | None:
         """Validate, tell everybody and save; return all figures, or None where somebody stopped the validation."""
         report = self.validate(epoch)
+        self.watch.lap(VALIDATE_SAVE)
         if report is None and self.loaders.validation is not None:
             return None
         scalars, headline, better = self.means.values(), "", False
@@ -247,8 +260,10 @@ class _Run:
             headline, better = f"validation {report.headline()}", self.is_better(report.error(), epoch)
             scalars |= {f"validation/{name}": value for name, value in report.scalars().items()}
             self.work.advance(0, validation=report.headline())
-        self.lines.tell(epoch, scalars["loss"], headline, time.perf_counter() - started)
-        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars)
+        shares = self.watch.split()
+        self.lines.tell(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
+        self.advice.consider(self.watch.seconds, self.watch.shares())
+        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars, shares)
         for sink in self.sinks:
             sink.epoch(event)
         self.means = Means()

@@ -47,7 +47,7 @@ class Watchdog:
         if len(self.losses) >= self.steps:
             return
         self.losses.append(event.comparison.scalars["loss"])
-        heard = _with_gradient(self.silent)
+        heard = set() if event.comparison.skipped else _with_gradient(self.silent)
         self.silent = {name: part for name, part in self.silent.items() if name not in heard}
         if len(self.losses) == self.steps:
             self._judge()

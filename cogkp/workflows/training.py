@@ -32,6 +32,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
 from cogkp.training.history import HistorySink
 from cogkp.training.plan import Plan, plan_training, with_other_data
+from cogkp.training.profiling import TRACE_NAME, ProfileSink
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
@@ -142,6 +143,7 @@ def train(
     allow_config_change: bool = False,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     log_dir: Path | None = LOG_DIR,
+    profile: bool = False,
     progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a model, from fresh weights or from a checkpoint.
@@ -154,6 +156,7 @@ def train(
         allow_config_change: whether to go on with another configuration than that of the checkpoint.
         checkpoint_root: folder of all runs.
         log_dir: TensorBoard root; None logs nothing there.
+        profile: whether to write a trace of a few steps into the run folder.
         progress: shows epochs.
 
     Raises:
@@ -178,8 +181,13 @@ def train(
     log.info("%s", plan.line)
     log.info("%s", task.loss.describe())
     with in_use(folder_for(restored, checkpoint_root)) as folder:
-        prepared = _Prepared(config, task, plan, _loaders(data, plan.options), fingerprint, restored, tuple(changes))
+        loaders = _loaders(data, plan.options)
+        prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), profile=profile)
         result = prepared.run_in(folder, log_dir, progress)
+    return _result(folder, result, plan, time.perf_counter() - started)
+
+
+def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) -> TrainResult:
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -187,7 +195,7 @@ def train(
         mirror=folder.mirror,
         epochs=result.epochs,
         interrupted=result.interrupted,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         scalars=result.scalars,
         plan=plan.line,
         stopped=result.stopped,
@@ -205,6 +213,7 @@ class _Prepared:
     fingerprint: Mapping[str, Any]
     restored: Restored | None
     changes: tuple[str, ...]
+    profile: bool = False
 
     def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
         home = None if self.restored is None else self.restored.run(folder.root)
@@ -231,6 +240,7 @@ class _Prepared:
             HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history),
             *_tensorboard(self.task, plan.options, board, hidden),
             Watchdog(),
+            *([ProfileSink(folder.path / TRACE_NAME)] if self.profile else []),
         ]
 
     def session(self) -> Session:

@@ -127,12 +127,18 @@ def edited(path: Path, change) -> Path:
 @pytest.mark.parametrize("version", [99, 0, -1, "2", None])
 def test_another_format_version_is_told_apart(saved, version):
     edited(saved, lambda content: content.update(format=version))
-    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 3, got {version!r}") as caught:
+    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 4, got {version!r}") as caught:
         load_checkpoint(saved)
     assert "written by cogkp" in str(caught.value)
 
 
+def as_third_format(content) -> None:
+    content.update(format=3)
+    del content["state"]["scaler"]
+
+
 def as_second_format(content) -> None:
+    as_third_format(content)
     content.update(format=2)
     for name in ("average", "averaged_steps"):
         del content["state"][name]
@@ -160,6 +166,11 @@ def test_a_file_of_the_second_format_has_no_average(saved):
     found = load_checkpoint(edited(saved, as_second_format)).state
     assert (found.position, found.average, found.averaged_steps) == ((3, 1), None, 0)
     assert found.learned is found.weights
+
+
+def test_a_file_of_the_third_format_has_no_loss_scale(saved):
+    found = load_checkpoint(edited(saved, as_third_format)).state
+    assert (found.position, found.scaler) == ((3, 1), {})
 
 
 def test_the_average_is_taken_where_it_is_asked_for(tmp_path):

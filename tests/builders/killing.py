@@ -162,7 +162,7 @@ def _best(root: Path, newest: Checkpoint) -> Checkpoint:
 
 def _history(root: Path, newest: Checkpoint) -> list[dict]:
     lines = (root / newest.provenance.run / METRICS_NAME).read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if name != "time"} for line in lines]
+    return [{name: value for name, value in json.loads(line).items() if name.split("/")[0] != "time"} for line in lines]
 
 
 def _same(a, b) -> bool:

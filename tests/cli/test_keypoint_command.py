@@ -62,6 +62,7 @@ def test_flags_may_be_glued_as_people_do() -> None:
         ([], set()),
         (["-e", "100"], {"epochs"}),
         (["-lr", "1e-2", "--verbose-log"], {"learning_rate", "verbose_log"}),
+        (["--no-compile"], {"compile"}),
         (["--precision", "bf16", "--seed", "0", "--deploy-batch-size", "2"], {"precision", "seed"}),
     ],
 )
@@ -111,7 +112,8 @@ def test_deploy_without_weights_is_refused_in_one_line(template: Path) -> None:
         (["-lr", "nan"], "--learning_rate"),
         (["-lr", "inf"], "--learning_rate"),
         (["-w", "-1"], "--num-workers"),
-        (["--precision", "fp16"], "--precision"),
+        (["--precision", "fp8"], "--precision"),
+        (["--deploy", "--restore", "latest", "--precision", "fp16"], "--deploy makes fp32 or bf16"),
         (["--deploy-batch-size", "0"], "--deploy-batch-size"),
         (["--log-interval", "0"], "--log-interval"),
         (["--engine-builder", "magic"], "--engine-builder"),

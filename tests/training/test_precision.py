@@ -18,11 +18,13 @@ def test_a_name_wins_over_the_default():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(TrainingError, match="expected fp32 or bf16, got 'fp8'"):
+    with pytest.raises(TrainingError, match="expected fp32, bf16, fp16, got 'fp8'"):
         resolve_precision("fp8")
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_convolutions_compute_in_the_type_and_weights_stay_float32(name, dtype):
     precision = resolve_precision(name, torch.device("cpu"))
     model = precision.place_model(nn.Conv2d(2, 4, 3))

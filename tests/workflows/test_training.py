@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import logging
 
+import attrs
 import pytest
 
 from cogkp.errors import DataError, OutputError
@@ -33,3 +35,10 @@ def test_the_amount_of_data_is_told(tmp_path, caplog):
         train(tiny_config(tmp_path, validation=2), OPTIONS, checkpoint_root=tmp_path / "runs", log_dir=None)
     assert "train data: 8 lines, 8 images; labelled:" in caplog.text
     assert "validation data: 2 lines, 2 images; labelled:" in caplog.text
+
+
+def test_a_profile_lies_in_the_run_folder(tmp_path):
+    options = attrs.evolve(OPTIONS, batch_size=2)
+    config = tiny_config(tmp_path)
+    done = train(config, options, checkpoint_root=tmp_path / "runs", log_dir=None, profile=True)
+    assert json.loads((done.run_dir / "trace.json").read_text())["traceEvents"]
