@@ -109,6 +109,11 @@ class Batch(Generic[TargetsT]):
             pairs=change(self.pairs),
         )
 
+    def items(self) -> list[int]:
+        """Tell for each row which item of the batch it shows, counted from 0; the two views of a pair show one."""
+        rights = set(self.pairs[:, 1].tolist())
+        return (np.cumsum([row not in rights for row in range(len(self.ids))]) - 1).tolist()
+
     def parts(self, count: int) -> list[Batch[TargetsT]]:
         """Cut the batch into parts of nearly equal size, in order; the two views of a pair stay together.
 
