@@ -29,7 +29,7 @@ class Figure:
     Args:
         key: of the measure or ratio.
         title: of the same, for people.
-        name: 'mean', 'median', '<= 2 px' or 'share'.
+        name: 'mean', 'median', 'within 2 px' or 'share'.
         of: a column, or 'all'.
         unit: of the number; '%' for shares, which are kept as 0 to 1.
         better: whether small or large values are good.
@@ -147,10 +147,10 @@ def _of_measure(measure: Measure, of: str, column: int | None, frames: int) -> I
     sums, counts = (np.bincount(owner, weights, frames) for weights in (flat, np.ones(len(flat))))
     yield figure("mean", measure.unit, measure.better), _flat(share_of_sums(sums, counts))
     yield figure("median", measure.unit, measure.better), _flat(quantile_of(flat, owner))
-    sign = "<=" if measure.better == "lower" else ">="
+    relation = "within" if measure.better == "lower" else "at least"
     for threshold in measure.thresholds:
         hits = _hits(measure, column, frames, np.array([threshold]))
-        yield figure(f"{sign} {threshold:g} {measure.unit}".rstrip(), "%", "higher"), _flat(hits)
+        yield figure(f"{relation} {threshold:g} {measure.unit}".rstrip(), "%", "higher"), _flat(hits)
 
 
 def _of_ratio(ratio: Ratio, frames: int) -> Iterator[tuple[Figure, Statistic]]:

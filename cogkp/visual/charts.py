@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cogkp.measures.bootstrap import Interval
 from cogkp.measures.evidence import Curve, Line
 from cogkp.measures.figures import Histogram
-from cogkp.visual.axes import HEIGHT, RIGHT, TOP, WIDTH, Axis, frame_of, label, number
+from cogkp.visual.axes import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, frame_of, label, number
 from cogkp.visual.palette import Colour, on_light, point_colours
 
 __all__ = ["histogram_chart", "interval_chart", "line_chart", "paint"]
@@ -26,6 +26,7 @@ DASHES = ("", "7 3", "2 3")
 ROW_PX = 24
 NAME_PX = 150
 NAME_LETTERS = 20
+MARK_PX = 90
 
 
 def paint(colour: Colour | None) -> str:
@@ -77,11 +78,14 @@ def histogram_chart(counts: Histogram, unit: str, *, marks: Sequence[tuple[str, 
     if beyond:
         start = float(counts.edges[-1]) + width
         parts.append(_bar(start, start + width, counts.beyond, x_axis, y_axis, f"beyond: {counts.beyond}", "bar far"))
-    for n, (word, value) in enumerate(marks):
+    for n, (word, value) in enumerate(sorted(marks, key=lambda mark: mark[1])):
         if value <= counts.edges[-1]:
             x = x_axis.across(value)
             parts.append(f'<line class="mark" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{y_axis.up(0.0):.1f}"/>')
-            parts.append(label(x + 5, TOP + 12 + 16 * n, f"{word} {value:.2f}", anchor="start"))
+            # The least one's words go to the left where there is room, so that they do not run into each other.
+            leftwards = n == 0 and x > LEFT + MARK_PX
+            shift, anchor = (-5, "end") if leftwards else (5, "start")
+            parts.append(label(x + shift, TOP + 12 + 16 * n, f"{word} {value:.2f}", anchor=anchor))
     note = f"The separate bar holds {counts.beyond} farther away." if beyond else ""
     total = int(counts.counts.sum()) + counts.beyond
     return _figure(f"{counts.name}: {total} labels", parts, [], note)
