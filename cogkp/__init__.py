@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
+    from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
@@ -38,6 +39,7 @@ __all__ = [
     "CalibrationCheck",
     "CenterPoseConfig",
     "CogkpError",
+    "ComparisonResult",
     "DemoResult",
     "DeployOptions",
     "DeployResult",
@@ -51,6 +53,7 @@ __all__ = [
     "TrainOptions",
     "TrainResult",
     "check_calibration",
+    "compare",
     "demo",
     "deploy",
     "dry_run",
@@ -84,6 +87,7 @@ _HOMES = {
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
+    "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),

@@ -20,6 +20,14 @@ EVALUATION_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
 FORMAT_VERSION = 2
 EVIDENCE = "per_frame"
+PARTS: dict[str, type] = {
+    **dict.fromkeys(("checkpoint", "split", "prefix", "created"), str),
+    **dict.fromkeys(("config", "training.config", "training.options", "training.data", "versions", "machine"), dict),
+    "training.epochs": int,
+    "data": list,
+}
+"""What a comparison reads beside the errors; dots lead into objects."""
+
 EVALUATE = "Measure it again: s6 cog evaluate --restore CHECKPOINT."
 
 
@@ -61,7 +69,16 @@ def read_evaluation(path: Path) -> dict[str, Any]:
             got=f"format {version}",
             hint=EVALUATE if version in (1, FORMAT_VERSION) else "Use the release that wrote it, or a newer one.",
         )
+    missing = [name for name, kind in PARTS.items() if not isinstance(_part(found, name), kind)]
+    if missing:
+        raise ArtifactError("an evaluation is damaged", where=str(path), expected=", ".join(missing), hint=EVALUATE)
     return found
+
+
+def _part(document: Any, name: str) -> Any:
+    for step in name.split("."):
+        document = document.get(step) if isinstance(document, dict) else None
+    return document
 
 
 def find_evaluations(named: str, root: Path) -> list[Path]:

@@ -8,11 +8,11 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.measures.bootstrap import LEAST_FRAMES, RESAMPLES, Interval, Statistic, bootstrap
+from cogkp.measures.bootstrap import RESAMPLES, Interval, Statistic, bootstrap
 from cogkp.measures.evidence import Evidence, Measure
 from cogkp.measures.figures import Figure, statistics
 
-__all__ = ["Difference", "differences", "on_common_columns", "same_frames"]
+__all__ = ["Difference", "aligned", "differences", "on_common_columns", "same_frames"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -63,21 +63,53 @@ def differences(
     Args:
         first: what is compared with.
         second: what is judged.
-        paired: whether both measured the same frames; each draw of frames then serves both, and what makes a frame
-            hard for both cancels out of the difference.
+        paired: whether both measured the same frames in the same order, as :func:`aligned` gives them; each draw of
+            frames then serves both, and what makes a frame hard for both cancels out of the difference.
         resamples: draws.
         seed: of the draws.
 
     Raises:
         ValueError: ``paired`` is asked for and the frames are not the same.
     """
+    if paired and first.frames != second.frames:
+        raise ValueError("a paired comparison needs the same frames in the same order")
     a, b = statistics(first), statistics(second)
     values = [_values(each, len(evidence.frames)) for each, evidence in ((a, first), (b, second))]
-    deltas = _paired(a, b, _order(first, second), resamples, seed) if paired else {}
+    deltas = _paired(a, b, len(first.frames), resamples, seed) if paired else {}
     return [
         Difference(figure, values[0].get(figure), values[1].get(figure), deltas.get(figure) or _plain(figure, *values))
         for figure in {**a, **b}
     ]
+
+
+def aligned(first: Evidence, second: Evidence) -> tuple[Evidence, Evidence, int]:
+    """Bring two evaluations of the same frames into one order, and keep the values that both measured.
+
+    Returns:
+        Both evidences, and how many values only one of them had.
+
+    Raises:
+        ValueError: the frames are not the same, or frames hold unlike numbers of images.
+    """
+    if not same_frames(first, second):
+        raise ValueError("the frames are not the same")
+    place = {name: index for index, name in enumerate(first.frames)}
+    moved = np.array([place[name] for name in second.frames], np.int64)
+    theirs = {measure.key: _in_order(measure, moved) for measure in second.measures}
+    both, left_out = [], 0
+    for ours in first.measures:
+        mine, other = _in_order(ours, np.arange(len(first.frames))), theirs[ours.key]
+        if not np.array_equal(mine.frame, other.frame):
+            raise ValueError(f"the frames hold unlike numbers of rows: {ours.title}")
+        known = np.isfinite(mine.values), np.isfinite(other.values)
+        left_out += int((known[0] ^ known[1]).sum())
+        both.append([_where(measure, known[0] & known[1]) for measure in (mine, other)])
+    ratios = tuple(attrs.evolve(ratio, frame=moved[ratio.frame]) for ratio in second.ratios)
+    return (
+        attrs.evolve(first, measures=tuple(pair[0] for pair in both)),
+        Evidence(first.frames, tuple(pair[1] for pair in both), ratios),
+        left_out,
+    )
 
 
 def same_frames(first: Evidence, second: Evidence) -> bool:
@@ -129,24 +161,27 @@ def _plain(figure: Figure, first: dict[Figure, float], second: dict[Figure, floa
 
 
 def _paired(
-    a: dict[Figure, Statistic], b: dict[Figure, Statistic], order: list[int], resamples: int, seed: int
+    a: dict[Figure, Statistic], b: dict[Figure, Statistic], frames: int, resamples: int, seed: int
 ) -> dict[Figure, Interval]:
     def difference(figure: Figure) -> Statistic:
         def statistic(counts: FloatArray) -> FloatArray:
-            ours, theirs = a[figure](counts), b[figure](np.ascontiguousarray(counts[:, order]))
+            ours, theirs = a[figure](counts), b[figure](counts)
             # Sums in another order differ in their last bits, which is no difference of networks.
             return np.where(np.abs(theirs - ours) <= ROUNDING * np.abs(ours), 0.0, theirs - ours)
 
         return statistic
 
     both = {figure: difference(figure) for figure in a if figure in b}
-    found = bootstrap(both, len(order), resamples=resamples, seed=seed, least_frames=LEAST_FRAMES)
+    found = bootstrap(both, frames, resamples=resamples, seed=seed)
     return {figure: interval for figure, (interval,) in found.items()}
 
 
-def _order(first: Evidence, second: Evidence) -> list[int]:
-    """Find for each frame of the second where the first has it."""
-    if not same_frames(first, second):
-        raise ValueError("a paired comparison needs the same frames")
-    place = {name: index for index, name in enumerate(first.frames)}
-    return [place[name] for name in second.frames]
+def _in_order(measure: Measure, moved: npt.NDArray[np.int64]) -> Measure:
+    """Number frames anew and sort the rows by them; rows of one frame keep their order."""
+    frame = moved[measure.frame]
+    order = np.argsort(frame, kind="stable")
+    return attrs.evolve(measure, frame=frame[order], values=measure.values[order])
+
+
+def _where(measure: Measure, known: npt.NDArray[np.bool_]) -> Measure:
+    return attrs.evolve(measure, values=np.where(known, measure.values, np.nan))

@@ -82,9 +82,19 @@ def reach(measure: Measure) -> float:
     return float(next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= wanted * (1 - 1e-9)))
 
 
-def hit_curve(measure: Measure, frames: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Curve:
-    """Draw the share of values within a limit over the limit: all with the band of its intervals, then each column."""
-    x = np.linspace(0.0, reach(measure), CURVE_STEPS + 1)
+def hit_curve(
+    measure: Measure, frames: int, *, limit: float | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> Curve:
+    """Draw the share of values within a limit over the limit: all with the band of its intervals, then each column.
+
+    Args:
+        measure: what was measured.
+        frames: F, over which intervals are drawn.
+        limit: the largest limit, in the measure's unit; None chooses one.
+        resamples: draws.
+        seed: of the draws.
+    """
+    x = np.linspace(0.0, limit or reach(measure), CURVE_STEPS + 1)
     whole = bootstrap({ALL: _hits(measure, None, frames, x)}, frames, resamples=resamples, seed=seed)[ALL]
     low, high = (
         np.array([np.nan if end is None else end for end in ends]) for ends in zip(*map(_ends, whole), strict=True)

@@ -75,7 +75,7 @@ font-size:.82rem;max-height:34rem}}
 .better{{color:var(--text)}}
 @media(max-width:520px){{header,main{{padding:0 12px}}dl{{grid-template-columns:1fr}}dt{{margin-top:.4rem}}
 .cards{{grid-template-columns:repeat(auto-fit,minmax(130px,1fr))}}
-svg text{{font-size:15px}}}}
+svg text{{font-size:14.5px}}}}
 @media print{{:root{{{LIGHT};color-scheme:light}}.s{{--c:var(--l)}}body{{font-size:11pt}}
 .scroll{{overflow:visible}}table{{font-size:8pt}}
 h2{{break-after:avoid}}section{{margin:.8rem 0}}.gallery{{grid-template-columns:repeat(4,1fr)}}

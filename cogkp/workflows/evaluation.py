@@ -186,6 +186,7 @@ class _Measured:
                 "epochs": checkpoint.state.epoch,
                 "steps": checkpoint.state.step,
                 "library": checkpoint.library,
+                "data": dict(checkpoint.provenance.fingerprint),
             },
             "data": self.dataset.fingerprint,
             "versions": library_versions(),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from cogkp.config.io import config_hash, dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
-from cogkp.errors import DataError
+from cogkp.errors import CogkpError, DataError
 from cogkp.pictures import draw_batch
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
+from cogkp.training.epoch_table import EpochTableSink
 from cogkp.training.history import HistorySink
 from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.profiling import TRACE_NAME, ProfileSink
@@ -37,6 +38,7 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.training.watchdog import Watchdog
+from cogkp.workflows.evaluation import evaluate
 from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
 from cogkp.workflows.pretrained import refuse_with_restore, start_encoder
 from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
@@ -82,6 +84,7 @@ class TrainResult:
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
         stopped: why it stopped early by itself; empty where it did not.
+        report: the page that shows how good it became, None where none was written.
     """
 
     run_dir: Path
@@ -94,6 +97,7 @@ class TrainResult:
     scalars: Mapping[str, float]
     plan: str
     stopped: str = ""
+    report: Path | None = None
 
 
 def preview_data(
@@ -144,6 +148,8 @@ def train(
     checkpoint_root: Path = CHECKPOINT_ROOT,
     log_dir: Path | None = LOG_DIR,
     profile: bool = False,
+    sinks: Sequence[Sink] = (),
+    report: bool = True,
     progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a model, from fresh weights or from a checkpoint.
@@ -157,6 +163,9 @@ def train(
         checkpoint_root: folder of all runs.
         log_dir: TensorBoard root; None logs nothing there.
         profile: whether to write a trace of a few steps into the run folder.
+        sinks: who else is told of steps and epochs, after the run's own.
+        report: whether a training that ends by itself and has validation data leaves the evaluation of its best
+            checkpoint in the run folder.
         progress: shows epochs.
 
     Raises:
@@ -182,12 +191,15 @@ def train(
     log.info("%s", task.loss.describe())
     with in_use(folder_for(restored, checkpoint_root)) as folder:
         loaders = _loaders(data, plan.options)
-        prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), profile=profile)
+        prepared = _Prepared(
+            config, task, plan, loaders, fingerprint, restored, tuple(changes), profile=profile, others=tuple(sinks)
+        )
         result = prepared.run_in(folder, log_dir, progress)
-    return _result(folder, result, plan, time.perf_counter() - started)
+        page = _reported(config, plan.options, folder) if report and _is_judged(data, result) else None
+    return _result(folder, result, plan, page, time.perf_counter() - started)
 
 
-def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) -> TrainResult:
+def _result(folder: RunFolder, result: FitResult, plan: Plan, page: Path | None, seconds: float) -> TrainResult:
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -199,7 +211,30 @@ def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) ->
         scalars=result.scalars,
         plan=plan.line,
         stopped=result.stopped,
+        report=page,
     )
+
+
+def _is_judged(data: Mapping[str, Any], result: FitResult) -> bool:
+    return "validation" in data and not result.interrupted and result.steps > 0
+
+
+def _reported(config: KeypointConfig, options: TrainOptions, folder: RunFolder) -> Path | None:
+    """Leave an evaluation of the best checkpoint in the run folder; a training is never lost for want of it."""
+    source = folder.best if folder.best.is_file() else folder.checkpoint
+    try:
+        found = evaluate(
+            config,
+            restore=str(source),
+            split="validation",
+            batch_size=options.batch_size,
+            output_dir=folder.path,
+            checkpoint_root=folder.root,
+        )
+    except CogkpError as error:
+        log.warning("no report was written: %s", error)
+        return None
+    return found.html_path
 
 
 @attrs.frozen(eq=False)
@@ -214,6 +249,7 @@ class _Prepared:
     restored: Restored | None
     changes: tuple[str, ...]
     profile: bool = False
+    others: tuple[Sink, ...] = ()
 
     def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
         home = None if self.restored is None else self.restored.run(folder.root)
@@ -236,11 +272,14 @@ class _Prepared:
         position = None if self.restored is None else (plan.epoch, plan.step)
         hidden = None if self.restored is None else (plan.epoch * steps + plan.step, plan.epoch)
         board = None if log_dir is None else log_dir / folder.path.name
+        lines = HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history)
         return [
-            HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history),
+            lines,
+            EpochTableSink(folder.table, lines.kept),
             *_tensorboard(self.task, plan.options, board, hidden),
             Watchdog(),
             *([ProfileSink(folder.path / TRACE_NAME)] if self.profile else []),
+            *self.others,
         ]
 
     def session(self) -> Session:
