@@ -50,7 +50,7 @@ class Figure:
     @property
     def unit_of_difference(self) -> str:
         """The unit of the difference of two such figures."""
-        return "points of a percent" if self.unit == "%" else self.unit
+        return "percentage points" if self.unit == "%" else self.unit
 
 
 def statistics(evidence: Evidence) -> dict[Figure, Statistic]:

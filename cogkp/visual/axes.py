@@ -100,7 +100,8 @@ def ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10((high - low) / WANTED_TICKS))
     step = next(each * power for each in STEPS if (high - low) / (each * power) <= WANTED_TICKS + 1e-9)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+    decimals = 1 - math.floor(math.log10(step))
+    return [round(index * step, decimals) for index in range(first, last + 1)]
 
 
 def number(value: float) -> str:

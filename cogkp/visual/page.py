@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# Figures line up to the right; what is longer is a sentence.
+LONGEST_FIGURE = 34
 TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
@@ -159,7 +161,12 @@ def gallery(pictures: Sequence[tuple[bytes, str, str]]) -> str:
 def _row(cells: Sequence[str]) -> str:
     total = ' class="total"' if cells[0] in ("all", "mean") else ""
     first = f'<th scope="row">{escape(cells[0])}</th>'
-    return f"<tr{total}>{first}{''.join(f'<td>{escape(cell)}</td>' for cell in cells[1:])}</tr>"
+    return f"<tr{total}>{first}{''.join(map(_cell, cells[1:]))}</tr>"
+
+
+def _cell(text: str) -> str:
+    kind = ' class="words"' if len(text) > LONGEST_FIGURE else ""
+    return f"<td{kind}>{escape(text)}</td>"
 
 
 def _uri(data: bytes) -> str:

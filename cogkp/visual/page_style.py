@@ -29,7 +29,7 @@ h2{{font-size:1.2rem;border-bottom:1px solid var(--line);padding-bottom:.3rem;ma
 .cards{{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px}}
 .card{{background:var(--box);border:1px solid var(--line);border-radius:8px;padding:10px 14px}}
 .card span,.card small{{display:block;color:var(--dim);font-size:.85rem}}
-.card b{{font-size:1.45rem;font-weight:600;font-variant-numeric:tabular-nums}}
+.card b{{font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}}
 .warning{{background:var(--warn);border-left:4px solid var(--edge);border-radius:4px;padding:8px 14px;
 margin:12px 0}}
 .warning p{{margin:.3rem 0}}
@@ -59,6 +59,7 @@ caption{{text-align:left;font-weight:600;padding-bottom:.3rem;caption-side:top}}
 th,td{{padding:4px 12px;border-bottom:1px solid var(--line);text-align:right}}
 th:first-child,td:first-child{{text-align:left;position:sticky;left:0;background:var(--back);max-width:16rem;
 overflow:hidden;text-overflow:ellipsis}}
+td.words{{text-align:left;white-space:normal;min-width:16rem;overflow-wrap:anywhere}}
 thead th{{color:var(--dim);font-weight:600}} tbody th{{font-weight:500}}
 .total th,.total td{{font-weight:650;border-top:2px solid var(--line)}}
 dl{{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:2px 16px;margin:0 0 .8rem;

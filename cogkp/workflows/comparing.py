@@ -70,15 +70,23 @@ def compare(
 
 def _chosen(ours: Sequence[Path], theirs: Sequence[Path]) -> tuple[Side, Side]:
     """Take the newest two that measured the same data, else the newest two."""
-    if len(ours) == 1 and len(theirs) == 1:
-        return _side(ours[0]), _side(theirs[0])
-    read = {path: _side(path) for path in dict.fromkeys((*ours, *theirs))}
-    pairs = sorted(product(range(len(ours)), range(len(theirs))), key=sum)
-    for a, b in pairs:
-        one, other = read[ours[a]], read[theirs[b]]
-        if ours[a] != theirs[b] and not list(_other_frames(one, other)):
-            return one, other
-    return read[ours[0]], read[theirs[0]]
+    one, other = _readable(ours), _readable(theirs)
+    pairs = [(one[a], other[b]) for a, b in sorted(product(range(len(one)), range(len(other))), key=sum)]
+    alike = (pair for pair in pairs if pair[0].path != pair[1].path and not list(_other_frames(*pair)))
+    return next(alike, pairs[0])
+
+
+def _readable(paths: Sequence[Path]) -> list[Side]:
+    """Read those that can be read; where none can, the first says why."""
+    found, errors = [], []
+    for path in paths:
+        try:
+            found.append(_side(path))
+        except ArtifactError as error:  # noqa: PERF203 - reading a file costs more
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found
 
 
 def _side(path: Path) -> Side:
@@ -109,7 +117,8 @@ def _labelled(first: Side, second: Side) -> tuple[Side, Side]:
 
 
 def _names(side: Side) -> tuple[str, ...]:
-    return side.label, f"{side.label} {Path(side.document['checkpoint']).stem}", str(side.path.parent)
+    folders = side.path.resolve().parent.parts[-2:]
+    return side.label, f"{side.label} {Path(side.document['checkpoint']).stem}", "/".join(folders), str(side.path)
 
 
 def _compared(first: Side, second: Side) -> Compared:

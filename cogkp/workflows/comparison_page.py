@@ -94,7 +94,14 @@ def comparison_page(compared: Compared) -> str:
             ),
             page.section("What was compared", page.table(_sides(first, second))),
             *(_measure_section(measure, compared) for measure in first.evidence.measures),
-            page.section("All figures", page.table(_figures(compared.differences))),
+            page.section(
+                "All figures",
+                page.table(_figures([each for each in compared.differences if each.figure.of == ALL])),
+                page.folded(
+                    "Figures of each point",
+                    page.table(_figures([each for each in compared.differences if each.figure.of != ALL])),
+                ),
+            ),
             page.section("Training", page.columns(*_training(first, second))),
             page.section("What else differs", *_circumstances(compared.circumstances)),
         ],

@@ -101,7 +101,9 @@ def test_a_chart_reaches_past_the_thresholds_and_nearly_all_values():
 
 
 def test_large_values_can_be_the_good_ones():
-    found = Evidence(tuple("abcd"), (measure([[0.1], [0.6], [0.7], [0.9]], thresholds=(0.5,), better="higher", unit=""),))
+    found = Evidence(
+        tuple("abcd"), (measure([[0.1], [0.6], [0.7], [0.9]], thresholds=(0.5,), better="higher", unit=""),)
+    )
     assert figures(found)["pixels", ALL, "at least 0.5"].value == 0.75
     assert found.measures[0].worst().tolist() == [0.1, 0.6, 0.7, 0.9]
     assert (np.diff(hit_curve(found.measures[0], 4).lines[0].y) <= 0).all()
