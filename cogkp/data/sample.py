@@ -6,7 +6,7 @@ Axes: B batch, N keypoints, P stereo pairs, S side of the square crop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -112,7 +112,7 @@ class Batch(Generic[TargetsT]):
     def items(self) -> list[int]:
         """Tell for each row which item of the batch it shows, counted from 0; the two views of a pair show one."""
         rights = set(self.pairs[:, 1].tolist())
-        return (np.cumsum([row not in rights for row in range(len(self.ids))]) - 1).tolist()
+        return [count - 1 for count in accumulate(row not in rights for row in range(len(self.ids)))]
 
     def parts(self, count: int) -> list[Batch[TargetsT]]:
         """Cut the batch into parts of nearly equal size, in order; the two views of a pair stay together.

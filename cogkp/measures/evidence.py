@@ -161,10 +161,10 @@ class Evidence:
         measures = tuple(map(Measure.from_dict, saved["measures"]))
         ratios = tuple(map(Ratio.from_dict, saved["ratios"]))
         found = cls(tuple(map(str, saved["frames"])), measures, ratios)
-        for each in (*measures, *ratios):
-            rows = len(each.values) if isinstance(each, Measure) else len(each.part)
-            if len(each.frame) != rows or not ((each.frame >= 0) & (each.frame < len(found.frames))).all():
-                raise ValueError(f"rows and frames of {each.key!r} do not fit")
+        sizes = [(each.key, each.frame, len(each.values)) for each in measures]
+        for key, frame, rows in [*sizes, *((each.key, each.frame, len(each.part)) for each in ratios)]:
+            if len(frame) != rows or not ((frame >= 0) & (frame < len(found.frames))).all():
+                raise ValueError(f"rows and frames of {key!r} do not fit")
         return found
 
 

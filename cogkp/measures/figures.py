@@ -154,7 +154,8 @@ def _of_measure(measure: Measure, of: str, column: int | None, frames: int) -> I
     def figure(name: str, unit: str, better: Literal["lower", "higher"]) -> Figure:
         return Figure(measure.key, measure.title, name, of, unit, better)
 
-    sums, counts = (np.bincount(owner, weights, frames) for weights in (flat, np.ones(len(flat))))
+    sums = np.bincount(owner, flat, frames).astype(np.float64)
+    counts = np.bincount(owner, minlength=frames).astype(np.float64)
     yield figure("mean", measure.unit, measure.better), _flat(share_of_sums(sums, counts))
     yield figure("median", measure.unit, measure.better), _flat(quantile_of(flat, owner))
     relation = "within" if measure.better == "lower" else "at least"
