@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cogkp.progress import SILENT, Progress
     from cogkp.training.ranks import joined
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
+    from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
@@ -40,6 +41,7 @@ __all__ = [
     "CalibrationCheck",
     "CenterPoseConfig",
     "CogkpError",
+    "ComparisonResult",
     "DemoResult",
     "DeployOptions",
     "DeployResult",
@@ -54,6 +56,7 @@ __all__ = [
     "TrainOptions",
     "TrainResult",
     "check_calibration",
+    "compare",
     "demo",
     "deploy",
     "dry_run",
@@ -91,6 +94,7 @@ _HOMES = {
     "cogkp.progress": ("SILENT", "Progress"),
     "cogkp.training.ranks": ("joined",),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
+    "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),

@@ -86,7 +86,7 @@ def demo(
         seed=seed,
     )
     runs = home / "checkpoints"
-    trained = train(config, options, checkpoint_root=runs, log_dir=home / "logs", progress=progress)
+    trained = train(config, options, checkpoint_root=runs, log_dir=home / "logs", report=False, progress=progress)
     evaluated = evaluate(config, restore=str(trained.checkpoint), output_dir=home / "evaluation", progress=progress)
     deployed = deploy(config, DeployOptions(engine=False), restore=str(trained.checkpoint), models_root=home / "models")
     files |= _written(trained, evaluated, deployed)
@@ -106,6 +106,7 @@ def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: Deploy
     in_space = evaluated.space_picture_path
     return {
         "checkpoint": trained.checkpoint,
+        "report": evaluated.html_path,
         "evaluation": evaluated.json_path,
         "predictions": evaluated.picture_path,
         **({} if in_space is None else {"predictions in 3-D": in_space}),

@@ -14,13 +14,13 @@ from cogkp.data.sample import Batch
 from cogkp.tasks.base import Codec, Marks, Metrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture, enlarged_uv
-from cogkp.visual.figure import Comparison, comparison_sheet, enlarged_tile, legend_bar
+from cogkp.visual.figure import Comparison, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
 from cogkp.visual.overlay import draw_points
 from cogkp.visual.pairs import Pair, pair_sheet
 from cogkp.visual.palette import point_colours
 
-__all__ = ["draw_batch", "draw_comparison", "draw_pairs"]
+__all__ = ["draw_batch", "draw_comparison", "draw_pairs", "draw_single"]
 
 MIN_TILE_PX = 256
 
@@ -45,11 +45,26 @@ def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: st
     Returns:
         (H, W, 3) uint8 RGB, with a legend.
     """
+    truths = codec.truth_marks(batch)
+    return comparison_sheet(_comparisons(codec, predict, batch), truths[0].names, title=title)
+
+
+def draw_single(codec: Codec, predict: Predict, batch: Batch[Any], row: int) -> Picture:
+    """Draw truth and prediction over one input of a batch, without legend or words.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    comparison = _comparisons(codec, predict, batch)[row]
+    return comparison_tile(comparison, point_colours(len(comparison.truth_uv)))
+
+
+def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Comparison]:
     # Plain batches are cut out of their frames by similarities, which have one scale.
     frame_px = torch.linalg.det(batch.source_to_crop[:, :2, :2]).abs().rsqrt().tolist()
     truths, predictions = codec.truth_marks(batch), codec.prediction_marks(predict(batch.image))
     views = zip(batch.image, truths, predictions, batch.ids, frame_px, strict=True)
-    comparisons = [
+    return [
         Comparison(
             image=image[0].numpy(),
             truth_uv=truth.uv_crop,
@@ -63,7 +78,6 @@ def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: st
         )
         for image, truth, found, name, scale in views
     ]
-    return comparison_sheet(comparisons, truths[0].names, title=title)
 
 
 def draw_pairs(

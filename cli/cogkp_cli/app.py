@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import calibration, demo, evaluate, importing, keypoint, schema
+from cogkp_cli import calibration, compare, demo, evaluate, importing, keypoint, schema
 from cogkp_cli.failures import fault, reported
 
 __all__ = ["app", "main"]
@@ -61,6 +61,7 @@ cog.add_typer(cameras, name="calibration")
 
 cog.command("keypoint")(keypoint.keypoint)
 cog.command("evaluate")(evaluate.evaluate)
+cog.command("compare")(compare.compare)
 cog.command("import")(importing.import_dataset)
 cog.command("schema")(schema.schema)
 cog.command("demo")(demo.demo)

@@ -19,6 +19,7 @@ def evaluate(
     split: flag.SplitChoice = None,
     threshold: flag.Thresholds = list(THRESHOLDS_PX),  # noqa: B006  (typer copies it)
     unit_mm: flag.UnitMm = None,
+    worst: flag.Worst = 12,
     output: flag.ReportDir = None,
     batch_size: flag.BatchSize = 32,
     num_workers: flag.NumWorkers = 4,
@@ -40,14 +41,15 @@ def evaluate(
             world_unit_mm=unit_mm,
             batch_size=batch_size,
             num_workers=num_workers,
+            worst=worst,
             output_dir=output,
             progress=progress,
         )
     report.say(result.text)
-    for path in (result.json_path, result.picture_path, result.space_picture_path):
+    for path in (result.html_path, result.json_path, result.picture_path, result.space_picture_path):
         if path is not None:
             report.say(f"wrote {path}")
-    report.add(**result.report, report=result.json_path, picture=result.picture_path)
+    report.add(**result.report, report=result.json_path, page=result.html_path, picture=result.picture_path)
     if result.space_picture_path is not None:
         report.add(space_picture=result.space_picture_path)
     report.finish()

@@ -54,6 +54,7 @@ def keypoint(
     log_dir: flag.LogDir = Path("logs/cog"),
     verbose_log: flag.VerboseLog = False,
     log_interval: flag.LogInterval = 10,
+    no_report: flag.NoReport = False,
     preview_dir: flag.PreviewDir = Path("preview"),
     as_json: flag.Json = False,
 ) -> None:
@@ -90,7 +91,7 @@ def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig, *, 
     if asked["train"]:
         given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
         resume = {"restore": restore, "given": given, "allow_config_change": asked["allow_config_change"]}
-        resume |= {"profile": asked["profile"]}
+        resume |= {"profile": asked["profile"], "report": not asked["no_report"]}
         restore = _train(report, settings, plan, resume, logs)
     if asked["deploy"]:
         _deploy(report, settings, _deploy_options(asked), restore, untrained=asked["deploy_untrained"])
@@ -148,12 +149,15 @@ def _train(
     if result.stopped:
         report.say(result.stopped)
     report.say(f"checkpoint: {result.checkpoint}" + (f"\nbest: {result.best}" if result.best else ""))
+    if result.report:
+        report.say(f"report: {result.report}")
     report.add(
         train={
             "run_dir": result.run_dir,
             "checkpoint": result.checkpoint,
             "best": result.best,
             "mirror": result.mirror,
+            "report": result.report,
             "epochs": result.epochs,
             "interrupted": result.interrupted,
             "stopped": result.stopped,

@@ -121,6 +121,7 @@ CheckpointInterval = Annotated[
     ),
 ]
 KeepLast = Annotated[int, typer.Option("--keep-last", min=1, metavar="K", help="Newest checkpoints that are kept.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report after the training.")]
 PreviewDir = Annotated[
     Path, typer.Option("--preview-dir", metavar="DIR", help="Where the preview goes when there is no display.")
 ]
@@ -237,6 +238,22 @@ UnitMm = Annotated[
 ReportDir = Annotated[
     Path | None, typer.Option("--output", metavar="DIR", help="Where the report and the pictures are written.")
 ]
+
+Worst = Annotated[int, typer.Option("--worst", min=0, metavar="K", help="Worst images that the page shows.")]
+
+# Comparison
+CHECKPOINTS = Path("checkpoints")
+FirstRun = Annotated[
+    str,
+    typer.Argument(metavar="FIRST", help="Run folder, name of a run, or evaluation.json.", show_default=False),
+]
+SecondRun = Annotated[
+    str, typer.Argument(metavar="SECOND", help="The same; it is compared with the first.", show_default=False)
+]
+ComparisonPage = Annotated[
+    Path | None, typer.Option("--output", metavar="HTML", help="The page; beside the second evaluation if unset.")
+]
+CheckpointRoot = Annotated[Path, typer.Option("--checkpoints", metavar="DIR", help="Folder of all runs.")]
 
 # Import
 Format = Annotated[

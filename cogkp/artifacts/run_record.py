@@ -24,7 +24,7 @@ import torch
 from cogkp.artifacts.runs import CONFIG_NAME, RECORD_NAME, RunFolder
 from cogkp.files import write_json
 
-__all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session"]
+__all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
 
 FORMAT_VERSION = 1
 LIBRARIES = ("cogkp", "torch", "numpy", "opencv-python-headless", "opencv-python", "tensorboardX")
@@ -86,6 +86,25 @@ def read_sessions(folder: RunFolder) -> list[dict[str, Any]]:
     return sessions if isinstance(sessions, list) else []
 
 
+def training_seconds(folder: RunFolder) -> float | None:
+    """Return how long the sessions of a run worked, from their starts to their last lines in the history.
+
+    Returns:
+        Seconds, without the time between sessions; None where the folder does not say.
+    """
+    starts = [moment for session in read_sessions(folder) if (moment := _moment(session.get("started")))]
+    try:
+        lines = folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    heard = [moment for line in lines if (moment := _moment(_time_of(line)))]
+    total, known = 0.0, False
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        own = [moment for moment in heard if moment >= start and (end is None or moment < end)]
+        total, known = total + (max(own) - start).total_seconds() if own else total, known or bool(own)
+    return total if known else None
+
+
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of those libraries that are installed."""
     return {"python": platform.python_version(), **{name: found for name in LIBRARIES if (found := _version(name))}}
@@ -117,3 +136,19 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _time_of(line: str) -> Any:
+    try:
+        facts = json.loads(line)
+    except ValueError:
+        return None
+    return facts.get("time") if isinstance(facts, dict) else None
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo is not None else None

@@ -5,7 +5,8 @@
 - ``checkpoint_latest.pth``: the newest save; ``checkpoints/checkpoint_latest.pth`` mirrors that of any run.
 - ``checkpoint_best.pth``: the best validation so far, where there is validation.
 - ``checkpoint_000007_e12_s3.pth``: save number 7, after 12 epochs and 3 steps; the last few stay.
-- ``run.json``, ``run_config.json``, ``metrics.jsonl``: what the run is, and how it went.
+- ``run.json``, ``run_config.json``, ``metrics.jsonl``, ``metrics.csv``: what the run is, and how it went.
+- ``report.html``, ``evaluation.json`` and pictures: how good it became, where there is validation data.
 - ``run.lock``: there while a training writes here.
 """
 
@@ -34,6 +35,7 @@ __all__ = [
     "LATEST",
     "METRICS_NAME",
     "RECORD_NAME",
+    "TABLE_NAME",
     "RunFolder",
     "continue_run",
     "create_run",
@@ -48,11 +50,12 @@ BEST_NAME = "checkpoint_best.pth"
 CONFIG_NAME = "run_config.json"
 RECORD_NAME = "run.json"
 METRICS_NAME = "metrics.jsonl"
+TABLE_NAME = "metrics.csv"
 LATEST = "latest"
 BEST = "best"
 
 NUMBERED = re.compile(r"checkpoint_(\d{6,})_e\d+_s\d+\.pth")
-LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl)")
+LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl|csv)")
 
 
 @attrs.frozen
@@ -86,6 +89,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """The history of the run's figures."""
         return self.path / METRICS_NAME
+
+    @property
+    def table(self) -> Path:
+        """The epochs of the history as a table."""
+        return self.path / TABLE_NAME
 
     def saves(self) -> list[Path]:
         """List the numbered checkpoints, newest first."""

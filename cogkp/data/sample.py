@@ -6,7 +6,7 @@ Axes: B batch, N keypoints, P stereo pairs, S side of the square crop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -117,6 +117,11 @@ class Batch(Generic[TargetsT]):
             source_size_wh=change(self.source_size_wh),
             pairs=change(self.pairs),
         )
+
+    def items(self) -> list[int]:
+        """Tell for each row which item of the batch it shows, counted from 0; the two views of a pair show one."""
+        rights = set(self.pairs[:, 1].tolist())
+        return [count - 1 for count in accumulate(row not in rights for row in range(len(self.ids)))]
 
     def parts(self, count: int) -> list[Batch[TargetsT]]:
         """Cut the batch into parts of nearly equal size, in order; the two views of a pair stay together.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cogkp.data.sample import Batch, Encoded, Sample
+from cogkp.measures.evidence import Curve, Evidence, Table
 
 __all__ = [
     "PCK_THRESHOLDS_PX",
@@ -179,6 +180,19 @@ class Report(Protocol):
 
     def text(self) -> str:
         """Return everything as a table for people."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """What was measured frame by frame; intervals, curves, histograms and comparisons are made of it."""
+
+    def tables(self) -> Sequence[Table]:
+        """Return what :meth:`text` says as tables, for a page."""
+
+    def curves(self) -> Sequence[Curve]:
+        """Return the charts that only this family knows how to draw; may be empty."""
+
+    def notes(self) -> Sequence[str]:
+        """Say in sentences what is wrong with the predictions or the figures as a whole; empty where all is well."""
 
 
 class Metrics(Protocol):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cogkp.files import write_text, writing_to
 from cogkp.training.sinks import EpochEvent, StepEvent
 
-__all__ = ["HistorySink", "lines_before"]
+__all__ = ["HistorySink", "epoch_facts", "lines_before"]
 
 
 class HistorySink:
@@ -61,9 +61,7 @@ class HistorySink:
 
     def epoch(self, event: EpochEvent) -> None:
         """Write the means, the validation figures, and under ``time/`` where the time went."""
-        shares = {f"time/{name}": round(share, 4) for name, share in event.shares.items()}
-        figures = {"learning_rate": event.rate, **event.scalars, **shares}
-        self._write({"event": "epoch", "epoch": event.epoch + 1, "step": event.step, **figures})
+        self._write(epoch_facts(event))
 
     def flush(self) -> None:
         """Send the lines to the disk."""
@@ -86,6 +84,14 @@ class HistorySink:
         with writing_to(self.path):
             self.stream.write(json.dumps({**plain, "time": now}, allow_nan=False) + "\n")
             self.stream.flush()
+
+
+def epoch_facts(event: EpochEvent) -> dict[str, Any]:
+    """Return what the history says of an epoch, ready for JSON; a figure that is no number is None."""
+    shares = {f"time/{name}": round(share, 4) for name, share in event.shares.items()}
+    figures = {"learning_rate": event.rate, **event.scalars, **shares}
+    facts = {"event": "epoch", "epoch": event.epoch + 1, "step": event.step, **figures}
+    return {name: _finite(value) for name, value in facts.items()}
 
 
 def lines_before(path: Path, position: tuple[int, int]) -> list[str]:

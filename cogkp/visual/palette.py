@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["BLACK", "GREY", "RAMP", "WHITE", "Colour", "mask_colours", "point_colours"]
+__all__ = ["BLACK", "GREY", "RAMP", "WHITE", "Colour", "mask_colours", "on_light", "point_colours"]
 
 Colour = tuple[int, int, int]
 
@@ -43,6 +43,10 @@ RAMP: tuple[Colour, ...] = (
 )
 
 
+# (1 + 0.05) / (luminance + 0.05) >= 3
+MOST_LUMINANCE_ON_WHITE = 0.3
+
+
 def point_colours(count: int) -> tuple[Colour, ...]:
     """Give each of so many points its colour.
 
@@ -61,3 +65,24 @@ def mask_colours(classes: int) -> Sequence[Colour | None]:
     """Give each class its tint; the background has none, and the first tints differ from those of the first points."""
     tints = HUES[4], HUES[3], HUES[5], HUES[6], HUES[7], *HUES[:3]
     return [None, *(tints[(index - 1) % len(tints)] for index in range(1, classes))]
+
+
+def on_light(colour: Colour) -> Colour:
+    """Darken a colour until it can be seen on white, at a contrast of 3 to 1; the hue stays.
+
+    Source: Web Content Accessibility Guidelines 2.2, success criterion 1.4.11 and its definition of luminance.
+
+    Example:
+        >>> on_light((240, 228, 66)), on_light((0, 114, 178))
+        ((160, 152, 44), (0, 114, 178))
+    """
+    darker = colour
+    while _luminance(darker) > MOST_LUMINANCE_ON_WHITE:
+        darker = (darker[0] * 49 // 50, darker[1] * 49 // 50, darker[2] * 49 // 50)
+    return darker
+
+
+def _luminance(colour: Colour) -> float:
+    parts = [channel / 255 for channel in colour]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)  # noqa: PLR2004
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

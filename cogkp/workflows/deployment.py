@@ -111,7 +111,7 @@ def deploy(
 
 def _deployed_task(config: KeypointConfig, restore: str | None, untrained: bool, root: Path) -> tuple[Task, Origin]:
     if restore is not None:
-        task, path, _ = restored_task(config, restore, root)
+        task, path, *_ = restored_task(config, restore, root)
         return task, Origin(config_hash(config), str(path), file_sha256(path))
     if not untrained:
         raise ExportError(

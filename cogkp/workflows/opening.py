@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cogkp.artifacts.checkpoint import load_weights
+from cogkp.artifacts.checkpoint import Checkpoint, load_weights
 from cogkp.artifacts.restore import open_checkpoint
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.launch import ALONE, Launch
@@ -53,16 +53,29 @@ def open_loader(
     )
 
 
-def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Task, Path, str]:
+class RestoredTask(NamedTuple):
+    """A task whose network has the weights of a checkpoint.
+
+    Args:
+        task: the family, configured.
+        path: the file that was read.
+        run: the name of the run that wrote it.
+        checkpoint: what else the file holds.
+    """
+
+    task: Task
+    path: Path
+    run: str
+    checkpoint: Checkpoint
+
+
+def restored_task(config: KeypointConfig, restore: str, root: Path) -> RestoredTask:
     """Build a task and give its network the weights of a checkpoint, averaged ones where it has them.
 
     Args:
         config: names the network's shape.
         restore: 'latest', 'best' or a path.
         root: folder of all runs.
-
-    Returns:
-        The task, the file that was read, and the name of the run that wrote it.
     """
     found = open_checkpoint(restore, root)
     path, checkpoint = found.path, found.checkpoint
@@ -72,7 +85,7 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> tuple[Tas
         trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
         log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
     run = checkpoint.provenance.run
-    return task, _own_file(path, run), run
+    return RestoredTask(task, _own_file(path, run), run, checkpoint)
 
 
 def _own_file(path: Path, run: str) -> Path:

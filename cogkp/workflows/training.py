@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.launch import Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
-from cogkp.errors import DataError
+from cogkp.errors import CogkpError, DataError
 from cogkp.pictures import draw_batch
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
+from cogkp.training.epoch_table import EpochTableSink
 from cogkp.training.history import HistorySink
 from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.profiling import TRACE_NAME, ProfileSink
@@ -40,6 +41,7 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.training.watchdog import Watchdog
+from cogkp.workflows.evaluation import evaluate
 from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
 from cogkp.workflows.pretrained import refuse_with_restore, start_encoder
 from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
@@ -85,6 +87,7 @@ class TrainResult:
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
         stopped: why it stopped early by itself; empty where it did not.
+        report: the page that shows how good it became, None where none was written.
     """
 
     run_dir: Path
@@ -97,6 +100,7 @@ class TrainResult:
     scalars: Mapping[str, float]
     plan: str
     stopped: str = ""
+    report: Path | None = None
 
 
 def preview_data(
@@ -148,6 +152,8 @@ def train(
     checkpoint_root: Path = CHECKPOINT_ROOT,
     log_dir: Path | None = LOG_DIR,
     profile: bool = False,
+    sinks: Sequence[Sink] = (),
+    report: bool = True,
     progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a model, from fresh weights or from a checkpoint.
@@ -164,6 +170,9 @@ def train(
         checkpoint_root: folder of all runs.
         log_dir: TensorBoard root; None logs nothing there.
         profile: whether to write a trace of a few steps into the run folder.
+        sinks: who else is told of steps and epochs, after the run's own.
+        report: whether a training that ends by itself and has validation data leaves the evaluation of its best
+            checkpoint in the run folder.
         progress: shows epochs.
 
     Raises:
@@ -191,12 +200,16 @@ def train(
     log.info("%s", task.loss.describe())
     loaders = _loaders(data, plan.options, ranks.launch)
     with _held(ranks, restored, checkpoint_root) as folder:
-        prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), ranks, profile)
+        prepared = _Prepared(
+            config, task, plan, loaders, fingerprint, restored, tuple(changes), ranks, profile, tuple(sinks)
+        )
         result = prepared.run_in(folder, log_dir, progress if ranks.first else SILENT)
-    return _result(folder, result, plan, time.perf_counter() - started)
+        judged = report and _is_judged(data, result)
+        page = ranks.from_first(lambda: _reported(config, plan.options, folder)) if judged else None
+    return _result(folder, result, plan, page, time.perf_counter() - started)
 
 
-def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) -> TrainResult:
+def _result(folder: RunFolder, result: FitResult, plan: Plan, page: Path | None, seconds: float) -> TrainResult:
     return TrainResult(
         run_dir=folder.path,
         checkpoint=folder.checkpoint,
@@ -208,6 +221,7 @@ def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) ->
         scalars=result.scalars,
         plan=plan.line,
         stopped=result.stopped,
+        report=page,
     )
 
 
@@ -216,6 +230,28 @@ def _held(ranks: Ranks, restored: Restored | None, root: Path) -> Iterator[RunFo
     """Let the first rank hold the run's folder; the others are told where it is."""
     with ExitStack() as stack:
         yield ranks.from_first(lambda: stack.enter_context(in_use(folder_for(restored, root))))
+
+
+def _is_judged(data: Mapping[str, Any], result: FitResult) -> bool:
+    return "validation" in data and not result.interrupted and result.steps > 0
+
+
+def _reported(config: KeypointConfig, options: TrainOptions, folder: RunFolder) -> Path | None:
+    """Leave an evaluation of the best checkpoint in the run folder; a training is never lost for want of it."""
+    source = folder.best if folder.best.is_file() else folder.checkpoint
+    try:
+        found = evaluate(
+            config,
+            restore=str(source),
+            split="validation",
+            batch_size=options.batch_size,
+            output_dir=folder.path,
+            checkpoint_root=folder.root,
+        )
+    except CogkpError as error:
+        log.warning("no report was written: %s", error)
+        return None
+    return found.html_path
 
 
 @attrs.frozen(eq=False)
@@ -231,6 +267,7 @@ class _Prepared:
     changes: tuple[str, ...]
     ranks: Ranks
     profile: bool = False
+    others: tuple[Sink, ...] = ()
 
     def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
         home = None if self.restored is None else self.restored.run(folder.root)
@@ -254,11 +291,14 @@ class _Prepared:
         position = None if self.restored is None else (plan.epoch, plan.step)
         hidden = None if self.restored is None else (plan.epoch * steps + plan.step, plan.epoch)
         board = None if log_dir is None else log_dir / folder.path.name
+        lines = HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history)
         return [
-            HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history),
+            lines,
+            EpochTableSink(folder.table, lines.kept),
             *_tensorboard(self.task, plan.options, board, hidden),
             Watchdog(),
             *([ProfileSink(folder.path / TRACE_NAME)] if self.profile else []),
+            *self.others,
         ]
 
     def session(self) -> Session:

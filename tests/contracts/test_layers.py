@@ -34,8 +34,9 @@ ROOMS = {
     "geometry.pnp": room("errors geometry", "attrs cv2 numpy torch"),
     "data": room("errors files progress config geometry", "attrs cv2 numpy tomli tomllib torch yaml"),
     "models": room("errors geometry.heatmap", "torch"),
-    "tasks.base": room("errors config geometry data models", "attrs numpy torch"),
-    "tasks.keypoint": room("errors config geometry data models tasks.base", "attrs numpy torch"),
+    "measures": room("errors", "attrs numpy"),
+    "tasks.base": room("errors config geometry data models measures", "attrs numpy torch"),
+    "tasks.keypoint": room("errors config geometry data models measures tasks.base", "attrs numpy torch"),
     "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
     "artifacts": room("errors files config tasks.base", "attrs cattrs numpy torch"),
     "training": room(
@@ -48,10 +49,11 @@ ROOMS = {
         "errors progress geometry data.images tasks.base artifacts",
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
-    "visual": room("errors tasks.base", "attrs cv2 numpy"),
-    "pictures": room("errors data geometry tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
+    "visual": room("errors measures tasks.base", "attrs cv2 numpy"),
+    "pictures": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
-        "errors files progress config geometry data models tasks artifacts training export inference visual pictures",
+        "errors files progress config geometry data models measures tasks artifacts training export inference visual "
+        "pictures",
         "attrs cv2 numpy torch",
     ),
     "demonstration": room("errors files progress config data artifacts training pictures workflows", "attrs"),

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cogkp.config.io import dump
 from cogkp.data.synthetic import write_recording
+from cogkp.files import write_json
+from tests.builders.tiny_keypoints import tiny_config
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -42,6 +45,14 @@ def test_triangulate_labels(tmp_path):
     said = run("triangulate_labels.py", tmp_path / "recording")
     assert "6 of 6 points found, reprojection 0.0000 px" in said
     assert "tip to turn: 1.5000 +- 0.0000" in said
+
+
+def test_own_sink(tmp_path):
+    write_json(tmp_path / "keypoint.json", dump(tiny_config(tmp_path, validation=2)))
+    said = run("own_sink.py", tmp_path / "keypoint.json", 2).splitlines()
+    assert "parameters, input (" in said[0]
+    assert said[1].startswith("epoch 1: ")
+    assert (tmp_path / "diary.txt").is_file()
 
 
 @pytest.mark.slow

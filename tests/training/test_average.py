@@ -94,7 +94,7 @@ def test_evaluation_and_deployment_read_the_average(tmp_path):
     report = evaluate(config, restore=str(trained.checkpoint), split="validation").report
     assert report["overall"]["mean_px"] == pytest.approx(trained.scalars["validation/error_mean_px"], rel=1e-5)
 
-    task, _, _ = restored_task(config, str(trained.checkpoint), tmp_path / "runs")  # as a deployment does
+    task = restored_task(config, str(trained.checkpoint), tmp_path / "runs").task  # as a deployment does
     assert same(dict(task.model.state_dict()), load_checkpoint(trained.checkpoint).state.average)
 
 

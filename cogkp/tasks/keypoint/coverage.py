@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cogkp.geometry.uncertainty import inside_region, missing_noise, with_noise
+from cogkp.measures.evidence import Curve, Line
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 
 __all__ = ["COVERED_HEAD", "COVERED_SHARES", "NOTHING_COVERED", "Coverage", "CoverageMetrics", "advice"]
@@ -21,6 +23,8 @@ COVERED_SHARES = (0.5, 0.9)
 """Shares of a Gaussian whose regions the coverage is told for."""
 
 COVERED_HEAD = ("in 50 %", "in 90 %")
+CURVE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+ALL_POINTS = "all"
 
 # Of fewer labels, a share of 90 % hangs on one or two.
 LEAST_LABELS = 20
@@ -100,6 +104,24 @@ class CoverageMetrics:
         block = self._all()
         return (
             missing_noise(block.offset, block.spread, COVERED_SHARES[-1]) if len(block.point) >= LEAST_LABELS else None
+        )
+
+    def curve(self) -> Curve | None:
+        """Return the share of labels inside the stated regions over the share stated; None with too few labels."""
+        block = self._all()
+        if len(block.point) < LEAST_LABELS:
+            return None
+        covariance = with_noise(block.spread.double(), self._codec.noise_px)
+        inside = [inside_region(block.offset.double(), covariance, share).inside for share in CURVE_SHARES]
+        found = np.array([0.0, *(float(each.double().mean()) for each in inside)])
+        return Curve(
+            title="Stated uncertainty against the labels",
+            x_label="share that the region is said to hold",
+            y_label="share of labels inside",
+            lines=[Line(ALL_POINTS, np.array([0.0, *CURVE_SHARES]), found)],
+            note="Below the diagonal the network is surer than it should be.",
+            diagonal=True,
+            percent_y=True,
         )
 
     def _all(self) -> _Block:

@@ -18,13 +18,16 @@ from torch import Tensor
 
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
 from cogkp.errors import EvaluationError
+from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
+from cogkp.tasks.keypoint.frames import FrameRows
 from cogkp.tasks.keypoint.space_marks import space_marks
 from cogkp.tasks.keypoint.space_metrics import SpaceMetrics
 from cogkp.tasks.keypoint.space_report import SpaceReport
-from cogkp.tasks.keypoint.table import aligned, number, share
+from cogkp.tasks.keypoint.table import aligned, share
+from cogkp.tasks.keypoint.table import number as number_of
 
 __all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 
@@ -89,7 +92,7 @@ class PointRow:
         """Return the row as words."""
         distances = (self.mean_px, self.median_px, self.p95_px, self.rmse_px)
         shares = (*self.pck.values(), self.coverage_50, self.coverage_90)
-        return (self.name, str(self.count), str(self.outside), *map(number, distances), *map(share, shares))
+        return (self.name, str(self.count), str(self.outside), *map(number_of, distances), *map(share, shares))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row ready for JSON."""
@@ -109,6 +112,9 @@ class KeypointReport:
         space: points of space, None without calibrated stereo pairs.
         noise_px_for_90: the ``uncertainty.noise_px`` with which the stated 90 % regions would have held 90 % of the
             labels, crop pixels; 0 where they hold more without any, None with too few labels.
+        evidence: what was measured frame by frame.
+        stated: how many labels lie in regions said to hold each share, None with too few labels.
+        complaints: what makes no sense about the predictions, in sentences.
     """
 
     views: int
@@ -117,6 +123,9 @@ class KeypointReport:
     iou: tuple[float | None, ...]
     space: SpaceReport | None = None
     noise_px_for_90: float | None = None
+    evidence: Evidence = attrs.field(default=Evidence(()), eq=False, repr=False)
+    stated: Curve | None = attrs.field(default=None, eq=False, repr=False)
+    complaints: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[PointRow, ...]:
@@ -173,15 +182,35 @@ class KeypointReport:
             **in_space,
         }
 
-    def text(self) -> str:
+    def tables(self) -> list[Table]:
         """Return the tables for people; distances in pixels of the full frame, below in space."""
         thresholds = tuple(self.overall.pck)
         distances = (f"{name} px" for name in ("mean", "median", "p95", "rmse"))
         head = ("point", "labels", "outside", *distances, *(f"<= {t:g} px" for t in thresholds), *COVERED_HEAD)
-        table = aligned([head, *(row.cells() for row in self.rows)])
-        told = advice(self.overall.coverage_90, self.noise_px_for_90)
-        iou = [f"mask IoU: {number(self.mean_iou)} (per class: {', '.join(map(number, self.iou))})"] if self.iou else []
-        return "\n".join([*table, *told, *iou, *([] if self.space is None else [self.space.text()])])
+        found = [Table("distances in pixels of the full frame", head, tuple(row.cells() for row in self.rows))]
+        if self.iou:
+            classes = tuple((f"class {number}", number_of(value)) for number, value in enumerate(self.iou))
+            found.append(Table("mask", ("class", "IoU"), (*classes, ("mean", number_of(self.mean_iou)))))
+        return found + ([] if self.space is None else self.space.tables())
+
+    def curves(self) -> list[Curve]:
+        """Return how well stated uncertainty holds, where there are labels enough."""
+        return [] if self.stated is None else [self.stated]
+
+    def notes(self) -> list[str]:
+        """Say what makes no sense about the predictions, and how wrong their stated regions are."""
+        return [*self.complaints, *advice(self.overall.coverage_90, self.noise_px_for_90)]
+
+    def text(self) -> str:
+        """Return the tables for people; distances in pixels of the full frame, below in space."""
+        points = self.tables()[0]
+        iou = (
+            [f"mask IoU: {number_of(self.mean_iou)} (per class: {', '.join(map(number_of, self.iou))})"]
+            if self.iou
+            else []
+        )
+        in_space = [] if self.space is None else [self.space.text()]
+        return "\n".join([*aligned([points.head, *points.rows]), *self.notes(), *iou, *in_space])
 
 
 class KeypointMetrics:
@@ -209,6 +238,7 @@ class KeypointMetrics:
         self._valid: list[npt.NDArray[np.bool_]] = []
         self._labelled: list[npt.NDArray[np.bool_]] = []
         self._confusion = np.zeros((num_classes or 0, num_classes or 0), np.int64)
+        self._rows = FrameRows(codec.point_names, num_classes or 0)
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
         """Take in one batch.
@@ -223,12 +253,16 @@ class KeypointMetrics:
         if not finite.all():
             named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
             raise EvaluationError("the network predicts points that are not numbers", where=named)
-        self._errors_px.append(errors_px.cpu().numpy())
+        told_px = errors_px.cpu().numpy()
+        self._errors_px.append(told_px)
         self._valid.append(targets.valid.cpu().numpy())
         self._labelled.append(targets.labelled.cpu().numpy())
         self._coverage.update(outputs, targets)
+        confusion = None
         if found.mask is not None and self._confusion.size:
-            self._confusion += _confusion(targets.mask, found.mask, len(self._confusion))
+            confusion = _confusion(targets.mask, found.mask, len(self._confusion))
+            self._confusion += confusion.sum(0)
+        self._rows.update(batch, found, told_px, confusion)
         if self._space is not None and len(batch.pairs):
             self._space.update(outputs, batch)
 
@@ -239,6 +273,7 @@ class KeypointMetrics:
         self._labelled += other._labelled
         self._confusion += other._confusion
         self._coverage.merge(other._coverage)
+        self._rows.merge(other._rows)
         if self._space is not None and other._space is not None:
             self._space.merge(other._space)
 
@@ -271,8 +306,21 @@ class KeypointMetrics:
         ]
         covered = self._coverage.overall()
         overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px, covered)
-        noise_px = self._coverage.noise_px_for_90()
-        return KeypointReport(views, tuple(rows), overall, _iou(self._confusion), space, noise_px)
+        return KeypointReport(
+            views=views,
+            points=tuple(rows),
+            overall=overall,
+            iou=_iou(self._confusion),
+            space=space,
+            noise_px_for_90=self._coverage.noise_px_for_90(),
+            evidence=self._evidence(space),
+            stated=self._coverage.curve(),
+            complaints=tuple(self._rows.notes()),
+        )
+
+    def _evidence(self, space: SpaceReport | None) -> Evidence:
+        in_space = None if self._space is None else self._space.errors()
+        return self._rows.evidence(self._thresholds_px, in_space, "" if space is None else space.unit)
 
 
 def _why_empty(views: int, outside: int) -> str:
@@ -284,10 +332,12 @@ def _why_empty(views: int, outside: int) -> str:
 
 
 def _confusion(truth: Tensor, found: Tensor, num_classes: int) -> npt.NDArray[np.int64]:
-    """Count pixels by (true class, found class)."""
+    """Count pixels by (row, true class, found class)."""
     known = truth != MISSING_MASK_IGNORE_INDEX
-    cells = truth[known].long() * num_classes + found[known].long()
-    return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).cpu().numpy()
+    row = torch.arange(len(truth), device=truth.device).view(-1, 1, 1).expand_as(truth)[known]
+    cells = (row * num_classes + truth[known].long()) * num_classes + found[known].long()
+    counts = torch.bincount(cells, minlength=len(truth) * num_classes**2)
+    return counts.reshape(len(truth), num_classes, num_classes).cpu().numpy()
 
 
 def _iou(confusion: npt.NDArray[np.int64]) -> tuple[float | None, ...]:

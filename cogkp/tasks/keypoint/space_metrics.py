@@ -164,6 +164,13 @@ class SpaceMetrics:
         order = np.argsort(-errors, kind="stable")
         return [int(pair) for pair in order if block.known[pair].any()]
 
+    def errors(self) -> npt.NDArray[np.float64]:
+        """Return (P, N) the errors of the pairs seen so far, unit of the report; NaN where there is none."""
+        if not self._blocks:
+            return np.zeros((0, len(self._codec.point_names)))
+        block = self._all()
+        return np.where(block.valid, self._errors(block), np.nan)
+
     def compute(self) -> SpaceReport:
         """Sum up; figures are None where there was nothing to judge."""
         names = self._codec.point_names

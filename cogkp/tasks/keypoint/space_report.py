@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.errors import EvaluationError
+from cogkp.measures.evidence import Table
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD
 from cogkp.tasks.keypoint.table import aligned, number, share
 
@@ -221,15 +222,22 @@ class SpaceReport:
         """Return everything, ready for JSON."""
         return attrs.asdict(self)
 
+    def tables(self) -> list[Table]:
+        """Return the table of points and, where lengths are known, that of lengths."""
+        rows = tuple(row.cells() for row in (*self.points, self.overall))
+        lost = (
+            f"{self.labels_lost} labelled pairs of pixels meet nowhere before the cameras and were left out: "
+            "check calibration, order of the cameras and labels.",
+        )
+        title = f"in space, {self.unit}; reprojection in pixels of the sensor"
+        found = [Table(title, POINT_HEAD, rows, lost if self.labels_lost else ())]
+        if self.segments:
+            lengths = tuple(row.cells() for row in self.segments)
+            found.append(Table(f"known lengths, {self.unit}", SEGMENT_HEAD, lengths))
+        return found
+
     def text(self) -> str:
         """Return the tables for people."""
-        points = [POINT_HEAD, *(row.cells() for row in (*self.points, self.overall))]
-        parts = [f"in space, {self.unit}; reprojection in pixels of the sensor:", *aligned(points)]
-        if self.segments:
-            parts += [f"known lengths, {self.unit}:", *aligned([SEGMENT_HEAD, *(row.cells() for row in self.segments)])]
-        if self.labels_lost:
-            parts.append(
-                f"{self.labels_lost} labelled pairs of pixels meet nowhere before the cameras and were left out: "
-                "check calibration, order of the cameras and labels."
-            )
-        return "\n".join(parts)
+        tables = self.tables()
+        lines = [line for table in tables for line in (f"{table.title}:", *aligned([table.head, *table.rows]))]
+        return "\n".join([*lines, *(note for table in tables for note in table.notes)])

@@ -1,0 +1,25 @@
+"""``s6 cog compare``: two evaluations side by side."""
+
+from __future__ import annotations
+
+import cogkp
+from cogkp_cli import options as flag
+from cogkp_cli.report import Report
+
+__all__ = ["compare"]
+
+
+def compare(
+    first: flag.FirstRun,
+    second: flag.SecondRun,
+    output: flag.ComparisonPage = None,
+    checkpoints: flag.CheckpointRoot = flag.CHECKPOINTS,
+    as_json: flag.Json = False,
+) -> None:
+    """Compare two evaluations: figures, whether their difference can be told, and what else was not the same."""
+    report = Report(as_json)
+    found = cogkp.compare(first, second, output=output, checkpoint_root=checkpoints)
+    report.say(found.text)
+    report.say(f"wrote {found.html_path}")
+    report.add(**found.report, page=found.html_path)
+    report.finish()

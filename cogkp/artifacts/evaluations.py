@@ -1,0 +1,107 @@
+"""The document an evaluation leaves behind, and how it is found again.
+
+``evaluation.json`` holds what was measured, on what, with what, and the errors frame by frame, so that another
+evaluation can be compared with it years later. Its format is counted: a reader refuses what is newer than itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cogkp.errors import ArtifactError
+from cogkp.files import write_text
+
+__all__ = ["EVALUATION_NAME", "FORMAT_VERSION", "PAGE_NAME", "find_evaluations", "read_evaluation", "write_evaluation"]
+
+EVALUATION_NAME = "evaluation.json"
+PAGE_NAME = "report.html"
+FORMAT_VERSION = 2
+EVIDENCE = "per_frame"
+PARTS: dict[str, type] = {
+    **dict.fromkeys(("checkpoint", "split", "prefix", "created"), str),
+    **dict.fromkeys(("config", "training.config", "training.options", "training.data", "versions", "machine"), dict),
+    "training.epochs": int,
+    "data": list,
+}
+"""What a comparison reads beside the errors; dots lead into objects."""
+
+EVALUATE = "Measure it again: s6 cog evaluate --restore CHECKPOINT."
+
+
+def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[str, Any]) -> None:
+    """Write the document; the errors frame by frame come last, one line, since nobody reads them by eye.
+
+    Args:
+        path: the file.
+        content: ready for JSON, without NaN.
+        evidence: the errors frame by frame, ready for JSON.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    whole = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2, ensure_ascii=False, allow_nan=False)
+    last = json.dumps(evidence, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n')
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read the document back.
+
+    Raises:
+        ArtifactError: it cannot be read, is none of ours, or of another format.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no JSON"
+        raise ArtifactError("an evaluation cannot be read", where=str(path), got=reason, hint=EVALUATE) from error
+    if not isinstance(found, dict) or "overall" not in found:
+        raise ArtifactError("this is no evaluation", where=str(path), expected=f"an {EVALUATION_NAME}", hint=EVALUATE)
+    version = found.get("format_version", 1)
+    if version != FORMAT_VERSION or not isinstance(found.get(EVIDENCE), dict):
+        raise ArtifactError(
+            "this evaluation has another format",
+            where=str(path),
+            expected=f"format {FORMAT_VERSION}, with errors frame by frame",
+            got=f"format {version}",
+            hint=EVALUATE if version in (1, FORMAT_VERSION) else "Use the release that wrote it, or a newer one.",
+        )
+    missing = [name for name, kind in PARTS.items() if not isinstance(_part(found, name), kind)]
+    if missing:
+        raise ArtifactError("an evaluation is damaged", where=str(path), expected=", ".join(missing), hint=EVALUATE)
+    return found
+
+
+def _part(document: Any, name: str) -> Any:
+    for step in name.split("."):
+        document = document.get(step) if isinstance(document, dict) else None
+    return document
+
+
+def find_evaluations(named: str, root: Path) -> list[Path]:
+    """List the evaluations that a word stands for, newest first.
+
+    Args:
+        named: an evaluation's file, a folder that holds some, a run folder, or the name of a run.
+        root: the folder of all runs.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    path = Path(named) if Path(named).exists() else root / named
+    if path.is_file() and path.suffix == ".json":
+        return [path]
+    if path.is_file():
+        raise ArtifactError("this is no evaluation", where=str(path), expected=f"an {EVALUATION_NAME}", hint=EVALUATE)
+    if not path.is_dir():
+        raise ArtifactError(
+            "there is no such run", where=named, expected=f"a run folder, an {EVALUATION_NAME} or a name under {root}"
+        )
+    found = [*path.glob(EVALUATION_NAME), *path.glob(f"*/{EVALUATION_NAME}")]
+    if not found:
+        hint = f"Measure it first: s6 cog evaluate --restore {path}."
+        raise ArtifactError("nothing was evaluated here yet", where=str(path), hint=hint)
+    return sorted(found, key=lambda file: (-file.stat().st_mtime_ns, str(file)))

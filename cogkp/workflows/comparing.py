@@ -1,0 +1,242 @@
+"""Compare two evaluations: figures and what can be said of their difference, and what else was not the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.artifacts.evaluations import find_evaluations, read_evaluation
+from cogkp.artifacts.run_record import training_seconds
+from cogkp.artifacts.runs import RunFolder
+from cogkp.config.io import plain_differences
+from cogkp.data.fingerprint import changes
+from cogkp.errors import ArtifactError
+from cogkp.files import write_text
+from cogkp.measures.compare import Difference, aligned, differences, on_common_columns, same_frames
+from cogkp.measures.evidence import Evidence
+from cogkp.measures.figures import ALL
+from cogkp.workflows.comparison_page import Compared, Side, comparison_page
+from cogkp.workflows.opening import CHECKPOINT_ROOT
+from cogkp.workflows.showing import read_epochs
+
+__all__ = ["ComparisonResult", "compare"]
+
+TOLD_OF_POINTS = ("mean",)
+
+
+@attrs.frozen
+class ComparisonResult:
+    """What a comparison found.
+
+    Args:
+        report: everything, ready for JSON.
+        text: the same for people.
+        html_path: the page.
+        paired: whether both measured the same frames, so that their difference has an interval.
+    """
+
+    report: Mapping[str, Any]
+    text: str
+    html_path: Path
+    paired: bool
+
+
+def compare(
+    first: str, second: str, *, output: Path | None = None, checkpoint_root: Path = CHECKPOINT_ROOT
+) -> ComparisonResult:
+    """Compare two evaluations, the second with the first.
+
+    Args:
+        first: a run folder, the name of a run, or an ``evaluation.json``; of several evaluations in one folder those
+            are taken that measured the same data, else the newest.
+        second: the same.
+        output: the page; None puts it beside the second evaluation.
+        checkpoint_root: folder of all runs.
+
+    Raises:
+        ArtifactError: there is no evaluation, or none that can be read.
+    """
+    sides = _labelled(*_chosen(find_evaluations(first, checkpoint_root), find_evaluations(second, checkpoint_root)))
+    compared = _compared(*sides)
+    path = output or sides[1].path.with_name(f"comparison-with-{_file_word(sides[0].label)}.html")
+    write_text(path, comparison_page(compared))
+    return ComparisonResult(_report(compared), _text(compared), path, compared.paired)
+
+
+def _chosen(ours: Sequence[Path], theirs: Sequence[Path]) -> tuple[Side, Side]:
+    """Take the newest two that measured the same data, else the newest two."""
+    one, other = _readable(ours), _readable(theirs)
+    pairs = [(one[a], other[b]) for a, b in sorted(product(range(len(one)), range(len(other))), key=sum)]
+    alike = (pair for pair in pairs if pair[0].path != pair[1].path and not list(_other_frames(*pair)))
+    return next(alike, pairs[0])
+
+
+def _readable(paths: Sequence[Path]) -> list[Side]:
+    """Read those that can be read; where none can, the first says why."""
+    found, errors = [], []
+    for path in paths:
+        try:
+            found.append(_side(path))
+        except ArtifactError as error:  # noqa: PERF203 - reading a file costs more
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found
+
+
+def _side(path: Path) -> Side:
+    document = read_evaluation(path)
+    try:
+        evidence = Evidence.from_dict(document["per_frame"])
+        checkpoint = Path(document["checkpoint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError("an evaluation is damaged", where=str(path), got=str(error)) from error
+    home = next((folder for folder in (path.parent, path.parent.parent) if (folder / "run.json").is_file()), None)
+    home = home or (checkpoint.parent if (checkpoint.parent / "run.json").is_file() else None)
+    run = None if home is None else RunFolder(home, home.parent)
+    return Side(
+        label=str(document.get("run") or path.parent.name),
+        path=path,
+        document=document,
+        evidence=evidence,
+        history=[] if run is None else read_epochs(run.metrics),
+        training_seconds=None if run is None else training_seconds(run),
+    )
+
+
+def _labelled(first: Side, second: Side) -> tuple[Side, Side]:
+    """Give both names that differ: the run's, then the checkpoint's, then where the evaluation lies."""
+    names = zip(_names(first), _names(second), strict=True)
+    one, other = next(((a, b) for a, b in names if a != b), ("first", "second"))
+    return attrs.evolve(first, label=one), attrs.evolve(second, label=other)
+
+
+def _names(side: Side) -> tuple[str, ...]:
+    folders = side.path.resolve().parent.parts[-2:]
+    return side.label, f"{side.label} {Path(side.document['checkpoint']).stem}", "/".join(folders), str(side.path)
+
+
+def _compared(first: Side, second: Side) -> Compared:
+    reasons = list(_other_frames(first, second))
+    one, other, notes = on_common_columns(first.evidence, second.evidence)
+    paired = not reasons
+    if paired:
+        try:
+            one, other, left_out = aligned(one, other)
+        except ValueError as error:
+            paired, reasons, left_out = False, [str(error)], 0
+        if left_out:
+            notes.append(f"{left_out} labels that only one of them could compare are left out of the distances")
+    return Compared(
+        first=attrs.evolve(first, evidence=one),
+        second=attrs.evolve(second, evidence=other),
+        paired=paired,
+        reasons=tuple(reasons),
+        notes=tuple(notes),
+        differences=tuple(differences(one, other, paired=paired)),
+        circumstances=_circumstances(first.document, second.document),
+    )
+
+
+def _other_frames(first: Side, second: Side) -> Iterator[str]:
+    """Say why two evaluations did not measure the same frames; nothing where they did."""
+    one, other = first.document, second.document
+    if one.get("split") != other.get("split"):
+        yield f"other split: {one.get('split')} and {other.get('split')}"
+    yield from changes({"evaluated": one["data"]}, {"evaluated": other["data"]})
+    if not same_frames(first.evidence, second.evidence):
+        yield f"other frames: {len(first.evidence.frames)} and {len(second.evidence.frames)}, or of other names"
+
+
+def _circumstances(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[str]]:
+    """List what else differs, one line per value."""
+    trained, again = one["training"], other["training"]
+    found = {
+        "configuration of the training": plain_differences(trained["config"], again["config"]),
+        "options of the training": plain_differences(trained["options"], again["options"]),
+        "data of the training": changes(trained["data"], again["data"]),
+        "configuration of the evaluation": plain_differences(one["config"], other["config"]),
+        "versions": plain_differences(one["versions"], other["versions"]),
+        "machine": plain_differences(one["machine"], other["machine"]),
+    }
+    if found["configuration of the evaluation"] == found["configuration of the training"]:
+        del found["configuration of the evaluation"]
+    return found
+
+
+def _report(compared: Compared) -> dict[str, Any]:
+    sides = {
+        name: {
+            "label": side.label,
+            "evaluation": str(side.path),
+            "checkpoint": side.document["checkpoint"],
+            "frames": len(side.evidence.frames),
+            "training_seconds": side.training_seconds,
+        }
+        for name, side in (("first", compared.first), ("second", compared.second))
+    }
+    return {
+        **sides,
+        "paired": compared.paired,
+        "reasons": list(compared.reasons),
+        "notes": list(compared.notes),
+        "figures": [_entry(each) for each in compared.differences],
+        "differences": compared.circumstances,
+    }
+
+
+def _entry(each: Difference) -> dict[str, Any]:
+    figure, delta = each.figure, each.delta
+    return {
+        "measure": figure.key,
+        "of": figure.of,
+        "figure": figure.name,
+        "unit": figure.unit,
+        "first": each.first,
+        "second": each.second,
+        "delta": None if delta is None else delta.value,
+        "low": None if delta is None else delta.low,
+        "high": None if delta is None else delta.high,
+        "verdict": each.verdict(),
+    }
+
+
+def _text(compared: Compared) -> str:
+    first, second = compared.first, compared.second
+    lines = [f"first:  {first.label} ({first.document['checkpoint']})"]
+    lines.append(f"second: {second.label} ({second.document['checkpoint']})")
+    lines += [compared.how, *compared.notes]
+    for title in dict.fromkeys(each.figure.title for each in compared.differences):
+        ours = [each for each in compared.differences if each.figure.title == title]
+        lines += ["", title, *_lines([each for each in ours if each.figure.of == ALL])]
+        lines += _lines([each for each in ours if each.figure.of != ALL and each.figure.name in TOLD_OF_POINTS])
+    for name, told in compared.circumstances.items():
+        lines += ["", f"{name}: the same"] if not told else ["", f"{name}:", *(f"  {line}" for line in told)]
+    times = [side.took for side in (first, second)]
+    return "\n".join([*lines, "", f"training took: {times[0]} and {times[1]}"])
+
+
+def _lines(entries: Sequence[Difference]) -> list[str]:
+    cells = [_cells(each) for each in entries]
+    widths = [max((len(row[n]) for row in cells), default=0) for n in range(4)]
+    return [
+        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:4], widths[1:4]), row[4]]).rstrip()
+        for row in cells
+    ]
+
+
+def _cells(each: Difference) -> tuple[str, ...]:
+    figure = each.figure
+    values = ("-" if value is None else figure.told(value) for value in (each.first, each.second))
+    delta = "-" if each.delta is None else figure.told(each.delta.value, signed=True)
+    unit = f", {figure.unit}" if figure.unit else ""
+    return (f"{figure.of}: {figure.name}{unit}", *values, delta, each.verdict())
+
+
+def _file_word(label: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", label).strip("._")[-60:] or "other"

@@ -1,0 +1,197 @@
+"""The page that shows one evaluation, put together from what any family reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from cogkp.measures.bootstrap import LEAST_FRAMES, RESAMPLES, Interval
+from cogkp.measures.evidence import Evidence, Measure, Table
+from cogkp.measures.figures import ALL, Figure, histogram, hit_curve
+from cogkp.tasks.base import Report
+from cogkp.visual import page
+from cogkp.visual.charts import histogram_chart, interval_chart, line_chart
+from cogkp.workflows.showing import training_curves, words
+
+__all__ = ["Shown", "between", "evaluation_page", "interval_tables", "interval_text"]
+
+MOST_HISTOGRAMS = 24
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Shown:
+    """What the page shows.
+
+    Args:
+        content: the document of the evaluation.
+        report: the family's own account.
+        intervals: of every figure.
+        pictures: files with a description each, most telling first.
+        worst: file, strong line and small line of the worst images, worst first.
+        history: epoch lines of the training; empty where nobody kept them.
+    """
+
+    content: Mapping[str, Any]
+    report: Report
+    intervals: Mapping[Figure, Interval]
+    pictures: Sequence[tuple[bytes, str]]
+    worst: Sequence[tuple[bytes, str, str]]
+    history: Sequence[Mapping[str, Any]]
+
+
+def evaluation_page(shown: Shown) -> str:
+    """Make the page."""
+    content, evidence = shown.content, shown.report.evidence
+    curves = [line_chart(curve) for curve in shown.report.curves()]
+    training = [line_chart(curve) for curve in training_curves({"": shown.history})]
+    worst_by = evidence.measures[0].title.lower() if evidence.measures else ""
+    return page.page(
+        f"{content['prefix']}: evaluation on {content['split']} data",
+        f"{content['checkpoint']}, measured {content['created']}",
+        [
+            page.section(
+                "At a glance",
+                page.warnings(shown.report.notes()),
+                page.cards(_cards(shown.intervals)),
+                page.paragraphs([_about_intervals(len(evidence.frames))]),
+            ),
+            page.section("What was evaluated", page.facts(_facts(content, evidence))),
+            *(_measure_section(measure, evidence, shown.intervals) for measure in evidence.measures),
+            page.section("Tables", *(page.table(each) for each in shown.report.tables())),
+            page.section("Uncertainty", page.columns(*curves)),
+            page.section(
+                "Worst images",
+                page.paragraphs([f"By the worst {worst_by} of any point. Rings are labels, crosses are predictions."]),
+                page.gallery(shown.worst),
+            )
+            if shown.worst
+            else "",
+            page.section("Predictions", *(page.picture(data, told, told) for data, told in shown.pictures)),
+            page.section("Training", page.columns(*training)),
+            page.section(
+                "Configuration",
+                page.folded("Configuration of this evaluation", page.verbatim(_indented(content["config"]))),
+                page.folded("Options of the training", page.verbatim(_indented(content["training"]["options"]))),
+            ),
+        ],
+    )
+
+
+def between(figure: Figure, interval: Interval) -> str:
+    """Write an interval for people; empty where there is none.
+
+    Example:
+        >>> between(Figure("pixels", "", "mean", "all", "px", "lower"), Interval(2.0, 1.5, 2.5))
+        '1.500 to 2.500'
+    """
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"{figure.told(interval.low)} to {figure.told(interval.high)}"
+
+
+def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
+    """Write the overall figures with their intervals, a line for each measure."""
+    if frames < LEAST_FRAMES:
+        return f"no intervals: {frames} frames are fewer than {LEAST_FRAMES}"
+    lines: dict[str, list[str]] = {}
+    for figure, interval in intervals.items():
+        if figure.of == ALL and (ends := between(figure, interval)):
+            unit = f" {figure.unit}" if figure.unit else ""
+            told = f"{figure.name} {figure.told(interval.value)}{unit} ({ends})"
+            lines.setdefault(figure.title, []).append(told)
+    said = [f"{title}: {', '.join(figures)}" for title, figures in lines.items()]
+    return "\n".join([f"95 % intervals over {frames} frames", *said])
+
+
+def interval_tables(measure: Measure, intervals: Mapping[Figure, Interval]) -> Table:
+    """Make the table of one measure: a row per column, a column per figure, each with its interval."""
+    ours = [figure for figure in intervals if figure.key == measure.key]
+    names = list(dict.fromkeys(figure.name for figure in ours))
+    units = {figure.name: figure.unit for figure in ours}
+    rows = []
+    for of in (*measure.columns, ALL):
+        found = {figure.name: _cell(figure, intervals[figure]) for figure in ours if figure.of == of}
+        rows.append((of, *(found.get(name, "-") for name in names)))
+    head = [f"{name}, {units[name]}" if units[name] else name for name in names]
+    return Table("with 95 % intervals", ("point", *head), tuple(rows))
+
+
+def _measure_section(measure: Measure, evidence: Evidence, intervals: Mapping[Figure, Interval]) -> str:
+    overall = {figure.name: each for figure, each in intervals.items() if (figure.key, figure.of) == (measure.key, ALL)}
+    if not overall:
+        return page.section(measure.title, page.paragraphs(["Nothing was measured: no label could be compared."]))
+    marks = [(name, overall[name].value) for name in ("median", "mean")]
+    counts = [histogram(measure, n) for n in range(len(measure.columns))]
+    each = [histogram_chart(one, measure.unit) for one in counts if one.counts.sum() + one.beyond]
+    means = [
+        (figure.of, interval)
+        for figure, interval in intervals.items()
+        if figure.key == measure.key and figure.name == "mean" and figure.of != ALL
+    ]
+    unit = f", {measure.unit}" if measure.unit else ""
+    note = "Bars hold the mean in 95 % of the resamples of frames." if any(each.known for _, each in means) else ""
+    return page.section(
+        measure.title,
+        page.columns(
+            line_chart(hit_curve(measure, len(evidence.frames))),
+            histogram_chart(histogram(measure), measure.unit, marks=marks),
+            interval_chart(means, "Mean of each point", f"mean{unit}", note=note),
+        ),
+        page.table(interval_tables(measure, intervals)),
+        page.folded("Histogram of each point", page.columns(*each[:MOST_HISTOGRAMS])),
+    )
+
+
+def _cards(intervals: Mapping[Figure, Interval]) -> list[page.Card]:
+    found = []
+    for figure, interval in intervals.items():
+        if figure.of != ALL:
+            continue
+        ends = between(figure, interval)
+        value = f"{figure.told(interval.value)} {figure.unit}".strip()
+        found.append(page.Card(f"{figure.title}, {figure.name}", value, f"95 %: {ends}" if ends else ""))
+    return found
+
+
+def _about_intervals(frames: int) -> str:
+    if frames < LEAST_FRAMES:
+        return f"Of {frames} frames no intervals can be told; {LEAST_FRAMES} are the fewest."
+    return (
+        f"Intervals hold 95 % of {RESAMPLES} resamples of the {frames} frames. Neighbouring frames of a film are "
+        "alike: there the truth lies outside more often than 5 times in 100."
+    )
+
+
+def _facts(content: Mapping[str, Any], evidence: Evidence) -> dict[str, str]:
+    training = content["training"]
+    roots = (f"{each['root']}: {each['lines']} lines, {each['images']} images" for each in content["data"])
+    labels = (f"{measure.title}: {_measured(measure)}" for measure in evidence.measures)
+    return {
+        "checkpoint": content["checkpoint"],
+        "run": content["run"],
+        "trained": f"{training['epochs']} epochs, {training['steps']} steps into the next; cogkp {training['library']}",
+        "data": "; ".join(roots),
+        "compared": "; ".join(labels),
+        "configuration": f"SHA-256 {content['config_sha256']}",
+        "command": content["command"],
+        "took": f"{content['seconds']:.1f} s",
+        "versions": words(content["versions"]),
+        "machine": words(content["machine"]),
+    }
+
+
+def _measured(measure: Measure) -> str:
+    count = int((measure.values == measure.values).sum())  # NaN equals nothing
+    return f"{count} labels in {len(measure.values)} rows"
+
+
+def _cell(figure: Figure, interval: Interval) -> str:
+    ends = between(figure, interval)
+    return f"{figure.told(interval.value)}  ({ends})" if ends else figure.told(interval.value)
+
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
