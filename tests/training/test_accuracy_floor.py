@@ -23,8 +23,8 @@ TRAINED_FRAMES, HELD_OUT_FRAMES = 48, 24
 SIDE_PX = 128
 OPTIONS = TrainOptions(epochs=50, batch_size=16, learning_rate=1e-2, precision="fp32", num_workers=0, seed=0)
 STEPS = 300
-MEDIAN_PX = 4.0
-MEAN_PX = 10.0
+MEDIAN_PX = 4.8
+MEAN_PX = 9.2
 
 
 def recording(home: Path) -> KeypointConfig:
