@@ -15,9 +15,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.errors import DataError
+from cogkp.data.images import read_grey
+from cogkp.errors import DataError, ImageError, Problem
 
-__all__ = ["Fields", "read_annotation"]
+__all__ = ["Fields", "image_problem", "read_annotation"]
 
 TRUTHS = {"true": True, "false": False}
 
@@ -41,6 +42,15 @@ def read_annotation(path: Path) -> Fields:
             "the annotation is no record", where=str(path), expected="a JSON object", got=type(content).__name__
         )
     return Fields(str(path), content)
+
+
+def image_problem(path: Path) -> Problem | None:
+    """Decode a picture and say what is wrong with it; None where it is whole."""
+    try:
+        read_grey(path)
+    except ImageError as error:
+        return error.problem
+    return None
 
 
 def _shown(value: Any, most: int = 60) -> str:

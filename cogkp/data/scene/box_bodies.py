@@ -79,8 +79,10 @@ def _quad(corner: FloatArray, right: FloatArray, down: FloatArray, texture: Text
 
 
 def _box(size_xyz: FloatArray, textures: tuple[Texture, ...]) -> Body:
-    frames = (0.5 * size_xyz * np.array(frame) for frame in FACE_FRAMES)
-    return Body(tuple(_quad(*frame, texture) for frame, texture in zip(frames, textures, strict=True)))
+    frames = 0.5 * size_xyz * np.array(FACE_FRAMES)
+    return Body(
+        tuple(_quad(frame[0], frame[1], frame[2], texture) for frame, texture in zip(frames, textures, strict=True))
+    )
 
 
 def _can(size_xyz: FloatArray, wall: Texture, lid: Texture) -> Body:
@@ -91,9 +93,9 @@ def _can(size_xyz: FloatArray, wall: Texture, lid: Texture) -> Body:
     up, down = np.array([0.0, half[1], 0.0]), np.array([0.0, -size_xyz[1], 0.0])
     strips = [_quad(ring[k] + up, ring[k + 1] - ring[k], down, wall) for k in range(SEGMENTS)]
     caps = []
-    for height, (corner, right, below) in ((up, FACE_FRAMES[2]), (-up, FACE_FRAMES[3])):
-        frame = (half * np.array(part) for part in (corner, right, below))
-        caps.append(Face(*frame, lid, ring[:-1] + height))
+    for height, frame in ((up, FACE_FRAMES[2]), (-up, FACE_FRAMES[3])):
+        corner, right, below = half * np.array(frame)
+        caps.append(Face(corner, right, below, lid, ring[:-1] + height))
     return Body((*strips, *caps))
 
 
@@ -167,7 +169,9 @@ def _painted(body: Body, pose: FloatArray, K: FloatArray, light: FloatArray, sha
         corners = face.outline @ pose[:3, :3].T + pose[:3, 3]
         if normal @ corners[0] >= 0:
             continue
-        colours = _warped(face, pose, K, shape_hw) * np.float32(AMBIENT + (1 - AMBIENT) * max(0.0, normal @ light))
+        colours = _warped(face, pose, K, shape_hw) * np.float32(
+            AMBIENT + (1 - AMBIENT) * max(0.0, float(normal @ light))
+        )
         if patch is None:
             patch = colours
             continue

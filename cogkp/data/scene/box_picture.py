@@ -93,13 +93,14 @@ def _paint_boxes(
     rng: np.random.Generator, canvas: FloatArray, world: BoxWorld, light: FloatArray, turns: int
 ) -> tuple[float, ...]:
     """Paint the boxes from the farthest on, in place; returns how much of each is left to see."""
-    areas, masks = np.ones(len(world.boxes)), {}
+    areas = np.ones(len(world.boxes))
+    masks: dict[int, Mask] = {}
     for place in world.far_first:
         box = world.boxes[place]
         body = upright_body(rng, box.size_xyz, turns)
         areas[place] = cv2.contourArea(silhouette(body, box.pose, world.K).astype(np.float32))
         mask = paint_body(canvas, body, box.pose, world.K, light)
-        masks = {other: cv2.subtract(before, mask) for other, before in masks.items()}
+        masks = {other: np.asarray(cv2.subtract(before, mask)) for other, before in masks.items()}
         masks[place] = mask
     seen = np.array([masks[place].sum() / FULL for place in range(len(areas))])
     return tuple(np.clip(seen / areas, 0.0, 1.0).tolist())
