@@ -101,7 +101,7 @@ def _seen_region(
 
 
 def _reduced(region: npt.NDArray[np.float32], shrink_uv: tuple[float, float]) -> npt.NDArray[np.float32]:
-    height, width = region.shape
+    height, width = region.shape[:2]
     small_wh = tuple(
         max(1, math.floor(length / max(1.0, shrink / PLAIN_SHRINK) + 0.5))
         for length, shrink in zip((width, height), shrink_uv, strict=True)

@@ -81,6 +81,7 @@ def check_root(
         frame=scan.frame,
         files=scan.files,
         checked=tuple(checked),
+        pictures=scan.index.pictures,
         dropped=scan.index.dropped,
         problems=tuple(problems),
         tolerance_px=tolerance_px,

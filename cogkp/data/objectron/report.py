@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from cogkp.data.objectron.frames import FrameFit
+from cogkp.data.objectron.records import PictureRecord
 from cogkp.errors import Problem
 
 __all__ = ["BoxCheck", "FileCheck", "LabelReport"]
@@ -78,6 +79,7 @@ class LabelReport:
         frame: how well points and pixels agree under each choice of camera axes.
         files: how many annotation files were looked at.
         checked: those that can be used, in the order of their paths.
+        pictures: all that could be read, for drawings.
         dropped: what was left out, by reason.
         problems: all that is wrong, one line each.
         tolerance_px: largest distance that is no problem, pixels.
@@ -87,6 +89,7 @@ class LabelReport:
     frame: FrameFit
     files: int
     checked: tuple[FileCheck, ...]
+    pictures: tuple[PictureRecord, ...]
     dropped: Mapping[str, int]
     problems: tuple[Problem, ...]
     tolerance_px: float
@@ -130,21 +133,23 @@ class LabelReport:
 
     def _summary(self) -> list[str]:
         frame = NOTHING if self.frame.declared is None else self.frame.declared.value
-        lines = [f"{self.root}: {self.files} files, {len(self._boxes)} boxes, camera_frame {frame}"]
-        for words, key in self.checked and (
-            ("points seen by the camera, distance to their pixels", "reprojection_px"),
-            ("pose fitted to the pixels, distance that is left", "pnp_px"),
-        ):
-            values = [getattr(box, key) for box in self._boxes]
-            spread = _spread(values)
-            if spread is None:
-                lines.append(f"{words}: cannot be told, the files do not say enough")
-            else:
-                lines.append(
-                    f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
-                    f"over {spread['count']} boxes"
-                )
-        return lines
+        head = f"{self.root}: {self.files} files, {len(self._boxes)} boxes, camera_frame {frame}"
+        if not self.checked:
+            return [head]
+        return [
+            head,
+            self._distances("points seen by the camera, distance to their pixels", "reprojection_px"),
+            self._distances("pose fitted to the pixels, distance that is left", "pnp_px"),
+        ]
+
+    def _distances(self, words: str, key: str) -> str:
+        spread = _spread([getattr(box, key) for box in self._boxes])
+        if spread is None:
+            return f"{words}: cannot be told, the files do not say enough"
+        return (
+            f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
+            f"over {spread['count']} boxes"
+        )
 
     def _table(self) -> list[str]:
         """One line per file, the worst first."""

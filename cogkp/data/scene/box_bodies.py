@@ -169,9 +169,8 @@ def _painted(body: Body, pose: FloatArray, K: FloatArray, light: FloatArray, sha
         corners = face.outline @ pose[:3, :3].T + pose[:3, 3]
         if normal @ corners[0] >= 0:
             continue
-        colours = _warped(face, pose, K, shape_hw) * np.float32(
-            AMBIENT + (1 - AMBIENT) * max(0.0, float(normal @ light))
-        )
+        bright = AMBIENT + (1 - AMBIENT) * max(0.0, float(normal @ light))
+        colours = _warped(face, pose, K, shape_hw) * np.float32(bright)
         if patch is None:
             patch = colours
             continue

@@ -107,8 +107,8 @@ def _top(colours: Colours, rng: np.random.Generator) -> Texture:
     """A tape from back to front, and an arrow on it that points to the front."""
     face = _board(colours, rng)
     _rectangle(face, colours.paper, 0.38, 0.0, 0.62, 1.0)
-    tip = np.array([[[0.5, 0.92], [0.26, 0.56], [0.74, 0.56]]]) * TEXELS
-    cv2.fillPoly(face, np.round(tip).astype(np.int32), colours.accent.tolist(), cv2.LINE_AA)
+    tip = np.array([[0.5, 0.92], [0.26, 0.56], [0.74, 0.56]]) * TEXELS
+    cv2.fillPoly(face, [np.round(tip).astype(np.int32)], colours.accent.tolist(), cv2.LINE_AA)
     return face
 
 
