@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from cogkp.data.scene.box_faces import cylinder_textures, face_textures
 
-__all__ = ["Body", "Face", "fill_convex", "paint_body", "silhouette", "upright_body"]
+__all__ = ["Body", "Face", "coverage", "paint_body", "silhouette", "upright_body"]
 
 FloatArray = npt.NDArray[np.floating]
 Texture = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ SEGMENTS = 48
 """Flat strips of which a can's wall is made; a multiple of the number of equal turns it is labelled with."""
 
 MOST_TURNS_OF_A_BOX = 4
-SUBPIXEL_BITS = 6
+SHORTEST_EDGE_PX = 1e-6
 AMBIENT = 0.45
 
 # Upper left corner of each face as seen from outside, its way right and its way down, in half sizes of a box.
@@ -123,15 +123,33 @@ def silhouette(body: Body, pose: FloatArray, K: FloatArray) -> FloatArray:
     return np.asarray(cv2.convexHull(seen.astype(np.float32))[:, 0], np.float64)
 
 
-def fill_convex(mask: npt.NDArray[np.uint8], outline: FloatArray, value: int = 255) -> None:
-    """Fill a convex outline with soft edges, in place."""
-    fixed = np.round(outline * (1 << SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillConvexPoly(mask, fixed, value, cv2.LINE_AA, SUBPIXEL_BITS)
+def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
+    """Find what a convex outline covers of a picture.
+
+    Args:
+        outline: (N, 2) pixels, in either sense.
+        shape_hw: height and width of the picture.
+
+    Returns:
+        (H, W) float32, share of each pixel: exact along straight edges, and nearly so at corners.
+    """
+    height, width = shape_hw
+    u, v = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
+    along = np.roll(outline, -1, axis=0) - outline
+    length = np.hypot(along[:, 0], along[:, 1])
+    inward = np.stack([-along[:, 1], along[:, 0]], -1)
+    if (inward * (outline.mean(0) - outline)).sum() < 0:
+        inward = -inward
+    depth = np.full((height, width), np.inf, np.float32)
+    kept = length > SHORTEST_EDGE_PX
+    normals = inward[kept] / length[kept, None]
+    offsets = -(outline[kept] * normals).sum(-1)
+    for (across, down), offset in zip(normals.astype(np.float32), offsets.astype(np.float32), strict=True):
+        np.minimum(depth, across * u + (down * v + offset), out=depth)
+    return np.asarray(np.clip(depth + np.float32(0.5), 0.0, 1.0), np.float32)
 
 
-def paint_body(
-    canvas: FloatArray, body: Body, pose: FloatArray, K: FloatArray, light: FloatArray
-) -> npt.NDArray[np.uint8]:
+def paint_body(canvas: FloatArray, body: Body, pose: FloatArray, K: FloatArray, light: FloatArray) -> Texture:
     """Paint a body over a picture, in place.
 
     Args:
@@ -142,42 +160,37 @@ def paint_body(
         light: (3,) unit vector towards the light, camera axes.
 
     Returns:
-        (H, W) uint8, how much of each pixel it covers, 255 for all.
+        (H, W) float32, the share of each pixel that it covers.
     """
     height, width = canvas.shape[:2]
-    covered = np.zeros((height, width), np.uint8)
+    covered = np.zeros((height, width), np.float32)
     outline = silhouette(body, pose, K)
-    fill_convex(covered, outline)
     low = np.clip(np.floor(outline.min(0)).astype(int) - 1, 0, (width, height))
     high = np.clip(np.ceil(outline.max(0)).astype(int) + 2, 0, (width, height))
     if (low >= high).any():
         return covered
     window = slice(low[1], high[1]), slice(low[0], high[0])
+    shape_hw = (int(high[1] - low[1]), int(high[0] - low[0]))
     shift = np.array([[1.0, 0.0, -low[0]], [0.0, 1.0, -low[1]], [0.0, 0.0, 1.0]])
-    patch = _painted(body, pose, shift @ K, light, (high[1] - low[1], high[0] - low[0]))
-    share = covered[window][..., None].astype(np.float32) / 255
+    covered[window] = coverage(outline - low, shape_hw)
     under = canvas[window]
-    under += share * (patch - under)
+    under += covered[window][..., None] * (_painted(body, pose, shift @ K, light, shape_hw) - under)
     return covered
 
 
 def _painted(body: Body, pose: FloatArray, K: FloatArray, light: FloatArray, shape_hw: tuple[int, int]) -> Texture:
-    """Lay the visible faces side by side; the first one also fills what no other covers, so that no seam shows."""
-    patch: Texture | None = None
-    for face in body.faces:
-        normal = pose[:3, :3] @ face.normal
-        corners = face.outline @ pose[:3, :3].T + pose[:3, 3]
-        if normal @ corners[0] >= 0:
-            continue
+    """Lay the visible faces side by side, the one that is seen best first; it also fills what no other covers."""
+    patch = np.zeros((*shape_hw, 3), np.float32)
+    turned = [(pose[:3, :3] @ face.normal, face.outline @ pose[:3, :3].T + pose[:3, 3], face) for face in body.faces]
+    towards = [float(-normal @ corners[0] / np.linalg.norm(corners[0])) for normal, corners, _ in turned]
+    order = [index for index in np.argsort(towards)[::-1].tolist() if towards[index] > 0]
+    for place, index in enumerate(order):
+        normal, corners, face = turned[index]
         bright = AMBIENT + (1 - AMBIENT) * max(0.0, float(normal @ light))
         colours = _warped(face, pose, K, shape_hw) * np.float32(bright)
-        if patch is None:
-            patch = colours
-            continue
-        mask = np.zeros(shape_hw, np.uint8)
-        fill_convex(mask, _seen(K, corners))
-        patch += mask[..., None].astype(np.float32) / 255 * (colours - patch)
-    return np.zeros((*shape_hw, 3), np.float32) if patch is None else patch
+        share = coverage(_seen(K, corners), shape_hw)[..., None] if place else np.float32(1.0)
+        patch += share * (colours - patch)
+    return patch
 
 
 def _warped(face: Face, pose: FloatArray, K: FloatArray, shape_hw: tuple[int, int]) -> Texture:

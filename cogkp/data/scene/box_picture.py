@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.scene.backdrop import paint_backdrop
-from cogkp.data.scene.box_bodies import fill_convex, paint_body, silhouette, upright_body
+from cogkp.data.scene.box_bodies import coverage, paint_body, silhouette, upright_body
 from cogkp.data.scene.box_world import CORNERS, BoxWorld, Placed, sample_world
 from cogkp.errors import DataError
 
 __all__ = ["BoxPicture", "BoxScene", "render_box_picture"]
 
 FloatArray = npt.NDArray[np.floating]
-Mask = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.float32]
 
 ALIKE = (1, 2, 4, 6, 8, 12, 16, 24)
 """Numbers of equal turns that bodies can be made with."""
@@ -100,9 +100,9 @@ def _paint_boxes(
         body = upright_body(rng, box.size_xyz, turns)
         areas[place] = cv2.contourArea(silhouette(body, box.pose, world.K).astype(np.float32))
         mask = paint_body(canvas, body, box.pose, world.K, light)
-        masks = {other: np.asarray(cv2.subtract(before, mask)) for other, before in masks.items()}
+        masks = {other: before * (1 - mask) for other, before in masks.items()}
         masks[place] = mask
-    seen = np.array([masks[place].sum() / FULL for place in range(len(areas))])
+    seen = np.array([masks[place].sum() for place in range(len(areas))])
     return tuple(np.clip(seen / areas, 0.0, 1.0).tolist())
 
 
@@ -139,10 +139,8 @@ def _cast_shadow(canvas: FloatArray, box: Placed, world: BoxWorld, light: FloatA
     if fallen[:, 2].min() <= 0:
         return
     outline = cv2.convexHull(((fallen @ world.K[:2].T) / fallen[:, 2:]).astype(np.float32))[:, 0]
-    shadow = np.zeros(canvas.shape[:2], np.uint8)
-    fill_convex(shadow, outline)
-    soft = cv2.blur(cv2.blur(shadow, (5, 5)), (5, 5)).astype(np.float32)
-    canvas *= 1.0 - np.float32(SHADOW / FULL) * soft[..., None]
+    soft = np.asarray(cv2.blur(cv2.blur(coverage(outline, canvas.shape[:2]), (5, 5)), (5, 5)))
+    canvas *= np.float32(1.0) - np.float32(SHADOW) * soft[..., None]
 
 
 def _developed(rng: np.random.Generator, canvas: FloatArray) -> npt.NDArray[np.uint8]:
