@@ -301,13 +301,7 @@ Converted = Annotated[
 # Boxes
 BoxFolder = Annotated[
     Path,
-    typer.Argument(
-        metavar="DIR",
-        help="Pictures with a JSON file beside each, at any depth.",
-        exists=True,
-        file_okay=False,
-        show_default=False,
-    ),
+    typer.Argument(metavar="DIR", help="Pictures with a JSON file beside each, at any depth.", show_default=False),
 ]
 CameraFrameOfFiles = Annotated[
     CameraAxes | None,

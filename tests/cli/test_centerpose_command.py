@@ -63,16 +63,16 @@ def test_wrong_axes_and_tolerance(folder, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "expected", "words"),
     [
-        ((), "DIR"),
-        (("absent",), "absent"),
-        (("set", "--camera-frame", "unity"), "unity"),
-        (("set", "--tolerance", "0"), "above 0"),
+        ((), 2, "DIR"),
+        (("absent",), 1, "the data set's folder does not exist @ absent"),
+        (("set", "--camera-frame", "unity"), 2, "unity"),
+        (("set", "--tolerance", "0"), 2, "above 0"),
     ],
 )
-def test_wrong_use_is_told(folder, monkeypatch, capfd, arguments, words):
+def test_wrong_use_is_told(folder, monkeypatch, capfd, arguments, expected, words):
     code, out, err = run(monkeypatch, capfd, *arguments)
-    assert (code, out) == (2, "")
+    assert (code, out) == (expected, "")
     assert words in err
     assert "Traceback" not in err
