@@ -81,7 +81,7 @@ def test_a_symmetric_body_looks_alike_after_each_turn_and_not_in_between(turns, 
     first, _ = painted(pose, size, turns)
     for index in range(1, turns):
         again, _ = painted(turned(pose, 2 * np.pi * index / turns), size, turns)
-        assert different(again, first) < 0.01  # texels and pixels do not fall on each other, so edges differ a little
+        assert different(again, first) < 0.02  # texels and pixels do not fall on each other, so edges differ a little
     if turns <= 4:
         between, _ = painted(turned(pose, np.pi / turns), size, turns)
         assert different(between, first) > 0.05
