@@ -93,8 +93,8 @@ def _chosen(report: LabelReport) -> Sequence[PictureRecord]:
     worst = sorted(report.checked, key=lambda file: (-len(file.problems), -file.worst_px))
     wanted = {file.name for file in worst[: MOST_PICTURES // 2] if file.problems}
     rest = [picture for picture in report.pictures if picture.name not in wanted]
-    spread = np.unique(np.linspace(0, len(rest) - 1, MOST_PICTURES - len(wanted)).round().astype(int)) if rest else []
-    even = {rest[index].name for index in spread}
+    spread = np.linspace(0, len(rest) - 1, MOST_PICTURES - len(wanted)).round().astype(int).tolist()
+    even = {rest[index].name for index in spread} if rest else set()
     return [picture for picture in report.pictures if picture.name in wanted | even]
 
 
