@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from cogkp.config.train import TrainOptions
     from cogkp.data.datasets import AugmentedKeypointDataset
     from cogkp.data.importers.registry import ImportResult, import_dataset
+    from cogkp.data.objectron.importers import BoxImportResult, import_boxes
+    from cogkp.data.synthetic_boxes import render_boxes
     from cogkp.demonstration import DemoResult, demo
     from cogkp.errors import CogkpError
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
     from cogkp.training.ranks import joined
+    from cogkp.workflows.box_labels import BoxLabelCheck, check_box_labels
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
@@ -38,6 +41,8 @@ __version__ = "0.1.0"
 __all__ = [
     "SILENT",
     "AugmentedKeypointDataset",
+    "BoxImportResult",
+    "BoxLabelCheck",
     "CalibrationCheck",
     "CenterPoseConfig",
     "CogkpError",
@@ -55,6 +60,7 @@ __all__ = [
     "Progress",
     "TrainOptions",
     "TrainResult",
+    "check_box_labels",
     "check_calibration",
     "compare",
     "demo",
@@ -62,6 +68,7 @@ __all__ = [
     "dry_run",
     "evaluate",
     "experiment_schema",
+    "import_boxes",
     "import_dataset",
     "joined",
     "json_schema",
@@ -70,6 +77,7 @@ __all__ = [
     "load_experiment",
     "missing_builder",
     "preview_data",
+    "render_boxes",
     "train",
     "write_experiment_template",
     "write_template",
@@ -87,12 +95,15 @@ _HOMES = {
     "cogkp.config.train": ("TrainOptions",),
     "cogkp.data.datasets": ("AugmentedKeypointDataset",),
     "cogkp.data.importers.registry": ("ImportResult", "import_dataset"),
+    "cogkp.data.objectron.importers": ("BoxImportResult", "import_boxes"),
+    "cogkp.data.synthetic_boxes": ("render_boxes",),
     "cogkp.demonstration": ("DemoResult", "demo"),
     "cogkp.errors": ("CogkpError",),
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
     "cogkp.training.ranks": ("joined",),
+    "cogkp.workflows.box_labels": ("BoxLabelCheck", "check_box_labels"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ __all__ = [
     "check_written",
     "make_folder",
     "share_file",
+    "staged_folder",
     "write_bytes",
     "write_json",
     "write_text",
@@ -97,6 +99,35 @@ def make_folder(path: Path) -> Path:
     with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextmanager
+def staged_folder(destination: Path) -> Iterator[Path]:
+    """Lend a folder beside the destination that takes its place only when everything in it was written.
+
+    Args:
+        destination: new, or an empty folder.
+
+    Yields:
+        An empty folder. After an error inside the block it is gone.
+
+    Raises:
+        OutputError: the destination holds something, or cannot be written.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise OutputError(
+            "the destination is not empty", where=str(destination), hint="Choose a new folder or remove this one."
+        )
+    staging = destination.with_name(f".{destination.name}.partial")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        yield staging
+        staging.replace(destination)
+    except OSError as error:
+        raise OutputError("the folder cannot be written", where=str(destination), got=str(error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def share_file(path: Path, source: Path) -> None:

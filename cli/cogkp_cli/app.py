@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import calibration, compare, demo, evaluate, importing, keypoint, schema
+from cogkp_cli import calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
 from cogkp_cli.failures import fault, reported
 
 __all__ = ["app", "main"]
@@ -56,8 +56,10 @@ _LOOK: dict[str, Any] = {
 app = typer.Typer(name="s6", cls=_Root, help="Keypoint training and deployment for calibrated cameras.", **_LOOK)
 cog = typer.Typer(cls=_Group, help="Train, evaluate and deploy models that find keypoints.", **_LOOK)
 cameras = typer.Typer(cls=_Group, help="Look at calibration files of cameras.", **_LOOK)
+poses = typer.Typer(cls=_Group, help="Poses of boxes.", **_LOOK)
 app.add_typer(cog, name="cog")
 cog.add_typer(cameras, name="calibration")
+cog.add_typer(poses, name="centerpose")
 
 cog.command("keypoint")(keypoint.keypoint)
 cog.command("evaluate")(evaluate.evaluate)
@@ -66,6 +68,7 @@ cog.command("import")(importing.import_dataset)
 cog.command("schema")(schema.schema)
 cog.command("demo")(demo.demo)
 cameras.command("check")(calibration.check)
+poses.command("validate")(centerpose.validate)
 
 
 @app.callback()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Builder", "Precision", "Split", "spelled_out", "word"]
+__all__ = ["Builder", "CameraAxes", "Precision", "Split", "spelled_out", "word"]
 
 MAX_FRACTION = 0.9
 
@@ -29,6 +29,14 @@ class Builder(str, Enum):
     TRTEXEC = "trtexec"
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt_rtx"
+
+
+class CameraAxes(str, Enum):
+    """Camera axes that annotation files may be in."""
+
+    OPENCV = "opencv"
+    OPENGL = "opengl"
+    OBJECTRON = "objectron"
 
 
 class Split(str, Enum):
@@ -305,6 +313,32 @@ CheckPicture = Annotated[
 ]
 Converted = Annotated[
     Path | None, typer.Option("--convert", metavar="JSON", help="Also write the cameras as our JSON file.")
+]
+
+# Boxes
+BoxFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Pictures with a JSON file beside each, at any depth.", show_default=False),
+]
+CameraFrameOfFiles = Annotated[
+    CameraAxes | None,
+    typer.Option(
+        "--camera-frame",
+        help="Camera axes of the files: opencv, opengl or objectron; what each file says, else objectron, if unset.",
+    ),
+]
+TolerancePx = Annotated[
+    float,
+    typer.Option(
+        "--tolerance",
+        metavar="PX",
+        help="Largest distance between two statements about one point that is no problem, pixels.",
+        callback=_positive,
+    ),
+]
+BoxPicture = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="PNG", help="Where the drawing goes; the working directory if unset."),
 ]
 
 # Demo

@@ -50,7 +50,7 @@ class Sample(Generic[LabelsT]):
     """One view, cropped and augmented.
 
     Args:
-        image: (1, S, S) float32 in 0..1.
+        image: (C, S, S) float32, the network's input: grey in 0..1, or colours as the family's network takes them.
         labels: the truth of the view's family.
         source_to_crop: where each full-frame pixel went.
         source_size_wh: width and height of the full frame, pixels.
@@ -80,7 +80,7 @@ class Batch(Generic[TargetsT]):
     """Stacked samples.
 
     Args:
-        image: (B, C, S, S) float32 in 0..1.
+        image: (B, C, S, S) float32, as in :class:`Sample`.
         targets: the codec's NamedTuple, each field stacked to (B, ...).
         source_to_crop: (B, 3, 3) float64.
         source_size_wh: (B, 2) int64.

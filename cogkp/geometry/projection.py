@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,8 +69,9 @@ def check_points(name: str, points: Tensor, width: int, axes: str = "N") -> None
 def common_shape(what: str, *shapes: torch.Size) -> torch.Size:
     """Return the shape that all broadcast to, or say that ``what`` do not belong together."""
     try:
-        return torch.Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
+        # torch.broadcast_shapes would load sympy, which takes seconds, on its first use.
+        return torch.Size(np.broadcast_shapes(*shapes))
+    except ValueError as error:
         raise GeometryError(
             f"{what} do not belong together",
             expected="leading axes that broadcast",

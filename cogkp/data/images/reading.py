@@ -25,6 +25,7 @@ __all__ = [
     "MISSING_MASK_IGNORE_INDEX",
     "encode_image",
     "image_size",
+    "read_colour",
     "read_grey",
     "read_mask",
     "write_png",
@@ -54,19 +55,41 @@ def read_grey(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.flo
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
+    pixels, full = _stored(path, max_pixels)
+    if pixels.shape[2] == 1:
+        return np.asarray(pixels[..., 0] * full, np.float32)
+    # One matrix product is thirty times faster than ndarray.mean over so short an axis.
+    return np.asarray(pixels @ (THIRDS * full), np.float32)
+
+
+def read_colour(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
+    """Read an image with its colours; transparency is dropped, and a grey image has three equal channels.
+
+    Args:
+        path: a file of 8 or 16 bits per channel.
+        max_pixels: larger files are refused before they take any memory.
+
+    Returns:
+        (H, W, 3) float32 in 0..1, RGB.
+
+    Raises:
+        ImageError: the file is missing, empty, no image, truncated, damaged or too large.
+    """
+    pixels, full = _stored(path, max_pixels)
+    how = cv2.COLOR_GRAY2RGB if pixels.shape[2] == 1 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(pixels, how) * full, np.float32)
+
+
+def _stored(path: Path, max_pixels: int) -> tuple[Pixels, np.float32]:
+    """Decode to (H, W, 1) or (H, W, 3) BGR as stored, with the factor that leads to 0..1."""
     pixels, _header = _decode(path, max_pixels)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             "the image cannot be used", where=str(path), expected="8 or 16 bits per channel", got=str(pixels.dtype)
         )
-    full = np.float32(1.0 / np.iinfo(pixels.dtype).max)
-    if pixels.ndim == 2:  # noqa: PLR2004
-        return np.asarray(pixels * full, np.float32)
-    colours = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]  # noqa: PLR2004
-    if colours.shape[2] == 1:
-        return np.asarray(colours[..., 0] * full, np.float32)
-    # One matrix product is thirty times faster than ndarray.mean over so short an axis.
-    return np.asarray(colours @ (THIRDS * full), np.float32)
+    channels = pixels.reshape(*pixels.shape[:2], -1)
+    colours = channels[..., :3] if channels.shape[2] > 2 else channels[..., :1]  # noqa: PLR2004
+    return np.ascontiguousarray(colours), np.float32(1.0 / np.iinfo(pixels.dtype).max)
 
 
 def read_mask(

@@ -32,18 +32,18 @@ def warp_image(
     Where the map shrinks, areas are averaged first, so that fine texture turns grey instead of into false patterns.
 
     Args:
-        image: (H, W) float32.
+        image: (H, W) or (H, W, C) float32.
         source_to_crop: (3, 3) float64, invertible.
         size_wh: width and height of the result, pixels.
 
     Returns:
-        (height, width) float32, zero outside the frame.
+        (height, width) or (height, width, C) float32, zero outside the frame.
     """
     crop_to_source = np.linalg.inv(source_to_crop)
     shrink_uv = _shrink(source_to_crop, crop_to_source, size_wh)
     left, top, right, bottom = _seen_region(image.shape, crop_to_source, size_wh, shrink_uv)
     if right <= left or bottom <= top:
-        return np.zeros(size_wh[::-1], np.float32)
+        return np.zeros((*size_wh[::-1], *image.shape[2:]), np.float32)
     region = image[top:bottom, left:right]
     small = _reduced(region, shrink_uv)
     matrix = source_to_crop @ _back(region.shape, small.shape, left, top)
@@ -101,7 +101,7 @@ def _seen_region(
 
 
 def _reduced(region: npt.NDArray[np.float32], shrink_uv: tuple[float, float]) -> npt.NDArray[np.float32]:
-    height, width = region.shape
+    height, width = region.shape[:2]
     small_wh = tuple(
         max(1, math.floor(length / max(1.0, shrink / PLAIN_SHRINK) + 0.5))
         for length, shrink in zip((width, height), shrink_uv, strict=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from cogkp.data.importers.base import Imported, ImportedLine, Importer, split
 from cogkp.data.importers.deeplabcut import read_deeplabcut
 from cogkp.data.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.structured import write_structured
-from cogkp.errors import DataError, OutputError, closest
-from cogkp.files import write_json
+from cogkp.errors import DataError, closest
+from cogkp.files import staged_folder, write_json
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["IMPORTERS", "ImportResult", "import_dataset"]
@@ -70,25 +68,6 @@ def _divide(
     _, validation = split(free, fraction, seed)
     chosen = {id(line) for line in validation} | {id(line) for line in lines if line.part == "validation"}
     return [line for line in lines if id(line) not in chosen], [line for line in lines if id(line) in chosen]
-
-
-@contextmanager
-def _staged(destination: Path) -> Iterator[Path]:
-    """Offer a folder beside the destination that takes its place only when everything in it was written."""
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise OutputError(
-            "the destination is not empty", where=str(destination), hint="Choose a new folder or remove this one."
-        )
-    staging = destination.with_name(f".{destination.name}.partial")
-    try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        yield staging
-        staging.replace(destination)
-    except OSError as error:
-        raise OutputError("the import cannot be written", where=str(destination), got=str(error)) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_part(
@@ -153,7 +132,7 @@ def import_dataset(
     if not parts["train"]:
         raise DataError("no line is left to train on", where=str(source))
     roots = {name: destination / name for name, lines in parts.items() if lines}
-    with _staged(destination) as staging:
+    with staged_folder(destination) as staging:
         for name in roots:
             _write_part(staging / name, parts[name], imported.calibration, progress)
         write_json(staging / CONFIG_FILE, _config(imported, roots["train"], roots.get("validation")))

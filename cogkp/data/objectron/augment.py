@@ -1,0 +1,183 @@
+"""From a picture to the network's square input: one drawn map, then changes of colour, then the network's scale.
+
+The map is that of :mod:`cogkp.geometry.letterbox`. Randomness comes from the generator alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.images import warp_image
+from cogkp.geometry.cuboid import POINTS
+from cogkp.geometry.letterbox import letterbox, square_crop
+from cogkp.geometry.warp import ImageWarp
+
+__all__ = ["BoxAugment", "BoxInput", "change_colours", "draw_map", "point_order"]
+
+Picture = npt.NDArray[np.float32]
+Triple = tuple[float, float, float]
+
+CROP_SCALES = tuple(0.1 * step for step in range(6, 14))
+BORDER_PX = 128
+
+
+@attrs.frozen(kw_only=True)
+class BoxAugment:
+    """What may happen to a picture in training.
+
+    Args:
+        random_crop: whether the square is 0.6 to 1.3 times the picture's longer side, anywhere in it; else it is
+            moved and sized by ``shift`` and ``scale``.
+        shift: standard deviation of the move, shares of the longer side, cut at two of them.
+        scale: standard deviation of the size, shares, cut at one of them; below 1.
+        rotate_probability: how often the square is turned.
+        rotate_deg: by how much at most, either way.
+        flip_probability: how often the picture is mirrored; 0 for objects whose mirror image is another object.
+        flip_pairs: points that change names in the mirror.
+        colour: whether colours change.
+        brightness, contrast, saturation: largest relative change of each.
+        lighting: standard deviation along the principal components of colour.
+        eigenvalues: of the colours' covariance, BGR.
+        eigenvectors: its rows and columns, BGR.
+    """
+
+    random_crop: bool = True
+    shift: float = 0.05
+    scale: float = 0.4
+    rotate_probability: float = 0.0
+    rotate_deg: float = 0.0
+    flip_probability: float = 0.5
+    flip_pairs: tuple[tuple[int, int], ...] = ((1, 5), (3, 7), (2, 6), (4, 8))
+    colour: bool = True
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    lighting: float = 0.1
+    eigenvalues: Triple = (0.2141788, 0.01817699, 0.00341571)
+    eigenvectors: tuple[Triple, Triple, Triple] = (
+        (-0.58752847, -0.69563484, 0.41340352),
+        (-0.5832747, 0.00994535, -0.81221408),
+        (-0.56089297, 0.71832671, 0.41158938),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class BoxInput:
+    """What the network takes: a square of colours, BGR, centred and scaled.
+
+    Args:
+        side: of the square, pixels.
+        mean: of each colour on the scale 0..1, BGR.
+        std: of each colour, BGR.
+    """
+
+    side: int = 512
+    mean: Triple = (0.40789654, 0.44719302, 0.47026115)
+    std: Triple = (0.28863828, 0.27408164, 0.27809835)
+
+    def plain_map(self, size_wh: tuple[int, int]) -> ImageWarp:
+        """Fit a whole picture of that width and height into the square."""
+        return letterbox(size_wh, self.side)
+
+    def cut(self, picture: Picture, warp: ImageWarp) -> Picture:
+        """Cut the square out of a picture (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
+        return warp_image(picture, warp.matrix.numpy(), (self.side, self.side))
+
+    def scaled(self, rgb: Picture) -> Picture:
+        """Turn a square of colours (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
+
+        Example:
+            >>> view = BoxInput(side=1, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))
+            >>> view.scaled(np.ones((1, 1, 3), np.float32)).ravel()
+            array([1., 1., 2.], dtype=float32)
+        """
+        changed = (rgb[..., ::-1] - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
+
+    def shown(self, image: Picture) -> Picture:
+        """Turn the network's input (3, S, S) back into colours (S, S, 3) RGB in 0..1, for people."""
+        bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
+        return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)
+
+
+def draw_map(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
+    """Draw the one map from a picture to the network's input.
+
+    Args:
+        size_wh: width and height of the picture, pixels.
+        side: of the input, pixels.
+        augment: what may happen.
+        generator: the only source of randomness.
+    """
+    width, height = size_wh
+    longer = float(max(size_wh))
+    if augment.random_crop:
+        length = longer * float(generator.choice(CROP_SCALES))
+        middle = [float(generator.integers(*_borders(extent))) for extent in size_wh]
+    else:
+        noise = np.clip(generator.standard_normal(2), -2.0, 2.0) * augment.shift * longer
+        length = longer * float(np.clip(1 + generator.standard_normal() * augment.scale, *_around_one(augment.scale)))
+        middle = [0.5 * width + float(noise[0]), 0.5 * height + float(noise[1])]
+    turned = generator.random() < augment.rotate_probability
+    angle_rad = math.radians(generator.uniform(-augment.rotate_deg, augment.rotate_deg)) if turned else 0.0
+    if generator.random() < augment.flip_probability:
+        crop = square_crop((width - 1.0 - middle[0], middle[1]), length, side, angle_rad)
+        return ImageWarp.mirror(width).then(crop)
+    return square_crop((middle[0], middle[1]), length, side, angle_rad)
+
+
+def _around_one(spread: float) -> tuple[float, float]:
+    return 1.0 - spread, 1.0 + spread
+
+
+def _borders(extent: int) -> tuple[int, int]:
+    """Keep the crop's middle away from the border, as far as the picture is large enough.
+
+    Example:
+        >>> _borders(600), _borders(160)
+        ((128, 472), (64, 96))
+    """
+    border = BORDER_PX
+    while border and extent - border <= border:
+        border //= 2
+    return border, extent - border
+
+
+def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
+    """Say which recorded point stands at each of the nine places: in a mirror, left and right change names."""
+    order = np.arange(POINTS)
+    if bool(warp.mirrored):
+        for first, second in augment.flip_pairs:
+            order[[first, second]] = order[[second, first]]
+    return order
+
+
+def change_colours(rgb: Picture, augment: BoxAugment, generator: np.random.Generator) -> Picture:
+    """Change brightness, contrast and saturation in random order, then the light's colour.
+
+    Args:
+        rgb: (S, S, 3) in 0..1; never written to.
+        augment: how much.
+        generator: the only source of randomness.
+
+    Returns:
+        (S, S, 3) RGB, possibly outside 0..1.
+    """
+    if not augment.colour:
+        return rgb
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None]
+    # Each change mixes the picture with something: with black, with its mean grey, with its own grey.
+    others = (np.zeros(1, np.float32), np.full(1, grey.mean(), np.float32), grey)
+    limits = (augment.brightness, augment.contrast, augment.saturation)
+    changed: Picture = rgb
+    for kind in generator.permutation(len(others)).tolist():
+        share = np.float32(1.0 + generator.uniform(-limits[kind], limits[kind]))
+        changed = changed * share + others[kind] * (np.float32(1.0) - share)
+    alpha = generator.normal(0.0, augment.lighting, 3)
+    light_bgr = np.array(augment.eigenvectors) @ (np.array(augment.eigenvalues) * alpha)
+    return np.asarray(changed + light_bgr[::-1].astype(np.float32))

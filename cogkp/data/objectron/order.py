@@ -1,0 +1,91 @@
+"""Whether the corners of a box stand in the field's order, and which order would fit where they do not.
+
+A cube looks the same after 48 changes of its axes: six orders of x, y, z, each with either sign. Half of them are
+turns, the other half turns seen in a mirror.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cogkp.geometry.cuboid import UNIT_POINTS
+from cogkp.geometry.cuboid_fit import fit_cuboids
+from cogkp.geometry.pnp import solve_cuboids
+
+__all__ = ["ORDERS", "Order", "best_order_of_pixels", "best_order_of_points"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Order(NamedTuple):
+    """A way to number the nine points.
+
+    Args:
+        points: (9,) which of the file's points stands at each place.
+        mirrored: whether it turns a right hand into a left one.
+    """
+
+    points: tuple[int, ...]
+    mirrored: bool
+
+    def __str__(self) -> str:
+        kind = "numbered as in a mirror" if self.mirrored else "numbered with other axes"
+        return f"The corners are {kind}; in the order {list(self.points[1:])} they fit."
+
+
+def _orders() -> tuple[Order, ...]:
+    signs = np.sign(np.array(UNIT_POINTS))
+    places = {tuple(row): index for index, row in enumerate(signs.tolist())}
+    found = []
+    for axes in permutations(range(3)):
+        for sides in product((1.0, -1.0), repeat=3):
+            change = np.zeros((3, 3))
+            change[range(3), axes] = sides
+            moved = (signs @ change.T).tolist()
+            found.append(Order(tuple(places[tuple(row)] for row in moved), bool(np.linalg.det(change) < 0)))
+    return tuple(found)
+
+
+ORDERS = _orders()
+"""All 48, the field's own first."""
+
+
+def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) -> tuple[Order, float]:
+    """Find the numbering under which pixels are those of a box with given sides.
+
+    Args:
+        uv: (9, 2) pixels.
+        size_xyz: (3,) full side lengths, true or in any unit.
+        K: (3, 3) intrinsics, pixels.
+
+    Returns:
+        The order and the root mean square distance that is left, pixels; infinite where none gives a pose.
+    """
+    tried = np.stack([uv[list(order.points)][1:] for order in ORDERS])
+    sizes = torch.from_numpy(np.broadcast_to(size_xyz, (len(ORDERS), 3)).copy())
+    found = solve_cuboids(torch.from_numpy(tried), sizes, torch.from_numpy(K))
+    residual = torch.where(found.valid, found.residual_px, torch.inf)
+    best = int(residual.argmin())
+    return ORDERS[best], float(residual[best])
+
+
+def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
+    """Find the numbering under which nine points of space are middle and corners of a box.
+
+    Args:
+        xyz: (9, 3) in any unit.
+
+    Returns:
+        The order and the root mean square distance that is left, shares of the box's diagonal.
+    """
+    tried = torch.from_numpy(np.stack([xyz[list(order.points)] for order in ORDERS]))
+    fit = fit_cuboids(tried)
+    share = fit.residual / fit.cuboids.size_xyz.norm(dim=-1).clamp_min(1e-300)
+    share = torch.where(fit.valid, share, torch.inf)
+    best = int(share.argmin())
+    return ORDERS[best], float(share[best])

@@ -1,0 +1,113 @@
+"""Look at annotation files of boxes: do they agree with themselves, and do they look right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.images import read_colour, write_png
+from cogkp.data.objectron.check import TOLERANCE_PX, check_root
+from cogkp.data.objectron.frames import project
+from cogkp.data.objectron.records import PictureRecord
+from cogkp.data.objectron.report import LabelReport
+from cogkp.errors import DataError, ImageError, closest
+from cogkp.geometry.camera_frame import CameraFrame
+from cogkp.geometry.cuboid import EDGES, FACES, POINTS
+from cogkp.progress import SILENT, Progress
+from cogkp.visual.boxes import draw_boxes, fit_width
+from cogkp.visual.grid import image_grid
+
+__all__ = ["BoxLabelCheck", "check_box_labels"]
+
+PICTURE_SUFFIX = ".check.png"
+MOST_PICTURES = 16
+COLUMNS = 4
+TILE_PX = 400
+RIGHT, TOP, FRONT = FACES[0], FACES[2], FACES[4]
+
+
+@attrs.frozen
+class BoxLabelCheck:
+    """What a look at annotation files found.
+
+    Args:
+        report: all numbers and problems; ``report.text()`` is for people.
+        picture_path: pictures with their boxes; None where none could be read.
+    """
+
+    report: LabelReport
+    picture_path: Path | None
+
+
+def check_box_labels(
+    root: Path | str,
+    *,
+    camera_frame: str | None = None,
+    tolerance_px: float = TOLERANCE_PX,
+    output: Path | None = None,
+    progress: Progress = SILENT,
+) -> BoxLabelCheck:
+    """Check a folder in the form of Objectron, and draw some of its pictures with their boxes.
+
+    Args:
+        root: the folder; all folders below it are looked into.
+        camera_frame: axes of the files, 'opencv', 'opengl' or 'objectron'; None takes what each file says, else
+            'objectron'.
+        tolerance_px: largest distance between two statements about one point that is no problem, pixels.
+        output: the drawing, PNG; None puts it into the working directory, under the folder's name.
+        progress: is told of each picture.
+
+    Returns:
+        The report and the drawing.
+
+    Raises:
+        DataError: there is no such folder, or no such camera axes.
+        OutputError: the drawing cannot be written.
+    """
+    root = Path(root)
+    report = check_root(root, camera_frame=_frame(camera_frame), tolerance_px=tolerance_px, progress=progress)
+    tiles = [tile for picture in _chosen(report) if (tile := _tile(picture)) is not None]
+    if not tiles:
+        return BoxLabelCheck(report, None)
+    path = output or Path(f"{root.resolve().name}{PICTURE_SUFFIX}")
+    images, captions = zip(*tiles, strict=True)
+    write_png(path, image_grid(images, captions=captions, columns=min(COLUMNS, len(images))))
+    return BoxLabelCheck(report, path)
+
+
+def _frame(word: str | None) -> CameraFrame | None:
+    known = {frame.value: frame for frame in CameraFrame}
+    if word is not None and word not in known:
+        raise DataError(
+            "unknown camera axes", expected=f"one of {', '.join(known)}", got=repr(word), hint=closest(word, known)
+        )
+    return None if word is None else known[word]
+
+
+def _chosen(report: LabelReport) -> Sequence[PictureRecord]:
+    """Take half of the pictures from the worst, and spread the others evenly over the folder."""
+    worst = sorted(report.checked, key=lambda file: (-len(file.problems), -file.worst_px))
+    wanted = {file.name for file in worst[: MOST_PICTURES // 2] if file.problems}
+    rest = [picture for picture in report.pictures if picture.name not in wanted]
+    spread = np.linspace(0, len(rest) - 1, MOST_PICTURES - len(wanted)).round().astype(int).tolist()
+    even = {rest[index].name for index in spread} if rest else set()
+    return [picture for picture in report.pictures if picture.name in wanted | even]
+
+
+def _tile(picture: PictureRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
+    try:
+        pixels = read_colour(picture.image)
+    except ImageError:
+        return None  # the report has said so
+    uv = np.array([box.uv_source for box in picture.boxes]).reshape(-1, POINTS, 2)
+    seen = np.full_like(uv, np.nan)
+    for index, box in enumerate(picture.boxes):
+        if box.xyz_camera is not None and picture.K is not None:
+            seen[index] = project(picture.K, box.xyz_camera)
+    drawn, both = fit_width(pixels, np.stack([uv, seen]), TILE_PX)
+    tile = draw_boxes(drawn, both[0], edges=EDGES, axes=(RIGHT, TOP, FRONT), seen_uv=both[1])
+    return tile, f"{picture.name}  {len(picture.boxes)} boxes"

@@ -1,0 +1,47 @@
+"""Checking a folder gives a report and a drawing."""
+
+import numpy as np
+import pytest
+
+from cogkp.data.images import read_colour
+from cogkp.errors import DataError
+from cogkp.workflows.box_labels import check_box_labels
+from tests.builders.box_files import annotation, spoilt, write, write_set
+
+
+def test_report_and_drawing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = check_box_labels(write_set(tmp_path / "set", 3))
+    assert found.report.problems == ()
+    assert found.picture_path is not None
+    assert found.picture_path.resolve() == tmp_path / "set.check.png"
+    assert read_colour(found.picture_path).shape[1] > 1200  # three pictures side by side
+
+
+def test_faulty_labels_are_drawn_first(tmp_path):
+    write_set(tmp_path / "set", 30)
+    wrong = annotation()
+    wrong["objects"][0]["projected_cuboid"][1][0] += 30
+    write(tmp_path / "set", "zz", wrong)
+    found = check_box_labels(tmp_path / "set", output=tmp_path / "a.png")
+    assert len(found.report.problems) == 2
+    picture = read_colour(tmp_path / "a.png")
+    assert picture.shape[0] > 4 * 300  # sixteen pictures in four rows
+    assert np.ptp(picture) > 0.5
+
+
+def test_damaged_pictures_are_not_drawn(tmp_path):
+    path = write(tmp_path / "set", "a", annotation()).with_suffix(".png")
+    path.write_bytes(path.read_bytes()[:-40])
+    found = check_box_labels(tmp_path / "set", output=tmp_path / "a.png")
+    assert found.picture_path is None
+    assert len(found.report.problems) == 1
+
+
+def test_axes_are_words(tmp_path):
+    content = spoilt(annotation(), "camera_data.camera_frame")
+    write(tmp_path / "set", "a", content)
+    assert not check_box_labels(tmp_path / "set", camera_frame="objectron", output=tmp_path / "a.png").report.problems
+    assert check_box_labels(tmp_path / "set", camera_frame="opengl", output=tmp_path / "a.png").report.problems
+    with pytest.raises(DataError, match="Did you mean 'opengl'"):
+        check_box_labels(tmp_path / "set", camera_frame="opengles")
