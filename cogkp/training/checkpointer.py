@@ -106,8 +106,8 @@ def restore_state(
     optimizer: torch.optim.Optimizer,
     where: str,
     average: WeightAverage | None = None,
-    *,
     launch: Launch = ALONE,
+    *,
     scaling: LossScale | None = None,
 ) -> None:
     """Put the weights, their average, the optimiser's moments and the random streams back.

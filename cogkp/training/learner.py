@@ -93,11 +93,11 @@ class Learner:
         average = WeightAverage(model, plan.options.ema_decay) if plan.options.ema_decay else None
         scaling = LossScale(precision)
         if restored is not None:
-            where = f"run {restored.provenance.run}"
-            restore_state(restored, model, optimizer, where, average, launch=ranks.launch, scaling=scaling)
+            name = f"run {restored.provenance.run}"
+            restore_state(restored, model, optimizer, name, average, ranks.launch, scaling=scaling)
         model.train()
-        example = precision.place_image(example)
-        return cls(model, loss, optimizer, plan, precision, example, average, ranks, scaling)
+        shown = precision.place_image(example)
+        return cls(model, loss, optimizer, plan, precision, shown, average, ranks, scaling)
 
     @property
     def judged(self) -> nn.Module:

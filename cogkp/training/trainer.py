@@ -102,6 +102,7 @@ def fit(
         OutputError: a checkpoint could not be written; older ones stay valid.
     """
     _require_batches(loaders.train)
+    _require_eager(plan, ranks)
     if plan.options.overfit_one_batch:
         loaders = attrs.evolve(loaders, train=OneBatch(loaders.train))
     learner = Learner.start(task, plan, restored, device, ranks)
@@ -348,3 +349,12 @@ def _batches(loader: EpochLoader, epoch: int, first: int) -> Iterator[Batch[Any]
 def _require_batches(loader: EpochLoader) -> None:
     if not len(loader):
         raise TrainingError("there is nothing to train on", got="no batch")
+
+
+def _require_eager(plan: Plan, ranks: Ranks) -> None:
+    if plan.options.compile and not ranks.alone:
+        raise TrainingError(
+            "several ranks cannot train a compiled network",
+            where="--compile",
+            hint="Train without --compile, a restored run with --no-compile (compile=False).",
+        )
