@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cogkp.config.io import load as load_config
     from cogkp.config.io import write_template
     from cogkp.config.keypoint import KeypointConfig
+    from cogkp.config.launch import Launch, launched
     from cogkp.config.schema import json_schema
     from cogkp.config.train import TrainOptions
     from cogkp.data.datasets import AugmentedKeypointDataset
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
+    from cogkp.training.ranks import joined
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
@@ -47,6 +49,7 @@ __all__ = [
     "ImageWarp",
     "ImportResult",
     "KeypointConfig",
+    "Launch",
     "Progress",
     "TrainOptions",
     "TrainResult",
@@ -57,7 +60,9 @@ __all__ = [
     "evaluate",
     "experiment_schema",
     "import_dataset",
+    "joined",
     "json_schema",
+    "launched",
     "load_config",
     "load_experiment",
     "missing_builder",
@@ -74,6 +79,7 @@ _HOMES = {
     "cogkp.config.export": ("DeployOptions",),
     "cogkp.config.io": ("load_config", "write_template"),
     "cogkp.config.keypoint": ("KeypointConfig",),
+    "cogkp.config.launch": ("Launch", "launched"),
     "cogkp.config.schema": ("json_schema",),
     "cogkp.config.train": ("TrainOptions",),
     "cogkp.data.datasets": ("AugmentedKeypointDataset",),
@@ -83,6 +89,7 @@ _HOMES = {
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
+    "cogkp.training.ranks": ("joined",),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),

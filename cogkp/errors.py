@@ -10,6 +10,7 @@ CogkpError
 │   └── CheckpointError
 ├── OutputError        a result cannot be written where it was asked to go
 ├── TrainingError      training cannot start or cannot go on
+│   └── RankError      another of the processes that train together has ended
 ├── EvaluationError    an evaluation would be empty or without meaning
 └── ExportError        a deployed model cannot be made
     ├── ParityError    the exported model disagrees with its source
@@ -41,6 +42,7 @@ __all__ = [
     "OutputError",
     "ParityError",
     "Problem",
+    "RankError",
     "TrainingError",
     "closest",
 ]
@@ -132,6 +134,19 @@ class OutputError(CogkpError):
 
 class TrainingError(CogkpError):
     """Training cannot start or cannot go on."""
+
+
+class RankError(TrainingError):
+    """Another of the processes that train together has ended; ``told`` where one of them says why."""
+
+    told = False
+
+    @classmethod
+    def beside_the_point(cls) -> RankError:
+        """Make the error of a process that ends because another one did, which has the word."""
+        error = cls("another rank ended the training, and says why")
+        error.told = True
+        return error
 
 
 class EvaluationError(CogkpError):

@@ -39,21 +39,28 @@ def reported() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except OSError as error:
         _show_traceback_on_request()
-        complain(f"error: {error}")
+        complain(f"error: {_speaker()}{error}")
         raise typer.Exit(FAILED) from None
     except cogkp.CogkpError as error:
         _show_traceback_on_request()
-        for line in str(error).splitlines():
-            complain(f"error: {line}")
+        if not getattr(error, "told", False):
+            for line in str(error).splitlines():
+                complain(f"error: {_speaker()}{line}")
         raise typer.Exit(error.exit_code) from None
 
 
 def fault(error: Exception) -> int:
     """Tell of an error nobody foresaw and return its exit code."""
     _show_traceback_on_request()
-    complain(f"error: {type(error).__name__}: {error}")
+    complain(f"error: {_speaker()}{type(error).__name__}: {error}")
     complain(f"This is a fault of the program: please report it, with what {DEBUG}=1 prints.")
     return FAULT
+
+
+def _speaker() -> str:
+    """Name the process, where several train together."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    return "" if ranks == "1" else f"rank {os.environ.get('RANK', '?')} of {ranks}: "
 
 
 def _show_traceback_on_request() -> None:

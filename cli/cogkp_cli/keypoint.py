@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,22 +61,24 @@ def keypoint(
 
     A missing config file is written as a template, and nothing else is done.
     """
-    report = Report(as_json)
-    if not config.exists():
+    launch = cogkp.launched()
+    report = Report(as_json, silent=not launch.first)
+    if launch.ranks == 1 and not config.exists():
         _write_template(report, config)
         return
     _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None, precision=precision)
-    settings = cogkp.load_config(config)
-    if not (preview_data or dry_run or train or deploy):
-        _confirm(report, config)
-        return
-    _carry_out(ctx, report, settings)
+    with cogkp.joined() if launch.ranks > 1 else nullcontext():
+        settings = cogkp.load_config(config)
+        if not (preview_data or dry_run or train or deploy):
+            _confirm(report, config)
+            return
+        _carry_out(ctx, report, settings, first=launch.first)
     report.finish()
 
 
-def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig) -> None:
-    """Do what was asked for, in the fixed order."""
-    asked = ctx.params
+def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig, *, first: bool) -> None:
+    """Do what was asked for, in the fixed order; of several processes all train, and the first does the rest."""
+    asked = {**ctx.params, **({} if first else {"preview_data": False, "dry_run": False, "deploy": False})}
     plan, restore = _train_options(asked), asked["restore"]
     logs = None if asked["no_tb"] else Path(asked["log_dir"])
     if asked["preview_data"]:

@@ -39,15 +39,19 @@ class Report:
     """What one command tells: lines as it goes, and facts at the end.
 
     With ``as_json`` stdout carries the facts as one JSON object and nothing else.
+    With ``silent`` nothing is told: another process of the same training does.
     """
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, *, silent: bool = False) -> None:
         self.as_json = as_json
+        self.silent = silent
         self.facts: dict[str, Any] = {}
         _listen()
 
     def say(self, line: str) -> None:
         """Tell a person."""
+        if self.silent:
+            return
         if self.as_json:
             complain(line)
         else:
@@ -59,7 +63,7 @@ class Report:
 
     def finish(self) -> None:
         """Print the facts where they were asked for."""
-        if self.as_json:
+        if self.as_json and not self.silent:
             typer.echo(json.dumps(plain(self.facts), indent=2, allow_nan=False))
 
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import cv2
@@ -16,11 +16,14 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cogkp.config.launch import ALONE, Launch
 from cogkp.data.datasets import Draw
 from cogkp.data.sample import Batch, Encoded, collate
 from cogkp.errors import CogkpError, DataError
 
 __all__ = ["BatchLoader", "EpochSampler", "build_loader"]
+
+T = TypeVar("T")
 
 # Keeps the order of items apart from the draws of item 0, which start from the same seed and epoch.
 ORDER_STREAM = 0x0DE7
@@ -36,6 +39,7 @@ class EpochSampler:
         shuffle: False takes the items in their order.
         weights: (size,) probabilities; given, items are drawn with replacement.
         draws: items per epoch, where they are drawn with replacement.
+        first: the item that counts as the first one, where they are taken in their order.
     """
 
     size: int
@@ -43,6 +47,7 @@ class EpochSampler:
     shuffle: bool = True
     weights: npt.NDArray[np.float64] | None = None
     draws: int | None = None
+    first: int = 0
 
     def __len__(self) -> int:
         return self.size if self.weights is None or self.draws is None else self.draws
@@ -51,20 +56,25 @@ class EpochSampler:
         """Return the indices of one epoch; the same for the same seed."""
         generator = np.random.default_rng([self.seed, epoch, ORDER_STREAM])
         if not self.shuffle:
-            return np.arange(self.size)
+            return np.arange(self.first, self.first + self.size)
         if self.weights is not None:
             return generator.choice(self.size, len(self), p=self.weights)
         return generator.permutation(self.size)
 
 
 class _EpochBatches(Sampler[list[Draw]]):
-    """Deals one epoch out in batches; the loader keeps it and tells it the epoch before each pass."""
+    """Deals one epoch out in batches; the loader keeps it and tells it the epoch before each pass.
 
-    def __init__(self, sampler: EpochSampler, items_per_batch: int, epoch: int) -> None:
+    A draw is made of its place in the batch of all ranks, so that what is read does not depend on their number.
+    """
+
+    def __init__(self, sampler: EpochSampler, items_per_batch: int, epoch: int, launch: Launch, parts: int = 1) -> None:
         self.sampler = sampler
         self.items_per_batch = items_per_batch
         self.epoch = epoch
         self.start_batch = 0
+        self.launch = launch
+        self.parts = parts
 
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.items_per_batch)
@@ -73,7 +83,29 @@ class _EpochBatches(Sampler[list[Draw]]):
         order = self.sampler.order(self.epoch)
         for start in range(self.start_batch * self.items_per_batch, len(order), self.items_per_batch):
             indices = order[start : start + self.items_per_batch]
-            yield [Draw(self.epoch, start + i, int(index), self.sampler.seed) for i, index in enumerate(indices)]
+            draws = [Draw(self.epoch, start + i, int(index), self.sampler.seed) for i, index in enumerate(indices)]
+            yield draws if self.is_repeated(len(draws)) else _shared(draws, self.launch, self.parts)
+
+    def is_repeated(self, items: int) -> bool:
+        """Say whether a batch has too few items for all ranks to have one: then each of them has all."""
+        return items < self.launch.ranks
+
+    def items_of(self, batch: int) -> int:
+        """Return how many items the batch of all ranks has."""
+        return min(self.items_per_batch, len(self.sampler) - batch * self.items_per_batch)
+
+
+def _shared(items: Sequence[T], launch: Launch, parts: int) -> list[T]:
+    """Take this rank's share of each part, so that the first parts of all ranks are the first part of the batch."""
+    most = min(parts, len(items) // launch.ranks)
+    return [item for number in range(most) for item in _part(_part(items, Launch(number, most)), launch)]
+
+
+def _part(items: Sequence[T], launch: Launch) -> list[T]:
+    """Take one rank's part: neighbours, as many as on any other rank, or one more on the first ones."""
+    least, more = divmod(len(items), launch.ranks)
+    start = launch.rank * least + min(launch.rank, more)
+    return list(items[start : start + least + (launch.rank < more)])
 
 
 class _Guarded(Dataset[Any]):
@@ -121,10 +153,11 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch[Any]]:
         with _quiet_about_cores():
             batches = iter(self._loader)
-        for batch in batches:
+        for number, batch in enumerate(batches, self._batches.start_batch):
             if isinstance(batch, CogkpError):
                 raise batch
-            yield batch
+            repeated = self._batches.is_repeated(self._batches.items_of(number))
+            yield attrs.evolve(batch, repeated=True) if repeated else batch
 
 
 @contextmanager
@@ -145,29 +178,33 @@ def build_loader(
     prefetch_factor: int = 4,
     seed: int = 0,
     pin: bool = False,
+    launch: Launch = ALONE,
+    parts: int = 1,
 ) -> BatchLoader:
     """Load a data set in batches.
+
+    Where several ranks train together, each loads its part: of every batch where ``shuffle`` is set, as a training
+    needs it, and else of the one pass over all items.
 
     Args:
         dataset: gives an item for a :class:`Draw`. Its ``views_per_item``, ``item_weights`` and ``items_per_epoch``
             are respected where it has them.
-        batch_size: images per batch; a stereo line has two. The last batch of an epoch may be smaller.
+        batch_size: images per batch, over all ranks; a stereo line has two. The last one of an epoch may be smaller.
         epoch: the first one; see :meth:`BatchLoader.set_epoch`.
         shuffle: whether each epoch has its own random order.
         num_workers: processes; 0 loads in this one. They live as long as the loader.
         prefetch_factor: batches each process prepares ahead.
         seed: of order and augmentation.
         pin: whether to page-lock batches, for a GPU.
+        launch: which rank loads.
+        parts: in which a rank passes its share of a batch; see :meth:`Batch.parts`.
 
     Raises:
-        DataError: the batch size does not hold whole items.
+        DataError: the batch size does not hold whole items, or not as many for each rank.
     """
     views = getattr(dataset, "views_per_item", 1)
-    if batch_size < views or batch_size % views:
-        raise DataError(
-            "the batch size does not hold whole stereo pairs", expected="an even number", got=f"{batch_size}"
-        )
-    batches = _EpochBatches(_sampler(dataset, seed, shuffle), batch_size // views, epoch)
+    _check_batch_size(batch_size, views, launch)
+    batches = _dealt(_sampler(dataset, seed, shuffle), batch_size // views, epoch, launch, parts)
     workers = _worker_options(prefetch_factor) if num_workers else {}
     with _quiet_about_cores():
         loader: DataLoader[Any] = DataLoader(
@@ -181,6 +218,29 @@ def build_loader(
             **workers,
         )
     return BatchLoader(loader, batches)
+
+
+def _check_batch_size(batch_size: int, views: int, launch: Launch) -> None:
+    if batch_size < views or batch_size % views:
+        raise DataError(
+            "the batch size does not hold whole stereo pairs", expected="an even number", got=f"{batch_size}"
+        )
+    if batch_size % (views * launch.ranks):
+        pairs = " with whole stereo pairs" if views > 1 else ""
+        raise DataError(
+            f"the batch size cannot be shared equally by {launch.ranks} ranks{pairs}",
+            expected=f"a multiple of {views * launch.ranks}",
+            got=f"{batch_size}",
+            hint="It counts the images of a step over all ranks.",
+        )
+
+
+def _dealt(sampler: EpochSampler, items_per_batch: int, epoch: int, launch: Launch, parts: int) -> _EpochBatches:
+    if sampler.shuffle:
+        return _EpochBatches(sampler, items_per_batch, epoch, launch, parts)
+    mine = _part(range(sampler.size), launch)
+    own = attrs.evolve(sampler, size=len(mine), first=mine[0] if mine else 0)
+    return _EpochBatches(own, items_per_batch // launch.ranks, epoch, ALONE)
 
 
 def _sampler(dataset: Dataset[tuple[Encoded, ...]], seed: int, shuffle: bool) -> EpochSampler:

@@ -71,6 +71,10 @@ class Encoded(NamedTuple):
     targets: Any
 
 
+def _itself(count: Tensor) -> Tensor:
+    return count
+
+
 @attrs.frozen(eq=False)
 class Batch(Generic[TargetsT]):
     """Stacked samples.
@@ -82,6 +86,9 @@ class Batch(Generic[TargetsT]):
         source_size_wh: (B, 2) int64.
         pairs: (P, 2) int64, rows (left, right) of batch positions; empty for single cameras.
         ids: B names for people.
+        over_step: takes counts of this batch to those of the whole optimiser step. A mean divides by its count there;
+            then the means of batches that are parts of one step add up to the mean of the step.
+        repeated: whether every rank has this same batch, since it is too small to be shared.
     """
 
     image: Tensor
@@ -90,6 +97,8 @@ class Batch(Generic[TargetsT]):
     source_size_wh: Tensor
     pairs: Tensor
     ids: tuple[str, ...]
+    over_step: Callable[[Tensor], Tensor] = _itself
+    repeated: bool = False
 
     def to(self, device: torch.device | str) -> Batch[TargetsT]:
         """Move all tensors to a device, without waiting where memory is pinned."""
@@ -124,7 +133,8 @@ class Batch(Generic[TargetsT]):
 
     def _rows(self, start: int, stop: int) -> Batch[TargetsT]:
         inside = (self.pairs[:, 0] >= start) & (self.pairs[:, 0] < stop)
-        return Batch(
+        return attrs.evolve(
+            self,
             image=self.image[start:stop],
             targets=type(self.targets)(*(field[start:stop] for field in self.targets)),
             source_to_crop=self.source_to_crop[start:stop],

@@ -187,6 +187,9 @@ class Metrics(Protocol):
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
         """Take in one batch."""
 
+    def merge(self, other: Any) -> None:
+        """Take in what another accumulator of the same kind saw after this one."""
+
     def compute(self) -> Report:
         """Sum up; raises EvaluationError where nothing could be measured."""
 

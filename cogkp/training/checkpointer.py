@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_weights
 from cogkp.artifacts.runs import RunFolder
+from cogkp.config.launch import ALONE, Launch
 from cogkp.errors import CheckpointError
 from cogkp.training.average import WeightAverage
 from cogkp.training.optim import Schedule
 from cogkp.training.scaling import LossScale
-from cogkp.training.seeding import capture_rng, restore_rng
+from cogkp.training.seeding import restore_rng, rng_of
 
 __all__ = ["Checkpointer", "RunCheckpointer", "capture_state", "restore_state"]
 
@@ -63,6 +64,7 @@ def capture_state(
     schedule: Schedule,
     average: WeightAverage | None = None,
     *,
+    rng: Mapping[str, Any],
     epoch: int,
     step: int,
     target_epochs: int,
@@ -75,7 +77,7 @@ def capture_state(
         weights={name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()},
         optimizer=_on_cpu(optimizer.state_dict()),
         schedule=schedule.to_dict(),
-        rng=capture_rng(),
+        rng=rng,
         epoch=epoch,
         step=step,
         target_epochs=target_epochs,
@@ -104,6 +106,7 @@ def restore_state(
     optimizer: torch.optim.Optimizer,
     where: str,
     average: WeightAverage | None = None,
+    launch: Launch = ALONE,
     *,
     scaling: LossScale | None = None,
 ) -> None:
@@ -116,6 +119,7 @@ def restore_state(
         where: the file's name, for messages.
         average: of ``model``, made before the restore; it begins with the restored weights where the checkpoint has no
             average.
+        launch: which rank's random streams are restored; they go on as they are where no state of them was kept.
         scaling: the factor of the loss, where there is one to restore.
 
     Raises:
@@ -127,7 +131,9 @@ def restore_state(
         average.steps = checkpoint.state.averaged_steps
     try:
         optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.state.optimizer)))
-        restore_rng(checkpoint.state.rng)
+        streams = rng_of(checkpoint.state.rng, launch)
+        if streams is not None:
+            restore_rng(streams)
         if scaling is not None:
             scaling.restore(checkpoint.state.scaler)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from cogkp.tasks.base import Metrics, Report, Task
 from cogkp.training.precision import Precision
 from cogkp.training.seeding import undisturbed_rng
 
-__all__ = ["Predict", "evaluate", "evaluating", "torch_predictor"]
+__all__ = ["Predict", "evaluate", "evaluating", "measure", "merged", "torch_predictor"]
 
 Predict = Callable[[Tensor], Any]
 """Images (B, 1, S, S) float32 on the CPU to the model's NamedTuple of tensors on the CPU."""
@@ -54,11 +54,25 @@ def evaluate(
         EvaluationError: nothing could be measured.
     """
     judge = task.metrics() if metrics is None else metrics
+    measure(predict, judge, loader, progress, label=label)
+    return judge.compute()
+
+
+def measure(
+    predict: Predict, metrics: Metrics, loader: Batches, progress: Progress = SILENT, *, label: str = "evaluate"
+) -> None:
+    """Predict every batch and let the metrics take it in; the arguments are those of :func:`evaluate`."""
     with undisturbed_rng(), progress.work(label, len(loader)) as work:
         for batch in loader:
-            judge.update(predict(batch.image), batch)
+            metrics.update(predict(batch.image), batch)
             work.advance()
-    return judge.compute()
+
+
+def merged(parts: Sequence[Metrics]) -> Metrics:
+    """Join accumulators that saw one part of the data each, in the order of the data; the first takes all in."""
+    for other in parts[1:]:
+        parts[0].merge(other)
+    return parts[0]
 
 
 def torch_predictor(model: nn.Module, precision: Precision) -> Predict:

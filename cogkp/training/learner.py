@@ -18,10 +18,13 @@ from cogkp.tasks.base import Loss, Task
 from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
 from cogkp.training.compiled import compiled
+from cogkp.training.norms import normalise_over_ranks
 from cogkp.training.optim import build_optimizer, set_rate
 from cogkp.training.plan import Plan
 from cogkp.training.precision import Precision, resolve_precision
+from cogkp.training.ranks import SINGLE, Ranks
 from cogkp.training.scaling import MOST_SKIPPED, LossScale
+from cogkp.training.seeding import capture_rng, joint_rng, seed_rank
 
 __all__ = ["Comparison", "Learner", "not_finite"]
 
@@ -33,15 +36,17 @@ class Comparison:
     """One batch after its backward pass, before the update.
 
     Args:
-        outputs: what the network said.
-        scalars: 'loss', each term before its weight, and the shares that terms could judge.
+        outputs: what the network said, about the images of this rank.
+        scalars: 'loss', each term before its weight, and the shares that terms could judge, of all ranks' images.
         gradient_norm: Euclidean norm of the gradient before it was clipped.
+        images: of the step, on all ranks; counts in the means of an epoch.
         skipped: steps in a row, this one included, that change no weight since float16 could not hold the gradient.
     """
 
     outputs: Any
     scalars: Mapping[str, float]
     gradient_norm: float
+    images: int = 0
     skipped: int = 0
 
     @property
@@ -61,23 +66,38 @@ class Learner:
     precision: Precision
     example: Tensor
     average: WeightAverage | None = None
+    ranks: Ranks = SINGLE
     scaling: LossScale = attrs.Factory(lambda self: LossScale(self.precision), takes_self=True)
     network: Callable[[Tensor], Any] = attrs.Factory(lambda self: _network(self), takes_self=True)
 
     @classmethod
-    def start(cls, task: Task, plan: Plan, restored: Checkpoint | None, device: torch.device | None) -> Learner:
-        """Move the task's network to the device, build its optimiser, and restore both where asked."""
+    def start(
+        cls,
+        task: Task,
+        plan: Plan,
+        restored: Checkpoint | None,
+        device: torch.device | None,
+        ranks: Ranks = SINGLE,
+    ) -> Learner:
+        """Move the task's network to the device, build its optimiser, and restore both where asked.
+
+        All ranks begin with the weights of the first; their random streams differ, so that dropout does, too.
+        """
         precision = resolve_precision(plan.options.precision, device)
         loss = task.loss
         model = precision.place_model(task.model)
         optimizer = build_optimizer(model, plan.options.learning_rate)
         example = next(iter(task.export_spec(1).inputs.values()))
+        ranks.copy_first(model)
+        seed_rank(plan.options.seed, ranks.launch)
         average = WeightAverage(model, plan.options.ema_decay) if plan.options.ema_decay else None
         scaling = LossScale(precision)
         if restored is not None:
-            restore_state(restored, model, optimizer, f"run {restored.provenance.run}", average, scaling=scaling)
+            name = f"run {restored.provenance.run}"
+            restore_state(restored, model, optimizer, name, average, ranks.launch, scaling=scaling)
         model.train()
-        return cls(model, loss, optimizer, plan, precision, precision.place_image(example), average, scaling=scaling)
+        shown = precision.place_image(example)
+        return cls(model, loss, optimizer, plan, precision, shown, average, ranks, scaling)
 
     @property
     def judged(self) -> nn.Module:
@@ -90,16 +110,31 @@ class Learner:
         Each part counts by its images. So the gradient is that of the whole batch wherever a term is a mean over the
         images. A term that is a mean over labelled points is then one over those of each part, and BatchNorm takes
         the statistics of each part.
+
+        Where several ranks share a batch, a part is that of all of them together, and so are its labelled points and
+        its statistics; they find the same figures and the same gradient. With a batch that each of them has whole,
+        each takes the step alone.
         """
+        ranks = SINGLE if batch.repeated else self.ranks
+        if not self.ranks.alone:
+            normalise_over_ranks(self.model, not ranks.alone)
         self.optimizer.zero_grad(set_to_none=True)
-        parts = batch.parts(self.plan.options.accumulate)
-        shares = [len(part.ids) / len(batch.ids) for part in parts]
+        parts = attrs.evolve(batch, over_step=ranks.sum).parts(ranks.least(self._most_parts(batch)))
+        images = ranks.sum(torch.tensor([len(part.ids) for part in parts])).tolist()
+        copies = self.ranks.launch.ranks if batch.repeated else 1
+        shares = [count / sum(images) / copies for count in images]
         passes = [self._pass(part, share) for part, share in zip(parts, shares, strict=True)]
+        self.ranks.sum_gradients(self.model.parameters())
         self.scaling.unscale(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.options.clip_norm or math.inf)
         outputs, figures = zip(*passes, strict=True)
-        scalars, length = _read(figures, shares, norm)
-        return Comparison(_joined(outputs), scalars, length, self.scaling.judge(scalars.values(), length))
+        scalars, length = _read(figures, shares, norm, self.ranks)
+        skipped = self.scaling.judge(scalars.values(), length)
+        return Comparison(_joined(outputs), scalars, length, sum(images), skipped)
+
+    def _most_parts(self, batch: Batch[Any]) -> int:
+        """Return how many parts a batch can be passed in, a pair in one."""
+        return min(self.plan.options.accumulate, len(batch.ids) - len(batch.pairs))
 
     def _pass(self, part: Batch[Any], share: float) -> tuple[Any, dict[str, Tensor]]:
         """Add one part's gradient; return the outputs, and the figures as tensors."""
@@ -121,6 +156,7 @@ class Learner:
         """Leave the network in evaluation mode, with the averaged weights where there are some."""
         self.model.load_state_dict(self.judged.state_dict())
         self.model.eval()
+        normalise_over_ranks(self.model, False)
 
     def state(self, epoch: int, step: int, means: Mapping[str, Any], best: Mapping[str, Any] | None) -> TrainingState:
         """Copy everything that changes while training, at this position."""
@@ -129,6 +165,7 @@ class Learner:
             self.optimizer,
             self.plan.schedule,
             self.average,
+            rng=joint_rng(self.ranks.gather(capture_rng())),
             epoch=epoch,
             step=step,
             target_epochs=self.plan.last_epoch,
@@ -151,40 +188,50 @@ def _joined(outputs: Sequence[Any]) -> Any:
 
 
 def _read(
-    figures: Sequence[Mapping[str, Tensor]], shares: Sequence[float], norm: Tensor
+    figures: Sequence[Mapping[str, Tensor]], shares: Sequence[float], norm: Tensor, ranks: Ranks
 ) -> tuple[dict[str, float], float]:
-    """Average over the parts and fetch all numbers at once: each fetch would make a GPU wait."""
+    """Average over the parts, add up over the ranks, fetch all numbers at once: each fetch would make a GPU wait."""
     means = [
         torch.stack([share * part[name] for share, part in zip(shares, figures, strict=True)]).sum()
         for name in figures[0]
     ]
-    values = torch.stack([*means, norm]).tolist()
+    values = torch.cat([ranks.sum(torch.stack(means)), norm[None]]).tolist()
     return dict(zip(figures[0], values, strict=False)), values[-1]
 
 
-def not_finite(comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None) -> TrainingError:
-    """Explain a loss or gradient that is no number, with the samples that made it."""
+def not_finite(
+    comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None, ranks: Ranks = SINGLE
+) -> Exception:
+    """Explain a loss or gradient that is no number, with the samples that made it, on whichever rank they are."""
     bad = [f"{name} = {value}" for name, value in comparison.scalars.items() if not math.isfinite(value)]
     advice = "lower the learning rate"
     if comparison.skipped:
         bad, advice = [f"a gradient beyond float16 in each of {comparison.skipped} steps"], "train with bf16 or fp32"
     kept = f"The last good checkpoint is {last_good}." if last_good else "No checkpoint was saved yet."
-    return TrainingError(
+    suspects = _suspects(SINGLE if batch.repeated else ranks, comparison, batch)
+    error = TrainingError(
         "the training left the numbers",
         where=where,
-        got=(", ".join(bad) or f"gradient norm = {comparison.gradient_norm}") + f" in {_suspects(comparison, batch)}",
+        got=(", ".join(bad) or f"gradient norm = {comparison.gradient_norm}") + f" in {suspects}",
         hint=f"{kept} Look at these samples, or {advice}.",
     )
+    return ranks.only_first(error)
 
 
-def _suspects(comparison: Comparison, batch: Batch[Any]) -> str:
+def _suspects(ranks: Ranks, comparison: Comparison, batch: Batch[Any]) -> str:
     """Name the samples whose image or prediction is not finite, or the whole batch where none stands out."""
     tensors = (batch.image, *(field.detach().cpu() for field in comparison.outputs))
-    for tensor in tensors:
-        rows = (~tensor.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
-        if 0 < len(rows) < len(batch.ids):
-            return _listed([batch.ids[row] for row in rows])
-    return _listed(list(batch.ids))
+    found = ranks.gather([_not_finite_rows(tensor, batch.ids) for tensor in tensors])
+    for blocks in zip(*found, strict=True):
+        names = [name for block in blocks for name in block]
+        if 0 < len(names) < comparison.images:
+            return _listed(names)
+    return _listed([name for ids in ranks.gather(batch.ids) for name in ids])
+
+
+def _not_finite_rows(tensor: Tensor, ids: Sequence[str]) -> list[str]:
+    rows = (~tensor.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
+    return [ids[row] for row in rows]
 
 
 def _listed(names: list[str]) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["capture_rng", "restore_rng", "seed_everything", "undisturbed_rng"]
+from cogkp.config.launch import Launch
+
+__all__ = ["capture_rng", "joint_rng", "restore_rng", "rng_of", "seed_everything", "seed_rank", "undisturbed_rng"]
+
+OTHERS = "other_ranks"
 
 
 def seed_everything(seed: int) -> None:
@@ -18,6 +22,12 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def seed_rank(seed: int, launch: Launch) -> None:
+    """Give every rank but the first streams of its own, so that dropout draws differ from rank to rank."""
+    if not launch.first:
+        seed_everything(int(np.random.SeedSequence([seed, launch.rank]).generate_state(1)[0]))
 
 
 def capture_rng() -> dict[str, Any]:
@@ -40,6 +50,20 @@ def restore_rng(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def joint_rng(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Join the states of all ranks; that of a single process stays what it is."""
+    first, *others = states
+    return first | {OTHERS: others} if others else first
+
+
+def rng_of(state: Mapping[str, Any], launch: Launch) -> Mapping[str, Any] | None:
+    """Take one rank's state out of joint ones; None where there are other ranks now, except for the first."""
+    others = state.get(OTHERS, [])
+    if launch.first:
+        return state
+    return others[launch.rank - 1] if len(others) + 1 == launch.ranks else None
 
 
 @contextmanager

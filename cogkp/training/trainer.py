@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ from cogkp.config.train import Interval
 from cogkp.data.sample import Batch
 from cogkp.errors import DataError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
-from cogkp.tasks.base import Report, Task
+from cogkp.tasks.base import Metrics, Report, Task
 from cogkp.training.allocator import keep_large_blocks
 from cogkp.training.checkpointer import Checkpointer
 from cogkp.training.epoch_lines import EpochLines
-from cogkp.training.evaluator import Batches, evaluate, evaluating, torch_predictor
+from cogkp.training.evaluator import Batches, evaluating, measure, merged, torch_predictor
 from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.interval import SaveClock
 from cogkp.training.learner import Comparison, Learner, not_finite
@@ -32,6 +31,7 @@ from cogkp.training.means import Means
 from cogkp.training.one_batch import EpochLoader, OneBatch
 from cogkp.training.patience import Patience
 from cogkp.training.plan import Plan
+from cogkp.training.ranks import SINGLE, Ranks
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, told
 
@@ -79,8 +79,11 @@ def fit(
     *,
     restored: Checkpoint | None = None,
     device: torch.device | None = None,
+    ranks: Ranks = SINGLE,
 ) -> FitResult:
     """Train a task to the end of its plan, or until Ctrl-C.
+
+    Several ranks call it together, each with loaders of its own part; the first one alone saves.
 
     Args:
         task: the family; its model is moved to the device, trained in place and left in evaluation mode, with the
@@ -92,15 +95,17 @@ def fit(
         progress: shows all steps that are left, as one piece of work.
         restored: the checkpoint the plan was made from.
         device: where to train; a GPU when there is one.
+        ranks: the processes that train together.
 
     Raises:
         TrainingError: a loss term cannot run, there is no data, or the loss is no number any more.
         OutputError: a checkpoint could not be written; older ones stay valid.
     """
     _require_batches(loaders.train)
+    _require_eager(plan, ranks)
     if plan.options.overfit_one_batch:
         loaders = attrs.evolve(loaders, train=OneBatch(loaders.train))
-    learner = Learner.start(task, plan, restored, device)
+    learner = Learner.start(task, plan, restored, device, ranks)
     keep_large_blocks()
     steps = (plan.last_epoch - plan.epoch) * len(loaders.train) - plan.step
     with (
@@ -123,6 +128,7 @@ def fit(
             Patience(plan.options.patience, plan.schedule.first_epoch),
             Stopwatch(),
             DataAdvice(plan.options.num_workers),
+            ranks,
         )
         result = run.to_the_end()
     learner.finish()
@@ -174,13 +180,14 @@ class _Run:
     patience: Patience
     watch: Stopwatch
     advice: DataAdvice
+    ranks: Ranks
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
         steps, scalars = 0, dict[str, float]()
         position = (plan.epoch, plan.step)
         stopped = self.out_of_patience(position)
-        while position[0] < plan.last_epoch and not stopped and not self.interrupt.requested:
+        while position[0] < plan.last_epoch and not stopped and not self.asked_to_stop():
             started, (epoch, first) = time.perf_counter(), position
             passed = self.one_epoch(epoch, first)
             steps += passed.done - first
@@ -200,6 +207,10 @@ class _Run:
         interrupted = position[0] < plan.last_epoch and not stopped
         return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
 
+    def asked_to_stop(self) -> bool:
+        """Say whether somebody asked any rank to stop."""
+        return self.ranks.any(self.interrupt.requested)[0]
+
     def out_of_patience(self, position: tuple[int, int]) -> str:
         """Say why the training ends before its last epoch, also to the log; empty while it goes on."""
         epoch = position[0]
@@ -218,13 +229,14 @@ class _Run:
             rate = self.learner.plan.schedule.rate(epoch, done, length)
             comparison = self.one_step(batch, rate, epoch, done)
             done += 1
-            self.means.add(comparison.scalars, len(batch.ids))
+            self.means.add(comparison.scalars, comparison.images)
             self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
             self.watch.lap()
-            if self.interrupt.requested:
+            stop, due = self.ranks.any(self.interrupt.requested, self.clock.step())
+            if stop:
                 break
             # The end of an epoch is saved anyway, but a validation that comes before can be long.
-            if self.clock.step() and (done < length or self.loaders.validation is not None):
+            if due and (done < length or self.loaders.validation is not None):
                 self.save((epoch, done))
         return _Passed(done, rate)
 
@@ -232,7 +244,9 @@ class _Run:
         """Keep the state, after everything that was logged on the way to it."""
         for sink in self.sinks:
             sink.flush()
-        self.checkpointer.save(self.learner.state(*position, self.means.to_dict(), self.best), best=best)
+        state = self.learner.state(*position, self.means.to_dict(), self.best)
+        if self.ranks.first:
+            self.checkpointer.save(state, best=best)
         self.clock.saved()
         self.watch.lap(VALIDATE_SAVE)
 
@@ -240,7 +254,8 @@ class _Run:
         comparison = self.learner.compare(batch)
         self.watch.lap(FORWARD_BACKWARD)
         if not comparison.finite:
-            raise not_finite(comparison, batch, f"epoch {epoch + 1}, step {done + 1}", self.checkpointer.last)
+            where = f"epoch {epoch + 1}, step {done + 1}"
+            raise not_finite(comparison, batch, where, self.checkpointer.last, self.ranks)
         self.learner.update(rate)
         self.watch.lap(UPDATE)
         step = epoch * len(self.loaders.train) + done + 1
@@ -281,15 +296,27 @@ class _Run:
         """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
         if self.loaders.validation is None:
             return None
-        judged = self.learner.judged
+        own = self.judge(self.loaders.validation)
+        judged = self.ranks.gather(own)
+        failed = [each for each in judged if isinstance(each, DataError)]
+        if failed:
+            self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
+            raise own if isinstance(own, DataError) else self.ranks.told_elsewhere()
+        seen = [each for each in judged if each is not None and not isinstance(each, DataError)]
+        return merged(seen).compute() if len(seen) == len(judged) else None
+
+    def judge(self, batches: Batches) -> Metrics | DataError | None:
+        """Judge the predictions for this rank's part; None where somebody asks to stop."""
+        judged, metrics = self.learner.judged, self.task.metrics()
         predict = torch_predictor(judged, self.learner.precision)
         try:
-            with evaluating(judged), suppress(_StoppedError):
-                return evaluate(predict, self.task, _Stoppable(self.loaders.validation, self.interrupt))
-        except DataError:
-            self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
-            raise
-        return None
+            with evaluating(judged):
+                measure(predict, metrics, _Stoppable(batches, self.interrupt))
+        except _StoppedError:
+            return None
+        except DataError as error:
+            return error
+        return metrics
 
 
 class _StoppedError(Exception):
@@ -322,3 +349,12 @@ def _batches(loader: EpochLoader, epoch: int, first: int) -> Iterator[Batch[Any]
 def _require_batches(loader: EpochLoader) -> None:
     if not len(loader):
         raise TrainingError("there is nothing to train on", got="no batch")
+
+
+def _require_eager(plan: Plan, ranks: Ranks) -> None:
+    if plan.options.compile and not ranks.alone:
+        raise TrainingError(
+            "several ranks cannot train a compiled network",
+            where="--compile",
+            hint="Train without --compile, a restored run with --no-compile (compile=False).",
+        )

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from cogkp.artifacts.checkpoint import load_weights
 from cogkp.artifacts.restore import open_checkpoint
 from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.launch import ALONE, Launch
 from cogkp.config.rules import check_training
 from cogkp.config.train import TrainOptions
 from cogkp.data.loader import BatchLoader, build_loader
@@ -35,8 +36,10 @@ def require_runnable(config: KeypointConfig, options: TrainOptions) -> None:
         raise ConfigError(problems)
 
 
-def open_loader(dataset: Dataset[tuple[Encoded, ...]], options: TrainOptions, *, shuffle: bool) -> BatchLoader:
-    """Open a data set as batches."""
+def open_loader(
+    dataset: Dataset[tuple[Encoded, ...]], options: TrainOptions, *, shuffle: bool, launch: Launch = ALONE
+) -> BatchLoader:
+    """Open a data set, or one rank's part of it, as batches."""
     return build_loader(
         dataset,
         batch_size=options.batch_size,
@@ -45,6 +48,8 @@ def open_loader(dataset: Dataset[tuple[Encoded, ...]], options: TrainOptions, *,
         prefetch_factor=options.prefetch_factor,
         seed=options.seed,
         pin=torch.cuda.is_available(),
+        launch=launch,
+        parts=options.accumulate,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cogkp.artifacts.run_record import Session, record_session
 from cogkp.artifacts.runs import RunFolder, in_use
 from cogkp.config.io import config_hash, dump
 from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.launch import Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
 from cogkp.errors import DataError
@@ -33,6 +35,7 @@ from cogkp.training.checkpointer import RunCheckpointer
 from cogkp.training.history import HistorySink
 from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.profiling import TRACE_NAME, ProfileSink
+from cogkp.training.ranks import Ranks, together
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
@@ -134,6 +137,7 @@ def dry_run(config: KeypointConfig, options: TrainOptions, *, log_dir: Path | No
     )
 
 
+@together
 def train(
     config: KeypointConfig,
     options: TrainOptions,
@@ -147,6 +151,9 @@ def train(
     progress: Progress = SILENT,
 ) -> TrainResult:
     """Train a model, from fresh weights or from a checkpoint.
+
+    Started by ``torchrun``, all processes train the one model together. They return the same result; the first one
+    alone reads the checkpoint, writes, logs and shows progress.
 
     Args:
         config: what is trained, on which data.
@@ -162,10 +169,11 @@ def train(
     Raises:
         CheckpointError: it cannot be used, or was trained with another configuration.
         OutputError: something cannot be written, or another training writes into the same run folder.
+        RankError: another process of this training has ended.
     """
-    started = time.perf_counter()
+    started, ranks = time.perf_counter(), Ranks.here()
     refuse_with_restore(restore, given)
-    restored = None if restore is None else open_checkpoint(restore, checkpoint_root)
+    restored = None if restore is None else ranks.from_first(lambda: open_checkpoint(restore, checkpoint_root))
     changes = [] if restored is None else changed_config(restored, config, allowed=allow_config_change)
     plan = plan_training(options, given, None if restored is None else restored.checkpoint)
     require_runnable(config, plan.options)
@@ -174,16 +182,17 @@ def train(
     _fill(task, restored, plan.options)
     data = _open_data(task)
     fingerprint = {split: dataset.fingerprint for split, dataset in data.items()}
+    ranks.require_same(fingerprint, "data")
     if restored is not None:
         changes += (changed := changed_data(restored, fingerprint))
         plan = with_other_data(plan) if any(line.startswith("train") for line in changed) else plan
         restored = without_best(restored) if changes else restored
     log.info("%s", plan.line)
     log.info("%s", task.loss.describe())
-    with in_use(folder_for(restored, checkpoint_root)) as folder:
-        loaders = _loaders(data, plan.options)
-        prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), profile=profile)
-        result = prepared.run_in(folder, log_dir, progress)
+    loaders = _loaders(data, plan.options, ranks.launch)
+    with _held(ranks, restored, checkpoint_root) as folder:
+        prepared = _Prepared(config, task, plan, loaders, fingerprint, restored, tuple(changes), ranks, profile=profile)
+        result = prepared.run_in(folder, log_dir, progress if ranks.first else SILENT)
     return _result(folder, result, plan, time.perf_counter() - started)
 
 
@@ -202,6 +211,13 @@ def _result(folder: RunFolder, result: FitResult, plan: Plan, seconds: float) ->
     )
 
 
+@contextmanager
+def _held(ranks: Ranks, restored: Restored | None, root: Path) -> Iterator[RunFolder]:
+    """Let the first rank hold the run's folder; the others are told where it is."""
+    with ExitStack() as stack:
+        yield ranks.from_first(lambda: stack.enter_context(in_use(folder_for(restored, root))))
+
+
 @attrs.frozen(eq=False)
 class _Prepared:
     """A training that lacks nothing but its folder."""
@@ -213,6 +229,7 @@ class _Prepared:
     fingerprint: Mapping[str, Any]
     restored: Restored | None
     changes: tuple[str, ...]
+    ranks: Ranks
     profile: bool = False
 
     def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
@@ -220,8 +237,9 @@ class _Prepared:
         restored = self.restored
         if restored is not None and (home is None or home.path != folder.path):
             restored = without_best(restored)
-        sinks = self.sinks(folder, None if home is None else home.metrics, log_dir)
-        record_session(folder, dump(self.config), self.session())
+        sinks = self.sinks(folder, None if home is None else home.metrics, log_dir) if self.ranks.first else []
+        if self.ranks.first:
+            record_session(folder, dump(self.config), self.session())
         keeper = RunCheckpointer(
             folder,
             self.provenance(),
@@ -229,7 +247,7 @@ class _Prepared:
             None if restored is None else restored.path,
         )
         checkpoint = None if restored is None else restored.checkpoint
-        return fit(self.task, self.plan, self.loaders, sinks, keeper, progress, restored=checkpoint)
+        return fit(self.task, self.plan, self.loaders, sinks, keeper, progress, restored=checkpoint, ranks=self.ranks)
 
     def sinks(self, folder: RunFolder, history: Path | None, log_dir: Path | None) -> list[Sink]:
         plan, steps = self.plan, len(self.loaders.train)
@@ -280,12 +298,12 @@ def _open_data(task: Task) -> dict[str, Any]:
     return data
 
 
-def _loaders(data: Mapping[str, Any], options: TrainOptions) -> Loaders:
+def _loaders(data: Mapping[str, Any], options: TrainOptions, launch: Launch) -> Loaders:
     validation = None
     if "validation" in data:
         # A few frames after each epoch: starting processes for them would cost more than it saves.
-        validation = open_loader(data["validation"], attrs.evolve(options, num_workers=0), shuffle=False)
-    return Loaders(open_loader(data["train"], options, shuffle=True), validation)
+        validation = open_loader(data["validation"], attrs.evolve(options, num_workers=0), shuffle=False, launch=launch)
+    return Loaders(open_loader(data["train"], options, shuffle=True, launch=launch), validation)
 
 
 def _labelled_data(task: Task, split: Split, key: str) -> Any:

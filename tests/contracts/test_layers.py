@@ -55,7 +55,7 @@ ROOMS = {
         "attrs cv2 numpy torch",
     ),
     "demonstration": room("errors files progress config data artifacts training pictures workflows", "attrs"),
-    "front door": room("errors progress config geometry data models workflows demonstration", ""),
+    "front door": room("errors progress config geometry data models training.ranks workflows demonstration", ""),
     "cli": room("files progress", "attrs rich typer"),
     "cli.window": room("files", "cv2"),
 }

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from cogkp.config.keypoint import Sampling, StereoPairing
+from cogkp.config.launch import Launch
 from cogkp.data.datasets import AugmentedKeypointDataset
 from cogkp.data.loader import EpochSampler, build_loader
 from cogkp.errors import CogkpError, ConfigError, DataError, ImageError, Problem
@@ -159,3 +160,71 @@ class Plain(Dataset):
 def test_any_data_set_of_items_can_be_loaded(root):
     dataset = AugmentedKeypointDataset(disc_config(root), "evaluation", encode)
     assert [len(batch.ids) for batch in build_loader(Plain(dataset), batch_size=8)] == [8, 6]
+
+
+def of_ranks(root, ranks, **options):
+    return [loaded(root, launch=Launch(rank, ranks, rank), **options) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_the_ranks_together_hold_the_batches_of_one_process(root, paired, ranks):
+    """Bit for bit, in its order, with its augmentation; the 14 images make uneven last batches of 8."""
+    changes = {"stereo_pairing": StereoPairing(enabled=paired)}
+    options = {"changes": changes, "batch_size": 8}
+    whole, parts = loaded(root, **options), of_ranks(root, ranks, **options)
+    assert {len(part) for part in parts} == {len(whole)}
+    for loader in (whole, *parts):
+        loader.set_epoch(2, 0)
+    for batch, shared in zip(whole, zip(*parts, strict=True), strict=True):
+        if shared[0].repeated:
+            assert len(batch.ids) // (2 if paired else 1) < ranks
+            for part in shared:
+                assert_same(batch, part)
+            continue
+        assert torch.equal(torch.cat([part.image for part in shared]), batch.image)
+        assert sum((part.ids for part in shared), ()) == batch.ids
+        assert all(len(part.pairs) * 2 == len(part.ids) for part in shared) or not paired
+        sizes = [len(part.ids) for part in shared]
+        assert max(sizes) - min(sizes) <= (2 if paired else 1)
+        assert min(sizes) > 0
+
+
+def test_only_a_batch_with_fewer_items_than_ranks_is_repeated(root):
+    loaders = of_ranks(root, 4, changes={"stereo_pairing": StereoPairing(enabled=True)}, batch_size=8)
+    assert [[batch.repeated for batch in loader] for loader in loaders] == [[False, True]] * 4
+    for loader in loaders:
+        loader.set_epoch(0, 1)
+    assert [[batch.repeated for batch in loader] for loader in loaders] == [[True]] * 4
+
+
+@pytest.mark.parametrize(("ranks", "parts"), [(2, 2), (2, 3), (3, 2), (2, 9)])
+def test_the_parts_of_all_ranks_together_are_the_parts_of_the_batch(root, ranks, parts):
+    size = 6 * ranks
+    shared = of_ranks(root, ranks, batch_size=size, parts=parts)
+    for batch, own in zip(loaded(root, batch_size=size), zip(*shared, strict=True), strict=True):
+        if own[0].repeated:
+            continue
+        count = min(parts, len(batch.ids) // ranks)
+        assert count == min(parts, *(len(part.ids) for part in own))
+        pieces = zip(*(part.parts(count) for part in own), strict=True)
+        joined = [sum((part.ids for part in piece), ()) for piece in pieces]
+        assert joined == [piece.ids for piece in batch.parts(count)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 20])
+def test_the_ranks_share_one_pass_over_all_items_in_order(root, ranks):
+    size = 4 * ranks
+    parts = of_ranks(root, ranks, shuffle=False, batch_size=size)
+    ids = [name for part in parts for batch in part for name in batch.ids]
+    assert ids == [name for batch in loaded(root, shuffle=False) for name in batch.ids]
+    assert len(ids) == len(set(ids)) == 14
+
+
+@pytest.mark.parametrize(("paired", "batch_size", "multiple"), [(False, 5, 2), (True, 6, 4), (True, 2, 4)])
+def test_a_batch_that_cannot_be_shared_equally_is_refused(root, paired, batch_size, multiple):
+    changes = {"stereo_pairing": StereoPairing(enabled=paired)}
+    with pytest.raises(
+        DataError, match=f"shared equally by 2 ranks.*expected a multiple of {multiple}, got {batch_size}"
+    ):
+        loaded(root, changes=changes, batch_size=batch_size, launch=Launch(1, 2, 1))

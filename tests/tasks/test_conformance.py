@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import warnings
+from itertools import pairwise
 
+import attrs
 import numpy as np
 import onnxruntime
 import pytest
@@ -171,3 +174,66 @@ def test_encoding_a_warped_sample_equals_warping_its_labels(task):
 def test_the_same_draw_gives_the_same_item(task):
     first, second = (batch_of(task, "train") for _ in range(2))
     assert torch.equal(first.image, second.image)
+
+
+def whole_counts(task: Task, outputs, batch: Batch, parts: list[Batch]) -> list[list[torch.Tensor]]:
+    """The counts each part asks to be summed, in the order of asking."""
+    asked: list[list[torch.Tensor]] = []
+
+    def remember(count: torch.Tensor) -> torch.Tensor:
+        asked[-1].append(count)
+        return count
+
+    for part, rows in zip(parts, rows_of(outputs, parts), strict=True):
+        asked.append([])
+        task.loss(rows, attrs.evolve(part, over_step=remember))
+    return asked
+
+
+def rows_of(outputs, parts: list[Batch]):
+    ends = np.cumsum([0, *(len(part.ids) for part in parts)])
+    for start, stop in pairwise(ends):
+        yield type(outputs)(*(field[start:stop] for field in outputs))
+
+
+def test_losses_of_parts_add_up_to_the_loss_of_the_step(task):
+    """Parts on several ranks, one of which has next to no labels; values and gradients, pull by pull."""
+    batch = batch_of(task)
+    gaps = batch.targets.valid & (torch.arange(4)[:, None] >= torch.tensor([0, 3]))
+    targets = batch.targets._replace(valid=gaps)
+    if targets.mask.numel():
+        targets = targets._replace(mask=targets.mask.where(torch.arange(4)[:, None, None] != 1, 255))
+    batch = attrs.evolve(batch, targets=targets)
+    outputs = task.model(batch.image)
+    outputs = type(outputs)(*(field.detach().requires_grad_() for field in outputs))
+    whole = task.loss(outputs, batch)
+    wanted = torch.autograd.grad(whole.total, outputs, allow_unused=True)
+    parts = batch.parts(3)
+    sums = [torch.stack(counts).sum(0) for counts in zip(*whole_counts(task, outputs, batch, parts), strict=True)]
+    total, values = torch.zeros(()), dict.fromkeys(whole.parts, 0.0)
+    for part, rows in zip(parts, rows_of(outputs, parts), strict=True):
+        answers = iter(sums)
+        report = task.loss(rows, attrs.evolve(part, over_step=lambda _count, answers=answers: next(answers)))
+        total = total + report.total
+        values = {name: values[name] + float(value.detach()) for name, value in report.parts.items()}
+    found = torch.autograd.grad(total, outputs, allow_unused=True)
+    assert values == pytest.approx({name: float(value.detach()) for name, value in whole.parts.items()}, rel=1e-5)
+    for one, other in zip(wanted, found, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.allclose(one, other, rtol=1e-5, atol=1e-9)
+
+
+def test_metrics_of_parts_join_to_those_of_the_whole(task):
+    batch = batch_of(task)
+    model = task.model.eval()
+    with torch.inference_mode():
+        outputs = model(batch.image)
+    whole, parts = task.metrics(), [task.metrics() for _ in range(3)]
+    cut = batch.parts(2)  # the third sees nothing
+    for metrics, part, rows in zip(parts, cut, rows_of(outputs, cut), strict=False):
+        whole.update(rows, part)
+        metrics.update(rows, part)
+    first, *others = (pickle.loads(pickle.dumps(metrics)) for metrics in parts)
+    for other in others:
+        first.merge(other)
+    assert first.compute().to_dict() == whole.compute().to_dict()

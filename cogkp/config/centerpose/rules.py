@@ -43,9 +43,7 @@ def remarks(config: CenterPoseConfig) -> list[str]:
     """List in words what a spec asks for and will not get, although that is no mistake."""
     found = []
     if config.wandb.enable:
-        found.append(
-            "wandb.enable is true, but nothing is sent to Weights & Biases; TensorBoard has the curves"
-        )
+        found.append("wandb.enable is true, but nothing is sent to Weights & Biases; TensorBoard has the curves")
     if config.encryption_key is not None:
         found.append("encryption_key is set, but models are never encrypted; protect their files by other means")
     return found

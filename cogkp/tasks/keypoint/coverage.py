@@ -77,6 +77,10 @@ class CoverageMetrics:
         kept = (point, offset, self._codec.spread_crop(outputs).float())
         self._blocks.append(_Block(*(field.detach()[valid].cpu() for field in kept)))
 
+    def merge(self, other: CoverageMetrics) -> None:
+        """Take in what another accumulator saw after this one."""
+        self._blocks += other._blocks
+
     def points(self) -> list[Coverage]:
         """Return the coverage of each point, in the order of the model."""
         block = self._all()

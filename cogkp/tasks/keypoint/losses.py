@@ -1,7 +1,8 @@
 """The terms of the keypoint loss; a term of weight 0 is never built.
 
-Each term is averaged over its valid items. Where nothing is valid it is a zero that is still part of the graph:
-finite, with zero gradient. All terms are computed in float32, also under autocast.
+Each term is averaged over its valid items, whose number is that of the whole optimiser step (``Batch.over_step``).
+Where nothing is valid it is a zero that is still part of the graph: finite, with zero gradient. All terms are computed
+in float32, also under autocast.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class SupervisedKeypoints:
         valid = batch.targets.valid.unsqueeze(-1)
         residual = torch.where(valid, outputs.keypoints.float() - batch.targets.uv_crop, 0.0)
         total = F.smooth_l1_loss(residual, torch.zeros_like(residual), reduction="sum", beta=self.beta_px)
-        mean: Tensor = total / (2 * valid.sum()).clamp(min=1)
+        mean: Tensor = total / (2 * batch.over_step(valid.sum())).clamp(min=1)
         return mean
 
 
@@ -89,7 +90,7 @@ class HeatmapRegularization:
         wanted = centred_heatmap(batch.targets.uv_crop, (height, width), stride, self.sigma_px)
         divergence = (wanted * ((wanted + TINY).log() - (heatmaps + TINY).log())).sum((-2, -1))
         total = torch.where(valid, divergence, 0.0).sum()
-        return torch.div(total, valid.sum().clamp(min=1))
+        return torch.div(total, batch.over_step(valid.sum()).clamp(min=1))
 
 
 @attrs.frozen
@@ -102,7 +103,8 @@ class Segmentation:
         total = F.cross_entropy(
             outputs.mask_logits.float(), mask, ignore_index=MISSING_MASK_IGNORE_INDEX, reduction="sum"
         )
-        mean: Tensor = total / (mask != MISSING_MASK_IGNORE_INDEX).sum().clamp(min=1)
+        known = (mask != MISSING_MASK_IGNORE_INDEX).sum()
+        mean: Tensor = total / batch.over_step(known).clamp(min=1)
         return mean
 
 
@@ -154,7 +156,8 @@ class SpaceTerms:
             weighted = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
             (pull,) = torch.autograd.grad(weighted, probe)
         # Has the value of the terms, and the limited pull as its gradient, however the total is scaled later.
-        total = weighted.detach() + ((points - points.detach()) * _limited(pull)).sum()
+        coordinates = int(batch.over_step(torch.tensor(pull.numel())))
+        total = weighted.detach() + ((points - points.detach()) * _limited(pull, coordinates)).sum()
         return SpaceJudgement(total, {name: part.detach() for name, part in parts.items()}, space.used_share)
 
     def _allowed(self, batch: Batch[KeypointTargets]) -> Tensor:
@@ -164,9 +167,9 @@ class SpaceTerms:
         return allowed.all(1)
 
 
-def _limited(pull: Tensor) -> Tensor:
-    """Shorten the gradient (B, N, 2) of each point to that of one label, were all points labelled."""
-    most = 1.0 / max(pull.numel(), 1)
+def _limited(pull: Tensor, coordinates: int) -> Tensor:
+    """Shorten the gradient (B, N, 2) of each point to that of one label, were all coordinates of the step labelled."""
+    most = 1.0 / max(coordinates, 1)
     size = torch.linalg.vector_norm(pull, dim=-1, keepdim=True)
     return pull * (most / size.clamp(min=most)) if pull.numel() else pull
 

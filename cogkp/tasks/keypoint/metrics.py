@@ -232,6 +232,16 @@ class KeypointMetrics:
         if self._space is not None and len(batch.pairs):
             self._space.update(outputs, batch)
 
+    def merge(self, other: KeypointMetrics) -> None:
+        """Take in what another accumulator of the same kind saw after this one."""
+        self._errors_px += other._errors_px
+        self._valid += other._valid
+        self._labelled += other._labelled
+        self._confusion += other._confusion
+        self._coverage.merge(other._coverage)
+        if self._space is not None and other._space is not None:
+            self._space.merge(other._space)
+
     def ranked_pairs(self) -> list[int]:
         """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
         return [] if self._space is None else self._space.ranked_pairs()

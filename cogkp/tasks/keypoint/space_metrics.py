@@ -151,6 +151,10 @@ class SpaceMetrics:
         """Take in one batch; the prediction is finite."""
         self._blocks.append(_Block.of(judge(self.geometry, self._codec, outputs, batch)))
 
+    def merge(self, other: SpaceMetrics) -> None:
+        """Take in what another accumulator saw after this one."""
+        self._blocks += other._blocks
+
     def ranked_pairs(self) -> list[int]:
         """Order the pairs that could be judged by their worst point, worst first; a lost point is worse than any."""
         if not self._blocks:

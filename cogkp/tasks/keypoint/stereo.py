@@ -7,6 +7,7 @@ Axes: B batch, P stereo pairs, N keypoints; views are left, then right.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import attrs
@@ -33,6 +34,7 @@ class Reconstruction:
         uv_again: (P, 2, N, 2) float, the pixels that see ``xyz_world``, sensor pixels; zero where not valid.
         width_px: (2,) float, widths of both sensors.
         allowed: (P, N) bool, what was to be counted if it could be triangulated.
+        over_step: see :class:`~cogkp.data.sample.Batch`.
     """
 
     xyz_world: Tensor
@@ -41,6 +43,7 @@ class Reconstruction:
     uv_again: Tensor
     width_px: Tensor
     allowed: Tensor
+    over_step: Callable[[Tensor], Tensor]
 
     @property
     def residual_px(self) -> Tensor:
@@ -49,9 +52,9 @@ class Reconstruction:
 
     @property
     def used_share(self) -> Tensor:
-        """() float32, how much of what was allowed could be triangulated; 1 where nothing was allowed."""
-        share: Tensor = self.valid.sum() / self.allowed.sum().clamp(min=1)
-        return torch.where(self.allowed.any(), share, 1.0)
+        """() float32, how much of what was allowed in the step could be triangulated; 1 where nothing was allowed."""
+        allowed, parts = self.over_step(torch.stack([self.allowed.sum(), torch.ones_like(self.allowed.sum())]))
+        return torch.where(allowed > 0, self.valid.sum() / allowed.clamp(min=1), 1.0 / parts)
 
 
 @attrs.frozen(eq=False)
@@ -119,7 +122,7 @@ class StereoGeometry:
         again = rig.project(found.xyz_world)
         valid = found.valid & again.valid.all(-2) & allowed
         width = torch.tensor([float(camera.size_wh[0]) for camera in rig.cameras], device=uv.device)
-        return Reconstruction(found.xyz_world, valid, uv, again.uv, width, allowed)
+        return Reconstruction(found.xyz_world, valid, uv, again.uv, width, allowed, batch.over_step)
 
     def covariance(self, space: Reconstruction, uv_covariance: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
         """Say how well points are known that were found from uncertain pixels, to first order.
@@ -161,7 +164,7 @@ class Reprojection:
         residual = space.residual_px
         each = F.smooth_l1_loss(residual, torch.zeros_like(residual), reduction="none", beta=self.beta_px)
         total = (each.sum((-1, -2)) / space.width_px).sum()
-        mean: Tensor = total / (2 * 2 * space.valid.sum()).clamp(min=1)
+        mean: Tensor = total / (2 * 2 * space.over_step(space.valid.sum())).clamp(min=1)
         return mean
 
 
@@ -187,5 +190,5 @@ class Rigidity:
         found = torch.linalg.vector_norm(torch.where(known.unsqueeze(-1), apart, 0.0), dim=-1)
         error = torch.where(known, found - lengths, 0.0)
         total = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="sum", beta=self.beta)
-        mean: Tensor = total / known.sum().clamp(min=1)
+        mean: Tensor = total / space.over_step(known.sum()).clamp(min=1)
         return mean

@@ -1,0 +1,71 @@
+"""Which of several processes this is, as ``torchrun`` says it in the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import attrs
+
+from cogkp.errors import ConfigError, Problem
+
+__all__ = ["ALONE", "Launch", "launched"]
+
+
+@attrs.frozen
+class Launch:
+    """One of the processes that were started together to train one network.
+
+    Args:
+        rank: its number, from 0.
+        ranks: how many there are, on all machines.
+        local_rank: its number among those of its machine.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.ranks}"
+
+
+ALONE = Launch()
+"""A process that was started by itself."""
+
+
+def launched(environment: Mapping[str, str] | None = None) -> Launch:
+    """Read which process this is.
+
+    Args:
+        environment: the process's own when None.
+
+    Raises:
+        ConfigError: RANK, WORLD_SIZE and LOCAL_RANK contradict each other.
+
+    Example:
+        >>> launched({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
+        Launch(rank=3, ranks=4, local_rank=1)
+        >>> launched({}) == ALONE
+        True
+    """
+    found = os.environ if environment is None else environment
+    if found.get("WORLD_SIZE", "1") == "1":
+        return ALONE
+    told = {name: found.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    numbers = [int(text) if text.isdecimal() else -1 for text in told.values()]
+    launch = Launch(numbers[0], numbers[1], numbers[2])
+    if not 0 <= launch.local_rank <= launch.rank < launch.ranks:
+        problem = Problem(
+            "the environment does not say which process this is",
+            expected="RANK below WORLD_SIZE, and LOCAL_RANK no larger than RANK",
+            got=", ".join(f"{name}={text or 'unset'}" for name, text in told.items()),
+            hint="Start with torchrun, or unset WORLD_SIZE to train in one process.",
+        )
+        raise ConfigError([problem])
+    return launch
