@@ -110,7 +110,8 @@ def decode_maps(maps: Any, rules: DecodeRules) -> DecodedObjects:
     found = _nearest(seen, _corner_peaks(maps, rules.num_select))
     longer = (2 * half).amax(-1)[..., None]
     best = torch.where(_for_best(found, box, longer).unsqueeze(-1), found.place, seen)
-    for_pose = _for_pose(found, box, longer) & (score > MIN_PEAK).unsqueeze(-1) & (not rules.displacement_only)
+    for_pose = _for_pose(found, box, longer) & (score > MIN_PEAK).unsqueeze(-1)
+    peak = torch.full_like(seen, MISSING) if rules.displacement_only else found.place
     return DecodedObjects(
         bboxes=box,
         scores=score.unsqueeze(-1),
@@ -118,7 +119,7 @@ def decode_maps(maps: Any, rules: DecodeRules) -> DecodedObjects:
         clses=torch.zeros_like(score).unsqueeze(-1),
         obj_scale=read_cells(maps.scale, cell),
         kps_displacement_mean=seen.flatten(-2),
-        kps_heatmap_mean=torch.where(for_pose.unsqueeze(-1), found.place, MISSING).flatten(-2),
+        kps_heatmap_mean=torch.where(for_pose.unsqueeze(-1), peak, MISSING).flatten(-2),
     )
 
 

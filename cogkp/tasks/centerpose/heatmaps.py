@@ -78,4 +78,4 @@ def read_cells(maps: Tensor, cell: Tensor) -> Tensor:
                  [0., 4.]]])
     """
     found = maps.flatten(2).gather(2, cell.flatten(1).unsqueeze(1).expand(-1, maps.shape[1], -1))
-    return found.mT.reshape(*cell.shape, maps.shape[1])
+    return found.transpose(1, 2).reshape(*cell.shape, maps.shape[1])
