@@ -106,7 +106,7 @@ def decode_maps(maps: Any, rules: DecodeRules) -> DecodedObjects:
     cell, score, place = center.cell[:, 0], center.score[:, 0], center.place[:, 0]
     middle, half = place + read_cells(maps.reg, cell), 0.5 * read_cells(maps.wh, cell)
     box = torch.cat((middle - half, middle + half), -1)
-    seen = read_cells(maps.hps, cell).unflatten(-1, (CORNERS, 2)) + place.unsqueeze(-2)
+    seen = _pairs(read_cells(maps.hps, cell)) + place.unsqueeze(-2)
     found = _nearest(seen, _corner_peaks(maps, rules.num_select))
     longer = (2 * half).amax(-1)[..., None]
     best = torch.where(_for_best(found, box, longer).unsqueeze(-1), found.place, seen)
@@ -121,6 +121,10 @@ def decode_maps(maps: Any, rules: DecodeRules) -> DecodedObjects:
         kps_displacement_mean=seen.flatten(-2),
         kps_heatmap_mean=torch.where(for_pose.unsqueeze(-1), peak, MISSING).flatten(-2),
     )
+
+
+def _pairs(values: Tensor) -> Tensor:
+    return values.reshape(*values.shape[:-1], CORNERS, 2)
 
 
 def _check_grid(hm: Tensor, rules: DecodeRules) -> None:

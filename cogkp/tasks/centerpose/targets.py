@@ -142,7 +142,7 @@ def object_targets(
     Returns:
         The targets; see :class:`ObjectTargets`. Objects with no view that can be learned take no place.
     """
-    known = labels.hypotheses & np.isfinite(labels.uv_source).all((-1, -2))
+    known: BoolArray = np.asarray(labels.hypotheses & np.isfinite(labels.uv_source).all((-1, -2)))
     uv = np.where(known[..., None, None], labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)
     uv = np.trunc(uv) if rules.whole_pixels else uv
     inside = ((uv >= -HALF_PX) & (uv < np.asarray(size_wh) - HALF_PX)).all(-1)
@@ -151,7 +151,7 @@ def object_targets(
     low, high = box.min(-2), box.max(-2)
     wh = high - low
     center = uv_grid[..., 0, :] if rules.center_3d else 0.5 * (low + high)
-    kept = known & (inside[..., 0] | (inside[..., 1:].sum(-1) > FEW_CORNERS)) & (wh > 0).all(-1)
+    kept: BoolArray = known & (inside[..., 0] | (inside[..., 1:].sum(-1) > FEW_CORNERS)) & (wh > 0).all(-1)
     kept &= ((center >= 0) & (center < rules.cells)).all(-1)
     chosen = np.flatnonzero(kept.any(0))[: rules.max_objs]
     taught = kept[:, chosen]

@@ -15,6 +15,7 @@ from cogkp.tasks.centerpose.heatmaps import draw_peaks
 from cogkp.tasks.centerpose.losses import build_loss
 from cogkp.tasks.centerpose.settings import UNDEFINED, LossSettings
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from tests.builders.perfect_maps import perfect_maps
 from tests.builders.placed import SIZE_WH, scene
 
 RULES = TargetRules(side=64, max_objs=4)
@@ -107,27 +108,11 @@ def test_objects_without_symmetry_do_not_care_how_views_are_chosen():
     assert torch.equal(one, other)
 
 
-def perfect(picked):
-    """Maps that say exactly what is wanted, as sure as can be."""
-    count = len(picked.ind)
-    maps = {name: torch.zeros(count, c, CELLS * CELLS) for name, c in CHANNELS.items()}
-    shape = (CELLS, CELLS)
-    center = draw_peaks(picked.ind[..., None], picked.radius, picked.taught[..., None], shape)
-    corner = draw_peaks(picked.hp_ind, picked.radius, picked.hp_mask, shape)
-    for b, o in picked.taught.nonzero().tolist():
-        for name in ("wh", "reg", "scale", "hps"):
-            maps[name][b, :, picked.ind[b, o]] = getattr(picked, name)[b, o].flatten()
-        for j in picked.hp_mask[b, o].nonzero().flatten().tolist():
-            maps["hp_offset"][b, :, picked.hp_ind[b, o, j]] = picked.hp_offset[b, o, j]
-    maps |= {"hm": 40 * (center == 1) - 20.0, "hm_hp": 40 * (corner == 1) - 20.0}
-    return CenterPoseOutputs(**{n: m.float().reshape(count, -1, CELLS, CELLS) for n, m in maps.items()})
-
-
 def test_each_object_is_judged_by_the_view_that_the_prediction_shows():
     targets = targets_of(2, 2, 2, 2, seed=4)
     latest = targets.taught.long().cumsum(1).argmax(1)  # a different view for objects that have several
     assert len(latest.unique()) > 1
-    outputs = perfect(targets.pick(latest))
+    outputs = perfect_maps(targets.pick(latest), CELLS)
     by_object, by_image = (build_loss(LossSettings(symmetry=way)) for way in ("object", "image"))
     mixed = (latest != latest[:, :1])[targets.taught[:, 0]].any()
     chosen = by_object.choose(outputs, targets)
