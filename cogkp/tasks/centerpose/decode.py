@@ -142,13 +142,20 @@ def _check_grid(hm: Tensor, rules: DecodeRules) -> None:
 def _peaks(logits: Tensor, count: int) -> Peaks:
     """Find the highest cells of each map that no neighbour exceeds."""
     heat = torch.sigmoid(logits)
-    highest = F.max_pool2d(heat, 3, stride=1, padding=1)
+    highest = _highest_around(heat)
     # Cells beside peaks follow behind all peaks, in an order that does not depend on who sorts them.
     ranked = torch.where(heat == highest, heat, heat - 1).flatten(2)
     score, cell = ranked.topk(count, dim=-1)
     row = torch.div(cell, logits.shape[-1], rounding_mode="floor")
     column = cell - row * logits.shape[-1]
     return Peaks(score.clamp_min(0), cell, torch.stack((column, row), -1).to(heat.dtype))
+
+
+def _highest_around(heat: Tensor) -> Tensor:
+    """(B, C, h, w) the largest of each cell and its eight neighbours; torch's pooling takes ten times as long."""
+    padded = F.pad(heat, (1, 1, 1, 1))
+    across = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 2:]), padded[..., 1:-1])
+    return torch.maximum(torch.maximum(across[..., :-2, :], across[..., 2:, :]), across[..., 1:-1, :])
 
 
 def _corner_peaks(maps: Any, count: int) -> Peaks:
@@ -170,14 +177,18 @@ def _nearest(seen: Tensor, peaks: Peaks) -> Found:
 
 def _for_best(found: Found, box: Tensor, longer: Tensor) -> Tensor:
     low, high = box[..., None, :2], box[..., None, 2:]
-    inside = ((found.place >= low) & (found.place <= high)).all(-1)
+    inside = _both((found.place >= low) & (found.place <= high))
     return inside & (found.score >= MIN_PEAK) & (found.distance <= NEAR_FOR_BEST * longer)
 
 
 def _for_pose(found: Found, box: Tensor, longer: Tensor) -> Tensor:
     low, high = SHRINK * box[..., None, :2], GROW * box[..., None, 2:]
-    inside = ((found.place > low) & (found.place < high)).all(-1)
+    inside = _both((found.place > low) & (found.place < high))
     return inside & (found.score > MIN_PEAK) & (found.distance < NEAR_FOR_POSE * longer)
+
+
+def _both(pairs: Tensor) -> Tensor:
+    return pairs[..., 0] & pairs[..., 1]
 
 
 class DecodingNetwork(nn.Module):
