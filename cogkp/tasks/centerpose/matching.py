@@ -127,15 +127,17 @@ def _best_turn(found: Cuboids, true: Cuboids, angles: Tensor) -> tuple[Tensor, C
 
 def _between(found: Cuboids, true: Cuboids) -> Tensor:
     """(n, 9, 9) distances of true points, first axis, from found ones."""
-    return torch.linalg.vector_norm(true.points().unsqueeze(-2) - found.points().unsqueeze(-3), dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(true.points().unsqueeze(-2) - found.points().unsqueeze(-3), dim=-1)
+    return distance
 
 
 def _pixel_error(found_uv: Tensor, true: Cuboids, K: Tensor, size_wh: Tensor, turns: int) -> Tensor:
     eye = torch.eye(4, dtype=torch.float64)
     turned = true.turned(symmetry_angles(turns))
     seen = PinholeCamera(K, eye, (0, 0)).project(turned.points()).uv
-    distance = torch.linalg.vector_norm((seen - found_uv)[..., 1:, :] / size_wh[:, None], dim=-1)
-    return distance.mean(-1).amin(0)
+    distance: Tensor = torch.linalg.vector_norm((seen - found_uv)[..., 1:, :] / size_wh[:, None], dim=-1)
+    nearest: Tensor = distance.mean(-1).amin(0)
+    return nearest
 
 
 def _view_angles(boxes: Cuboids) -> Tensor:

@@ -137,8 +137,9 @@ class CenterPoseMetrics:
         middle = truth.uv_source[:, 0]
         inside = ((middle > 0) & (middle < size_wh)).all(-1)
         ahead = truth.cuboid_to_camera[:, 2, 3] > 0
-        asked: Tensor = truth.labelled & truth.located & inside & ahead
-        return asked & (truth.visibility > self._rules.min_visibility)
+        visible = truth.visibility > self._rules.min_visibility
+        asked: Tensor = truth.labelled & truth.located & inside & ahead & visible
+        return asked
 
     def _measure(
         self, poses: ObjectPoses, truth: ObjectTruth, known: Tensor, match: Match, size_wh: Tensor

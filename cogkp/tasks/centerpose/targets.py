@@ -145,7 +145,7 @@ def object_targets(
     known: BoolArray = np.asarray(labels.hypotheses & np.isfinite(labels.uv_source).all((-1, -2)))
     uv = np.where(known[..., None, None], labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)
     uv = np.trunc(uv) if rules.whole_pixels else uv
-    inside = ((uv >= -HALF_PX) & (uv < np.asarray(size_wh) - HALF_PX)).all(-1)
+    inside: BoolArray = np.asarray(((uv >= -HALF_PX) & (uv < np.asarray(size_wh) - HALF_PX)).all(-1))
     uv_grid = _to_grid(uv, source_to_crop, rules)
     box = uv_grid[..., 1:, :].clip(0, rules.cells - 1)
     low, high = box.min(-2), box.max(-2)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cogkp.config.centerpose.train import LossSpec
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.letterbox import letterbox
@@ -198,3 +199,15 @@ def test_options_without_a_meaning_are_refused(name):
     with pytest.raises(TrainingError, match=why) as caught:
         LossSettings.of(SimpleNamespace(**{name: "sl1" if name == "reg_loss" else 2}))
     assert f"train.loss_config.{name}" in str(caught.value)
+
+
+def test_the_loss_of_an_experiment_is_read_field_by_field():
+    assert LossSettings.of(LossSpec()) == LossSettings()
+    changed = LossSpec(wh_weight=0.5, hm_hp=False, obj_scale_weight=2.0)
+    assert LossSettings.of(changed, "image") == LossSettings(
+        wh_weight=0.5, hm_hp=False, obj_scale_weight=2.0, symmetry="image"
+    )
+    assert set(UNDEFINED) | {f.name for f in attrs.fields(LossSettings)} == {
+        *(f.name for f in attrs.fields(LossSpec)),
+        "symmetry",
+    }
