@@ -99,6 +99,15 @@ class CenterPoseMetrics:
         for b, size_wh in enumerate(batch.source_size_wh.cpu()):
             self._judge(poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
 
+    def merge(self, other: CenterPoseMetrics) -> None:
+        """Take in what another accumulator of the same kind saw after this one."""
+        self._images += other._images
+        self._skipped += other._skipped
+        self._asked += other._asked
+        for name in PROTOCOLS:
+            self._errors[name] += other._errors[name]
+            self._confidence[name] += other._confidence[name]
+
     def _require_cameras(self, truth: ObjectTruth, batch: Batch[Any]) -> None:
         unknown = [batch.ids[row] for row in (~truth.calibrated).nonzero().flatten().tolist()]
         if unknown:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from cogkp.errors import EvaluationError
-from cogkp.tasks.base import Metrics, Report
 from cogkp.tasks.centerpose.metrics import CenterPoseMetrics, EvaluationRules
 from tests.builders.placed import K, box_points, pixels
 from tests.tasks.centerpose.test_poses import CODEC, batch_of, boxes, maps_of
@@ -17,11 +16,10 @@ MIDDLE = 10
 
 
 def judged(*steps, rules=None, codec=CODEC):
-    metrics: Metrics = CenterPoseMetrics(codec, rules)
+    metrics = CenterPoseMetrics(codec, rules)
     for outputs, batch in steps:
         metrics.update(outputs, batch)
-    report: Report = metrics.compute()
-    return report
+    return metrics.compute()
 
 
 def test_perfect_predictions_are_perfect_in_both_protocols():
@@ -113,6 +111,17 @@ def test_batches_may_come_in_any_order():
     steps = [(maps_of(one), one), (wrong, other)]
     first, second = judged(*steps), judged(*steps[::-1])
     np.testing.assert_allclose(list(first.scalars().values()), list(second.scalars().values()))
+
+
+def test_accumulators_of_parts_join_to_that_of_the_whole():
+    one, other = batch_of(boxes((2.0,))), batch_of(boxes())
+    wrong = maps_of(other)
+    wrong.hps[:] += 1.0
+    parts = [CenterPoseMetrics(CODEC), CenterPoseMetrics(CODEC)]
+    parts[0].update(maps_of(one), one)
+    parts[1].update(wrong, other)
+    parts[0].merge(parts[1])
+    assert parts[0].compute().to_dict() == judged((maps_of(one), one), (wrong, other)).to_dict()
 
 
 def test_nothing_found_is_a_result_and_nothing_to_find_is_none():
