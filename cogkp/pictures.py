@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 
 from cogkp.data.sample import Batch
-from cogkp.tasks.base import Codec, Marks, Metrics
+from cogkp.tasks.base import Codec, Marks, Metrics, Outline
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture, enlarged_uv
 from cogkp.visual.figure import Comparison, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
+from cogkp.visual.outline import draw_outlines
 from cogkp.visual.overlay import draw_points
 from cogkp.visual.pairs import Pair, pair_sheet
 from cogkp.visual.palette import point_colours
@@ -23,6 +24,7 @@ from cogkp.visual.palette import point_colours
 __all__ = ["draw_batch", "draw_comparison", "draw_pairs", "draw_single"]
 
 MIN_TILE_PX = 256
+MIN_OUTLINED_PX = 512
 
 
 def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> Picture:
@@ -64,7 +66,7 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Comp
     frame_px = torch.linalg.det(batch.source_to_crop[:, :2, :2]).abs().rsqrt().tolist()
     truths, predictions = codec.truth_marks(batch), codec.prediction_marks(predict(batch.image))
     views = zip(batch.image, truths, predictions, batch.ids, frame_px, strict=True)
-    return [
+    comparisons = [
         Comparison(
             image=image[0].numpy(),
             truth_uv=truth.uv_crop,
@@ -78,6 +80,23 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Comp
         )
         for image, truth, found, name, scale in views
     ]
+    return [_outlined(*each) for each in zip(comparisons, truths, predictions, strict=True)]
+
+
+def _outlined(comparison: Comparison, truth: Marks, found: Marks) -> Comparison:
+    """Draw whole objects into the picture, enlarged first; points are drawn over it later."""
+    if not truth.outlines and not found.outlines:
+        return comparison
+    tile, factor = enlarged_tile(comparison.image, None, MIN_OUTLINED_PX)
+    drawn = draw_outlines(tile, _enlarged(truth.outlines, factor), plain=True)
+    return attrs.evolve(
+        comparison,
+        image=draw_outlines(drawn, _enlarged(found.outlines, factor)),
+        truth_uv=enlarged_uv(comparison.truth_uv, factor),
+        predicted_uv=enlarged_uv(comparison.predicted_uv, factor),
+        caption=f"{len(found.outlines)} found, {len(truth.outlines)} labelled   {comparison.name}",
+        frame_px=comparison.frame_px / factor,
+    )
 
 
 def draw_pairs(
@@ -111,4 +130,9 @@ def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:
     tile, factor = enlarged_tile(image, marks.mask, MIN_TILE_PX)
     radius = max(4.0, max(tile.shape[:2]) / 64)
     # Rings leave what they mark to be seen.
-    return draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, shape="ring", radius=radius)
+    drawn = draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, shape="ring", radius=radius)
+    return draw_outlines(drawn, _enlarged(marks.outlines, factor))
+
+
+def _enlarged(outlines: Sequence[Outline], factor: int) -> list[Outline]:
+    return [attrs.evolve(outline, uv=enlarged_uv(outline.uv, factor)) for outline in outlines]

@@ -26,6 +26,7 @@ __all__ = [
     "LossReport",
     "Marks",
     "Metrics",
+    "Outline",
     "OutputSpec",
     "Report",
     "SpaceMarks",
@@ -62,6 +63,23 @@ class LossReport:
 
 
 @attrs.frozen(eq=False)
+class Outline:
+    """One object as points and lines over a picture, in its pixels.
+
+    Args:
+        uv: (N, 2) float; NaN where a point cannot be drawn.
+        names: N words, written beside their points; nothing is written for an empty one.
+        lines: pairs of indices of points, with the kind of line: 'edge', 'x', 'y' or 'z'.
+        text: one line about the object.
+    """
+
+    uv: FloatArray
+    names: tuple[str, ...]
+    lines: tuple[tuple[int, int, str], ...]
+    text: str = ""
+
+
+@attrs.frozen(eq=False)
 class Marks:
     """What to draw over one network input, in its own pixels.
 
@@ -70,12 +88,14 @@ class Marks:
         shown: (N,) bool, points worth drawing.
         names: N words.
         mask: (S, S) class ids, or None.
+        outlines: whole objects.
     """
 
     uv_crop: FloatArray
     shown: BoolArray
     names: tuple[str, ...]
     mask: npt.NDArray[np.uint8] | None = None
+    outlines: tuple[Outline, ...] = ()
 
 
 @attrs.frozen(eq=False, kw_only=True)

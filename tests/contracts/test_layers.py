@@ -37,6 +37,7 @@ ROOMS = {
     "measures": room("errors", "attrs numpy"),
     "tasks.base": room("errors config geometry data models measures", "attrs numpy torch"),
     "tasks.keypoint": room("errors config geometry data models measures tasks.base", "attrs numpy torch"),
+    "tasks.centerpose": room("errors config geometry data measures models tasks.base", "attrs numpy torch"),
     "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
     "artifacts": room("errors files config tasks.base", "attrs cattrs numpy torch"),
     "training": room(
@@ -162,6 +163,7 @@ def room_of_target(name: str, allowed_rooms: frozenset[str]) -> bool:
         ("models.keypoint", "cogkp.geometry.heatmap", True),
         ("models.keypoint", "cogkp.geometry.warp", False),
         ("training.trainer", "cogkp.tasks.keypoint.task", False),
+        ("tasks.centerpose.losses", "cogkp.tasks.keypoint.losses", False),
         ("export.onnx", "cogkp.inference.parity", False),
         ("workflows", "cogkp.tasks.registry", True),
         ("cli.keypoint", "cogkp", True),

@@ -1,0 +1,116 @@
+"""Labels of boxes to training targets, and network outputs back to the pixels of the full frame.
+
+Both directions live in one object, so that training, evaluation and deployment cannot disagree.
+Axes: B batch, S symmetric views, O objects that are learned, T objects of a picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import attrs
+from torch import Tensor
+
+from cogkp.data.sample import Batch, Sample
+from cogkp.tasks.base import Marks
+from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
+from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
+from cogkp.tasks.centerpose.marks import prediction_marks, truth_marks
+from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from cogkp.tasks.centerpose.truth import ObjectTruth, PlacedObjects, object_truth
+
+__all__ = ["CenterPoseCodec", "CenterPoseTargets"]
+
+MOST_OBJECTS = 32
+
+
+class CenterPoseTargets(NamedTuple):
+    """What one picture teaches, then what is true of it.
+
+    The fields are those of :class:`cogkp.tasks.centerpose.targets.ObjectTargets` and of
+    :class:`cogkp.tasks.centerpose.truth.ObjectTruth`, in this order.
+    """
+
+    ind: Any
+    reg: Any
+    wh: Any
+    radius: Any
+    hps: Any
+    hps_mask: Any
+    hp_ind: Any
+    hp_offset: Any
+    hp_mask: Any
+    taught: Any
+    scale: Any
+    scale_mask: Any
+    uv_source: Any
+    cuboid_to_camera: Any
+    size_xyz: Any
+    visibility: Any
+    labelled: Any
+    located: Any
+    K: Any
+    calibrated: Any
+    ground: Any
+
+    @property
+    def objects(self) -> ObjectTargets:
+        """What is learned."""
+        return ObjectTargets(*self[: len(ObjectTargets._fields)])
+
+    @property
+    def truth(self) -> ObjectTruth:
+        """What is true."""
+        return ObjectTruth(*self[len(ObjectTargets._fields) :])
+
+
+@attrs.frozen
+class CenterPoseCodec:
+    """Encode labels and decode predictions of the object-pose family.
+
+    Args:
+        targets: how labels become targets.
+        decoding: how maps become objects.
+        filtering: which objects are reported.
+        category: what the network is trained on, a word.
+        most_objects: T, objects that a picture may have.
+    """
+
+    targets: TargetRules = attrs.field(factory=TargetRules)
+    decoding: DecodeRules = attrs.field(factory=DecodeRules)
+    filtering: FilterRules = attrs.field(factory=FilterRules)
+    category: str = "object"
+    most_objects: int = MOST_OBJECTS
+
+    def encode(self, sample: Sample[PlacedObjects]) -> CenterPoseTargets:
+        """Make the targets of one picture.
+
+        Raises:
+            DataError: it has more than ``most_objects``.
+        """
+        taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
+        return CenterPoseTargets(*taught, *object_truth(sample.labels, self.most_objects, sample.sample_id))
+
+    def decoded(self, outputs: Any) -> DecodedObjects:
+        """Decode maps; what an exported network has decoded already stays as it is."""
+        return outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+
+    def decode(self, outputs: Any, source_to_crop: Tensor) -> Detections:
+        """Find objects in the full frames.
+
+        Args:
+            outputs: of the network, or of an exported one.
+            source_to_crop: (B, 3, 3) float64.
+
+        Returns:
+            The likely objects of all pictures. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
+        """
+        return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
+
+    def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
+        """Show the labelled boxes of each input."""
+        return truth_marks(batch.targets.truth, batch.source_to_crop)
+
+    def prediction_marks(self, outputs: Any) -> list[Marks]:
+        """Show the boxes that the network sees on each input."""
+        return prediction_marks(self.decoded(outputs), self.targets.stride, self.filtering)

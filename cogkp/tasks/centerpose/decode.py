@@ -1,0 +1,218 @@
+"""The network's maps to a fixed number of objects: in torch, and as part of the exported graph.
+
+Names and order of the outputs are those that consumers of exported models bind to. Lengths are cells of the grid.
+
+Axes: B batch, K objects found, J corners, h w grid.
+Source: X. Zhou, D. Wang, P. Krähenbühl, Objects as Points, 2019, sections 3 and 4; Y. Lin et al., arXiv 2109.06161.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from cogkp.errors import ModelError
+from cogkp.geometry.cuboid import CORNERS
+from cogkp.tasks.centerpose.heatmaps import read_cells
+
+__all__ = ["MISSING", "DecodeRules", "DecodedObjects", "DecodingNetwork", "decode_maps"]
+
+MISSING = -10000.0
+"""Both coordinates of a corner that no peak was found for."""
+
+# A peak less likely than this is none.
+MIN_PEAK = 0.1
+# How far a peak may lie from where the centre's cell sees the corner, in units of the longer side of the box.
+NEAR_FOR_BEST, NEAR_FOR_POSE = 0.3, 0.5
+# How far the box is widened before peaks for the pose are looked for in it; factors of its sides' coordinates.
+SHRINK, GROW = 0.8, 1.2
+
+
+class DecodedObjects(NamedTuple):
+    """Objects, the likeliest first.
+
+    Args:
+        bboxes: (B, K, 4) float32, left, top, right, bottom.
+        scores: (B, K, 1) float32, probability; zero where the map has not so many peaks.
+        kps: (B, K, 16) float32, x y of the corners 1 to 8: the peak found for it, else where the centre's cell sees it.
+        clses: (B, K, 1) float32, 0.
+        obj_scale: (B, K, 3) float32, sides in units of the height.
+        kps_displacement_mean: (B, K, 16) float32, the corners where the centre's cell sees them.
+        kps_heatmap_mean: (B, K, 16) float32, the peaks found for them, ``MISSING`` where there is none.
+    """
+
+    bboxes: Tensor
+    scores: Tensor
+    kps: Tensor
+    clses: Tensor
+    obj_scale: Tensor
+    kps_displacement_mean: Tensor
+    kps_heatmap_mean: Tensor
+
+
+@attrs.frozen
+class DecodeRules:
+    """How objects are read.
+
+    Args:
+        num_select: K, objects, and peaks of each corner.
+        displacement_only: report no peaks in ``kps_heatmap_mean``, as the published networks do.
+    """
+
+    num_select: int = 100
+    displacement_only: bool = False
+
+
+class Peaks(NamedTuple):
+    """The highest peaks of maps: (B, C, K) likelihood, cell and its column and row."""
+
+    score: Tensor
+    cell: Tensor
+    place: Tensor
+
+
+class Found(NamedTuple):
+    """The nearest peak of each corner of each object: (B, K, J, 2) place, (B, K, J) likelihood and distance."""
+
+    place: Tensor
+    score: Tensor
+    distance: Tensor
+
+
+def decode_maps(maps: Any, rules: DecodeRules) -> DecodedObjects:
+    """Read objects from the network's maps.
+
+    Args:
+        maps: ``hm`` (B, 1, h, w) and ``hm_hp`` (B, 8, h, w) logits, ``wh``, ``hps``, ``reg``, ``hp_offset``, ``scale``
+            as in :class:`cogkp.models.centerpose.CenterPoseOutputs`.
+        rules: how.
+
+    Returns:
+        K objects of each picture, also unlikely ones.
+
+    Raises:
+        ModelError: the grid has fewer than K cells. Not checked while tracing for export.
+
+    Gradient: flows to the maps, but not through the choice of peaks.
+    """
+    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        _check_grid(maps.hm, rules)
+    maps = type(maps)(*(field.float() for field in maps))
+    center = _peaks(maps.hm, rules.num_select)
+    cell, score, place = center.cell[:, 0], center.score[:, 0], center.place[:, 0]
+    middle, half = place + read_cells(maps.reg, cell), 0.5 * read_cells(maps.wh, cell)
+    box = torch.cat((middle - half, middle + half), -1)
+    seen = _pairs(read_cells(maps.hps, cell)) + place.unsqueeze(-2)
+    found = _nearest(seen, _corner_peaks(maps, rules.num_select))
+    longer = (2 * half).amax(-1)[..., None]
+    best = torch.where(_for_best(found, box, longer).unsqueeze(-1), found.place, seen)
+    for_pose = _for_pose(found, box, longer) & (score > MIN_PEAK).unsqueeze(-1)
+    peak = torch.full_like(seen, MISSING) if rules.displacement_only else found.place
+    return DecodedObjects(
+        bboxes=box,
+        scores=score.unsqueeze(-1),
+        kps=best.flatten(-2),
+        clses=torch.zeros_like(score).unsqueeze(-1),
+        obj_scale=read_cells(maps.scale, cell),
+        kps_displacement_mean=seen.flatten(-2),
+        kps_heatmap_mean=torch.where(for_pose.unsqueeze(-1), peak, MISSING).flatten(-2),
+    )
+
+
+def _pairs(values: Tensor) -> Tensor:
+    return values.reshape(*values.shape[:-1], CORNERS, 2)
+
+
+def _check_grid(hm: Tensor, rules: DecodeRules) -> None:
+    cells = hm.shape[-2] * hm.shape[-1]
+    if cells < rules.num_select:
+        raise ModelError(
+            "there are fewer cells than objects to select",
+            where="num_select",
+            expected=f"at most {cells}",
+            got=str(rules.num_select),
+            hint="Use a larger input, or select fewer objects.",
+        )
+
+
+def _peaks(logits: Tensor, count: int) -> Peaks:
+    """Find the highest cells of each map that no neighbour exceeds."""
+    heat = torch.sigmoid(logits)
+    highest = _highest_around(heat)
+    # Cells beside peaks follow behind all peaks, in an order that does not depend on who sorts them.
+    ranked = torch.where(heat == highest, heat, heat - 1).flatten(2)
+    score, cell = ranked.topk(count, dim=-1)
+    row = torch.div(cell, logits.shape[-1], rounding_mode="floor")
+    column = cell - row * logits.shape[-1]
+    return Peaks(score.clamp_min(0), cell, torch.stack((column, row), -1).to(heat.dtype))
+
+
+def _highest_around(heat: Tensor) -> Tensor:
+    """(B, C, h, w) the largest of each cell and its eight neighbours; torch's pooling takes ten times as long."""
+    none = torch.zeros_like(heat[..., :1])
+    beside = torch.maximum(torch.cat((none, heat[..., :-1]), -1), torch.cat((heat[..., 1:], none), -1))
+    across = torch.maximum(heat, beside)
+    none = torch.zeros_like(heat[..., :1, :])
+    above = torch.maximum(torch.cat((none, across[..., :-1, :]), -2), torch.cat((across[..., 1:, :], none), -2))
+    return torch.maximum(across, above)
+
+
+def _corner_peaks(maps: Any, count: int) -> Peaks:
+    peaks = _peaks(maps.hm_hp, count)
+    place = peaks.place + read_cells(maps.hp_offset, peaks.cell)
+    likely = peaks.score > MIN_PEAK
+    return Peaks(torch.where(likely, peaks.score, -1.0), peaks.cell, torch.where(likely.unsqueeze(-1), place, MISSING))
+
+
+def _nearest(seen: Tensor, peaks: Peaks) -> Found:
+    """Find the peak nearest to each corner (B, K, J, 2)."""
+    corner = seen.transpose(1, 2).unsqueeze(-2)
+    squared = (corner - peaks.place.unsqueeze(2)).square().sum(-1)
+    which = squared.argmin(-1)
+    place = peaks.place.gather(2, which.unsqueeze(-1).expand(-1, -1, -1, 2))
+    distance = (place - seen.transpose(1, 2)).square().sum(-1).sqrt()
+    return Found(place.transpose(1, 2), peaks.score.gather(2, which).transpose(1, 2), distance.transpose(1, 2))
+
+
+def _for_best(found: Found, box: Tensor, longer: Tensor) -> Tensor:
+    low, high = box[..., None, :2], box[..., None, 2:]
+    inside = _both((found.place >= low) & (found.place <= high))
+    return inside & (found.score >= MIN_PEAK) & (found.distance <= NEAR_FOR_BEST * longer)
+
+
+def _for_pose(found: Found, box: Tensor, longer: Tensor) -> Tensor:
+    low, high = SHRINK * box[..., None, :2], GROW * box[..., None, 2:]
+    inside = _both((found.place > low) & (found.place < high))
+    return inside & (found.score > MIN_PEAK) & (found.distance < NEAR_FOR_POSE * longer)
+
+
+def _both(pairs: Tensor) -> Tensor:
+    return pairs[..., 0] & pairs[..., 1]
+
+
+class DecodingNetwork(nn.Module):
+    """A network that puts out objects instead of maps: what is exported.
+
+    Args:
+        network: puts out maps; see :func:`decode_maps`.
+        rules: how they are read.
+    """
+
+    def __init__(self, network: nn.Module, rules: DecodeRules) -> None:
+        super().__init__()
+        self.network = network
+        self.rules = rules
+
+    def forward(self, image: Tensor) -> DecodedObjects:
+        """Find objects.
+
+        Args:
+            image: (B, 3, H, W) float32, blue green red, normalised.
+
+        Returns:
+            K objects of each picture; see :class:`DecodedObjects`.
+        """
+        return decode_maps(self.network(image), self.rules)

@@ -1,0 +1,59 @@
+"""Found objects as the documented JSON: one object of Python values for each picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cogkp.geometry.camera_frame import CameraFrame
+from cogkp.geometry.cuboid import Cuboids
+from cogkp.geometry.rotation import quaternion_from_rotation
+from cogkp.tasks.centerpose.poses import ObjectPose, ObjectPoses
+
+__all__ = ["inference_record"]
+
+
+def inference_record(
+    image_name: str, poses: ObjectPoses, category: str, frame: CameraFrame = CameraFrame.OPENCV
+) -> dict[str, Any]:
+    """Write what was found in one picture.
+
+    The documented keys come first: ``location``, ``quaternion_xyzw`` and ``keypoints_3d`` in the frame asked for,
+    ``projected_keypoints_2d`` whose first point is the mean of the other eight, ``relative_scale`` and ``keypoints_2d``
+    as predicted. Added are ``class``, ``score``, ``bbox`` (left, top, right, bottom), ``size``,
+    ``reprojection_error_px`` and ``up_to_scale``: whether ``location``, ``size`` and ``keypoints_3d`` are known up to
+    one common factor only.
+
+    Args:
+        image_name: as the file is called.
+        poses: of this picture.
+        category: name of what the network was trained on.
+        frame: axes of the camera.
+
+    Returns:
+        Ready for JSON.
+    """
+    placed = poses.cuboids.in_frame(CameraFrame.OPENCV, frame)
+    objects = [_object(k, pose, placed[k], category) for k, pose in enumerate(poses)]
+    return {"image_name": image_name, "objects": objects}
+
+
+def _object(index: int, pose: ObjectPose, cuboid: Cuboids, category: str) -> dict[str, Any]:
+    to_camera = cuboid.cuboid_to_camera
+    quaternion = quaternion_from_rotation(to_camera[:3, :3])
+    return {
+        "id": f"object_{index}",
+        "location": to_camera[:3, 3].tolist(),
+        "quaternion_xyzw": quaternion.tolist(),
+        "projected_keypoints_2d": [pose.uv[1:].mean(0).tolist(), *pose.uv[1:].tolist()],
+        "keypoints_3d": cuboid.points().to(torch.float64).tolist(),
+        "relative_scale": pose.relative_size.tolist(),
+        "keypoints_2d": pose.uv_direct.tolist(),
+        "class": category,
+        "score": pose.score,
+        "bbox": pose.box_uv.tolist(),
+        "size": pose.size_xyz.tolist(),
+        "reprojection_error_px": pose.residual_px,
+        "up_to_scale": not pose.metric,
+    }

@@ -1,0 +1,232 @@
+"""The terms of the object-pose loss; a term of weight 0 is never built.
+
+Each term is a mean per picture, and pictures count alike. Of the views of a symmetric object the one counts that fits
+the prediction best. All terms are computed in float32, also under autocast, and are finite with nothing to learn.
+
+Axes: B batch, S symmetric views, O objects. What judges single objects takes targets with and without the axis S.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cogkp.data.sample import Batch
+from cogkp.errors import TrainingError
+from cogkp.tasks.base import LossReport
+from cogkp.tasks.centerpose.heatmaps import draw_peaks, read_cells
+from cogkp.tasks.centerpose.settings import LossSettings, SymmetryChoice
+from cogkp.tasks.centerpose.targets import ObjectTargets
+
+__all__ = ["CenterPoseLoss", "Term", "build_loss"]
+
+# Keeps a mean over nothing at zero.
+NOTHING = 1e-4
+
+
+class Term(Protocol):
+    """One summand, before its weight."""
+
+    def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Judge pictures whose objects have one view each, fields (B, O, ...): (B,) float32."""
+
+    def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Judge every view of every object alone, fields (B, S, O, ...): (B, S, O) float32."""
+
+
+class Residual(NamedTuple):
+    """Predicted minus wanted, (..., O, C), and a mask of the same shape."""
+
+    difference: Tensor
+    mask: Tensor
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _box(outputs: Any, targets: ObjectTargets) -> Residual:
+    return _at_center(outputs.wh, targets.ind, targets.wh, targets.taught)
+
+
+def _center_offset(outputs: Any, targets: ObjectTargets) -> Residual:
+    return _at_center(outputs.reg, targets.ind, targets.reg, targets.taught)
+
+
+def _scale(outputs: Any, targets: ObjectTargets) -> Residual:
+    return _at_center(outputs.scale, targets.ind, targets.scale, targets.scale_mask)
+
+
+def _at_center(maps: Tensor, cell: Tensor, wanted: Tensor, mask: Tensor) -> Residual:
+    difference = read_cells(_wide(maps), cell) - wanted
+    return Residual(difference, mask.unsqueeze(-1).expand(difference.shape))
+
+
+def _corners(outputs: Any, targets: ObjectTargets) -> Residual:
+    difference = read_cells(_wide(outputs.hps), targets.ind) - targets.hps.flatten(-2)
+    return Residual(difference, targets.hps_mask.repeat_interleave(2, -1))
+
+
+def _corner_offset(outputs: Any, targets: ObjectTargets) -> Residual:
+    difference = read_cells(_wide(outputs.hp_offset), targets.hp_ind) - targets.hp_offset
+    return Residual(difference.flatten(-2), targets.hp_mask.repeat_interleave(2, -1))
+
+
+@attrs.frozen
+class AbsoluteError:
+    """Mean absolute error of what is read at single cells.
+
+    Args:
+        residual: what to compare.
+    """
+
+    residual: Callable[[Any, ObjectTargets], Residual]
+
+    def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Return (B,), cells or units of the height."""
+        return _mean(self.residual(outputs, targets), (-2, -1))
+
+    def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Return (B, S, O), in the same unit."""
+        return _mean(self.residual(outputs, targets), (-1,))
+
+
+def _mean(residual: Residual, axes: tuple[int, ...]) -> Tensor:
+    distance = torch.where(residual.mask, residual.difference, 0.0).abs().sum(axes)
+    return distance / (residual.mask.sum(axes) + NOTHING)
+
+
+@attrs.frozen
+class CenterPeaks:
+    """Focal loss of the map of centres.
+
+    Source: H. Law and J. Deng, CornerNet, ECCV 2018, equation 1, with alpha 2 and beta 4.
+    """
+
+    def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Return (B,), nats per object."""
+        logits = _wide(outputs.hm)
+        shape = logits.shape[-2], logits.shape[-1]
+        return _focal(
+            logits, draw_peaks(targets.ind.unsqueeze(-1), targets.radius, targets.taught.unsqueeze(-1), shape)
+        )
+
+    def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Return (B, S, O), what the cell of the centre adds."""
+        return _missed(read_cells(_wide(outputs.hm), targets.ind)[..., 0])
+
+
+@attrs.frozen
+class CornerPeaks:
+    """Focal loss of the maps of corners.
+
+    Source: as :class:`CenterPeaks`.
+    """
+
+    def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Return (B,), nats per corner."""
+        logits = _wide(outputs.hm_hp)
+        shape = logits.shape[-2], logits.shape[-1]
+        return _focal(logits, draw_peaks(targets.hp_ind, targets.radius, targets.hp_mask, shape))
+
+    def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Return (B, S, O), mean of what the cells of its corners add."""
+        # Every corner has a map of its own: of all maps read at its cell, its own is on the diagonal.
+        found = read_cells(_wide(outputs.hm_hp), targets.hp_ind).diagonal(dim1=-2, dim2=-1)
+        return _mean(Residual(_missed(found), targets.hp_mask), (-1,))
+
+
+def _missed(logits: Tensor) -> Tensor:
+    """What a cell adds that holds a peak."""
+    return -torch.sigmoid(-logits).square() * F.logsigmoid(logits)
+
+
+def _focal(logits: Tensor, wanted: Tensor) -> Tensor:
+    """(B,) sum over maps (B, C, h, w), per peak."""
+    peak = wanted == 1
+    empty = -(1 - wanted).pow(4) * torch.sigmoid(logits).square() * F.logsigmoid(-logits)
+    total = torch.where(peak, _missed(logits), empty).sum((-3, -2, -1))
+    return total / peak.sum((-3, -2, -1)).clamp(min=1)
+
+
+@attrs.frozen(eq=False)
+class CenterPoseLoss:
+    """The weighted sum of the active terms.
+
+    Args:
+        terms: each under the name of the head it judges.
+        weights: the multiplier of each.
+        symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.settings.LossSettings`.
+    """
+
+    terms: Mapping[str, Term]
+    weights: Mapping[str, float]
+    symmetry: SymmetryChoice = "object"
+
+    def __call__(self, outputs: Any, batch: Batch[Any]) -> LossReport:
+        """Compare outputs with targets; the parts are reported before their weights."""
+        targets: ObjectTargets = batch.targets.objects
+        picked = targets.pick(self.choose(outputs, targets))
+        counted = picked.taught.any(-1) | (self.symmetry == "object")
+        parts = {name: _over_pictures(term(outputs, picked), counted) for name, term in self.terms.items()}
+        total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+        return LossReport(total, parts, self.weights)
+
+    @torch.no_grad()
+    def choose(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        """Find the view of each object that fits best: (B, O) int64; the first where there is none."""
+        by_object = self.symmetry == "object"
+        cost = self._by_object(outputs, targets) if by_object else self._by_image(outputs, targets)
+        known = targets.taught if by_object else targets.taught.any(-1, keepdim=True)
+        best: Tensor = torch.where(known, cost, math.inf).argmin(1)
+        return best.expand(-1, targets.taught.shape[-1])
+
+    def _by_object(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        costs = [self.weights[name] * term.cost(outputs, targets) for name, term in self.terms.items()]
+        return torch.stack(costs).sum(0)
+
+    def _by_image(self, outputs: Any, targets: ObjectTargets) -> Tensor:
+        views = targets.taught.shape[1]
+        return torch.stack([self._whole(outputs, targets, view) for view in range(views)], 1).unsqueeze(-1)
+
+    def _whole(self, outputs: Any, targets: ObjectTargets, view: int) -> Tensor:
+        picked = ObjectTargets(*(field[:, view] for field in targets))
+        return torch.stack([self.weights[name] * term(outputs, picked) for name, term in self.terms.items()]).sum(0)
+
+    def describe(self) -> str:
+        """Name the active terms and their weights in one line."""
+        return "loss terms: " + ", ".join(f"{name} x {weight:g}" for name, weight in self.weights.items())
+
+
+def _over_pictures(judged: Tensor, counted: Tensor) -> Tensor:
+    return torch.where(counted, judged, 0.0).mean()
+
+
+def build_loss(settings: LossSettings) -> CenterPoseLoss:
+    """Build the active terms.
+
+    Raises:
+        TrainingError: none is left.
+    """
+    wanted: dict[str, tuple[bool, float, Term]] = {
+        "hm": (True, settings.hm_weight, CenterPeaks()),
+        "wh": (settings.reg_bbox, settings.wh_weight, AbsoluteError(_box)),
+        "reg": (settings.reg_offset, settings.off_weight, AbsoluteError(_center_offset)),
+        "hps": (True, settings.hp_weight, AbsoluteError(_corners)),
+        "hm_hp": (settings.hm_hp, settings.hm_hp_weight, CornerPeaks()),
+        "hp_offset": (settings.reg_hp_offset, settings.off_weight, AbsoluteError(_corner_offset)),
+        "scale": (settings.obj_scale, settings.obj_scale_weight, AbsoluteError(_scale)),
+    }
+    active = {name: (weight, term) for name, (on, weight, term) in wanted.items() if on and weight > 0}
+    if not active:
+        raise TrainingError(
+            "there is nothing to train", where="train.loss_config", expected="a term that is on, with a weight > 0"
+        )
+    terms = {name: term for name, (_, term) in active.items()}
+    return CenterPoseLoss(terms, {name: weight for name, (weight, _) in active.items()}, settings.symmetry)

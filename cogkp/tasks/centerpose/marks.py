@@ -1,0 +1,99 @@
+"""What to draw over pictures of boxes: edges, numbers of the points, axes and sizes.
+
+Without a camera an axis is drawn from the middle to the mean of the four corners of its face, a little off its true
+end; drawings of poses show the true one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.cuboid import EDGES, POINTS, UNIT_POINTS
+from cogkp.geometry.warp import ImageWarp
+from cogkp.tasks.base import Marks, Outline
+from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.tasks.centerpose.detections import FilterRules, find_objects
+from cogkp.tasks.centerpose.poses import ObjectPose
+from cogkp.tasks.centerpose.truth import ObjectTruth
+
+__all__ = ["pose_outline", "prediction_marks", "truth_marks"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+AXES = "xyz"
+LINES = (
+    *((start, stop, "edge") for start, stop in EDGES),
+    *((0, POINTS + k, axis) for k, axis in enumerate(AXES)),
+)
+NAMES = (*map(str, range(POINTS)), "", "", "")
+
+# The corners of the faces right, top and front.
+POSITIVE = np.asarray(UNIT_POINTS)[1:].T > 0
+
+
+def _marks(outlines: list[Outline]) -> Marks:
+    return Marks(np.zeros((0, 2)), np.zeros(0, bool), (), outlines=tuple(outlines))
+
+
+def _outline(uv: FloatArray, size_xyz: FloatArray, prefix: str = "") -> Outline:
+    corners = uv[1:]
+    ends = [corners[face].mean(0) for face in POSITIVE]
+    return Outline(np.concatenate((uv, ends)), NAMES, LINES, f"{prefix}{_sizes(size_xyz)}")
+
+
+def _sizes(size_xyz: FloatArray) -> str:
+    return "/".join(f"{side:.3f}" for side in size_xyz)
+
+
+def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
+    """Show the labelled boxes of each input.
+
+    Args:
+        truth: of a batch.
+        source_to_crop: (B, 3, 3) float64.
+    """
+    uv = ImageWarp(source_to_crop.unsqueeze(1)).apply(truth.uv_source).cpu().numpy()
+    labelled, size = truth.labelled.cpu().numpy(), truth.size_xyz.cpu().numpy()
+    return [
+        _marks([_outline(points, sides) for points, sides in zip(uv[b][rows], size[b][rows], strict=True)])
+        for b, rows in enumerate(labelled)
+    ]
+
+
+def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -> list[Marks]:
+    """Show the boxes that the network sees on each input, corners as the object's centre sees them."""
+    count = len(decoded.scores)
+    found = find_objects(decoded, torch.eye(3, dtype=torch.float64).expand(count, 3, 3), stride, rules)
+    corners = found.uv_direct.numpy()
+    points = np.concatenate((corners.mean(1, keepdims=True), corners), 1)
+    outlines = [
+        _outline(uv, size, f"{score:.2f}  ")
+        for uv, size, score in zip(points, found.relative_size.numpy(), found.score.tolist(), strict=True)
+    ]
+    rows = found.image.tolist()
+    return [_marks([each for each, row in zip(outlines, rows, strict=True) if row == b]) for b in range(count)]
+
+
+def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Outline:
+    """Show a pose in the picture it was found in.
+
+    Args:
+        pose: the object.
+        K: (3, 3) intrinsics, pixels of the picture.
+        axis_size: length of the axes, in the unit of the predicted sizes.
+
+    Returns:
+        Points in pixels of the full frame.
+    """
+    length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
+    ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
+    camera = PinholeCamera(torch.as_tensor(K, dtype=torch.float64), torch.eye(4, dtype=torch.float64), (0, 0))
+    seen = camera.project(torch.from_numpy(ends))
+    uv = np.where(seen.valid[:, None], seen.uv, np.nan)
+    return Outline(np.concatenate((pose.uv, uv)), NAMES, LINES, _sizes(pose.relative_size))

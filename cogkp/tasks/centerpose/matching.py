@@ -1,0 +1,220 @@
+"""How far a found box is from a true one, by the published measures, and which box it is held against.
+
+Axes: n matches, D boxes found and T boxes true in one picture, R turns.
+Source: A. Ahmadyan et al., Objectron, CVPR 2021, section 5, and the evaluation published with it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.cuboid import Cuboids, posed, symmetry_angles
+from cogkp.geometry.cuboid_fit import Plane, Scale, scale_from_plane
+from cogkp.geometry.iou3d import iou3d
+from cogkp.geometry.rotation import about_y
+
+__all__ = [
+    "FARTHEST",
+    "PoseErrors",
+    "corner_distances",
+    "ground_scale",
+    "match_nearest",
+    "match_once",
+    "pose_errors",
+]
+
+FARTHEST = 1.0
+"""Distance, length unit, that stands for boxes which share no space."""
+
+FULL_TURN_DEG = 360.0
+# A box shares as much after half a turn, but for rounding.
+SAME_SHARE = 1e-6
+
+
+class PoseErrors(NamedTuple):
+    """The measures of each match, (n,) float64.
+
+    Args:
+        pixel: mean distance of the corners in the picture, its width and height being 1.
+        iou: share of space, 0 to 1.
+        azimuth_deg: of the direction from which the object is seen.
+        elevation_deg: of the same.
+        add: mean distance of the nine points, length unit; at most ``FARTHEST`` where no space is shared.
+        add_s: mean distance of each true point from the nearest found one, likewise.
+        scale: sum over the sides, in units of the height, of the relative error.
+    """
+
+    pixel: Tensor
+    iou: Tensor
+    azimuth_deg: Tensor
+    elevation_deg: Tensor
+    add: Tensor
+    add_s: Tensor
+    scale: Tensor
+
+
+def pose_errors(
+    found: Cuboids,
+    found_uv: Tensor,
+    true: Cuboids,
+    K: Tensor,
+    size_wh: Tensor,
+    turns: int = 1,
+    *,
+    closed: bool = False,
+) -> PoseErrors:
+    """Measure found boxes against true ones.
+
+    Args:
+        found: (n) boxes of true size, frame of the camera.
+        found_uv: (n, 9, 2) float, their points in the picture, pixels.
+        true: (n) boxes, same frame.
+        K: (n, 3, 3) float, intrinsics, pixels.
+        size_wh: (n, 2) width and height of the pictures, pixels.
+        turns: after how many equal turns about their vertical axes the objects look as before.
+        closed: turn found boxes by steps that end with the full turn, as the published evaluation does; where the
+            turns are few, these are not the turns after which the objects look as before.
+
+    Returns:
+        The measures; those in space for the turn under which the boxes share most. Azimuths count up to a turn, so
+        their error is at most half of one.
+
+    Source: Ahmadyan et al. 2021, section 5.
+
+    Example:
+        >>> box = Cuboids(torch.eye(4), torch.ones(3))[None]
+        >>> pose_errors(box, torch.zeros(1, 9, 2), box, torch.eye(3)[None], torch.ones(1, 2)).iou
+        tensor([1.], dtype=torch.float64)
+    """
+    found, true = _wide(found), _wide(true)
+    pixel = _pixel_error(found_uv.double(), true, K.double(), size_wh.double(), turns)
+    iou, turned = _best_turn(found, true, symmetry_angles(turns, closed=closed))
+    between = _between(turned, true)
+    apart = iou <= 0
+    add = between.diagonal(dim1=-2, dim2=-1).mean(-1)
+    add_s = between.amin(-1).mean(-1)
+    azimuth, elevation = _view_angles(turned) - _view_angles(true)
+    sides, wanted = (box.size_xyz / box.size_xyz[..., 1:2] for box in (turned, true))
+    return PoseErrors(
+        pixel=pixel,
+        iou=iou,
+        azimuth_deg=_folded(azimuth, FULL_TURN_DEG / turns),
+        elevation_deg=elevation.abs(),
+        add=torch.where(apart, add.clamp(max=FARTHEST), add),
+        add_s=torch.where(apart, add_s.clamp(max=FARTHEST), add_s),
+        scale=((sides - wanted).abs() / wanted).sum(-1),
+    )
+
+
+def _wide(boxes: Cuboids) -> Cuboids:
+    return Cuboids(boxes.cuboid_to_camera.double(), boxes.size_xyz.double())
+
+
+def _best_turn(found: Cuboids, true: Cuboids, angles: Tensor) -> tuple[Tensor, Cuboids]:
+    """Find the largest share, and the turned boxes; of turns that share as much, the one with the nearest points."""
+    each = [found.turned(angle) for angle in angles]
+    shares = torch.stack([iou3d(turned, true) for turned in each])
+    apart = torch.stack([_between(turned, true).diagonal(dim1=-2, dim2=-1).mean(-1) for turned in each])
+    largest = shares.amax(0)
+    angle = angles[torch.where(shares >= largest - SAME_SHARE, apart, torch.inf).argmin(0)]
+    pose = found.cuboid_to_camera
+    return largest, Cuboids(posed(pose[..., :3, :3] @ about_y(angle), pose[..., :3, 3]), found.size_xyz)
+
+
+def _between(found: Cuboids, true: Cuboids) -> Tensor:
+    """(n, 9, 9) distances of true points, first axis, from found ones."""
+    distance: Tensor = torch.linalg.vector_norm(true.points().unsqueeze(-2) - found.points().unsqueeze(-3), dim=-1)
+    return distance
+
+
+def _pixel_error(found_uv: Tensor, true: Cuboids, K: Tensor, size_wh: Tensor, turns: int) -> Tensor:
+    eye = torch.eye(4, dtype=torch.float64)
+    turned = true.turned(symmetry_angles(turns))
+    seen = PinholeCamera(K, eye, (0, 0)).project(turned.points()).uv
+    distance: Tensor = torch.linalg.vector_norm((seen - found_uv)[..., 1:, :] / size_wh[:, None], dim=-1)
+    nearest: Tensor = distance.mean(-1).amin(0)
+    return nearest
+
+
+def _view_angles(boxes: Cuboids) -> Tensor:
+    """(2, n) azimuth and elevation, degrees, at which the camera stands as the object sees it."""
+    pose = boxes.cuboid_to_camera
+    x, y, z = (-pose[..., :3, :3].mT @ pose[..., :3, 3:]).squeeze(-1).unbind(-1)
+    return torch.rad2deg(torch.stack((torch.atan2(z, x), torch.atan2(y, torch.hypot(x, z)))))
+
+
+def _folded(angle_deg: Tensor, period_deg: float) -> Tensor:
+    rest = angle_deg.abs() % period_deg
+    return torch.minimum(rest, period_deg - rest)
+
+
+def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
+    """Find by how much boxes known up to scale must grow to stand on the ground.
+
+    Args:
+        found: (n) boxes up to scale.
+        true: (n) boxes; where the ground is not known, it is the face that the true box stands on.
+        ground: (n, 2, 3) float64, a point and the normal; NaN where not known.
+
+    Returns:
+        The factors; see :class:`cogkp.geometry.cuboid_fit.Scale`.
+    """
+    pose = true.cuboid_to_camera.double()
+    up = pose[..., :3, 1]
+    face = pose[..., :3, 3] - 0.5 * true.size_xyz[..., 1:2].double() * up
+    known = ground.isfinite().all(-1).all(-1) & (ground[..., 1, :] != 0).any(-1)
+    center = torch.where(known.unsqueeze(-1), ground[..., 0, :], face)
+    normal = torch.where(known.unsqueeze(-1), ground[..., 1, :], up)
+    return scale_from_plane(found.points().double(), Plane(center, normal))
+
+
+def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tensor:
+    """Compare all boxes found in a picture with all true ones.
+
+    Args:
+        found_uv: (D, 9, 2) float64, pixels.
+        true_uv: (T, 9, 2) float64, pixels.
+        size_wh: (2,) of the picture, pixels.
+
+    Returns:
+        (D, T) root of the summed squared distances of corners, width and height of the picture being 1.
+    """
+    between = (found_uv[:, None, 1:] - true_uv[None, :, 1:]) / size_wh.to(found_uv)
+    return between.square().sum((-2, -1)).sqrt()
+
+
+def match_nearest(distance: Tensor) -> Tensor:
+    """Hold every found box against the nearest true one, also where another is held against it already.
+
+    Args:
+        distance: (D, T) float, T above 0.
+
+    Returns:
+        (D,) int64.
+    """
+    return distance.argmin(1)
+
+
+def match_once(distance: Tensor) -> Tensor:
+    """Hold found boxes against true ones, each true one at most once.
+
+    Args:
+        distance: (D, T) float, the likeliest box first; it chooses first.
+
+    Returns:
+        (D,) int64, -1 where none is left.
+
+    Example:
+        >>> match_once(torch.tensor([[0.1, 0.5], [0.2, 0.9], [0.0, 0.1]]))
+        tensor([ 0,  1, -1])
+    """
+    left = distance.clone()
+    chosen = torch.full((len(distance),), -1, dtype=torch.int64)
+    for row in range(min(distance.shape)):
+        chosen[row] = left[row].argmin()
+        left[:, chosen[row]] = torch.inf
+    return chosen

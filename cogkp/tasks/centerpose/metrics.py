@@ -1,0 +1,213 @@
+"""Judge predictions of poses by the published protocol, and beside it with each object matched at most once.
+
+Axes: B batch, T true objects of a picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cogkp.data.sample import Batch
+from cogkp.errors import EvaluationError
+from cogkp.geometry.cuboid import Cuboids
+from cogkp.tasks.base import SpaceMarks
+from cogkp.tasks.centerpose.codec import CenterPoseCodec
+from cogkp.tasks.centerpose.matching import (
+    PoseErrors,
+    corner_distances,
+    ground_scale,
+    match_nearest,
+    match_once,
+    pose_errors,
+)
+from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
+from cogkp.tasks.centerpose.precision import MEASURES, average_precision
+from cogkp.tasks.centerpose.report import CenterPoseReport, Judgement
+from cogkp.tasks.centerpose.truth import ObjectTruth
+
+__all__ = ["CenterPoseMetrics", "EvaluationRules"]
+
+Protocol = Literal["reference", "once"]
+PROTOCOLS: tuple[Protocol, ...] = ("reference", "once")
+
+
+@attrs.frozen
+class EvaluationRules:
+    """How poses are judged.
+
+    Args:
+        turns: after how many equal turns about their vertical axes the objects look as before.
+        closed_turns: as ``closed`` of :func:`cogkp.tasks.centerpose.matching.pose_errors`.
+        min_visibility: objects less visible are not asked for.
+        metric: whether predicted sizes are true lengths; else boxes are grown until they stand on the ground.
+        poses: how poses are found.
+    """
+
+    turns: int = 1
+    closed_turns: bool = False
+    min_visibility: float = 0.1
+    metric: bool = False
+    poses: PoseRules = attrs.field(factory=PoseRules)
+
+
+@attrs.frozen(eq=False)
+class Match:
+    """One picture's boxes found, and what each is held against.
+
+    Args:
+        rows: (n,) which of the boxes found.
+        truth: (n,) which of the true objects, -1 for none.
+        confidence: (n,) of the boxes found; zero where the object should not have been asked for.
+    """
+
+    rows: Tensor
+    truth: Tensor
+    confidence: Tensor
+
+
+class CenterPoseMetrics:
+    """Accumulate errors of poses over batches.
+
+    Args:
+        codec: finds objects in the full frames.
+        rules: how they are judged.
+    """
+
+    def __init__(self, codec: CenterPoseCodec, rules: EvaluationRules | None = None) -> None:
+        self._codec = codec
+        self._rules = rules or EvaluationRules()
+        self._images = self._skipped = self._asked = 0
+        self._errors: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
+        self._confidence: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
+
+    def update(self, outputs: Any, batch: Batch[Any]) -> None:
+        """Take in one batch.
+
+        Raises:
+            EvaluationError: a picture's camera is not known.
+        """
+        truth = ObjectTruth(*(field.cpu() for field in batch.targets.truth))
+        self._require_cameras(truth, batch)
+        detections = self._codec.decode(outputs, batch.source_to_crop)
+        poses = find_poses(detections, truth.K, self._rules.poses, metric=self._rules.metric)
+        for b, size_wh in enumerate(batch.source_size_wh.cpu()):
+            self._judge(poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
+
+    def merge(self, other: CenterPoseMetrics) -> None:
+        """Take in what another accumulator of the same kind saw after this one."""
+        self._images += other._images
+        self._skipped += other._skipped
+        self._asked += other._asked
+        for name in PROTOCOLS:
+            self._errors[name] += other._errors[name]
+            self._confidence[name] += other._confidence[name]
+
+    def _require_cameras(self, truth: ObjectTruth, batch: Batch[Any]) -> None:
+        unknown = [batch.ids[row] for row in (~truth.calibrated).nonzero().flatten().tolist()]
+        if unknown:
+            raise EvaluationError(
+                "poses cannot be judged without the camera",
+                where=unknown[0],
+                expected="intrinsics in every annotation",
+                got=f"{len(unknown)} of {len(batch.ids)} pictures without",
+            )
+
+    def _judge(self, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
+        self._images += 1
+        asked = self._asked_for(truth, size_wh)
+        if not asked.any():
+            self._skipped += 1
+            return
+        self._asked += int(asked.sum())
+        known = (truth.labelled & truth.located).nonzero().flatten()
+        distance = corner_distances(poses.uv, truth.uv_source[known], size_wh)
+        visible = truth.visibility[known] >= self._rules.min_visibility
+        score = poses.detections.score.double()
+        nearest = match_nearest(distance)
+        once = match_once(distance)
+        # A box round an object that nobody asked for is neither right nor wrong where matches are made once.
+        counted = (once < 0) | visible[once]
+        matches: dict[Protocol, Match] = {
+            "reference": Match(torch.arange(len(poses)), torch.where(visible[nearest], nearest, -1), score),
+            "once": Match(counted.nonzero().flatten(), once[counted], score[counted]),
+        }
+        matches["reference"] = attrs.evolve(matches["reference"], confidence=torch.where(visible[nearest], score, 0.0))
+        for name, match in matches.items():
+            self._confidence[name].append(match.confidence.numpy())
+            self._errors[name].append(self._measure(poses, truth, known, match, size_wh))
+
+    def _asked_for(self, truth: ObjectTruth, size_wh: Tensor) -> Tensor:
+        middle = truth.uv_source[:, 0]
+        inside = ((middle > 0) & (middle < size_wh)).all(-1)
+        ahead = truth.cuboid_to_camera[:, 2, 3] > 0
+        visible = truth.visibility > self._rules.min_visibility
+        asked: Tensor = truth.labelled & truth.located & inside & ahead & visible
+        return asked
+
+    def _measure(
+        self, poses: ObjectPoses, truth: ObjectTruth, known: Tensor, match: Match, size_wh: Tensor
+    ) -> npt.NDArray[np.float64]:
+        """(n, measures) with NaN for boxes held against nothing."""
+        errors = np.full((len(match.rows), len(MEASURES)), np.nan)
+        held = match.truth >= 0
+        rows, objects = match.rows[held], known[match.truth[held]]
+        if len(rows):
+            true = Cuboids(truth.cuboid_to_camera[objects], truth.size_xyz[objects])
+            found = poses.cuboids[rows]
+            if not self._rules.metric:
+                found = found.scaled(ground_scale(found, true, truth.ground.expand(len(rows), 2, 3)).factor)
+            K, size = truth.K.expand(len(rows), 3, 3), size_wh.expand(len(rows), 2)
+            turns, closed = self._rules.turns, self._rules.closed_turns
+            measured = pose_errors(found, poses.uv[rows], true, K, size, turns, closed=closed)
+            errors[held.numpy()] = _table(measured)
+        return errors
+
+    def ranked_pairs(self) -> list[int]:
+        """Return nothing: there are no stereo pairs."""
+        return []
+
+    def space_marks(self, outputs: Any, batch: Batch[Any]) -> list[SpaceMarks]:
+        """Return nothing: there are no stereo pairs."""
+        return []
+
+    def compute(self) -> CenterPoseReport:
+        """Sum up.
+
+        Raises:
+            EvaluationError: no picture has an object that can be judged.
+        """
+        if not self._asked:
+            raise EvaluationError(
+                f"there is nothing to evaluate: none of {self._images} pictures shows an object whose pose is known",
+                expected="an object in front of the camera, its middle in the picture, "
+                f"visibility above {self._rules.min_visibility:g}",
+            )
+        judged = {name: self._summed(name) for name in PROTOCOLS}
+        return CenterPoseReport(self._images, self._skipped, self._asked, judged["reference"], judged["once"])
+
+    def _summed(self, name: Protocol) -> Judgement:
+        errors = np.concatenate([np.zeros((0, len(MEASURES))), *self._errors[name]])
+        confidence = np.concatenate([np.zeros(0), *self._confidence[name]])
+        held = ~np.isnan(errors[:, 0])
+        columns = dict(zip((measure.field for measure in MEASURES), errors.T, strict=True))
+        return Judgement(
+            found=len(errors),
+            matched=int(held.sum()),
+            mean={name: float(values[held].mean()) if held.any() else None for name, values in columns.items()},
+            precision={
+                measure.field: tuple(
+                    average_precision(measure.hits(columns[measure.field]), confidence, self._asked).tolist()
+                )
+                for measure in MEASURES
+            },
+        )
+
+
+def _table(errors: PoseErrors) -> npt.NDArray[np.float64]:
+    return torch.stack([getattr(errors, measure.field) for measure in MEASURES], -1).numpy()

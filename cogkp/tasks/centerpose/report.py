@@ -1,0 +1,113 @@
+"""The result of an evaluation of poses, as numbers, JSON and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from cogkp.tasks.centerpose.precision import MEASURES
+
+__all__ = ["CenterPoseReport", "Judgement"]
+
+# Which of the thresholds are told first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
+MIDDLE = 10
+
+
+@attrs.frozen
+class Judgement:
+    """What one protocol says.
+
+    Args:
+        found: boxes reported in pictures that show an object.
+        matched: how many of them are held against a true object.
+        mean: mean of each measure over those, None where there are none.
+        precision: average precision of each measure at each of its thresholds.
+    """
+
+    found: int
+    matched: int
+    mean: Mapping[str, float | None]
+    precision: Mapping[str, tuple[float, ...]]
+
+
+@attrs.frozen
+class CenterPoseReport:
+    """The result.
+
+    Args:
+        images: pictures seen.
+        skipped: pictures that show no object asked for.
+        objects: asked for.
+        reference: the published protocol, by which two boxes may be right about one object.
+        once: each object is held against one box at most.
+    """
+
+    images: int
+    skipped: int
+    objects: int
+    reference: Judgement
+    once: Judgement
+
+    def scalars(self) -> dict[str, float]:
+        """Return the few numbers worth a curve; the first two have the names of the published ones."""
+        precision, mean = self.reference.precision, self.reference.mean
+        named = {
+            "3DIoU": precision["iou"][MIDDLE],
+            "2DMPE": mean["pixel"],
+            "azimuth_ap15": precision["azimuth_deg"][MIDDLE],
+            "elevation_ap10": precision["elevation_deg"][MIDDLE],
+            "3DIoU_once": self.once.precision["iou"][MIDDLE],
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def headline(self) -> str:
+        """Return the figures worth a glance."""
+        precision, pixel = self.reference.precision, self.reference.mean["pixel"]
+        told = "" if pixel is None else f", 2-D error {pixel:.4f}"
+        azimuth = precision["azimuth_deg"][MIDDLE]
+        return f"AP at 3-D IoU 0.5 {precision['iou'][MIDDLE]:.3f}{told}, AP at 15 deg azimuth {azimuth:.3f}"
+
+    def error(self) -> float | None:
+        """Return what the average precision over all thresholds of 3-D IoU, matched once, lacks to 1."""
+        values = self.once.precision["iou"]
+        return 1.0 - sum(values) / len(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "images": self.images,
+            "skipped": self.skipped,
+            "objects": self.objects,
+            "thresholds": {measure.field: measure.thresholds.tolist() for measure in MEASURES},
+            "reference": attrs.asdict(self.reference),
+            "once": attrs.asdict(self.once),
+        }
+
+    def text(self) -> str:
+        """Return the tables for people: mean errors, then the average precision at every threshold."""
+        lines = [f"{self.images} images, {self.skipped} without objects to judge; {self.objects} objects"]
+        for title, judged in (("published protocol", self.reference), ("each object once", self.once)):
+            lines += ["", f"{title}: {judged.found} boxes found, {judged.matched} matched", *_means(judged)]
+            lines += ["average precision within", *_precisions(judged)]
+        return "\n".join(lines)
+
+
+def _means(judged: Judgement) -> list[str]:
+    figures = ((measure, judged.mean[measure.field]) for measure in MEASURES)
+    return [
+        f"  mean {measure.word:<10} {'-' if value is None else f'{value:.4f}'} {measure.unit}".rstrip()
+        for measure, value in figures
+    ]
+
+
+def _precisions(judged: Judgement) -> list[str]:
+    return [
+        line
+        for measure in MEASURES
+        for line in (
+            f"  {measure.word:<12}" + " ".join(f"{threshold:>6g}" for threshold in measure.thresholds.round(4)),
+            " " * 14 + " ".join(f"{value:6.3f}" for value in judged.precision[measure.field]),
+        )
+    ]

@@ -1,0 +1,215 @@
+"""What one picture teaches about the objects in it: where their centres and corners lie on the network's grid.
+
+Heatmaps are not drawn here: which of an object's symmetric views counts is known only beside a prediction, and then
+:mod:`cogkp.tasks.centerpose.heatmaps` draws the ones that do.
+
+Axes: S symmetric views of an object, the first as it was labelled; M objects of a picture; O objects that are learned.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cogkp.geometry.cuboid import CORNERS
+from cogkp.geometry.heatmap_radius import gaussian_radius
+from cogkp.geometry.warp import ImageWarp
+
+__all__ = ["LabelledObjects", "ObjectTargets", "TargetRules", "object_targets"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+# An object whose middle lies outside the picture is learned if more than half of its corners lie inside.
+FEW_CORNERS = CORNERS // 2
+# No camera sees that far; larger labels would overflow float32.
+FARTHEST_PX = 1e6
+HALF_PX = 0.5
+
+
+@attrs.frozen
+class TargetRules:
+    """How labels become targets.
+
+    Args:
+        side: width and height of the network's input, pixels.
+        stride: pixels of the input per cell of the grid.
+        max_objs: O; further objects of a picture are not learned.
+        center_3d: learn the projected middle of the box instead of the middle of the rectangle round its corners.
+        absolute_scale: learn sizes in the unit of the labels instead of in units of the height.
+        whole_pixels: cut coordinates of labels to whole pixels first, as the published training does.
+        outside_corners: learn the places of corners also where they lie outside the picture.
+    """
+
+    side: int = 512
+    stride: int = 4
+    max_objs: int = 10
+    center_3d: bool = False
+    absolute_scale: bool = False
+    whole_pixels: bool = False
+    outside_corners: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Width and height of the grid."""
+        return self.side // self.stride
+
+
+class LabelledObjects(Protocol):
+    """What targets are made of; see ``ObjectLabels`` of the data room."""
+
+    @property
+    def uv_source(self) -> FloatArray:
+        """(S, M, 9, 2) float, pixels of the picture; may lie outside it."""
+
+    @property
+    def hypotheses(self) -> BoolArray:
+        """(S, M) bool, which views exist."""
+
+    @property
+    def size_xyz(self) -> FloatArray:
+        """(M, 3) float, full side lengths."""
+
+    @property
+    def sized(self) -> BoolArray:
+        """(M,) bool, whether they are known."""
+
+
+class ObjectTargets(NamedTuple):
+    """What is learned; arrays for a picture, tensors with a leading B for a batch. Lengths in cells of the grid.
+
+    Args:
+        ind: (S, O) int64, the cell that holds the centre, row by row.
+        reg: (S, O, 2) float32, from the cell to the centre.
+        wh: (S, O, 2) float32, width and height of the rectangle round the corners, cut to the grid.
+        radius: (S, O) int64, of the bumps on the heatmaps.
+        hps: (S, O, 8, 2) float32, from the cell to the corners.
+        hps_mask: (S, O, 8) bool, corners whose place is learned.
+        hp_ind: (S, O, 8) int64, cells that hold the corners.
+        hp_offset: (S, O, 8, 2) float32, from those cells to the corners.
+        hp_mask: (S, O, 8) bool, corners that lie on the grid.
+        taught: (S, O) bool, views that exist; all else is zero where they do not.
+        scale: (S, O, 3) float32, side lengths, in units of the height unless absolute.
+        scale_mask: (S, O) bool, views of objects whose side lengths are known.
+    """
+
+    ind: Any
+    reg: Any
+    wh: Any
+    radius: Any
+    hps: Any
+    hps_mask: Any
+    hp_ind: Any
+    hp_offset: Any
+    hp_mask: Any
+    taught: Any
+    scale: Any
+    scale_mask: Any
+
+    def pick(self, view: Tensor) -> ObjectTargets:
+        """Keep one view of each object of a batch.
+
+        Args:
+            view: (B, O) int64.
+
+        Returns:
+            The targets without the axis S: fields (B, O, ...).
+        """
+        return ObjectTargets(*(_picked(field, view) for field in self))
+
+
+def _picked(field: Tensor, view: Tensor) -> Tensor:
+    index = view.reshape(view.shape[0], 1, view.shape[1], *(1,) * (field.dim() - 3))
+    return field.gather(1, index.expand(-1, -1, -1, *field.shape[3:])).squeeze(1)
+
+
+def object_targets(
+    labels: LabelledObjects, source_to_crop: ImageWarp, size_wh: tuple[int, int], rules: TargetRules
+) -> ObjectTargets:
+    """Make the targets of one picture.
+
+    Args:
+        labels: of its objects; in a mirrored sample with the numbers of points that a mirrored object has.
+        source_to_crop: from the picture to the network's input.
+        size_wh: of the picture, pixels.
+        rules: how.
+
+    Returns:
+        The targets; see :class:`ObjectTargets`. Objects with no view that can be learned take no place.
+    """
+    known: BoolArray = np.asarray(labels.hypotheses & np.isfinite(labels.uv_source).all((-1, -2)))
+    uv = np.where(known[..., None, None], labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)
+    uv = np.trunc(uv) if rules.whole_pixels else uv
+    inside: BoolArray = np.asarray(((uv >= -HALF_PX) & (uv < np.asarray(size_wh) - HALF_PX)).all(-1))
+    uv_grid = _to_grid(uv, source_to_crop, rules)
+    box = uv_grid[..., 1:, :].clip(0, rules.cells - 1)
+    low, high = box.min(-2), box.max(-2)
+    wh = high - low
+    center = uv_grid[..., 0, :] if rules.center_3d else 0.5 * (low + high)
+    kept: BoolArray = known & (inside[..., 0] | (inside[..., 1:].sum(-1) > FEW_CORNERS)) & (wh > 0).all(-1)
+    kept &= ((center >= 0) & (center < rules.cells)).all(-1)
+    chosen = np.flatnonzero(kept.any(0))[: rules.max_objs]
+    taught = kept[:, chosen]
+    parts = (
+        *_parts(uv_grid[:, chosen], inside[:, chosen, 1:], center[:, chosen], wh[:, chosen], rules),
+        taught,
+        *_scale(labels, chosen, taught.shape, rules),
+    )
+    return ObjectTargets(*(_padded(_where(taught, part), rules.max_objs) for part in parts))
+
+
+def _to_grid(uv: FloatArray, source_to_crop: ImageWarp, rules: TargetRules) -> FloatArray:
+    matrix = source_to_crop.matrix.numpy()
+    moved = uv @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(moved[..., :2] / moved[..., 2:] / rules.stride)
+
+
+def _parts(
+    uv_grid: FloatArray, inside: BoolArray, center: FloatArray, wh: FloatArray, rules: TargetRules
+) -> tuple[npt.NDArray[Any], ...]:
+    """The fields of :class:`ObjectTargets` up to ``taught``, of the objects that are learned."""
+    corners = uv_grid[..., 1:, :]
+    cell, corner_cell = np.floor(center), np.floor(corners)
+    on_grid = inside & ((corners >= 0) & (corners < rules.cells)).all(-1)
+    learned = np.ones_like(on_grid) if rules.outside_corners else on_grid
+    radius = gaussian_radius(torch.from_numpy(np.ceil(wh))).numpy()
+    return (
+        _flat(cell, rules.cells),
+        (center - cell).astype(np.float32),
+        wh.astype(np.float32),
+        np.maximum(radius, 0).astype(np.int64),
+        np.where(learned[..., None], corners - cell[..., None, :], 0).astype(np.float32),
+        learned,
+        np.where(on_grid, _flat(corner_cell, rules.cells), 0),
+        np.where(on_grid[..., None], corners - corner_cell, 0).astype(np.float32),
+        on_grid,
+    )
+
+
+def _flat(cell: FloatArray, cells: int) -> npt.NDArray[np.int64]:
+    return np.asarray(cell[..., 1] * cells + cell[..., 0]).astype(np.int64)
+
+
+def _scale(
+    labels: LabelledObjects, chosen: npt.NDArray[np.integer[Any]], shape: tuple[int, ...], rules: TargetRules
+) -> tuple[npt.NDArray[np.float32], BoolArray]:
+    size, known = np.abs(labels.size_xyz[chosen]), labels.sized[chosen]
+    size = np.where(known[:, None], size, 1.0)
+    scale = (size if rules.absolute_scale else size / size[:, 1:2]).astype(np.float32)
+    return np.broadcast_to(scale, (*shape, 3)), np.broadcast_to(known, shape)
+
+
+def _where(mask: BoolArray, part: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.where(mask.reshape(*mask.shape, *(1,) * (part.ndim - mask.ndim)), part, part.dtype.type(0))
+
+
+def _padded(part: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Fill up the second axis with zeros."""
+    result = np.zeros((len(part), count, *part.shape[2:]), part.dtype)
+    result[:, : part.shape[1]] = part
+    return result

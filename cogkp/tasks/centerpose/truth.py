@@ -1,0 +1,107 @@
+"""What is true of the objects in a picture, carried beside the targets so that predictions can be judged.
+
+Axes: B batch, T objects of a picture, filled up with zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.errors import DataError
+from cogkp.geometry.cuboid import POINTS
+from cogkp.tasks.centerpose.targets import LabelledObjects
+
+__all__ = ["ObjectTruth", "PlacedObjects", "object_truth"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class PlacedObjects(LabelledObjects, Protocol):
+    """What truth is made of; see ``ObjectLabels`` of the data room."""
+
+    @property
+    def cuboid_to_camera(self) -> FloatArray:
+        """(M, 4, 4) float, poses, OpenCV axes."""
+
+    @property
+    def located(self) -> BoolArray:
+        """(M,) bool, whether they are known."""
+
+    @property
+    def visibility(self) -> FloatArray:
+        """(M,) float, 0 hidden to 1 in full sight."""
+
+    @property
+    def K(self) -> FloatArray | None:  # noqa: N802 - the field's name for the intrinsic matrix
+        """(3, 3) float, intrinsics, pixels of the picture; None where nobody knows them."""
+
+    @property
+    def ground(self) -> Any:
+        """What the objects stand on, with ``center`` and ``normal``; None where nobody knows it."""
+
+
+class ObjectTruth(NamedTuple):
+    """The truth; arrays for a picture, tensors with a leading B for a batch. OpenCV axes, unit of the data.
+
+    Args:
+        uv_source: (T, 9, 2) float64, pixels of the full frame.
+        cuboid_to_camera: (T, 4, 4) float64; identity where not known.
+        size_xyz: (T, 3) float64; ones where not known.
+        visibility: (T,) float64.
+        labelled: (T,) bool, where there is an object.
+        located: (T,) bool, where its pose and size are known.
+        K: (3, 3) float64; identity where not known.
+        calibrated: () bool, whether it is known.
+        ground: (2, 3) float64, a point of the ground and its normal; NaN where not known.
+    """
+
+    uv_source: Any
+    cuboid_to_camera: Any
+    size_xyz: Any
+    visibility: Any
+    labelled: Any
+    located: Any
+    K: Any
+    calibrated: Any
+    ground: Any
+
+
+def object_truth(labels: PlacedObjects, most: int, where: str = "") -> ObjectTruth:
+    """Fill up the truth of one picture.
+
+    Args:
+        labels: of its objects.
+        most: T.
+        where: the picture, for messages.
+
+    Raises:
+        DataError: the picture has more objects.
+    """
+    count = labels.uv_source.shape[1]
+    if count > most:
+        raise DataError("there are too many objects in one picture", where=where, expected=f"<= {most}", got=str(count))
+    uv = np.where(np.isfinite(labels.uv_source[0]), labels.uv_source[0], 0.0)
+    located = labels.located & labels.sized
+    pose = np.where(located[:, None, None], labels.cuboid_to_camera, np.eye(4))
+    size = np.where(located[:, None], labels.size_xyz, 1.0)
+    ground = labels.ground
+    return ObjectTruth(
+        uv_source=_filled(uv, np.zeros((most, POINTS, 2))),
+        cuboid_to_camera=_filled(pose, np.tile(np.eye(4), (most, 1, 1))),
+        size_xyz=_filled(size, np.ones((most, 3))),
+        visibility=_filled(labels.visibility, np.zeros(most)),
+        labelled=np.arange(most) < count,
+        located=_filled(located, np.zeros(most, bool)),
+        K=np.eye(3) if labels.K is None else np.asarray(labels.K, np.float64),
+        calibrated=np.asarray(labels.K is not None),
+        ground=np.full((2, 3), np.nan) if ground is None else np.stack((ground.center, ground.normal)).astype(float),
+    )
+
+
+def _filled(values: npt.NDArray[Any], empty: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    empty[: len(values)] = values
+    return empty

@@ -1,0 +1,36 @@
+"""The codec takes the labels of the data room as they are."""
+
+import numpy as np
+import pytest
+import torch
+
+from cogkp.data.objectron.augment import BoxInput
+from cogkp.data.objectron.dataset import ObjectDataset
+from cogkp.data.sample import collate
+from cogkp.tasks.centerpose.codec import CenterPoseCodec
+from cogkp.tasks.centerpose.decode import DecodeRules
+from cogkp.tasks.centerpose.metrics import CenterPoseMetrics
+from cogkp.tasks.centerpose.targets import TargetRules
+from tests.builders.box_files import write_set
+from tests.builders.perfect_maps import perfect_maps
+
+SIDE = 256
+CODEC = CenterPoseCodec(TargetRules(side=SIDE), DecodeRules(20))
+
+
+@pytest.mark.parametrize("symmetry", [1, 4])
+def test_annotated_pictures_are_encoded_decoded_and_judged(tmp_path, symmetry):
+    data = ObjectDataset(
+        [write_set(tmp_path)], "evaluation", CODEC.encode, view=BoxInput(side=SIDE), num_symmetry=symmetry
+    )
+    batch = collate([data[k] for k in range(len(data))])
+    assert tuple(batch.targets.ind.shape) == (3, symmetry, CODEC.targets.max_objs)
+    assert batch.targets.taught[:, :, 0].all()
+    first = torch.zeros_like(batch.targets.ind[:, 0])
+    metrics = CenterPoseMetrics(CODEC)
+    metrics.update(perfect_maps(batch.targets.objects.pick(first), CODEC.targets.cells), batch)
+    report = metrics.compute()
+    assert report.objects == 3
+    assert report.reference.mean["iou"] > 0.97
+    assert report.scalars()["3DIoU"] == 1.0
+    assert np.isfinite(batch.targets.ground.numpy()).all()
