@@ -113,23 +113,7 @@ def fit(
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
     ):
-        run = _Run(
-            task,
-            learner,
-            loaders,
-            sinks,
-            checkpointer,
-            work,
-            interrupt,
-            EpochLines(plan.last_epoch),
-            SaveClock(Interval.parse(plan.options.checkpoint_interval)),
-            Means(restored.state.means if restored is not None and plan.step else None),
-            None if restored is None else restored.state.best,
-            Patience(plan.options.patience, plan.schedule.first_epoch),
-            ranks,
-            Stopwatch(),
-            DataAdvice(plan.options.num_workers),
-        )
+        run = _Run.start(task, learner, loaders, sinks, checkpointer, work, interrupt, restored)
         result = run.to_the_end()
     learner.finish()
     return result
@@ -181,6 +165,38 @@ class _Run:
     ranks: Ranks
     watch: Stopwatch
     advice: DataAdvice
+
+    @classmethod
+    def start(
+        cls,
+        task: Task,
+        learner: Learner,
+        loaders: Loaders,
+        sinks: Sequence[Sink],
+        checkpointer: Checkpointer,
+        work: Step,
+        interrupt: Interrupt,
+        restored: Checkpoint | None,
+    ) -> _Run:
+        """Begin where the plan says; the figures of an epoch that was under way go on."""
+        plan = learner.plan
+        return cls(
+            task,
+            learner,
+            loaders,
+            sinks,
+            checkpointer,
+            work,
+            interrupt,
+            EpochLines(plan.last_epoch),
+            SaveClock(Interval.parse(plan.options.checkpoint_interval)),
+            Means(restored.state.means if restored is not None and plan.step else None),
+            None if restored is None else restored.state.best,
+            Patience(plan.options.patience, plan.schedule.first_epoch),
+            learner.ranks,
+            Stopwatch(),
+            DataAdvice(plan.options.num_workers),
+        )
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan

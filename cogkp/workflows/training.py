@@ -158,8 +158,7 @@ def train(
 ) -> TrainResult:
     """Train a model, from fresh weights or from a checkpoint.
 
-    Started by ``torchrun``, all processes train the one model together. They return the same result; the first one
-    alone reads the checkpoint, writes, logs and shows progress.
+    Started by ``torchrun``, all processes train one model together; the first one alone writes and shows progress.
 
     Args:
         config: what is trained, on which data.
@@ -192,20 +191,16 @@ def train(
     data = _open_data(task)
     fingerprint = {split: dataset.fingerprint for split, dataset in data.items()}
     ranks.require_same(fingerprint, "data")
-    if restored is not None:
-        changes += (changed := changed_data(restored, fingerprint))
-        plan = with_other_data(plan) if any(line.startswith("train") for line in changed) else plan
-        restored = without_best(restored) if changes else restored
-    log.info("%s", plan.line)
-    log.info("%s", task.loss.describe())
+    changed = [] if restored is None else changed_data(restored, fingerprint)
+    plan = with_other_data(plan) if any(line.startswith("train") for line in changed) else plan
+    restored = without_best(restored) if restored is not None and (changes or changed) else restored
+    told = (*changes, *changed)
     loaders = _loaders(data, plan.options, ranks.launch)
     with _held(ranks, restored, checkpoint_root) as folder:
-        prepared = _Prepared(
-            config, task, plan, loaders, fingerprint, restored, tuple(changes), ranks, profile, tuple(sinks)
-        )
-        result = prepared.run_in(folder, log_dir, progress if ranks.first else SILENT)
-        judged = report and _is_judged(data, result)
-        page = ranks.from_first(lambda: _reported(config, plan.options, folder)) if judged else None
+        run = _Prepared(config, task, plan, loaders, fingerprint, restored, told, ranks, profile, tuple(sinks))
+        result = run.run_in(folder, log_dir, progress)
+        wanted = report and _is_judged(data, result)
+        page = ranks.from_first(lambda: _reported(config, plan.options, folder)) if wanted else None
     return _result(folder, result, plan, page, time.perf_counter() - started)
 
 
@@ -270,6 +265,9 @@ class _Prepared:
     others: tuple[Sink, ...] = ()
 
     def run_in(self, folder: RunFolder, log_dir: Path | None, progress: Progress) -> FitResult:
+        log.info("%s", self.plan.line)
+        log.info("%s", self.task.loss.describe())
+        progress = progress if self.ranks.first else SILENT
         home = None if self.restored is None else self.restored.run(folder.root)
         restored = self.restored
         if restored is not None and (home is None or home.path != folder.path):

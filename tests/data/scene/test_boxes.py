@@ -81,15 +81,19 @@ def test_a_symmetric_body_looks_alike_after_each_turn_and_not_in_between(turns, 
     first, _ = painted(pose, size, turns)
     for index in range(1, turns):
         again, _ = painted(turned(pose, 2 * np.pi * index / turns), size, turns)
-        assert different(again, first) < 0.02  # texels and pixels do not fall on each other, so edges differ a little
+        assert different(again, first) < 0.01
     if turns <= 4:
         between, _ = painted(turned(pose, np.pi / turns), size, turns)
         assert different(between, first) > 0.05
 
 
 def different(one, other):
-    """Share of the painted pixels that differ by more than a tenth."""
-    return (np.abs(one - other).max(-1) > 0.1).sum() / (one.max(-1) > 0).sum()
+    """Share of the painted pixels whose neighbourhoods differ by more than a tenth.
+
+    Texels and pixels do not fall on each other, so single pixels of an edge differ without meaning anything.
+    """
+    apart = np.abs(cv2.blur(one, (3, 3)) - cv2.blur(other, (3, 3))).max(-1)
+    return (apart > 0.1).sum() / (one.max(-1) > 0).sum()
 
 
 def test_a_box_without_symmetry_shows_where_it_faces():
