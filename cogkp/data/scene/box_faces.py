@@ -17,6 +17,7 @@ __all__ = ["TEXELS", "Colours", "cylinder_textures", "face_textures"]
 Texture = npt.NDArray[np.float32]
 
 TEXELS = 96
+PART_BITS = 6
 """Side of a texture."""
 
 RIGHT, LEFT, TOP, BOTTOM, FRONT, BACK = range(6)
@@ -63,8 +64,10 @@ def _rectangle(texture: Texture, ink: npt.NDArray[np.float64], *sides: float) ->
 
 
 def _disc(texture: Texture, ink: npt.NDArray[np.float64], u: float, v: float, radius: float) -> None:
-    middle = round(u * TEXELS), round(v * TEXELS)
-    cv2.circle(texture, middle, round(radius * TEXELS), ink.tolist(), cv2.FILLED, cv2.LINE_AA)
+    # OpenCV counts from the centre of the first texel, and here in parts of one.
+    numbers = (u * TEXELS - 0.5, v * TEXELS - 0.5, radius * TEXELS)
+    across, down, reach = (round(number * (1 << PART_BITS)) for number in numbers)
+    cv2.circle(texture, (across, down), reach, ink.tolist(), cv2.FILLED, cv2.LINE_AA, PART_BITS)
 
 
 def _front(colours: Colours, rng: np.random.Generator) -> Texture:
