@@ -114,7 +114,8 @@ def test_a_job_that_was_killed_twice_ends_as_the_undisturbed_one(home):
     for place, words in ((killed, ("--restore", "latest")), (undisturbed, ())):
         code, out, err, _ = Job(home, place, *words).end()
         assert code == 0, err
-        assert [line.partition(":")[0] for line in out.splitlines()] == ["checkpoint", "best"]  # one rank speaks
+        told = [line.partition(":")[0] for line in out.splitlines()]
+        assert told == ["checkpoint", "best", "report"]  # one rank speaks
     assert len(list((killed / "checkpoints").glob("2*"))) == 1  # one rank writes
     assert_same_end(killed, undisturbed)
 

@@ -59,14 +59,15 @@ def test_the_command_reports_space_in_world_units_and_in_millimetres(trained, tm
     assert sheet.shape[0] > sheet.shape[1]  # four pairs under each other
 
 
-def test_without_pairs_the_report_and_the_files_are_as_before(trained, tmp_path):
+def test_without_pairs_nothing_tells_of_space(trained, tmp_path):
     settings = json.loads((trained / "keypoint.json").read_text())
     settings["stereo_pairing"] = {"enabled": False}
     del settings["loss_terms"]
     (trained / "single.json").write_text(json.dumps(settings))
     result = evaluate(trained, "--output", str(tmp_path / "single"), config="single.json")
     assert "space" not in json.loads(result.stdout)
-    assert {path.name for path in (tmp_path / "single").iterdir()} == {"evaluation.json", "predictions.png"}
+    written = {path.name for path in (tmp_path / "single").iterdir()}
+    assert written == {"evaluation.json", "predictions.png", "report.html"}
     refused = evaluate(trained, "--unit-mm", "30", config="single.json")
     assert refused.exit_code != 0
     assert "no lengths to tell in millimetres" in refused.stderr
