@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class _Watch(pl.Callback):
     def save(self, trainer: Any) -> None:
         writing = self.newest.with_suffix(".writing")
         trainer.save_checkpoint(writing, weights_only=True)
-        os.replace(writing, self.newest)
+        writing.replace(self.newest)
         self.saved = time.process_time()
 
 

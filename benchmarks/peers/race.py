@@ -1,8 +1,8 @@
 """Let trainings of several programs share one core, a slice of time each, under clocks of their own. Linux only.
 
 Each training is a process group that is stopped and continued by signals, so that one runs at a time and a busy moment
-of the machine hits all of them alike. A clock starts where the training's first step would, and shows the processor time
-used since: with one thread that is what a clock on the wall shows beside a free core. The wall's time is kept as well.
+of the machine hits all of them alike. A clock starts where the training's first step would, and shows the processor
+time used since: with one thread that is what a clock on the wall shows on a free core. The wall's time is kept as well.
 """
 
 from __future__ import annotations
