@@ -63,11 +63,9 @@ def some_frames(folder: Path) -> Frames:
 
 
 def same(found: tuple[Frame, ...], wanted: tuple[Frame, ...]) -> bool:
-    pictures = all(
-        cv2.imread(str(a.image)).tolist() == cv2.imread(str(b.image)).tolist() for a, b in zip(found, wanted, strict=True)
-    )
-    points = [np.array_equal(a.uv, b.uv, equal_nan=True) for a, b in zip(found, wanted, strict=True)]
-    return pictures and all(points)
+    pairs = list(zip(found, wanted, strict=True))
+    pictures = [np.array_equal(cv2.imread(str(one.image)), cv2.imread(str(other.image))) for one, other in pairs]
+    return all(pictures) and all(np.array_equal(one.uv, other.uv, equal_nan=True) for one, other in pairs)
 
 
 def test_errors_are_distances_over_all_labelled_points() -> None:
