@@ -23,15 +23,15 @@ import numpy as np
 import cogkp
 from benchmarks.harness import provenance
 from benchmarks.peers import ROOT
-from benchmarks.peers.contestants import CONTESTANTS, Contestant
+from benchmarks.peers.contestants import CONTESTANTS
 from benchmarks.peers.exchange import Errors, Frames, errors, imported_frames, write_frames
-from benchmarks.peers.race import Mark, race
+from benchmarks.peers.race import Mark, Runner, race
 
 SOURCES = {
     "mouse": ("lightning-pose", "mirror-mouse/CollectedData.csv"),
     "openfield": ("deeplabcut", "openfield"),
 }
-NAMES = ("cogkp", "lightning-pose", "sleap-nn")
+NAMES = ("cogkp", "lightning-pose-bf16", "sleap-nn-bf16")
 ENDLESS = 100_000
 FILLED = 0.93  # of the time is planned for, so that a machine that is slower later still comes to the end of the plan
 
@@ -57,19 +57,18 @@ def prepare(sets: Path, name: str, home: Path) -> Setting:
     return Setting(name, data, frames, home / "frames.json", home)
 
 
-def run(setting: Setting, epochs: dict[str, int], label: str, marks_s: Sequence[float], slice_s: float) -> Any:
+def run(
+    setting: Setting, epochs: dict[str, int], label: str, marks_s: Sequence[float], slice_s: float
+) -> dict[str, list[Mark]]:
     """Race on one set."""
-    starts = [
-        partial(_contestant.start, name, setting.file, setting.home / label / name, epochs[name], _settings)
-        for name in epochs
-        for _contestant, _settings in [_contestant_of(setting, name)]
-    ]
+    starts = [partial(_start, setting, name, setting.home / label / name, count) for name, count in epochs.items()]
     return race(starts, marks_s, slice_s, setting.home / label / "marks")
 
 
-def _contestant_of(setting: Setting, name: str) -> tuple[Contestant, dict[str, Any]]:
+def _start(setting: Setting, name: str, home: Path, epochs: int) -> Runner:
     contestant = CONTESTANTS[name]
-    return contestant, contestant.settings(setting.name, setting.data)
+    settings = contestant.settings(setting.name, setting.data)
+    return contestant.start(name, setting.file, home, epochs, settings)
 
 
 def planned_epochs(setting: Setting, names: Sequence[str], args: argparse.Namespace) -> dict[str, int]:
@@ -92,7 +91,8 @@ def judge(setting: Setting, label: str, name: str, mark: Mark) -> tuple[Errors, 
     if mark.checkpoint is None:
         nothing = np.full((len(setting.frames.held_out), len(setting.frames.points), 2), np.nan)
         return errors(nothing, _truth(setting)), 1.0
-    contestant, settings = _contestant_of(setting, name)
+    contestant = CONTESTANTS[name]
+    settings = contestant.settings(setting.name, setting.data)
     found = contestant.predict(setting.file, setting.home / label / name, settings, mark.checkpoint)
     told = mark.checkpoint.with_suffix(".told.npy")
     silent = errors(np.load(told), _truth(setting)).missing if told.exists() else 0.0

@@ -40,14 +40,13 @@ def one_thread() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def environment(name: str, requirements: Sequence[str], *, bare: Sequence[str] = (), own_torch: bool = False) -> Path:
+def environment(name: str, requirements: Sequence[str], *, bare: Sequence[str] = ()) -> Path:
     """Make an environment with pinned packages, once, and return its interpreter.
 
     Args:
         name: of its folder.
         requirements: packages, installed with what they need.
         bare: packages that are installed without what they name as needed.
-        own_torch: whether it needs PyPI's build of torch, with CUDA, though this one was given another to find.
     """
     home = CACHE / name
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -55,11 +54,10 @@ def environment(name: str, requirements: Sequence[str], *, bare: Sequence[str] =
     if not (made.exists() and made.read_text(encoding="utf-8") == wanted):
         print(f"installing {' '.join([*requirements, *bare])} into {home}", file=sys.stderr)
         venv.create(home, clear=True, with_pip=True)
-        settings = {key: value for key, value in os.environ.items() if not (own_torch and key == "PIP_FIND_LINKS")}
-        for extra, packages in (([], requirements), (["--no-deps"], bare)):
-            words = [str(python), "-m", "pip", "install", "--quiet", *extra, "-c", str(ROOT / "constraints.txt")]
-            if packages:
-                subprocess.run([*words, *packages], check=True, env=settings)
+        words = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
+        subprocess.run([*words, *requirements], check=True)
+        if bare:
+            subprocess.run([*words, "--no-deps", *bare], check=True)
         made.write_text(wanted, encoding="utf-8")
     return python
 

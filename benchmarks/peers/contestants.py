@@ -5,6 +5,7 @@ Peers get the defaults of their makers, except where a line says why not.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,8 +23,9 @@ __all__ = ["CONTESTANTS", "Contestant"]
 SIDE = 256
 SAVE_EVERY_S = 10.0
 
-# torchvision's wheels on PyPI go with PyPI's torch only; theirs is the version that ours is tested with.
-TORCH = ("torch==2.13.0", "torchvision==0.28.0")
+# The version that ours is tested with. Three signs ask for PyPI's own build, with CUDA, also where another one can be
+# found: torchvision's wheels go with no other.
+TORCH = ("torch===2.13.0", "torchvision==0.28.0")
 
 # What its own list names, without nvidia-dali, which trains on unlabelled video and needs CUDA.
 LIGHTNING_POSE_NEEDS = (
@@ -91,8 +93,6 @@ class Contestant(NamedTuple):
         told = subprocess.run(
             [str(self.python()), "-c", asked, *self.packages], check=True, capture_output=True, text=True
         )
-        import json
-
         return dict(json.loads(told.stdout))
 
     def _command(self, words: str) -> Sequence[str]:
@@ -134,11 +134,11 @@ def _bf16(settings: Callable[[str, Path], dict[str, Any]]) -> Callable[[str, Pat
 
 
 def _lightning_pose_python() -> Path:
-    return environment("lightning-pose", LIGHTNING_POSE_NEEDS, bare=("lightning-pose==2.4.3",), own_torch=True)
+    return environment("lightning-pose", LIGHTNING_POSE_NEEDS, bare=("lightning-pose==2.4.3",))
 
 
 def _sleap_nn_python() -> Path:
-    return environment("sleap-nn", (*TORCH, "sleap-nn==0.3.5"), own_torch=True)
+    return environment("sleap-nn", (*TORCH, "sleap-nn==0.3.5"))
 
 
 _POSE = Contestant(
