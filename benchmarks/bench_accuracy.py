@@ -79,7 +79,7 @@ def planned_epochs(setting: Setting, names: Sequence[str], args: argparse.Namesp
     print(f"\n{'':<30} {'images/s':>9}  in the second half of {whole:.0f} s")
     for name in names:
         first, second = marks[name]
-        rate = (second.images - first.images) / (second.clock_s - first.clock_s)
+        rate = (second.images - first.images) / (second.trained_s - first.trained_s)
         print(f"{CONTESTANTS[name].title:<30} {rate:>9.2f}")
         epochs = max(1, round(FILLED * rate * horizon_s / len(setting.frames.train)))
         found[name] = epochs if CONTESTANTS[name].plans else ENDLESS
@@ -130,7 +130,7 @@ def report(setting: Setting, epochs: dict[str, int], marks: dict[str, list[Mark]
     for row in rows:
         clock = row["clock_s"]
         values = (clock / 60, row["mean_px"], row["median_px"], row["p95_px"], row["points"], row["missing"])
-        values = (*values, row["silent"], row["images"], row["images"] / clock, row["wall_s"], row["age_s"])
+        values = (*values, row["silent"], row["images"], row["images"] / row["trained_s"], row["wall_s"], row["age_s"])
         print(f"{CONTESTANTS[row['name']].title:<30} {' '.join(f'{value:>9.2f}' for value in values)}")
     return {"set": setting.name, "rows": rows}
 

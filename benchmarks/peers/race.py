@@ -33,6 +33,7 @@ class Mark(NamedTuple):
 
     Args:
         clock_s: that time.
+        trained_s: the same, or where the training had come to its end before, the time of that.
         wall_s: time that had passed in its slices, which is more where others had the core.
         images: it had learnt from.
         checkpoint: its newest weights, set aside.
@@ -41,6 +42,7 @@ class Mark(NamedTuple):
     """
 
     clock_s: float
+    trained_s: float
     wall_s: float
     images: int
     checkpoint: Path | None
@@ -76,7 +78,7 @@ class Runner:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         self.name, self.home, self.newest = name, home, newest
-        self.clock_s, self.wall_s, self.saved = 0.0, 0.0, (0.0, 0.0)
+        self.clock_s, self.trained_s, self.wall_s, self.saved = 0.0, 0.0, 0.0, (0.0, 0.0)
         self.log = home / "output.log"
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
@@ -122,6 +124,7 @@ class Runner:
         while not self.finished and self.clock_s < until_s:
             time.sleep(min(LOOK_S, max(until_s - self.clock_s, 0.01)))
             before, self.clock_s = self.clock_s, max(self.clock_s, self._cpu_s() - self.cpu_before)
+            self.trained_s = self.clock_s
             still = 0 if self.clock_s > before else still + 1
             if still > STILL_LOOKS:
                 raise ChildProcessError(f"{self.name} does nothing: {self.log}")
@@ -145,7 +148,9 @@ class Runner:
         if newest is not None:
             kept = folder / f"{self.name}{newest.suffix}"
             shutil.copyfile(newest, kept)
-        return Mark(self.clock_s, self.wall_s, self.images(), kept, self.clock_s - self.saved[1], self.finished)
+        return Mark(
+            self.clock_s, self.trained_s, self.wall_s, self.images(), kept, self.clock_s - self.saved[1], self.finished
+        )
 
     def images(self) -> int:
         """Return how many images it has said to have learnt from."""

@@ -166,6 +166,7 @@ class TestRace:
         (mark,) = race([spinner("short", 0.2)], [0.6], 0.5, tmp_path / "marks")["short"]
         assert mark.finished
         assert mark.clock_s == 0.6
+        assert mark.trained_s == pytest.approx(0.2, abs=0.15)
         assert mark.images == pytest.approx(20, abs=3)
         assert mark.age_s == pytest.approx(0.4, abs=0.15)
 
