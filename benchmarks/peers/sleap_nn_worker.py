@@ -51,7 +51,7 @@ def learn(todo: Order) -> None:
         learning_rate=settings["rate"],
         lr_scheduler="reduce_lr_on_plateau",
         max_epochs=todo.epochs,
-        min_train_steps_per_epoch=1,  # theirs is 200, which here would be half of the time before the first validation
+        min_train_steps_per_epoch=1,  # theirs, 200, would leave few epochs to lower the rate by
         trainer_accelerator="cpu",
         trainer_num_devices=1,
         enable_progress_bar=False,
