@@ -60,7 +60,7 @@ def predict(todo: Order) -> None:
     from cogkp.workflows.opening import open_loader, restored_task
 
     config = cogkp.load_config(Path(todo.settings["config"]))
-    task, _, _ = restored_task(config, str(todo.checkpoint), todo.home / "checkpoints")
+    task = restored_task(config, str(todo.checkpoint), todo.home / "checkpoints").task
     precision = resolve_precision("fp32")
     predictor = torch_predictor(precision.place_model(task.model).eval(), precision)
     loader = open_loader(task.datasets("validation"), TrainOptions(num_workers=0), shuffle=False)
