@@ -43,7 +43,8 @@ with (home / "stamps").open("w", buffering=1) as stamps:
             journal.told = -1e9
             journal.seen(1)
             stamps.write(f"{time.monotonic()}\\n")
-            (home / "weights.txt").write_text(str(journal.images))
+            (home / "writing").write_text(str(journal.images))
+            (home / "writing").replace(home / "weights.txt")  # it may be stopped in between
 raise SystemExit(int(sys.argv[3]))
 """
 
