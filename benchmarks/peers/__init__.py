@@ -40,16 +40,24 @@ def one_thread() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def environment(name: str, requirements: Sequence[str]) -> Path:
-    """Make an environment with pinned packages, once, and return its interpreter."""
+def environment(name: str, requirements: Sequence[str], *, bare: Sequence[str] = ()) -> Path:
+    """Make an environment with pinned packages, once, and return its interpreter.
+
+    Args:
+        name: of its folder.
+        requirements: packages, installed with what they need.
+        bare: packages that are installed without what they name as needed.
+    """
     home = CACHE / name
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    made, wanted = home / "requirements.txt", "\n".join(requirements)
+    made, wanted = home / "requirements.txt", "\n".join([*requirements, *bare])
     if not (made.exists() and made.read_text(encoding="utf-8") == wanted):
-        print(f"installing {' '.join(requirements)} into {home}", file=sys.stderr)
+        print(f"installing {' '.join([*requirements, *bare])} into {home}", file=sys.stderr)
         venv.create(home, clear=True, with_pip=True)
-        words = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), *requirements]
-        subprocess.run(words, check=True)
+        words = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
+        subprocess.run([*words, *requirements], check=True)
+        if bare:
+            subprocess.run([*words, "--no-deps", *bare], check=True)
         made.write_text(wanted, encoding="utf-8")
     return python
 
