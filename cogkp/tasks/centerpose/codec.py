@@ -21,7 +21,7 @@ from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_ma
 from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.marks import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
-from cogkp.tasks.centerpose.truth import ObjectTruth, PlacedObjects, object_truth
+from cogkp.tasks.centerpose.truth import ObjectTruth, object_truth
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
@@ -106,8 +106,11 @@ class CenterPoseCodec:
             view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
         )
 
-    def encode(self, sample: Sample[PlacedObjects]) -> CenterPoseTargets:
+    def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one picture.
+
+        Args:
+            sample: its labels are :class:`cogkp.tasks.centerpose.truth.PlacedObjects`.
 
         Raises:
             DataError: it has more than ``most_objects``.
