@@ -38,7 +38,8 @@ def status_of(config):
 
 
 def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment, tmp_path):
-    whole = train_experiment(with_train(experiment, results_dir=str(tmp_path / "whole")))
+    alone = with_train(experiment, results_dir=str(tmp_path / "whole"), validation_interval=2)
+    whole = train_experiment(alone)
     first = train_experiment(with_train(experiment, num_epochs=1))
     second = train_experiment(experiment)
     assert (first.epochs, second.epochs, whole.epochs) == (1, 2, 2)
@@ -58,6 +59,7 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     assert (epoch["epoch"], epoch["step"], epoch["max_epoch"], epoch["max_step"]) == (1, 2, 2, 2)
     assert epoch["kpi"].keys() >= {"train_loss", "val_3DIoU"}
     assert epoch["kpi"]["learning_rate"] == pytest.approx(1e-4)
+    assert ["val_3DIoU" in line["kpi"] for line in status_of(alone)[1:-1]] == [False, True]
 
 
 def test_a_dry_run_keeps_nothing(experiment):
