@@ -36,7 +36,7 @@ def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> Picture:
         (H, W, 3) uint8 RGB.
     """
     marks = codec.truth_marks(batch) if outputs is None else codec.prediction_marks(outputs)
-    grid = image_grid([_tile(image[0].cpu().numpy(), mark) for image, mark in zip(batch.image, marks, strict=True)])
+    grid = image_grid([_tile(codec.picture(image), mark) for image, mark in zip(batch.image, marks, strict=True)])
     names = marks[0].names
     return np.vstack([grid, legend_bar(names, point_colours(len(names)), grid.shape[1])])
 
@@ -68,7 +68,7 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Comp
     views = zip(batch.image, truths, predictions, batch.ids, frame_px, strict=True)
     comparisons = [
         Comparison(
-            image=image[0].numpy(),
+            image=codec.picture(image),
             truth_uv=truth.uv_crop,
             truth_shown=truth.shown,
             predicted_uv=found.uv_crop,

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.errors import CogkpError
 from cogkp.tasks.base import Task
+from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.tasks.keypoint.task import KeypointTask
 
 __all__ = ["TASKS", "build_task"]
 
-TASKS: dict[type, Callable[[Any], Task]] = {KeypointConfig: KeypointTask}
+TASKS: dict[type, Callable[[Any], Task]] = {KeypointConfig: KeypointTask, CenterPoseConfig: CenterPoseTask}
 
 
 def build_task(config: Any) -> Task:

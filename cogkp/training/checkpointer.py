@@ -16,7 +16,7 @@ from cogkp.artifacts.runs import RunFolder
 from cogkp.config.launch import ALONE, Launch
 from cogkp.errors import CheckpointError
 from cogkp.training.average import WeightAverage
-from cogkp.training.optim import Schedule
+from cogkp.training.optim import Course
 from cogkp.training.scaling import LossScale
 from cogkp.training.seeding import restore_rng, rng_of
 
@@ -61,7 +61,7 @@ class RunCheckpointer:
 def capture_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
+    schedule: Course,
     average: WeightAverage | None = None,
     *,
     rng: Mapping[str, Any],

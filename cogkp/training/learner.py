@@ -86,7 +86,7 @@ class Learner:
         precision = resolve_precision(plan.options.precision, device)
         loss = task.loss
         model = precision.place_model(task.model)
-        optimizer = build_optimizer(model, plan.options.learning_rate)
+        optimizer = build_optimizer(model, plan.options.learning_rate, plan.weight_decay)
         example = next(iter(task.export_spec(1).inputs.values()))
         ranks.copy_first(model)
         seed_rank(plan.options.seed, ranks.launch)

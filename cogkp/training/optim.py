@@ -3,19 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Schedule", "build_optimizer", "set_rate"]
+__all__ = ["WEIGHT_DECAY", "Course", "MultiStep", "Schedule", "build_optimizer", "set_rate"]
 
 WEIGHT_DECAY = 0.01
 BETAS = (0.9, 0.999)
 GAMMA = 0.33
 WARMUP_STEPS = 100
 PARTS = 5
+
+
+class Course(Protocol):
+    """The learning rate as a function of the position; without state, so that a restored training needs no more."""
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch count at which it begins."""
+
+    def rate(self, epoch: int, step: int, steps_per_epoch: int) -> float:
+        """Return the rate of one step; the arguments are those of :meth:`Schedule.rate`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+
+
+@attrs.frozen
+class MultiStep:
+    """A rate that falls by one factor after each of some epochs, as torch's ``MultiStepLR`` stepped once per epoch.
+
+    Args:
+        base_rate: the rate at first.
+        falls: epoch counts after which it falls.
+        factor: of each fall.
+        first_epoch: the epoch count at which this course begins.
+    """
+
+    base_rate: float
+    falls: tuple[int, ...]
+    factor: float
+    first_epoch: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the course as plain values."""
+        return attrs.asdict(self)
+
+    def rate(self, epoch: int, step: int, steps_per_epoch: int) -> float:
+        """Return the rate of one step, which depends on the epoch alone.
+
+        Example:
+            >>> [MultiStep(8.0, (1, 3), 0.5).rate(epoch, 0, 10) for epoch in range(4)]
+            [8.0, 4.0, 4.0, 2.0]
+        """
+        done = epoch - self.first_epoch
+        return self.base_rate * float(self.factor ** sum(done >= fall for fall in self.falls))
 
 
 @attrs.frozen
@@ -67,11 +112,17 @@ class Schedule:
         return self.base_rate * rise * float(self.gamma ** (done // self.step_size))
 
 
-def build_optimizer(model: nn.Module, rate: float) -> torch.optim.AdamW:
-    """Build AdamW; norms and biases are not decayed, since their size has no meaning to shrink."""
+def build_optimizer(model: nn.Module, rate: float, weight_decay: float = WEIGHT_DECAY) -> torch.optim.AdamW:
+    """Build AdamW; norms and biases are not decayed, since their size has no meaning to shrink.
+
+    Args:
+        model: whose trainable parameters are optimised.
+        rate: the first learning rate.
+        weight_decay: of matrices and kernels; with 0 it is Adam.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": WEIGHT_DECAY},
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(

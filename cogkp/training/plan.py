@@ -13,7 +13,7 @@ import attrs
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.config.train import TrainOptions
 from cogkp.errors import CheckpointError, ConfigError
-from cogkp.training.optim import Schedule
+from cogkp.training.optim import WEIGHT_DECAY, Course, Schedule
 
 __all__ = ["Plan", "plan_training", "with_other_data"]
 
@@ -29,14 +29,22 @@ class Plan:
         step: steps already done in the epoch under way.
         last_epoch: the epoch count at which it is finished.
         line: all this in one line for people.
+        weight_decay: of the optimiser.
+        validate_every: epochs from one validation to the next; the last one is always validated.
     """
 
     options: TrainOptions
-    schedule: Schedule
+    schedule: Course
     epoch: int
     step: int
     last_epoch: int
     line: str
+    weight_decay: float = WEIGHT_DECAY
+    validate_every: int = 1
+
+    def validates(self, epoch: int) -> bool:
+        """Say whether a validation follows the epoch before which ``epoch`` were completed."""
+        return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.last_epoch
 
 
 def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint | None) -> Plan:

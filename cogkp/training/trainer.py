@@ -282,9 +282,10 @@ class _Run:
 
     def close_epoch(self, epoch: int, rate: float, started: float) -> dict[str, float] | None:
         """Validate, tell everybody and save; return all figures, or None where somebody stopped the validation."""
-        report = self.validate(epoch)
+        validates = self.loaders.validation is not None and self.learner.plan.validates(epoch)
+        report = self.validate(epoch) if validates else None
         self.watch.lap(VALIDATE_SAVE)
-        if report is None and self.loaders.validation is not None:
+        if report is None and validates:
             return None
         scalars, headline, better = self.means.values(), "", False
         if report is not None:

@@ -38,7 +38,7 @@ ROOMS = {
     "tasks.base": room("errors config geometry data models measures", "attrs numpy torch"),
     "tasks.keypoint": room("errors config geometry data models measures tasks.base", "attrs numpy torch"),
     "tasks.centerpose": room("errors config geometry data measures models tasks.base", "attrs numpy torch"),
-    "tasks.registry": room("errors config tasks.base tasks.keypoint", "attrs torch"),
+    "tasks.registry": room("errors config tasks.base tasks.centerpose tasks.keypoint", "attrs torch"),
     "artifacts": room("errors files config tasks.base", "attrs cattrs numpy torch"),
     "training": room(
         "errors files progress config geometry data tasks.base artifacts", "attrs numpy tensorboardX torch"

@@ -6,7 +6,9 @@ import inspect
 import json
 import pickle
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -14,18 +16,135 @@ import onnxruntime
 import pytest
 import torch
 
+from cogkp.config.centerpose.io import dump_experiment, structure_experiment
 from cogkp.config.io import dump, structure
 from cogkp.data.loader import build_loader
 from cogkp.data.sample import Batch
+from cogkp.measures.evidence import Evidence
+from cogkp.pictures import draw_batch
 from cogkp.tasks.base import Task
+from cogkp.tasks.centerpose.task import CenterPoseTask
+from cogkp.tasks.keypoint.task import KeypointTask
 from cogkp.tasks.registry import TASKS, build_task
 from cogkp.training.seeding import seed_everything
+from tests.builders.perfect_maps import perfect_maps
+from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
 
 FAMILIES = {
     "keypoint": lambda folder: tiny_config(folder, frames=4),
     "keypoint with mask": lambda folder: tiny_config(folder, frames=4, segmentation=True),
+    "centerpose": tiny_experiment,
 }
+
+
+class Words(NamedTuple):
+    """What the suite must know of a family to put its questions: no more than how its own fields are called."""
+
+    dump: Callable[[Any], dict]
+    structure: Callable[[dict], Any]
+    truth: Callable[[Task, Batch], Any]
+    """Outputs that say what the labels say."""
+    decoded: Callable[[Task, Any, Batch], tuple[torch.Tensor, torch.Tensor]]
+    """Points found, and those of the labels, pixels of the full frame."""
+    encoded: Callable[[Task, Any, Any], tuple[np.ndarray, np.ndarray]]
+    """Points as the targets have them, and as the warp of the sample moves the labels, pixels of the crop."""
+    blank: Callable[[Any], Any]
+    """The targets with nothing labelled."""
+    gaps: Callable[[Any], Any]
+    """The targets of four samples with next to nothing labelled in the second."""
+    nothing: frozenset[str]
+    """Terms that learn nothing where nothing is labelled; None stands for all."""
+    perfect: dict[str, float]
+    """Figures of the truth."""
+
+
+def keypoint_truth(task, batch):
+    with torch.inference_mode():
+        return task.model.eval()(batch.image)._replace(keypoints=batch.targets.uv_crop)
+
+
+def keypoints_found(task, outputs, batch):
+    found = task.codec.decode(outputs, batch.source_to_crop)
+    return found.uv_source[batch.targets.valid], batch.targets.uv_source[batch.targets.valid]
+
+
+def keypoints_moved(task, sample, targets):
+    moved = sample.source_to_crop.apply(torch.from_numpy(sample.labels.uv_source)).numpy()
+    return targets.uv_crop[targets.labelled], moved[targets.labelled]
+
+
+def no_keypoints(targets):
+    blank = targets._replace(valid=torch.zeros_like(targets.valid))
+    return blank._replace(mask=torch.full_like(blank.mask, 255)) if blank.mask.numel() else blank
+
+
+def few_keypoints(targets):
+    gaps = targets._replace(valid=targets.valid & (torch.arange(4)[:, None] >= torch.tensor([0, 3])))
+    return gaps._replace(mask=gaps.mask.where(torch.arange(4)[:, None, None] != 1, 255)) if gaps.mask.numel() else gaps
+
+
+def boxes_truth(task, batch):
+    view = torch.zeros_like(batch.targets.ind[:, 0])
+    return perfect_maps(batch.targets.objects.pick(view), task.codec.targets.cells)
+
+
+def boxes_found(task, outputs, batch):
+    found = task.codec.decode(outputs, batch.source_to_crop)
+    assert found.image.tolist() == list(range(len(batch.ids)))
+    learned = batch.targets.hps_mask[:, 0, 0]
+    return found.uv_direct[learned], batch.targets.uv_source[:, 0, 1:][learned]
+
+
+def boxes_moved(task, sample, targets):
+    cells, stride = task.codec.targets.cells, task.codec.targets.stride
+    cell = np.stack((targets.ind[0, 0] % cells, targets.ind[0, 0] // cells))
+    moved = sample.source_to_crop.apply(torch.from_numpy(sample.labels.uv_source[0, 0, 1:])).numpy()
+    learned = targets.hps_mask[0, 0]
+    return stride * (cell + targets.hps[0, 0])[learned], moved[learned]
+
+
+def no_boxes(targets, rows=slice(None)):
+    masks = {name: getattr(targets, name).clone() for name in ("taught", "hps_mask", "hp_mask", "scale_mask")}
+    for mask in masks.values():
+        mask[rows] = False
+    return targets._replace(**masks)
+
+
+KEYPOINT = Words(
+    dump,
+    structure,
+    keypoint_truth,
+    keypoints_found,
+    keypoints_moved,
+    no_keypoints,
+    few_keypoints,
+    frozenset(),
+    {"pck_1px": 1.0},
+)
+CENTERPOSE = Words(
+    dump_experiment,
+    structure_experiment,
+    boxes_truth,
+    boxes_found,
+    boxes_moved,
+    no_boxes,
+    lambda targets: no_boxes(targets, 1),
+    frozenset({"wh", "reg", "hps", "hp_offset", "scale"}),
+    {"3DIoU": 1.0, "3DIoU_once": 1.0},
+)
+
+
+class Learning(NamedTuple):
+    rate: float
+    steps: int
+
+
+LEARN = {KeypointTask: Learning(3e-3, 80), CenterPoseTask: Learning(1e-3, 40)}
+
+
+def words_of(task: Task) -> Words:
+    return CENTERPOSE if isinstance(task, CenterPoseTask) else KEYPOINT
 
 
 @pytest.fixture(params=FAMILIES)
@@ -44,21 +163,21 @@ def test_every_family_is_under_test(tmp_path):
 
 
 def test_the_configuration_survives_a_round_trip(task):
-    assert structure(json.loads(json.dumps(dump(task.config)))) == task.config
+    words = words_of(task)
+    assert words.structure(json.loads(json.dumps(words.dump(task.config)))) == task.config
 
 
 def test_the_template_is_valid():
-    for family in TASKS:
-        assert structure(dump(family.default())) == family.default()
+    templates = [(family.default(), KEYPOINT if task is KeypointTask else CENTERPOSE) for family, task in TASKS.items()]
+    for template, words in templates:
+        assert words.structure(words.dump(template)) == template
 
 
 def test_decoding_the_encoded_truth_returns_the_labels(task):
     batch = batch_of(task)
-    truth = task.model.eval()(batch.image)._replace(keypoints=batch.targets.uv_crop)
-    found = task.codec.decode(truth, batch.source_to_crop)
-    distance = (found.uv_source - batch.targets.uv_source)[batch.targets.valid].abs()
-    assert batch.targets.valid.any()
-    assert distance.max() < 0.002
+    found, true = words_of(task).decoded(task, words_of(task).truth(task, batch), batch)
+    assert len(true)
+    assert (found - true).abs().max() < 0.002
 
 
 def test_a_batch_of_one_equals_its_row_in_a_larger_batch(task):
@@ -71,14 +190,18 @@ def test_a_batch_of_one_equals_its_row_in_a_larger_batch(task):
 
 
 def test_the_loss_is_finite_with_zero_gradient_where_nothing_is_labelled(task):
-    batch = batch_of(task)
-    blank = batch.targets._replace(valid=torch.zeros_like(batch.targets.valid))
-    if blank.mask.numel():
-        blank = blank._replace(mask=torch.full_like(blank.mask, 255))
-    report = task.loss(task.model(batch.image), Batch(**(vars_of(batch) | {"targets": blank})))
+    """Terms that learn from labels are silent; maps of peaks learn that there are none."""
+    words, batch = words_of(task), batch_of(task)
+    outputs = task.model(batch.image)
+    fields = type(outputs)(*(field.detach().requires_grad_() for field in outputs))
+    report = task.loss(fields, Batch(**(vars_of(batch) | {"targets": words.blank(batch.targets)})))
     report.total.backward()
-    assert float(report.total.detach()) == 0.0
-    assert all(p.grad is None or not p.grad.any() for p in task.model.parameters())
+    silent = words.nothing or report.parts.keys()
+    assert report.total.isfinite()
+    assert [name for name in silent if float(report.parts[name].detach())] == []
+    heads = words.nothing or fields._fields
+    assert all(getattr(fields, name).grad is None or not getattr(fields, name).grad.any() for name in heads)
+    assert all(field.grad is None or field.grad.isfinite().all() for field in fields)
 
 
 def vars_of(batch: Batch) -> dict:
@@ -105,9 +228,9 @@ def test_a_gradient_reaches_every_trainable_parameter(task):
 @pytest.mark.slow
 def test_one_batch_can_be_overfitted(task):
     batch = batch_of(task)
-    optimizer = torch.optim.Adam(task.model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(task.model.parameters(), lr=LEARN[type(task)].rate)
     losses = []
-    for _ in range(80):
+    for _ in range(LEARN[type(task)].steps):
         optimizer.zero_grad()
         report = task.loss(task.model(batch.image), batch)
         report.total.backward()
@@ -118,15 +241,41 @@ def test_one_batch_can_be_overfitted(task):
 
 def test_the_metrics_of_the_truth_are_perfect(task):
     batch = batch_of(task)
-    with torch.inference_mode():
-        outputs = task.model.eval()(batch.image)._replace(keypoints=batch.targets.uv_crop)
     metrics = task.metrics((1.0,))
-    metrics.update(outputs, batch)
+    metrics.update(words_of(task).truth(task, batch), batch)
     report = metrics.compute()
-    assert report.scalars()["error_mean_px"] < 0.002
-    assert report.scalars()["pck_1px"] == 1.0
+    assert {name: report.scalars()[name] for name in words_of(task).perfect} == words_of(task).perfect
+    assert report.error() < 0.2
     json.dumps(report.to_dict(), allow_nan=False)
     assert report.text()
+
+
+def test_a_report_shows_a_row_for_each_image(task):
+    batch = batch_of(task)
+    metrics = task.metrics()
+    metrics.update(words_of(task).truth(task, batch), batch)
+    report = metrics.compute()
+    first, *others = report.evidence.measures
+    assert report.evidence.frames == batch.ids
+    assert first.frame.tolist() == list(range(len(batch.ids)))
+    assert np.isfinite(first.values).any(axis=1).all()
+    assert all(measure.values.shape == (len(measure.frame), len(measure.columns)) for measure in others)
+    again = Evidence.from_dict(json.loads(json.dumps(report.evidence.to_dict(), allow_nan=False)))
+    assert again.to_dict() == report.evidence.to_dict()
+    assert all(len(row) == len(table.head) for table in report.tables() for row in table.rows)
+    assert all(len(line.x) == len(line.y) for curve in report.curves() for line in curve.lines)
+    assert all(isinstance(note, str) for note in report.notes())
+
+
+def test_inputs_are_shown_as_pictures(task):
+    batch = batch_of(task)
+    shown = task.codec.picture(batch.image[0])
+    assert shown.shape[:2] == batch.image.shape[-2:]
+    assert shown.shape[2:] in ((), (3,))
+    assert 0.0 <= shown.min() < shown.max() <= 1.0
+    sheet = draw_batch(task.codec, batch)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape[2] == 3
 
 
 def test_marks_fit_the_batch(task):
@@ -166,9 +315,11 @@ def run_onnx(module, spec, image, path) -> list[np.ndarray]:
 
 
 def test_encoding_a_warped_sample_equals_warping_its_labels(task):
-    ((sample, targets),) = task.datasets("train")[0]
-    moved = sample.source_to_crop.apply(torch.from_numpy(sample.labels.uv_source)).numpy()
-    assert targets.uv_crop[targets.labelled] == pytest.approx(moved[targets.labelled], abs=1e-4)
+    dataset = task.datasets("train")
+    pairs = [words_of(task).encoded(task, *view) for item in range(4) for view in dataset[item]]
+    assert sum(len(targets) for targets, _ in pairs)
+    for targets, moved in pairs:
+        assert targets == pytest.approx(moved, abs=1e-4)
 
 
 def test_the_same_draw_gives_the_same_item(task):
@@ -199,11 +350,7 @@ def rows_of(outputs, parts: list[Batch]):
 def test_losses_of_parts_add_up_to_the_loss_of_the_step(task):
     """Parts on several ranks, one of which has next to no labels; values and gradients, pull by pull."""
     batch = batch_of(task)
-    gaps = batch.targets.valid & (torch.arange(4)[:, None] >= torch.tensor([0, 3]))
-    targets = batch.targets._replace(valid=gaps)
-    if targets.mask.numel():
-        targets = targets._replace(mask=targets.mask.where(torch.arange(4)[:, None, None] != 1, 255))
-    batch = attrs.evolve(batch, targets=targets)
+    batch = attrs.evolve(batch, targets=words_of(task).gaps(batch.targets))
     outputs = task.model(batch.image)
     outputs = type(outputs)(*(field.detach().requires_grad_() for field in outputs))
     whole = task.loss(outputs, batch)

@@ -13,7 +13,7 @@ def test_the_class_of_a_configuration_chooses_the_task():
 
 
 def test_an_unknown_class_is_named():
-    with pytest.raises(CogkpError, match="expected KeypointConfig, got dict"):
+    with pytest.raises(CogkpError, match="expected KeypointConfig, CenterPoseConfig, got dict"):
         build_task({})
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cogkp.training.optim import WEIGHT_DECAY, Schedule, build_optimizer, set_rate
+from cogkp.training.optim import WEIGHT_DECAY, MultiStep, Schedule, build_optimizer, set_rate
 
 STEPS = 4
 
@@ -63,3 +63,29 @@ def test_the_rate_reaches_every_group():
     optimizer = build_optimizer(nn.Linear(2, 2), 0.1)
     set_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
+
+
+@pytest.mark.parametrize("falls", [(), (2,), (1, 3, 4)])
+def test_a_course_of_steps_equals_torchs_multi_step_lr(falls):
+    schedule = MultiStep(1e-2, falls, 0.1)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-2)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), gamma=0.1)
+    for epoch in range(6):
+        assert schedule.rate(epoch, 0, STEPS) == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+
+
+def test_without_decay_it_is_torchs_adam():
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    optimizers = build_optimizer(ours, 0.1, 0.0), torch.optim.Adam(theirs.parameters(), lr=0.1)
+    for _ in range(5):
+        inputs = torch.randn(4, 3)
+        for model, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            model(inputs).square().sum().backward()
+            optimizer.step()
+    for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(mine, reference, atol=1e-6)

@@ -97,3 +97,10 @@ def test_the_plan_is_one_line():
 def test_options_that_are_none_are_refused(options):
     with pytest.raises(CheckpointError, match="training options"):
         plan(checkpoint(3, options=options))
+
+
+def test_every_epoch_is_validated_unless_asked_otherwise_and_the_last_one_always():
+    every = plan(None, epochs=5)
+    assert [every.validates(epoch) for epoch in range(5)] == [True] * 5
+    some = attrs.evolve(every, validate_every=2)
+    assert [some.validates(epoch) for epoch in range(5)] == [False, True, False, True, True]

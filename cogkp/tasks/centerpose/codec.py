@@ -9,15 +9,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.objectron.augment import BoxInput
 from cogkp.data.sample import Batch, Sample
 from cogkp.tasks.base import Marks
 from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.marks import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
-from cogkp.tasks.centerpose.truth import ObjectTruth, PlacedObjects, object_truth
+from cogkp.tasks.centerpose.truth import ObjectTruth, object_truth
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
@@ -74,6 +78,7 @@ class CenterPoseCodec:
         filtering: which objects are reported.
         category: what the network is trained on, a word.
         most_objects: T, objects that a picture may have.
+        view: how pictures become the network's input.
     """
 
     targets: TargetRules = attrs.field(factory=TargetRules)
@@ -81,9 +86,31 @@ class CenterPoseCodec:
     filtering: FilterRules = attrs.field(factory=FilterRules)
     category: str = "object"
     most_objects: int = MOST_OBJECTS
+    view: BoxInput = attrs.field(factory=BoxInput)
 
-    def encode(self, sample: Sample[PlacedObjects]) -> CenterPoseTargets:
+    @classmethod
+    def of(cls, config: CenterPoseConfig) -> CenterPoseCodec:
+        """Read the codec's settings from an experiment."""
+        data = config.dataset
+        return cls(
+            targets=TargetRules(
+                side=data.input_res,
+                stride=config.model.down_ratio,
+                max_objs=data.max_objs,
+                center_3d=data.center_3D,
+                absolute_scale=data.use_absolute_scale,
+            ),
+            decoding=DecodeRules(config.inference.num_select),
+            filtering=FilterRules(config.inference.visualization_threshold),
+            category=data.category,
+            view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
+        )
+
+    def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one picture.
+
+        Args:
+            sample: its labels are :class:`cogkp.tasks.centerpose.truth.PlacedObjects`.
 
         Raises:
             DataError: it has more than ``most_objects``.
@@ -106,6 +133,10 @@ class CenterPoseCodec:
             The likely objects of all pictures. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
         """
         return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
+
+    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+        """Show one network input (3, S, S) in its colours: (S, S, 3) RGB, on the scale 0..1."""
+        return self.view.shown(image.cpu().numpy())
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
         """Show the labelled boxes of each input."""

@@ -174,7 +174,10 @@ class CenterPoseLoss:
         targets: ObjectTargets = batch.targets.objects
         picked = targets.pick(self.choose(outputs, targets))
         counted = picked.taught.any(-1) | (self.symmetry == "object")
-        parts = {name: _over_pictures(term(outputs, picked), counted) for name, term in self.terms.items()}
+        pictures = batch.over_step(counted.new_tensor(len(counted), dtype=torch.int64))
+        parts = {
+            name: torch.where(counted, term(outputs, picked), 0.0).sum() / pictures for name, term in self.terms.items()
+        }
         total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return LossReport(total, parts, self.weights)
 
@@ -202,10 +205,6 @@ class CenterPoseLoss:
     def describe(self) -> str:
         """Name the active terms and their weights in one line."""
         return "loss terms: " + ", ".join(f"{name} x {weight:g}" for name, weight in self.weights.items())
-
-
-def _over_pictures(judged: Tensor, counted: Tensor) -> Tensor:
-    return torch.where(counted, judged, 0.0).mean()
 
 
 def build_loss(settings: LossSettings) -> CenterPoseLoss:

@@ -21,6 +21,7 @@ __all__ = [
     "FARTHEST",
     "PoseErrors",
     "corner_distances",
+    "corner_errors",
     "ground_scale",
     "match_nearest",
     "match_once",
@@ -91,7 +92,7 @@ def pose_errors(
         tensor([1.], dtype=torch.float64)
     """
     found, true = _wide(found), _wide(true)
-    pixel = _pixel_error(found_uv.double(), true, K.double(), size_wh.double(), turns)
+    pixel = corner_errors(found_uv, true, K, size_wh, turns)
     iou, turned = _best_turn(found, true, symmetry_angles(turns, closed=closed))
     between = _between(turned, true)
     apart = iou <= 0
@@ -131,11 +132,24 @@ def _between(found: Cuboids, true: Cuboids) -> Tensor:
     return distance
 
 
-def _pixel_error(found_uv: Tensor, true: Cuboids, K: Tensor, size_wh: Tensor, turns: int) -> Tensor:
+def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, turns: int = 1) -> Tensor:
+    """Measure how far corners are from the true ones in the picture.
+
+    Args:
+        found_uv: (n, 9, 2) float, points of found boxes, pixels.
+        true: (n) boxes, frame of the camera.
+        K: (n, 3, 3) float, intrinsics, pixels.
+        unit_px: (n, 2) pixels that count as one, along rows and columns: ones, or width and height of the pictures.
+        turns: after how many equal turns about their vertical axes the objects look as before.
+
+    Returns:
+        (n,) float64, mean over the corners, for the turn under which they are nearest.
+    """
     eye = torch.eye(4, dtype=torch.float64)
-    turned = true.turned(symmetry_angles(turns))
-    seen = PinholeCamera(K, eye, (0, 0)).project(turned.points()).uv
-    distance: Tensor = torch.linalg.vector_norm((seen - found_uv)[..., 1:, :] / size_wh[:, None], dim=-1)
+    turned = _wide(true).turned(symmetry_angles(turns))
+    seen = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
+    apart = (seen - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
+    distance: Tensor = torch.linalg.vector_norm(apart, dim=-1)
     nearest: Tensor = distance.mean(-1).amin(0)
     return nearest
 

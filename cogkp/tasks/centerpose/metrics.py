@@ -5,6 +5,7 @@ Axes: B batch, T true objects of a picture.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import attrs
@@ -16,11 +17,12 @@ from torch import Tensor
 from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError
 from cogkp.geometry.cuboid import Cuboids
-from cogkp.tasks.base import SpaceMarks
+from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.matching import (
     PoseErrors,
     corner_distances,
+    corner_errors,
     ground_scale,
     match_nearest,
     match_once,
@@ -29,12 +31,16 @@ from cogkp.tasks.centerpose.matching import (
 from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
 from cogkp.tasks.centerpose.precision import MEASURES, average_precision
 from cogkp.tasks.centerpose.report import CenterPoseReport, Judgement
+from cogkp.tasks.centerpose.rows import ObjectRows
 from cogkp.tasks.centerpose.truth import ObjectTruth
 
 __all__ = ["CenterPoseMetrics", "EvaluationRules"]
 
 Protocol = Literal["reference", "once"]
 PROTOCOLS: tuple[Protocol, ...] = ("reference", "once")
+FIELDS = [measure.field for measure in MEASURES]
+# What the evidence shows beside the distance in pixels, which stands second.
+KEPT = ("iou", "azimuth_deg", "elevation_deg", "add")
 
 
 @attrs.frozen
@@ -77,11 +83,19 @@ class CenterPoseMetrics:
     Args:
         codec: finds objects in the full frames.
         rules: how they are judged.
+        thresholds_px: hits of corners are counted within each, pixels of the full frame.
     """
 
-    def __init__(self, codec: CenterPoseCodec, rules: EvaluationRules | None = None) -> None:
+    def __init__(
+        self,
+        codec: CenterPoseCodec,
+        rules: EvaluationRules | None = None,
+        thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX,
+    ) -> None:
         self._codec = codec
         self._rules = rules or EvaluationRules()
+        self._thresholds_px = tuple(thresholds_px)
+        self._rows = ObjectRows()
         self._images = self._skipped = self._asked = 0
         self._errors: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
         self._confidence: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
@@ -97,13 +111,14 @@ class CenterPoseMetrics:
         detections = self._codec.decode(outputs, batch.source_to_crop)
         poses = find_poses(detections, truth.K, self._rules.poses, metric=self._rules.metric)
         for b, size_wh in enumerate(batch.source_size_wh.cpu()):
-            self._judge(poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
+            self._judge(batch.ids[b], poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
 
     def merge(self, other: CenterPoseMetrics) -> None:
         """Take in what another accumulator of the same kind saw after this one."""
         self._images += other._images
         self._skipped += other._skipped
         self._asked += other._asked
+        self._rows.merge(other._rows)
         for name in PROTOCOLS:
             self._errors[name] += other._errors[name]
             self._confidence[name] += other._confidence[name]
@@ -118,11 +133,12 @@ class CenterPoseMetrics:
                 got=f"{len(unknown)} of {len(batch.ids)} pictures without",
             )
 
-    def _judge(self, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
+    def _judge(self, name: str, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
         self._images += 1
         asked = self._asked_for(truth, size_wh)
         if not asked.any():
             self._skipped += 1
+            self._rows.add(name, asked.numpy(), np.zeros(0, np.int64), np.zeros((0, len(KEPT) + 1)))
             return
         self._asked += int(asked.sum())
         known = (truth.labelled & truth.located).nonzero().flatten()
@@ -138,9 +154,33 @@ class CenterPoseMetrics:
             "once": Match(counted.nonzero().flatten(), once[counted], score[counted]),
         }
         matches["reference"] = attrs.evolve(matches["reference"], confidence=torch.where(visible[nearest], score, 0.0))
-        for name, match in matches.items():
-            self._confidence[name].append(match.confidence.numpy())
-            self._errors[name].append(self._measure(poses, truth, known, match, size_wh))
+        errors = {kind: self._measure(poses, truth, known, match, size_wh) for kind, match in matches.items()}
+        for kind, match in matches.items():
+            self._confidence[kind].append(match.confidence.numpy())
+            self._errors[kind].append(errors[kind])
+        self._keep(name, asked, known, poses, truth, matches["once"], errors["once"])
+
+    def _keep(
+        self,
+        name: str,
+        asked: Tensor,
+        known: Tensor,
+        poses: ObjectPoses,
+        truth: ObjectTruth,
+        match: Match,
+        errors: npt.NDArray[np.float64],
+    ) -> None:
+        """Keep what the evidence shows of one picture."""
+        held = match.truth >= 0
+        rows, objects = match.rows[held], known[match.truth[held]]
+        true = Cuboids(truth.cuboid_to_camera[objects], truth.size_xyz[objects])
+        pixel = np.zeros(0)
+        if len(rows):
+            ones = torch.ones(len(rows), 2)
+            K = truth.K.expand(len(rows), 3, 3)
+            pixel = corner_errors(poses.uv[rows], true, K, ones, self._rules.turns).numpy()
+        kept = errors[held.numpy()][:, [FIELDS.index(field) for field in KEPT]]
+        self._rows.add(name, asked.numpy(), objects.numpy(), np.insert(kept, 1, pixel, axis=1))
 
     def _asked_for(self, truth: ObjectTruth, size_wh: Tensor) -> Tensor:
         middle = truth.uv_source[:, 0]
@@ -189,7 +229,8 @@ class CenterPoseMetrics:
                 f"visibility above {self._rules.min_visibility:g}",
             )
         judged = {name: self._summed(name) for name in PROTOCOLS}
-        return CenterPoseReport(self._images, self._skipped, self._asked, judged["reference"], judged["once"])
+        evidence = self._rows.evidence(self._thresholds_px)
+        return CenterPoseReport(self._images, self._skipped, self._asked, judged["reference"], judged["once"], evidence)
 
     def _summed(self, name: Protocol) -> Judgement:
         errors = np.concatenate([np.zeros((0, len(MEASURES))), *self._errors[name]])

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 
-from cogkp.tasks.centerpose.precision import MEASURES
+from cogkp.measures.evidence import Curve, Evidence, Line, Table
+from cogkp.tasks.centerpose.precision import MEASURES, Measure
 
 __all__ = ["CenterPoseReport", "Judgement"]
 
 # Which of the thresholds are told first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
 MIDDLE = 10
+
+# Boxes that are as near as this in the picture, its width and height being 1, are found.
+NEAR = 0.03
 
 
 @attrs.frozen
@@ -42,6 +47,7 @@ class CenterPoseReport:
         objects: asked for.
         reference: the published protocol, by which two boxes may be right about one object.
         once: each object is held against one box at most.
+        evidence: what was measured picture by picture, each object held against one box at most.
     """
 
     images: int
@@ -49,6 +55,12 @@ class CenterPoseReport:
     objects: int
     reference: Judgement
     once: Judgement
+    evidence: Evidence = attrs.field(default=Evidence(()), eq=False, repr=False)
+
+    @property
+    def judgements(self) -> tuple[tuple[str, Judgement], ...]:
+        """Both, each with its name."""
+        return ("published protocol", self.reference), ("each object once", self.once)
 
     def scalars(self) -> dict[str, float]:
         """Return the few numbers worth a curve; the first two have the names of the published ones."""
@@ -88,10 +100,59 @@ class CenterPoseReport:
     def text(self) -> str:
         """Return the tables for people: mean errors, then the average precision at every threshold."""
         lines = [f"{self.images} images, {self.skipped} without objects to judge; {self.objects} objects"]
-        for title, judged in (("published protocol", self.reference), ("each object once", self.once)):
+        for title, judged in self.judgements:
             lines += ["", f"{title}: {judged.found} boxes found, {judged.matched} matched", *_means(judged)]
             lines += ["average precision within", *_precisions(judged)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes()])
+
+    def tables(self) -> list[Table]:
+        """Return mean errors and average precisions, a table for each protocol."""
+        head = ("measure", "unit", "mean", "AP, all thresholds", "threshold", "AP there")
+        return [
+            Table(
+                f"{title}: {judged.found} boxes found, {judged.matched} matched, {self.objects} objects",
+                head,
+                tuple(_row(measure, judged) for measure in MEASURES),
+            )
+            for title, judged in self.judgements
+        ]
+
+    def curves(self) -> list[Curve]:
+        """Return the average precision over the thresholds of each measure."""
+        return [
+            Curve(
+                title=f"Average precision by {measure.word}",
+                x_label=f"{'at least' if measure.larger else 'at most'}{', ' * bool(measure.unit)}{measure.unit}",
+                y_label="average precision",
+                lines=[
+                    Line(title, measure.thresholds.astype(np.float64), np.array(judged.precision[measure.field]))
+                    for title, judged in self.judgements
+                ],
+                percent_y=True,
+            )
+            for measure in MEASURES
+        ]
+
+    def notes(self) -> list[str]:
+        """Say what is wrong with the predictions as a whole."""
+        if not self.reference.found:
+            return ["No box was found in any picture: the network is not trained, or the least score is too high."]
+        pixel, iou = self.once.mean["pixel"], self.once.mean["iou"]
+        if pixel is not None and iou == 0 and pixel < NEAR:
+            return ["Boxes are right in the pictures but share no space with the true ones: check camera and ground."]
+        return []
+
+
+def _row(measure: Measure, judged: Judgement) -> tuple[str, ...]:
+    mean, precision = judged.mean[measure.field], judged.precision[measure.field]
+    return (
+        measure.word,
+        measure.unit,
+        "-" if mean is None else f"{mean:.4f}",
+        f"{sum(precision) / len(precision):.3f}",
+        f"{measure.thresholds[MIDDLE]:g}",
+        f"{precision[MIDDLE]:.3f}",
+    )
 
 
 def _means(judged: Judgement) -> list[str]:

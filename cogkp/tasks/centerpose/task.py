@@ -1,0 +1,151 @@
+"""The object-pose family: boxes in space, from single images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.objectron.augment import BoxAugment
+from cogkp.data.objectron.dataset import ObjectDataset
+from cogkp.data.sample import Encoded
+from cogkp.errors import EvaluationError
+from cogkp.geometry.camera_frame import CameraFrame
+from cogkp.models.centerpose import CenterPoseNetwork
+from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec, Split
+from cogkp.tasks.centerpose.codec import CenterPoseCodec
+from cogkp.tasks.centerpose.decode import MISSING, DecodedObjects, DecodeRules, DecodingNetwork
+from cogkp.tasks.centerpose.losses import CenterPoseLoss, build_loss
+from cogkp.tasks.centerpose.metrics import CenterPoseMetrics, EvaluationRules
+from cogkp.tasks.centerpose.settings import LossSettings
+
+__all__ = ["CenterPoseTask"]
+
+# A cell is four pixels of the input. Exported networks differ by 1e-4 cells in float32.
+CELLS = OutputSpec("", "cell", 0.02)
+OUTPUTS = {
+    "bboxes": CELLS,
+    "scores": OutputSpec("", "probability", 1e-3),
+    "kps": CELLS,
+    "clses": OutputSpec("", "class", 0.0),
+    "obj_scale": OutputSpec("", "height", 1e-3),
+    "kps_displacement_mean": CELLS,
+    "kps_heatmap_mean": CELLS,
+}
+
+
+class CenterPoseTask:
+    """Answer the six questions for one experiment of the object-pose family.
+
+    The network's weights are drawn from torch's global generator: seed it first where that matters.
+    """
+
+    def __init__(self, config: CenterPoseConfig) -> None:
+        self.config = config
+        self.codec = CenterPoseCodec.of(config)
+        self.model: nn.Module = CenterPoseNetwork(
+            config.model.backbone.model_type,
+            conv_gru=config.model.use_convGRU,
+            head_channels=config.model.head_conv,
+        )
+
+    def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
+        """Open the data of one split; 'evaluation' is the experiment's ``dataset.test_data``."""
+        data = self.config.dataset
+        folders = {"validation": data.val_data, "evaluation": data.test_data}
+        folder = folders.get(split, data.train_data)
+        return ObjectDataset(
+            [folder] if folder else [],
+            split,
+            self.codec.encode,
+            view=self.codec.view,
+            augment=_augment(self.config),
+            camera_frame=CameraFrame(data.camera_frame),
+            num_symmetry=data.symmetry_count,
+        )
+
+    @cached_property
+    def loss(self) -> CenterPoseLoss:
+        """The active terms; built on first use, so that a model can be deployed where its loss cannot run."""
+        return build_loss(LossSettings.of(self.config.train.loss_config))
+
+    def metrics(
+        self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX, *, world_unit_mm: float | None = None
+    ) -> CenterPoseMetrics:
+        """Start an empty evaluation.
+
+        Args:
+            thresholds_px: hits of corners are counted within each, pixels of the full frame.
+            world_unit_mm: must be None: annotation files are in metres.
+
+        Raises:
+            EvaluationError: another unit was asked for.
+        """
+        if world_unit_mm is not None:
+            raise EvaluationError(
+                "lengths of boxes are told in metres", expected="no world_unit_mm", got=f"{world_unit_mm:g}"
+            )
+        rules = EvaluationRules(
+            turns=self.config.evaluate.eval_num_symmetry, metric=self.config.dataset.use_absolute_scale
+        )
+        return CenterPoseMetrics(self.codec, rules, thresholds_px)
+
+    def export_module(self) -> nn.Module:
+        """Return the network with its decoding, in evaluation mode."""
+        return DecodingNetwork(self.model, DecodeRules(self.config.export.num_select)).eval()
+
+    def export_spec(self, batch_size: int) -> ExportSpec:
+        """Describe the exported network for one fixed batch size."""
+        export = self.config.export
+        return ExportSpec(
+            inputs={"input": torch.zeros(batch_size, export.input_channel, export.input_height, export.input_width)},
+            outputs=tuple(
+                OutputSpec(name, OUTPUTS[name].unit, OUTPUTS[name].tolerance) for name in DecodedObjects._fields
+            ),
+            facts=self._facts(),
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        data, export = self.config.dataset, self.config.export
+        # The ends of the scale 0..1, as the network takes them; the widest over the colours.
+        ends = [((0.0 - mean) / std, (1.0 - mean) / std) for mean, std in zip(data.mean, data.std, strict=True)]
+        return {
+            "family": "centerpose",
+            "category": data.category,
+            "input": {
+                "size_wh_px": [export.input_width, export.input_height],
+                "range": [min(low for low, _ in ends), max(high for _, high in ends)],
+                "channels": export.input_channel,
+                "colour": "blue, green, red on the scale 0..1, less mean, divided by std",
+                "mean": list(data.mean),
+                "std": list(data.std),
+            },
+            "crop": {"region": "the whole picture, its longer side fitted to the input, centred, black around it"},
+            "points": {"names": [str(corner) for corner in range(1, 9)], "unit": "cells of the grid"},
+            "stride_px": self.config.model.down_ratio,
+            "num_select": export.num_select,
+            "missing": MISSING,
+            "scale": "metres" if data.use_absolute_scale else "units of the object's height",
+            "model": self.config.model.backbone.model_type,
+        }
+
+
+def _augment(config: CenterPoseConfig) -> BoxAugment:
+    data = config.dataset
+    return BoxAugment(
+        random_crop=not data.not_rand_crop,
+        shift=data.shift,
+        scale=data.scale,
+        rotate_probability=data.aug_rot,
+        rotate_deg=data.rotate,
+        flip_probability=data.flip,
+        flip_pairs=data.flip_idx,
+        colour=not data.no_color_aug,
+        eigenvalues=data.eig_val,
+        eigenvectors=data.eig_vec,
+    )
