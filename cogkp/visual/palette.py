@@ -74,11 +74,13 @@ def on_light(colour: Colour) -> Colour:
 
     Example:
         >>> on_light((240, 228, 66)), on_light((0, 114, 178))
-        ((160, 152, 44), (0, 114, 178))
+        ((157, 149, 43), (0, 114, 178))
     """
-    darker = colour
+    red, green, blue = colour
+    darker, share = colour, 1.0
     while _luminance(darker) > MOST_LUMINANCE_ON_WHITE:
-        darker = (darker[0] * 49 // 50, darker[1] * 49 // 50, darker[2] * 49 // 50)
+        share *= 0.98
+        darker = (round(share * red), round(share * green), round(share * blue))
     return darker
 
 
