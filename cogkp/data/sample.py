@@ -75,13 +75,27 @@ def _itself(count: Tensor) -> Tensor:
     return count
 
 
+def _changed(targets: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change every tensor of a NamedTuple, also of one within it."""
+    if isinstance(targets, Tensor):
+        return change(targets)
+    return type(targets)(*(_changed(field, change) for field in targets))
+
+
+def _stacked(rows: Sequence[Any]) -> Any:
+    """Stack arrays, or NamedTuples of them field by field."""
+    if not isinstance(rows[0], tuple):
+        return torch.from_numpy(np.stack(rows))
+    return type(rows[0])(*(_stacked(column) for column in zip(*rows, strict=True)))
+
+
 @attrs.frozen(eq=False)
 class Batch(Generic[TargetsT]):
     """Stacked samples.
 
     Args:
         image: (B, C, S, S) float32, as in :class:`Sample`.
-        targets: the codec's NamedTuple, each field stacked to (B, ...).
+        targets: the codec's NamedTuple, each field stacked to (B, ...); a field may be such a NamedTuple itself.
         source_to_crop: (B, 3, 3) float64.
         source_size_wh: (B, 2) int64.
         pairs: (P, 2) int64, rows (left, right) of batch positions; empty for single cameras.
@@ -112,7 +126,7 @@ class Batch(Generic[TargetsT]):
         return attrs.evolve(
             self,
             image=change(self.image),
-            targets=type(self.targets)(*map(change, self.targets)),
+            targets=_changed(self.targets, change),
             source_to_crop=change(self.source_to_crop),
             source_size_wh=change(self.source_size_wh),
             pairs=change(self.pairs),
@@ -141,7 +155,7 @@ class Batch(Generic[TargetsT]):
         return attrs.evolve(
             self,
             image=self.image[start:stop],
-            targets=type(self.targets)(*(field[start:stop] for field in self.targets)),
+            targets=_changed(self.targets, lambda field: field[start:stop]),
             source_to_crop=self.source_to_crop[start:stop],
             source_size_wh=self.source_size_wh[start:stop],
             pairs=self.pairs[inside] - start,
@@ -162,11 +176,9 @@ def collate(items: Sequence[tuple[Encoded, ...]]) -> Batch[Any]:
     samples = [view.sample for view in views]
     starts = np.cumsum([0, *(len(item) for item in items)])
     pairs = [(start, start + 1) for start, item in zip(starts, items, strict=False) if len(item) == 2]  # noqa: PLR2004
-    columns = zip(*(view.targets for view in views), strict=True)
-    targets = type(views[0].targets)(*(torch.from_numpy(np.stack(column)) for column in columns))
     return Batch(
         image=torch.from_numpy(np.stack([sample.image for sample in samples])),
-        targets=targets,
+        targets=_stacked([view.targets for view in views]),
         source_to_crop=torch.stack([sample.source_to_crop.matrix for sample in samples]),
         source_size_wh=torch.tensor([sample.source_size_wh for sample in samples], dtype=torch.int64),
         pairs=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),

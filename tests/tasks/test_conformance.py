@@ -85,30 +85,31 @@ def few_keypoints(targets):
 
 
 def boxes_truth(task, batch):
-    view = torch.zeros_like(batch.targets.ind[:, 0])
+    view = torch.zeros_like(batch.targets.objects.ind[:, 0])
     return perfect_maps(batch.targets.objects.pick(view), task.codec.targets.cells)
 
 
 def boxes_found(task, outputs, batch):
     found = task.codec.decode(outputs, batch.source_to_crop)
     assert found.image.tolist() == list(range(len(batch.ids)))
-    learned = batch.targets.hps_mask[:, 0, 0]
-    return found.uv_direct[learned], batch.targets.uv_source[:, 0, 1:][learned]
+    learned = batch.targets.objects.hps_mask[:, 0, 0]
+    return found.uv_direct[learned], batch.targets.truth.uv_source[:, 0, 1:][learned]
 
 
 def boxes_moved(task, sample, targets):
     cells, stride = task.codec.targets.cells, task.codec.targets.stride
-    cell = np.stack((targets.ind[0, 0] % cells, targets.ind[0, 0] // cells))
+    objects = targets.objects
+    cell = np.stack((objects.ind[0, 0] % cells, objects.ind[0, 0] // cells))
     moved = sample.source_to_crop.apply(torch.from_numpy(sample.labels.uv_source[0, 0, 1:])).numpy()
-    learned = targets.hps_mask[0, 0]
-    return stride * (cell + targets.hps[0, 0])[learned], moved[learned]
+    learned = objects.hps_mask[0, 0]
+    return stride * (cell + objects.hps[0, 0])[learned], moved[learned]
 
 
 def no_boxes(targets, rows=slice(None)):
-    masks = {name: getattr(targets, name).clone() for name in ("taught", "hps_mask", "hp_mask", "scale_mask")}
+    masks = {name: getattr(targets.objects, name).clone() for name in ("taught", "hps_mask", "hp_mask", "scale_mask")}
     for mask in masks.values():
         mask[rows] = False
-    return targets._replace(**masks)
+    return targets._replace(objects=targets.objects._replace(**masks))
 
 
 KEYPOINT = Words(

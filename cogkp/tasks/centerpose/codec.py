@@ -29,43 +29,10 @@ MOST_OBJECTS = 32
 
 
 class CenterPoseTargets(NamedTuple):
-    """What one picture teaches, then what is true of it.
+    """What one picture teaches, and what is true of it."""
 
-    The fields are those of :class:`cogkp.tasks.centerpose.targets.ObjectTargets` and of
-    :class:`cogkp.tasks.centerpose.truth.ObjectTruth`, in this order.
-    """
-
-    ind: Any
-    reg: Any
-    wh: Any
-    radius: Any
-    hps: Any
-    hps_mask: Any
-    hp_ind: Any
-    hp_offset: Any
-    hp_mask: Any
-    taught: Any
-    scale: Any
-    scale_mask: Any
-    uv_source: Any
-    cuboid_to_camera: Any
-    size_xyz: Any
-    visibility: Any
-    labelled: Any
-    located: Any
-    K: Any
-    calibrated: Any
-    ground: Any
-
-    @property
-    def objects(self) -> ObjectTargets:
-        """What is learned."""
-        return ObjectTargets(*self[: len(ObjectTargets._fields)])
-
-    @property
-    def truth(self) -> ObjectTruth:
-        """What is true."""
-        return ObjectTruth(*self[len(ObjectTargets._fields) :])
+    objects: ObjectTargets
+    truth: ObjectTruth
 
 
 @attrs.frozen
@@ -116,7 +83,7 @@ class CenterPoseCodec:
             DataError: it has more than ``most_objects``.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
-        return CenterPoseTargets(*taught, *object_truth(sample.labels, self.most_objects, sample.sample_id))
+        return CenterPoseTargets(taught, object_truth(sample.labels, self.most_objects, sample.sample_id))
 
     def decoded(self, outputs: Any) -> DecodedObjects:
         """Decode maps; what an exported network has decoded already stays as it is."""

@@ -17,18 +17,19 @@ from cogkp.measures.evidence import Evidence, Measure, Ratio
 from cogkp.tasks.keypoint.codec import Keypoints2D, KeypointTargets
 from cogkp.tasks.keypoint.sense import Places, complaints, unseen_classes
 
-__all__ = ["FrameRows"]
+__all__ = ["FrameRows", "Rows"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
-class _Block(NamedTuple):
-    """What is kept of a batch.
+class Rows(NamedTuple):
+    """What is kept of images and pairs.
 
     Args:
         frame: (R,) int64, which frame each image is of.
         pair_frame: (P,) int64, which frame each pair is of.
         errors_px: (R, N) pixels of the full frame, NaN where no label counts.
+        outside: (R, N) bool, labels that do not count since they lie outside the crop.
         true: (R, N, 2) crop pixels.
         found: (R, N, 2) crop pixels.
         frame_px: (R,) pixels of the full frame per crop pixel.
@@ -38,6 +39,7 @@ class _Block(NamedTuple):
     frame: npt.NDArray[np.int64]
     pair_frame: npt.NDArray[np.int64]
     errors_px: FloatArray
+    outside: npt.NDArray[np.bool_]
     true: FloatArray
     found: FloatArray
     frame_px: FloatArray
@@ -58,7 +60,8 @@ class FrameRows:
         self._frames: list[str] = []
         points = np.zeros((0, count, 2))
         confusion = np.zeros((0, num_classes, num_classes), np.int64)
-        self._blocks = [_Block(none, none, np.zeros((0, count)), points, points, np.zeros(0), confusion)]
+        errors, outside = np.zeros((0, count)), np.zeros((0, count), bool)
+        self._blocks = [Rows(none, none, errors, outside, points, points, np.zeros(0), confusion)]
 
     def update(
         self,
@@ -80,10 +83,11 @@ class FrameRows:
         self._frames += [batch.ids[row] for row in np.unique(items, return_index=True)[1].tolist()]
         valid = batch.targets.valid.cpu().numpy()
         self._blocks.append(
-            _Block(
+            Rows(
                 frame=frame,
                 pair_frame=frame[batch.pairs[:, 0].cpu().numpy()],
                 errors_px=np.where(valid, errors_px, np.nan),
+                outside=batch.targets.labelled.cpu().numpy() & ~valid,
                 true=_plain(batch.targets.uv_crop),
                 found=_plain(found.uv_crop),
                 frame_px=_plain(torch.linalg.det(batch.source_to_crop[:, :2, :2]).abs().rsqrt()),
@@ -111,7 +115,7 @@ class FrameRows:
             space_errors: (P, N) errors of the pairs in space, NaN where there is none; None without such pairs.
             space_unit: of them.
         """
-        block = self._all()
+        block = self.rows()
         pixels = Measure(
             key="pixels",
             title="Distance in the image",
@@ -137,11 +141,11 @@ class FrameRows:
 
     def notes(self) -> list[str]:
         """Say in sentences what makes no sense about the predictions."""
-        block = self._all()
+        block = self.rows()
         places = Places(block.true, block.found, np.isfinite(block.errors_px), block.frame_px)
         return [*complaints(self._names, places), *unseen_classes(block.confusion.sum(0))]
 
-    def _overlap(self, block: _Block) -> tuple[Ratio, ...]:
+    def _overlap(self, block: Rows) -> tuple[Ratio, ...]:
         if not block.confusion.any():
             return ()
         hits = np.einsum("rcc->rc", block.confusion).astype(np.float64)
@@ -149,8 +153,9 @@ class FrameRows:
         names = tuple(f"class {number}" for number in range(hits.shape[-1]))
         return (Ratio(key="mask_iou", title="Mask IoU", columns=names, frame=block.frame, part=hits, whole=union),)
 
-    def _all(self) -> _Block:
-        return _Block(*(np.concatenate(column) for column in zip(*self._blocks, strict=True)))
+    def rows(self) -> Rows:
+        """Return all of them, in the order they were seen."""
+        return Rows(*(np.concatenate(column) for column in zip(*self._blocks, strict=True)))
 
 
 def _plain(tensor: Any) -> FloatArray:

@@ -234,11 +234,8 @@ class KeypointMetrics:
         self._space = space
         self._coverage = CoverageMetrics(codec)
         self._thresholds_px = tuple(thresholds_px)
-        self._errors_px: list[npt.NDArray[np.float64]] = []
-        self._valid: list[npt.NDArray[np.bool_]] = []
-        self._labelled: list[npt.NDArray[np.bool_]] = []
-        self._confusion = np.zeros((num_classes or 0, num_classes or 0), np.int64)
-        self._rows = FrameRows(codec.point_names, num_classes or 0)
+        self._num_classes = num_classes or 0
+        self._rows = FrameRows(codec.point_names, self._num_classes)
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
         """Take in one batch.
@@ -253,25 +250,16 @@ class KeypointMetrics:
         if not finite.all():
             named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
             raise EvaluationError("the network predicts points that are not numbers", where=named)
-        told_px = errors_px.cpu().numpy()
-        self._errors_px.append(told_px)
-        self._valid.append(targets.valid.cpu().numpy())
-        self._labelled.append(targets.labelled.cpu().numpy())
         self._coverage.update(outputs, targets)
         confusion = None
-        if found.mask is not None and self._confusion.size:
-            confusion = _confusion(targets.mask, found.mask, len(self._confusion))
-            self._confusion += confusion.sum(0)
-        self._rows.update(batch, found, told_px, confusion)
+        if found.mask is not None and self._num_classes:
+            confusion = _confusion(targets.mask, found.mask, self._num_classes)
+        self._rows.update(batch, found, errors_px.cpu().numpy(), confusion)
         if self._space is not None and len(batch.pairs):
             self._space.update(outputs, batch)
 
     def merge(self, other: KeypointMetrics) -> None:
         """Take in what another accumulator of the same kind saw after this one."""
-        self._errors_px += other._errors_px
-        self._valid += other._valid
-        self._labelled += other._labelled
-        self._confusion += other._confusion
         self._coverage.merge(other._coverage)
         self._rows.merge(other._rows)
         if self._space is not None and other._space is not None:
@@ -291,18 +279,16 @@ class KeypointMetrics:
         Raises:
             EvaluationError: there was nothing to compare with.
         """
-        views = sum(len(block) for block in self._errors_px)
-        names = self._codec.point_names
-        nothing = np.zeros((0, len(names)))
-        errors_px = np.concatenate([nothing, *self._errors_px])
-        valid = np.concatenate([nothing.astype(bool), *self._valid])
-        outside = np.concatenate([nothing.astype(bool), *self._labelled]) & ~valid
+        seen = self._rows.rows()
+        views, confusion = len(seen.frame), seen.confusion.sum(0)
+        errors_px, outside = seen.errors_px, seen.outside
+        valid = ~np.isnan(errors_px)
         space = None if self._space is None else self._space.compute()
-        if not valid.any() and not self._confusion.any() and (space is None or not space.overall.count):
+        if not valid.any() and not confusion.any() and (space is None or not space.overall.count):
             raise EvaluationError(_why_empty(views, int(outside.sum())))
         rows = [
             PointRow.of(name, errors_px[valid[:, n], n], int(outside[:, n].sum()), self._thresholds_px, covered)
-            for n, (name, covered) in enumerate(zip(names, self._coverage.points(), strict=True))
+            for n, (name, covered) in enumerate(zip(self._codec.point_names, self._coverage.points(), strict=True))
         ]
         covered = self._coverage.overall()
         overall = PointRow.of(ALL_POINTS, errors_px[valid], int(outside.sum()), self._thresholds_px, covered)
@@ -310,7 +296,7 @@ class KeypointMetrics:
             views=views,
             points=tuple(rows),
             overall=overall,
-            iou=_iou(self._confusion),
+            iou=_iou(confusion),
             space=space,
             noise_px_for_90=self._coverage.noise_px_for_90(),
             evidence=self._evidence(space),

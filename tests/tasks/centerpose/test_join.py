@@ -24,13 +24,13 @@ def test_annotated_pictures_are_encoded_decoded_and_judged(tmp_path, symmetry):
         [write_set(tmp_path)], "evaluation", CODEC.encode, view=BoxInput(side=SIDE), num_symmetry=symmetry
     )
     batch = collate([data[k] for k in range(len(data))])
-    assert tuple(batch.targets.ind.shape) == (3, symmetry, CODEC.targets.max_objs)
-    assert batch.targets.taught[:, :, 0].all()
-    first = torch.zeros_like(batch.targets.ind[:, 0])
+    assert tuple(batch.targets.objects.ind.shape) == (3, symmetry, CODEC.targets.max_objs)
+    assert batch.targets.objects.taught[:, :, 0].all()
+    first = torch.zeros_like(batch.targets.objects.ind[:, 0])
     metrics = CenterPoseMetrics(CODEC)
     metrics.update(perfect_maps(batch.targets.objects.pick(first), CODEC.targets.cells), batch)
     report = metrics.compute()
     assert report.objects == 3
     assert report.reference.mean["iou"] > 0.97
     assert report.scalars()["3DIoU"] == 1.0
-    assert np.isfinite(batch.targets.ground.numpy()).all()
+    assert np.isfinite(batch.targets.truth.ground.numpy()).all()
