@@ -97,6 +97,7 @@ class CenterPoseNetwork(nn.Module):
         backbone: one of ``BACKBONES``.
         conv_gru: predict from easy to hard, in three steps of a recurrent cell; otherwise all at once.
         head_channels: hidden channels of each head; a multiple of 32.
+        width: share of the published channels that every layer of DLA34 has; below 1 only there.
 
     Raises:
         ModelError: an argument describes no network.
@@ -107,10 +108,12 @@ class CenterPoseNetwork(nn.Module):
         (torch.Size([1, 16, 16, 24]), ('hm', 'wh', 'hps', 'reg', 'hm_hp', 'hp_offset', 'scale'))
     """
 
-    def __init__(self, backbone: str = "DLA34", *, conv_gru: bool = True, head_channels: int = 256) -> None:
+    def __init__(
+        self, backbone: str = "DLA34", *, conv_gru: bool = True, head_channels: int = 256, width: float = 1.0
+    ) -> None:
         super().__init__()
         _check_arguments(backbone, head_channels)
-        self.backbone = DLA34() if backbone == "DLA34" else FullyAttentionalNetwork(backbone)
+        self.backbone = DLA34(width) if backbone == "DLA34" else FullyAttentionalNetwork(backbone)
         self.neck = (DeepUp if backbone == "DLA34" else JoinUp)(self.backbone.channels)
         channels = self.backbone.channels[0]
         self.gru = ConvGRU(channels, len(STEPS)) if conv_gru else None

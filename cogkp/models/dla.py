@@ -125,8 +125,8 @@ class Tree(nn.Module):
         return joined
 
 
-def _tree(level: int, depth: int) -> Leaves | Tree:
-    in_channels, out_channels = CHANNELS[level - 1], CHANNELS[level]
+def _tree(channels: Sequence[int], level: int, depth: int) -> Leaves | Tree:
+    in_channels, out_channels = channels[level - 1], channels[level]
     kind = Leaves if depth == 1 else Tree
     return kind(in_channels, out_channels, STRIDE, in_channels if level >= JOINS_INPUT else 0)
 
@@ -134,23 +134,31 @@ def _tree(level: int, depth: int) -> Leaves | Tree:
 class DLA34(nn.Module):
     """See an image at strides 4, 8, 16 and 32.
 
+    Args:
+        width: share of the published channels that every layer has, such that the first has at least one.
+
     Attributes:
         channels: of the four levels, finest first.
+
+    Raises:
+        ModelError: the width leaves a layer without channels.
 
     Example:
         >>> [tuple(level.shape) for level in DLA34()(torch.zeros(1, 3, 64, 32))]
         [(1, 64, 16, 8), (1, 128, 8, 4), (1, 256, 4, 2), (1, 512, 2, 1)]
     """
 
-    channels = CHANNELS[2:]
-
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.base_layer = ConvNorm(3, CHANNELS[0], kernel=7)
-        self.level0 = ConvNorm(CHANNELS[0], CHANNELS[0])
-        self.level1 = ConvNorm(CHANNELS[0], CHANNELS[1], stride=2)
+        channels = [round(width * count) for count in CHANNELS]
+        if channels[0] < 1:
+            raise ModelError("layers cannot be so narrow", where="width", expected="at least 1/16", got=f"{width:g}")
+        self.channels = tuple(channels[2:])
+        self.base_layer = ConvNorm(3, channels[0], kernel=7)
+        self.level0 = ConvNorm(channels[0], channels[0])
+        self.level1 = ConvNorm(channels[0], channels[1], stride=2)
         self.level2, self.level3, self.level4, self.level5 = (
-            _tree(level, depth) for level, depth in enumerate(DEPTHS, start=2)
+            _tree(channels, level, depth) for level, depth in enumerate(DEPTHS, start=2)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

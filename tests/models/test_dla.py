@@ -57,6 +57,22 @@ def test_levels_have_the_documented_sizes() -> None:
     ]
 
 
+def test_half_the_width_is_a_quarter_of_the_weights() -> None:
+    """All but the first layer, which sees three colours in any case, and the norms."""
+    whole, half = (
+        sum(
+            tensor.numel()
+            for name, tensor in DLA34(width).named_parameters()
+            if tensor.dim() > 1 and "base" not in name
+        )
+        for width in (1.0, 0.5)
+    )
+    assert half * 4 == whole
+    assert DLA34(0.5).channels == (32, 64, 128, 256)
+    with pytest.raises(ModelError, match="narrow"):
+        DLA34(0.01)
+
+
 def test_names_are_the_published_ones() -> None:
     """Every kind of name, as the published file spells it."""
     names = set(DLA34().state_dict())

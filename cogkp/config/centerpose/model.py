@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cogkp.config.fields import exactly, multiple_of, one_of, setting
+from cogkp.config.fields import between, exactly, multiple_of, one_of, setting
 
 __all__ = ["BackboneSpec", "ModelSpec"]
 
@@ -14,6 +14,12 @@ class BackboneSpec:
     """The part of the network that sees the picture."""
 
     model_type: str = setting("DLA34", "Which backbone.", one_of("DLA34", "fan_small", "fan_base", "fan_large"))
+    width: float = setting(
+        1.0,
+        "Share of the published channels that every layer of DLA34 has; below 1 the network is smaller and faster, "
+        "and published weights do not fit.",
+        between(0.125, 1.0),
+    )
     pretrained_backbone_path: str | None = setting(
         None, "File of weights the backbone starts from where use_pretrained is on; nothing is downloaded."
     )

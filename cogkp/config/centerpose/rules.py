@@ -66,6 +66,20 @@ def grid_fits_the_input(config: CenterPoseConfig) -> Iterator[Finding]:
         yield Finding(("dataset", "output_res"), "wrong size of the grid", expected, str(found), reads=reads)
 
 
+def only_dla_is_narrow(config: CenterPoseConfig) -> Iterator[Finding]:
+    """Other backbones come in sizes of their own, and published weights in one."""
+    backbone = config.model.backbone
+    narrow, where = backbone.width != 1, ("model", "backbone", "width")
+    if narrow and backbone.model_type != "DLA34":
+        reads: tuple[Steps, ...] = (("model", "backbone", "model_type"),)
+        yield Finding(where, "this backbone has one width", "1.0, or DLA34", f"{backbone.width:g}", reads=reads)
+    elif narrow and config.model.use_pretrained:
+        reads = (("model", "use_pretrained"),)
+        yield Finding(
+            where, "published weights do not fit", "1.0 with use_pretrained", f"{backbone.width:g}", reads=reads
+        )
+
+
 def mirror_swaps_corners(config: CenterPoseConfig) -> Iterator[Finding]:
     """Pairs name corners, and none twice."""
     seen: set[int] = set()
@@ -157,6 +171,7 @@ def _gpus_of(verb: Verb) -> Rule:
 RULES: dict[Rule, tuple[Verb, ...]] = {
     one_category: (),
     grid_fits_the_input: (),
+    only_dla_is_narrow: (),
     mirror_swaps_corners: (),
     loss_has_its_targets: ("train",),
     intervals_end_in_time: ("train",),

@@ -52,6 +52,7 @@ class CenterPoseTask:
             config.model.backbone.model_type,
             conv_gru=config.model.use_convGRU,
             head_channels=config.model.head_conv,
+            width=config.model.backbone.width,
         )
 
     def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:

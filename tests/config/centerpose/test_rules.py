@@ -25,6 +25,14 @@ BROKEN = [
     ({"dataset": {"num_classes": 2}}, "dataset.num_classes", "expected 1, got 2. Make one spec per category", ALL),
     ({"dataset": {"output_res": 64}}, "dataset.output_res", "so 128, got 64", ALL),
     ({"dataset": {"input_res": 256}}, "dataset.output_res", "so 64, got 128", ALL),
+    (
+        {"model": {"backbone": {"model_type": "fan_small", "width": 0.5}}},
+        "model.backbone.width", "expected 1.0, or DLA34, got 0.5", ALL,
+    ),
+    (
+        {"model": {"use_pretrained": True, "backbone": {"width": 0.5}}},
+        "model.backbone.width", "1.0 with use_pretrained, got 0.5", ALL,
+    ),
     ({"dataset": {"flip_idx": [[0, 1]]}}, "dataset.flip_idx[0]", "numbers from 1 to 8, got [0, 1]", ALL),
     ({"dataset": {"flip_idx": [[1, 5], [5, 2]]}}, "dataset.flip_idx[1]", "each corner once, got [5, 2]", ALL),
     ({"dataset": {"hm_hp": False}}, "train.loss_config.hm_hp", "dataset.hm_hp, so false, got true", ("train",)),
@@ -47,7 +55,7 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("document", "where", "words", "verbs"), BROKEN, ids=[row[1] for row in BROKEN])
+@pytest.mark.parametrize(("document", "where", "words", "verbs"), BROKEN, ids=[f"{row[1]}: {row[2]}" for row in BROKEN])
 def test_what_breaks_a_rule_is_refused_for_its_verbs(document, where, words, verbs):
     (line,) = told(document)
     assert f" @ {where} in spec: " in line
