@@ -87,9 +87,13 @@ def experiments(draw: st.DrawFn) -> CenterPoseConfig:
         opt_batch_size=batches[1],
         max_batch_size=batches[2],
     )
+    backbone = config.model.backbone
+    if backbone.model_type != "DLA34" or config.model.use_pretrained:
+        backbone = attrs.evolve(backbone, width=1.0)
     return attrs.evolve(
         config,
         encryption_key=None,
+        model=attrs.evolve(config.model, backbone=backbone),
         wandb=attrs.evolve(config.wandb, enable=False),
         dataset=attrs.evolve(
             config.dataset, num_classes=1, input_res=side, output_res=side // 4, flip_idx=pairs, **both
