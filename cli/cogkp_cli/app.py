@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
+from cogkp_cli import box_data, calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
 from cogkp_cli.failures import fault, reported
 
 __all__ = ["app", "main"]
@@ -68,6 +68,8 @@ cog.command("import")(importing.import_dataset)
 cog.command("schema")(schema.schema)
 cog.command("demo")(demo.demo)
 cameras.command("check")(calibration.check)
+poses.command("import")(box_data.import_boxes)
+poses.command("render")(box_data.render_boxes)
 poses.command("validate")(centerpose.validate)
 
 

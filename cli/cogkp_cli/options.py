@@ -341,6 +341,26 @@ BoxPicture = Annotated[
     typer.Option("--output", metavar="PNG", help="Where the drawing goes; the working directory if unset."),
 ]
 
+BoxFormat = Annotated[
+    str,
+    typer.Argument(metavar="FORMAT", help="cuboid-opengl or tampar, as the library knows them.", show_default=False),
+]
+BoxPictures = Annotated[int, typer.Option("--images", min=1, metavar="N", help="Pictures to draw, of both parts.")]
+BoxShape = Annotated[
+    str, typer.Option("--shape", metavar="NAME", help="carton, cereal_box, book, crate or can; also the category.")
+]
+BoxTurns = Annotated[
+    int,
+    typer.Option(
+        "--symmetric",
+        min=1,
+        metavar="N",
+        help="After so many equal turns each looks alike: 1, 2 or 4; for a can 6, 8, 12, 16 or 24.",
+    ),
+]
+MostBoxes = Annotated[int, typer.Option("--boxes", min=1, metavar="N", help="Most objects of one picture.")]
+RenderedSize = Annotated[tuple[int, int], typer.Option("--size", metavar="W H", help="Size of the pictures, pixels.")]
+
 # Demo
 DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Each demo makes a folder of its own in here.")]
 DemoFrames = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Stereo frames to render.")]

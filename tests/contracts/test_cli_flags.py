@@ -55,6 +55,7 @@ COMMANDS = dict(leaves())
 
 def default_of(parameter: Any) -> Any:
     plain = getattr(parameter.default, "value", parameter.default)
+    plain = list(plain) if isinstance(plain, tuple) else plain
     return str(plain) if isinstance(plain, Path) else plain
 
 

@@ -1,0 +1,79 @@
+"""``s6 cog centerpose import`` and ``render``: folders of labelled pictures, from elsewhere or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cogkp
+from cogkp_cli import options as flag
+from cogkp_cli.report import Report
+
+__all__ = ["import_boxes", "render_boxes"]
+
+
+def import_boxes(
+    label_format: flag.BoxFormat,
+    source: flag.Source,
+    destination: flag.Destination,
+    validation: flag.ValidationShare = 0.1,
+    seed: flag.Seed = 0,
+    as_json: flag.Json = False,
+) -> None:
+    """Turn foreign labels of boxes into folders that experiments are trained on."""
+    from cogkp_cli.progress import shown_progress
+
+    report = Report(as_json)
+    with shown_progress() as progress:
+        result = cogkp.import_boxes(
+            source, destination, format=label_format, validation=validation, seed=seed, progress=progress
+        )
+    report.say(", ".join(f"{part}: {count} pictures" for part, count in result.counts.items()))
+    _advise(report, destination, result.folders)
+    report.add(folders=dict(result.folders), counts=dict(result.counts))
+    report.finish()
+
+
+def render_boxes(
+    destination: flag.Destination,
+    images: flag.BoxPictures = 1000,
+    validation: flag.ValidationShare = 0.1,
+    shape: flag.BoxShape = "carton",
+    symmetric: flag.BoxTurns = 1,
+    most_boxes: flag.MostBoxes = 1,
+    size_wh: flag.RenderedSize = (320, 240),
+    seed: flag.Seed = 0,
+    as_json: flag.Json = False,
+) -> None:
+    """Draw textured boxes or cans with their exact labels, to try everything without a camera."""
+    from cogkp_cli.progress import shown_progress
+
+    report = Report(as_json)
+    held_out = int(images * validation)
+    # Neighbouring seeds name different series, so that no picture of one part is in the other.
+    parts = {"train": (images - held_out, 2 * seed), "val": (held_out, 2 * seed + 1)}
+    folders = {part: destination / part for part, (count, _) in parts.items() if count}
+    with shown_progress() as progress:
+        for part, folder in folders.items():
+            count, series = parts[part]
+            cogkp.render_boxes(
+                folder,
+                images=count,
+                seed=series,
+                shape=shape,
+                symmetric=symmetric,
+                most_boxes=most_boxes,
+                size_wh=size_wh,
+                progress=progress,
+            )
+    report.say(", ".join(f"{part}: {parts[part][0]} pictures" for part in folders))
+    _advise(report, destination, folders, f" dataset.category={shape} dataset.num_symmetry={symmetric}")
+    report.add(folders=folders, counts={part: parts[part][0] for part in folders})
+    report.finish()
+
+
+def _advise(report: Report, destination: Path, folders: Mapping[str, Path], more: str = "") -> None:
+    keys = {"train": "train_data", "val": "val_data", "test": "test_data"}
+    named = "".join(f" dataset.{keys[part]}={folder}" for part, folder in folders.items())
+    report.say(f"look: s6 cog centerpose validate {destination}")
+    report.say(f"next: s6 cog centerpose train -e SPEC.yaml results_dir=results{named}{more}")
