@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cogkp.training.ranks import joined
     from cogkp.workflows.box_labels import BoxLabelCheck, check_box_labels
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
+    from cogkp.workflows.centerpose import ExperimentResult, train_experiment
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
@@ -52,6 +53,7 @@ __all__ = [
     "DeployResult",
     "DryRunResult",
     "EvaluationResult",
+    "ExperimentResult",
     "GenericKeypointModel",
     "ImageWarp",
     "ImportResult",
@@ -79,6 +81,7 @@ __all__ = [
     "preview_data",
     "render_boxes",
     "train",
+    "train_experiment",
     "write_experiment_template",
     "write_template",
 ]
@@ -105,6 +108,7 @@ _HOMES = {
     "cogkp.training.ranks": ("joined",),
     "cogkp.workflows.box_labels": ("BoxLabelCheck", "check_box_labels"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
+    "cogkp.workflows.centerpose": ("ExperimentResult", "train_experiment"),
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),

@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import typer
 
 import cogkp
 from cogkp_cli import options as flag
+from cogkp_cli.experiment import carried_out, told
+from cogkp_cli.failures import FAILED, INTERRUPTED
 from cogkp_cli.report import Report
 
-__all__ = ["validate"]
+__all__ = ["train", "validate"]
 
-FAILED = 1
+VALIDATION = "validation/"
+
+
+def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Train what an experiment describes, or go on where its last training ended."""
+    report = told(as_json)
+    result = carried_out(spec, overrides, "train", cogkp.train_experiment)
+    done = "dry run" if result.checkpoint is None else f"epochs: {result.epochs}"
+    report.say(f"{done}; {_figures(result.scalars) or 'nothing was left to train'}")
+    report.add(
+        results=result.folder,
+        checkpoint=result.checkpoint,
+        epochs=result.epochs,
+        interrupted=result.interrupted,
+        seconds=result.seconds,
+        scalars=result.scalars,
+    )
+    if result.checkpoint is not None:
+        report.say(f"checkpoint: {result.checkpoint}")
+    if result.interrupted:
+        report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
+    elif result.checkpoint is not None:
+        whole = result.folder / "experiment.yaml"
+        report.say(f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.checkpoint}")
+    report.finish()
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _figures(scalars: Mapping[str, float]) -> str:
+    """Write what is worth a line: the loss, and what the validation says."""
+    from cogkp_cli.progress import told as written
+
+    names = [name for name in scalars if name == "loss" or name.startswith(VALIDATION)]
+    return written({name.removeprefix(VALIDATION): scalars[name] for name in names})
 
 
 def validate(
