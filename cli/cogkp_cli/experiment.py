@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import cogkp
 from cogkp_cli.report import Report
 
 if TYPE_CHECKING:
     from cogkp import CenterPoseConfig, Progress
-    from cogkp.config.centerpose.spec import Verb
 
 __all__ = ["carried_out", "told"]
 
+Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
 Result = TypeVar("Result", covariant=True)
 
 
