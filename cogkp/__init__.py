@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cogkp.workflows.box_labels import BoxLabelCheck, check_box_labels
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.centerpose import ExperimentResult, train_experiment
+    from cogkp.workflows.centerpose_evaluation import ExperimentEvaluation, evaluate_experiment
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
@@ -53,6 +54,7 @@ __all__ = [
     "DeployResult",
     "DryRunResult",
     "EvaluationResult",
+    "ExperimentEvaluation",
     "ExperimentResult",
     "GenericKeypointModel",
     "ImageWarp",
@@ -69,6 +71,7 @@ __all__ = [
     "deploy",
     "dry_run",
     "evaluate",
+    "evaluate_experiment",
     "experiment_schema",
     "import_boxes",
     "import_dataset",
@@ -109,6 +112,7 @@ _HOMES = {
     "cogkp.workflows.box_labels": ("BoxLabelCheck", "check_box_labels"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.centerpose": ("ExperimentResult", "train_experiment"),
+    "cogkp.workflows.centerpose_evaluation": ("ExperimentEvaluation", "evaluate_experiment"),
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),

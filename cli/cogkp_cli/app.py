@@ -72,6 +72,7 @@ poses.command("import")(box_data.import_boxes)
 poses.command("render")(box_data.render_boxes)
 poses.command("validate")(centerpose.validate)
 poses.command("train")(centerpose.train)
+poses.command("evaluate")(centerpose.evaluate)
 
 
 @app.callback()

@@ -12,7 +12,7 @@ from cogkp_cli.experiment import carried_out, told
 from cogkp_cli.failures import FAILED, INTERRUPTED
 from cogkp_cli.report import Report
 
-__all__ = ["train", "validate"]
+__all__ = ["evaluate", "train", "validate"]
 
 VALIDATION = "validation/"
 
@@ -41,6 +41,18 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
     report.finish()
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Judge a checkpoint, an ONNX file or an engine by labelled pictures."""
+    report = told(as_json)
+    found = carried_out(spec, overrides, "evaluate", cogkp.evaluate_experiment)
+    report.say(found.text)
+    for path in (found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path):
+        report.say(f"wrote {path}")
+    report.say(found.headline)
+    report.add(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
+    report.finish()
 
 
 def _figures(scalars: Mapping[str, float]) -> str:

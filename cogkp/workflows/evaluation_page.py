@@ -84,6 +84,7 @@ def evaluation_page(shown: Shown) -> str:
             page.section(
                 "At a glance",
                 page.warnings(shown.report.notes()),
+                page.paragraphs([shown.report.headline()], "plain"),
                 page.cards(_cards(shown.intervals)),
                 page.paragraphs([_about_intervals(len(evidence.frames))]),
             ),
