@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.centerpose import ExperimentResult, train_experiment
     from cogkp.workflows.centerpose_evaluation import ExperimentEvaluation, evaluate_experiment
+    from cogkp.workflows.centerpose_inference import ExperimentInference, infer_experiment
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
@@ -55,6 +56,7 @@ __all__ = [
     "DryRunResult",
     "EvaluationResult",
     "ExperimentEvaluation",
+    "ExperimentInference",
     "ExperimentResult",
     "GenericKeypointModel",
     "ImageWarp",
@@ -75,6 +77,7 @@ __all__ = [
     "experiment_schema",
     "import_boxes",
     "import_dataset",
+    "infer_experiment",
     "joined",
     "json_schema",
     "launched",
@@ -113,6 +116,7 @@ _HOMES = {
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.centerpose": ("ExperimentResult", "train_experiment"),
     "cogkp.workflows.centerpose_evaluation": ("ExperimentEvaluation", "evaluate_experiment"),
+    "cogkp.workflows.centerpose_inference": ("ExperimentInference", "infer_experiment"),
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),

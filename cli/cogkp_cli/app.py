@@ -73,6 +73,7 @@ poses.command("render")(box_data.render_boxes)
 poses.command("validate")(centerpose.validate)
 poses.command("train")(centerpose.train)
 poses.command("evaluate")(centerpose.evaluate)
+poses.command("inference")(centerpose.inference)
 
 
 @app.callback()

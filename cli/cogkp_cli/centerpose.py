@@ -10,9 +10,9 @@ import cogkp
 from cogkp_cli import options as flag
 from cogkp_cli.experiment import carried_out, told
 from cogkp_cli.failures import FAILED, INTERRUPTED
-from cogkp_cli.report import Report
+from cogkp_cli.report import Report, complain
 
-__all__ = ["evaluate", "train", "validate"]
+__all__ = ["evaluate", "inference", "train", "validate"]
 
 VALIDATION = "validation/"
 
@@ -53,6 +53,31 @@ def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fla
     report.say(found.headline)
     report.add(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
     report.finish()
+
+
+def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Find objects in pictures without labels: a JSON file and a drawing of each."""
+    report = told(as_json)
+    found = carried_out(spec, overrides, "inference", cogkp.infer_experiment)
+    report.say(f"pictures: {found.pictures}, objects: {found.objects}; wrote {found.folder}")
+    if found.up_to_scale:
+        report.say(
+            f"lengths of {found.up_to_scale} objects are in units of their height: "
+            "inference.object_height, or the JSON file beside a picture, may tell it"
+        )
+    for problem in found.problems:
+        complain(f"error: {problem}")
+    report.add(
+        results=found.folder,
+        pictures=found.pictures,
+        objects=found.objects,
+        up_to_scale=found.up_to_scale,
+        problems=found.problems,
+        seconds=found.seconds,
+    )
+    report.finish()
+    if found.problems:
+        raise typer.Exit(FAILED)
 
 
 def _figures(scalars: Mapping[str, float]) -> str:
