@@ -24,7 +24,8 @@ from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.marks import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
-from cogkp.visual.canvas import as_picture
+from cogkp.visual.canvas import Picture, enlarged_uv
+from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.outline import draw_outlines
 from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
 from cogkp.workflows.centerpose_pictures import (
@@ -39,7 +40,8 @@ from cogkp.workflows.experiment_folder import at_work
 __all__ = ["ExperimentInference", "infer_experiment"]
 
 DRAWING_SUFFIX = ".jpg"
-TEXT_SHARE, LEAST_TEXT_PX = 1 / 48, 9
+LEAST_SIDE_PX = 512
+TEXT_SHARE, LEAST_TEXT_PX = 1 / 36, 9
 
 UNKNOWN = np.full(3, np.nan)
 
@@ -167,10 +169,8 @@ class _Verb:
         if section.save_json:
             write_json(path.with_name(f"{path.name}.json"), self.record(picture, found))
         if section.save_visualization:
-            pixels = as_picture(picture.pixels)
-            text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(pixels.shape[:2])))
-            drawn = draw_outlines(pixels, self.outlines(picture, found), text_px=text_px)
-            write_bytes(path.with_name(path.name + DRAWING_SUFFIX), encode_image(drawn, DRAWING_SUFFIX))
+            drawing = encode_image(_drawn(picture, self.outlines(picture, found)), DRAWING_SUFFIX)
+            write_bytes(path.with_name(path.name + DRAWING_SUFFIX), drawing)
 
     def record(self, picture: Loaded, found: ObjectPoses | Detections) -> dict[str, Any]:
         data, name = self.config.dataset, picture.record.image.name
@@ -184,3 +184,11 @@ class _Verb:
             return detection_outlines(found)
         assert picture.record.K is not None
         return [pose_outline(pose, picture.record.K, self.config.inference.axis_size) for pose in found]
+
+
+def _drawn(picture: Loaded, outlines: Sequence[Outline]) -> Picture:
+    """Draw objects into their picture, which is enlarged where lines and letters would cover it."""
+    tile, factor = enlarged_tile(picture.pixels, None, LEAST_SIDE_PX)
+    text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(tile.shape[:2])))
+    larger = [attrs.evolve(outline, uv=enlarged_uv(outline.uv, factor)) for outline in outlines]
+    return draw_outlines(tile, larger, text_px=text_px)
