@@ -17,7 +17,7 @@ def truth_of(config, split="evaluation", count=None):
     task = CenterPoseTask(config)
     dataset = task.datasets(split)
     batch = collate([dataset[index] for index in range(len(dataset) if count is None else count)])
-    view = torch.zeros_like(batch.targets.ind[:, 0])
+    view = torch.zeros_like(batch.targets.objects.ind[:, 0])
     return decode_maps(perfect_maps(batch.targets.objects.pick(view), task.codec.targets.cells), task.codec.decoding)
 
 

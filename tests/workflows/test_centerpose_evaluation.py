@@ -36,7 +36,9 @@ UNLIKELY = 1e-6
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiment")
-    return attrs.evolve(tiny_experiment(folder, pictures=PICTURES), results_dir=str(folder / "results"))
+    config = tiny_experiment(folder, pictures=PICTURES)
+    narrow = attrs.evolve(config.model, backbone=attrs.evolve(config.model.backbone, width=0.125))
+    return attrs.evolve(config, results_dir=str(folder / "results"), model=narrow)
 
 
 def judged(experiment, model, folder, key="checkpoint", **changes):
