@@ -68,8 +68,8 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
         outputs: a NamedTuple whose fields are names of its outputs.
 
     Returns:
-        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Where the model
-        takes a fixed number of pictures, they pass in groups of that, the last one filled up with copies.
+        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Pictures pass in
+        groups that the model takes; a group that is too small is filled up with copies.
 
     Raises:
         ModelError: the model takes or gives something else.
@@ -86,20 +86,20 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
             expected=", ".join(names),
             got=", ".join(given),
         )
-    entry = entries[0]
-    rows = entry.shape[0] if isinstance(entry.shape[0], int) else None
+    entry, (fewest, most) = entries[0], runner.rows
 
     def predict(image: Tensor) -> Any:
-        size = len(image) if rows is None else rows
-        found = [_run(runner, entry, image[start : start + size], size) for start in range(0, len(image), size)]
+        size = most or len(image)
+        groups = [image[start : start + size] for start in range(0, len(image), size)]
+        found = [_run(runner, entry, group, fewest) for group in groups]
         whole = {name: np.concatenate([part[name] for part in found]) for name in names}
         return outputs(**{name: torch.from_numpy(values.astype(np.float32)) for name, values in whole.items()})
 
     return predict
 
 
-def _run(runner: Runner, entry: InputFacts, image: Tensor, size: int) -> dict[str, Array]:
-    """Run a group of pictures, filled up to a size with copies of its last one."""
+def _run(runner: Runner, entry: InputFacts, image: Tensor, fewest: int) -> dict[str, Array]:
+    """Run a group of pictures, filled up to a number with copies of its last one."""
     group = image.numpy().astype(entry.dtype)
-    filled = np.concatenate([group, np.repeat(group[-1:], size - len(group), axis=0)])
+    filled = np.concatenate([group, np.repeat(group[-1:], max(0, fewest - len(group)), axis=0)])
     return {name: values[: len(group)] for name, values in runner.infer({entry.name: filled}).items()}

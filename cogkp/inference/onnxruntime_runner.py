@@ -119,4 +119,9 @@ def _described(session: Any) -> list[Described]:
 
 
 def _entry(value: Any) -> Described:
-    return value.name, tuple(value.shape), _DTYPES.get(value.type, value.type)
+    return value.name, tuple(map(_length, value.shape)), _DTYPES.get(value.type, value.type)
+
+
+def _length(axis: Any) -> Any:
+    """Return the length of an axis, or a word where it has any."""
+    return axis if isinstance(axis, int) else axis or "any"
