@@ -74,6 +74,10 @@ class TrainSpec(RunSpec):
         100.0, "Longest gradient, Euclidean norm over all weights; longer ones are shortened.", at_least(0.0)
     )
     is_dry_run: bool = setting(False, "Run one step of training and of validation, and write no checkpoint.")
-    precision: str = setting("fp32", "Number format; 'fp16' is automatic mixed precision.", one_of("fp32", "fp16"))
+    precision: str = setting(
+        "fp32",
+        "What convolutions compute in; weights and losses stay fp32, and with 'fp16' the loss is scaled.",
+        one_of("fp32", "fp16", "bf16"),
+    )
     optim: OptimSpec = setting(OptimSpec, "Adam and its learning rate.")
     loss_config: LossSpec = setting(LossSpec, "The terms of the loss and their weights.")
