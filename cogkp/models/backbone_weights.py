@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cogkp.errors import ModelError
 from cogkp.models.dla import DLA34
@@ -45,13 +45,18 @@ def load_backbone(backbone: DLA34 | FullyAttentionalNetwork, weights: Mapping[st
     if isinstance(backbone, DLA34):
         found = {name: tensor for name, tensor in found.items() if not name.startswith(UNUSED_OF_DLA34)}
     missing = [name for name in own if name not in found and not name.endswith(COUNTER)]
-    _refuse("weights of the backbone are missing", where, missing, f"The file begins with {next(iter(weights), '')!r}.")
+    _refuse("weights of the backbone are missing", where, missing, _hint(backbone, weights))
     _refuse("there are weights that the backbone does not have", where, [name for name in found if name not in own])
     shapes = [(name, tuple(found[name].shape), tuple(own[name].shape)) for name in found]
     wrong = [f"{name} {got}, not {wanted}" for name, got, wanted in shapes if got != wanted]
     _refuse("weights of the backbone have other shapes", where, wrong)
     backbone.load_state_dict({**own, **found})
     return len(found)
+
+
+def _hint(backbone: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    known = "the published names" if isinstance(backbone, DLA34) else "this library's names, as its checkpoints have,"
+    return f"Only files with {known} are read; this one begins with {next(iter(weights), '')!r}."
 
 
 def _of_backbone(weights: Mapping[str, Tensor], first: str) -> dict[str, Tensor]:

@@ -121,7 +121,7 @@ def test_a_backbone_of_attention_takes_its_own_names_alone(published: OrderedDic
     first, second = FullyAttentionalNetwork("fan_small"), FullyAttentionalNetwork("fan_small")
     load_backbone(second, {f"backbone.{name}": part for name, part in first.state_dict().items()}, "the file")
     assert all(torch.equal(part, second.state_dict()[name]) for name, part in first.state_dict().items())
-    with pytest.raises(ModelError, match=r"are missing @ the file: got .* The file begins with 'base_layer.0.weight'"):
+    with pytest.raises(ModelError, match=r"are missing @ the file: got .* begins with 'base_layer.0.weight'"):
         load_backbone(second, published, "the file")
     with pytest.raises(ModelError, match="the backbone does not have"):
         load_backbone(second, {**first.state_dict(), "head.weight": torch.zeros(1)}, "the file")
