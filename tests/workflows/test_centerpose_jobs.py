@@ -46,7 +46,7 @@ def job(folder: Path, config, *before: str, after: tuple[str, ...] = ()) -> subp
 def history(config, kind: str) -> list[dict]:
     lines = (results_of(config, "train").folder / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
-    return [{k: v for k, v in line.items() if not k.startswith("time")} for line in found if line["event"] == kind]
+    return [{k: v for k, v in line.items() if not k.startswith(("time", "event"))} for line in found if line["event"] == kind]
 
 
 def state_of(config):
