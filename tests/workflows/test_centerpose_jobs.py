@@ -46,7 +46,11 @@ def job(folder: Path, config, *before: str, after: tuple[str, ...] = ()) -> subp
 def history(config, kind: str) -> list[dict]:
     lines = (results_of(config, "train").folder / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
-    return [{k: v for k, v in line.items() if not k.startswith(("time", "event"))} for line in found if line["event"] == kind]
+    return [
+        {k: v for k, v in line.items() if not k.startswith(("time", "event"))}
+        for line in found
+        if line["event"] == kind
+    ]
 
 
 def state_of(config):
@@ -83,8 +87,11 @@ def test_two_ranks_train_as_one_process_with_all_pictures(tmp_path):
     alone = attrs.evolve(alone, dataset=attrs.evolve(alone.dataset, batch_size=4))
     train_experiment(alone)
     (one,), (two,) = history(alone, "step"), history(both, "step")
-    assert two == pytest.approx(one, rel=1e-4)
-    # Later steps drift apart as with any other order of sums: Adam divides small gradients by themselves.
+    # Torch's BatchNorm sums in float32, that of ranks in float64; in float64 both are equal, see test_ranks. The first
+    # layer's gradient feels it, and Adam divides small gradients by themselves.
+    norms = [line.pop("gradient_norm") for line in (one, two)]
+    assert two == pytest.approx(one, rel=1e-3)
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
     losses = [[line["loss"] for line in history(config, "epoch")] for config in (alone, both)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     status = [json.loads(line)["status"] for line in results_of(both, "train").status.read_text().splitlines()]
