@@ -107,14 +107,12 @@ def pictures(root: Path, count: int) -> Path:
     folder = root.with_name(f"{root.name}-{count}")
     if folder.exists():
         return folder
-    rendered = render_boxes(root, images=FRAMES, seed=0, size_wh=(640, 480)) if not root.exists() else root
+    rendered = root if root.exists() else render_boxes(root, images=FRAMES, seed=0, size_wh=(640, 480))
     folder.mkdir()
-    files = sorted(path for path in rendered.rglob("*.*") if path.is_file() and path.suffix in {".png", ".json"})
-    stems = sorted({path.stem for path in files if path.with_suffix(".png").exists()})
+    labels = sorted(rendered.rglob("*.json"))
     for number in range(count):
-        for path in files:
-            if path.stem == stems[number % len(stems)]:
-                shutil.copy(path, folder / f"{number:05d}{path.suffix}")
+        for path in labels[number % len(labels)].parent.glob(f"{labels[number % len(labels)].stem}.*"):
+            shutil.copy(path, folder / f"{number:05d}{path.suffix}")
     return folder
 
 

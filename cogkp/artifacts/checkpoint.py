@@ -316,7 +316,8 @@ def _network(config: Mapping[str, Any]) -> str:
     model = model if isinstance(model, Mapping) else {}
     backbone = model.get("backbone")
     if isinstance(backbone, Mapping):
-        return f"the backbone '{backbone.get('model_type')}' and {model.get('head_conv')} channels in each head"
+        width, heads = backbone.get("width", 1.0), model.get("head_conv")
+        return f"the backbone '{backbone.get('model_type')}' of width {width} and {heads} channels in each head"
     return f"the preset '{model.get('preset', 'small')}'"
 
 

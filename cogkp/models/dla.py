@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cogkp.errors import ModelError
 from cogkp.models.blocks import ConvNorm
 
 __all__ = ["DLA34"]

@@ -60,7 +60,9 @@ def state_of(config):
 def test_a_training_killed_within_an_epoch_goes_on_bit_by_bit(tmp_path):
     """SIGKILL after the fifth of six steps; the last save was after the fourth, the first of the second epoch."""
     train = TrainSpec(num_epochs=2, checkpoint_interval=2, checkpoint_interval_unit="step", optim=OptimSpec(lr=1e-3))
-    config = attrs.evolve(tiny_experiment(tmp_path, pictures=6), results_dir=str(tmp_path / "killed"), train=train)
+    config = attrs.evolve(
+        tiny_experiment(tmp_path, pictures=6, width=0.25), results_dir=str(tmp_path / "killed"), train=train
+    )
     config = attrs.evolve(config, dataset=attrs.evolve(config.dataset, batch_size=2))
     killed = job(tmp_path, config, sys.executable, after=("5",))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -79,7 +81,7 @@ def test_a_training_killed_within_an_epoch_goes_on_bit_by_bit(tmp_path):
 
 def test_two_ranks_train_as_one_process_with_all_pictures(tmp_path):
     train = TrainSpec(num_epochs=2, num_gpus=2, optim=OptimSpec(lr=1e-4))
-    both = attrs.evolve(tiny_experiment(tmp_path), results_dir=str(tmp_path / "both"), train=train)
+    both = attrs.evolve(tiny_experiment(tmp_path, width=0.25), results_dir=str(tmp_path / "both"), train=train)
     both = attrs.evolve(both, dataset=attrs.evolve(both.dataset, batch_size=2))
     done = job(tmp_path, both, TORCHRUN, "--nproc-per-node", "2")
     assert done.returncode == 0, done.stderr

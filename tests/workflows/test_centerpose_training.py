@@ -24,7 +24,7 @@ from tests.builders.training import OPTIONS, provenance
 @pytest.fixture
 def experiment(tmp_path):
     return attrs.evolve(
-        tiny_experiment(tmp_path),
+        tiny_experiment(tmp_path, width=0.25),
         results_dir=str(tmp_path / "results"),
         train=TrainSpec(num_epochs=2, optim=OptimSpec(lr=1e-3, lr_steps=(1,)), seed=5),
     )

@@ -69,7 +69,9 @@ class TrainSpec(RunSpec):
     resume_training_checkpoint_path: str | None = setting(
         None, "Checkpoint to go on from; null: the latest in the folder of results, where there is one.", CHECKPOINT
     )
-    pretrained_model_path: str | None = setting(None, "Checkpoint whose weights a new training starts from.")
+    pretrained_model_path: str | None = setting(
+        None, "Checkpoint of an experiment whose weights a new training starts from."
+    )
     clip_grad_val: float = setting(
         100.0, "Longest gradient, Euclidean norm over all weights; longer ones are shortened.", at_least(0.0)
     )
