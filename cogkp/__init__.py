@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
+    from cogkp.workflows.starting import ranks_to_start
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
 
 __version__ = "0.1.0"
@@ -85,6 +86,7 @@ __all__ = [
     "load_experiment",
     "missing_builder",
     "preview_data",
+    "ranks_to_start",
     "render_boxes",
     "train",
     "train_experiment",
@@ -120,6 +122,7 @@ _HOMES = {
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
+    "cogkp.workflows.starting": ("ranks_to_start",),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
