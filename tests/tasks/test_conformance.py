@@ -158,7 +158,10 @@ def words_of(task: Task) -> Words:
     return CENTERPOSE if isinstance(task, CenterPoseTask) else KEYPOINT
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FAMILIES])
+SLOWLY = (pytest.mark.slow, pytest.mark.timeout(900))
+
+
+@pytest.fixture(params=[pytest.param(name, marks=SLOWLY if name in SLOW else ()) for name in FAMILIES])
 def task(request, tmp_path) -> Task:
     seed_everything(0)
     return build_task(FAMILIES[request.param](tmp_path))
