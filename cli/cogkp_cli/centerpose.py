@@ -26,6 +26,7 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
     report.add(
         results=result.folder,
         checkpoint=result.checkpoint,
+        best=result.best,
         epochs=result.epochs,
         interrupted=result.interrupted,
         seconds=result.seconds,
@@ -33,11 +34,15 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
     )
     if result.checkpoint is not None:
         report.say(f"checkpoint: {result.checkpoint}")
+    if result.best is not None:
+        report.say(f"best: {result.best}")
     if result.interrupted:
         report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
     elif result.checkpoint is not None:
         whole = result.folder / "experiment.yaml"
-        report.say(f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.checkpoint}")
+        report.say(
+            f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.best or result.checkpoint}"
+        )
     report.finish()
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)

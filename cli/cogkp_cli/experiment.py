@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import cogkp
+from cogkp_cli.ranks import on_every_gpu
 from cogkp_cli.report import Report
 
 if TYPE_CHECKING:
@@ -36,5 +37,7 @@ def carried_out(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[
 
     with cogkp.joined() if cogkp.launched().ranks > 1 else nullcontext():
         config = cogkp.load_experiment(spec, overrides or (), verb=verb)
+        if verb == "train":
+            on_every_gpu(config.train)
         with shown_progress() as progress:
             return work(config, progress=progress)

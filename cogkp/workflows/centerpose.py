@@ -14,17 +14,15 @@ import attrs
 import torch
 
 from cogkp.artifacts.checkpoint import Provenance, load_weights
-from cogkp.artifacts.lock import locked
 from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import METRICS_NAME
 from cogkp.artifacts.status import StatusLog
 from cogkp.config.centerpose import rules
-from cogkp.config.centerpose.io import dump_experiment, write_experiment
+from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.results import Results, results_of, resume_checkpoint
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.train import TrainOptions
-from cogkp.errors import CogkpError, ConfigError
-from cogkp.files import make_folder
+from cogkp.errors import ConfigError
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
@@ -37,6 +35,7 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.centerpose_results import ExperimentCheckpointer, StatusSink
+from cogkp.workflows.experiment_folder import AtWork, at_work
 from cogkp.workflows.opening import open_loader
 from cogkp.workflows.pretrained import open_experiment_checkpoint, start_network
 from cogkp.workflows.resuming import changed_data, without_best
@@ -107,7 +106,7 @@ def train_experiment(
         raise ConfigError(problems)
     require_started(config.train)
     results = results_of(config, "train")
-    with _held(config, results, ranks) as status:
+    with _held(config, ranks) as status:
         plan, result = _trained(config, results, ranks, status, sinks, progress if ranks.first else SILENT)
     return ExperimentResult(
         folder=results.folder,
@@ -122,31 +121,12 @@ def train_experiment(
 
 
 @contextmanager
-def _held(config: CenterPoseConfig, results: Results, ranks: Ranks) -> Iterator[StatusLog | None]:
+def _held(config: CenterPoseConfig, ranks: Ranks) -> Iterator[StatusLog | None]:
     """Let the first rank hold the folder and keep its file of status; the others have none."""
     with ExitStack() as stack:
-
-        def hold() -> None:
-            make_folder(results.folder)
-            stack.enter_context(locked(results.folder))
-            write_experiment(results.experiment, config)
-
-        ranks.from_first(hold)
-        yield stack.enter_context(_told(StatusLog(results.status))) if ranks.first else None
-
-
-@contextmanager
-def _told(status: StatusLog) -> Iterator[StatusLog]:
-    """Begin and end the file of status, whatever happens in between."""
-    status.write("STARTED", "the training begins")
-    try:
-        yield status
-    except CogkpError as error:
-        status.write("FAILURE", str(error), verbosity="ERROR")
-        raise
-    except BaseException as error:
-        status.write("FAILURE", f"the training failed: {type(error).__name__}", verbosity="CRITICAL")
-        raise
+        held: list[AtWork] = []
+        ranks.from_first(lambda: held.append(stack.enter_context(at_work(config, "train"))))
+        yield held[0].status if held else None
 
 
 def _trained(

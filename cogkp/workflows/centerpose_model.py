@@ -11,16 +11,16 @@ from typing import Any, Literal
 import attrs
 import torch
 
-from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint, load_weights
+from cogkp.artifacts.checkpoint import Checkpoint, load_weights
 from cogkp.config.centerpose.run import EvaluateSpec, InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.errors import ArtifactError, CheckpointError, ConfigError, Problem
+from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.inference.exported import ONNX_SUFFIX, Exported, open_exported, runner_predictor
 from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.training.evaluator import Predict, torch_predictor
 from cogkp.training.precision import resolve_precision
-from cogkp.workflows.centerpose import CORNER_NAMES
+from cogkp.workflows.pretrained import open_experiment_checkpoint
 
 __all__ = ["ExperimentModel", "opened_model"]
 
@@ -80,12 +80,7 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
 
 
 def _restored(config: CenterPoseConfig, path: Path, gpu: int) -> ExperimentModel:
-    checkpoint = load_checkpoint(path)
-    if checkpoint.provenance.points != CORNER_NAMES:
-        points = ", ".join(checkpoint.provenance.points)
-        raise CheckpointError(
-            "the checkpoint is of another family", where=str(path), got=f"the points {points}", hint=OTHER_FAMILY
-        )
+    checkpoint = open_experiment_checkpoint(path).checkpoint
     task = CenterPoseTask(config)
     load_weights(checkpoint, task.model, str(path), averaged=True)
     device = torch.device("cuda", gpu) if torch.cuda.is_available() else None

@@ -92,10 +92,10 @@ def open_experiment_checkpoint(path: Path) -> Restored:
     checkpoint = load_checkpoint(path)
     if "dataset" not in checkpoint.provenance.config:
         raise CheckpointError(
-            "this is a checkpoint of a keypoint network",
+            "the checkpoint is of another family",
             where=str(path),
-            expected="one that an experiment of centerpose left",
-            got=f"one trained for the points {', '.join(checkpoint.provenance.points)}",
+            got=f"the points {', '.join(checkpoint.provenance.points)}",
+            hint="Give one that s6 cog centerpose has made.",
         )
     return Restored(path, checkpoint)
 

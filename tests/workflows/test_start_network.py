@@ -95,7 +95,7 @@ def test_weights_of_another_network_are_told_in_one_line(experiment, tmp_path):
     assert "this one begins with 'patch_embed.weight'" in said
     points = tiny_config(tmp_path / "points", frames=1)
     path = written(tmp_path / "points.pth", dump(points), {}, points.point_names)
-    assert "this is a checkpoint of a keypoint network" in refusal(task, with_network(experiment, path))
+    assert "the checkpoint is of another family" in refusal(task, with_network(experiment, path))
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "lightning.pth")
     said = refusal(task, with_network(experiment, tmp_path / "lightning.pth"))
     assert "not a checkpoint of this library" in said
