@@ -118,6 +118,7 @@ def test_train_evaluate_and_infer_as_the_lines_say(rendered, monkeypatch, capfd,
     assert lines[0].startswith("epochs: 1; loss ")
     latest = tmp_path / "train" / "centerpose_model_latest.pth"
     assert lines[1] == f"checkpoint: {latest}"
+    assert lines[2] == f"best: {tmp_path / 'train' / 'centerpose_model_best.pth'}"
     assert lines[-1].startswith("next: s6 cog centerpose evaluate -e ")
     words = shlex.split(lines[-1].removeprefix("next: "))
     code, out, err = verb("evaluate", monkeypatch, capfd, *words[4:])
