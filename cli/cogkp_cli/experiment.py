@@ -38,6 +38,6 @@ def carried_out(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[
     with cogkp.joined() if cogkp.launched().ranks > 1 else nullcontext():
         config = cogkp.load_experiment(spec, overrides or (), verb=verb)
         if verb == "train":
-            on_every_gpu(config.train)
+            on_every_gpu(config)
         with shown_progress() as progress:
             return work(config, progress=progress)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import cogkp
 
 if TYPE_CHECKING:
-    from cogkp.config.centerpose.run import RunSpec
+    from cogkp import CenterPoseConfig
 
 __all__ = ["on_every_gpu"]
 
 
-def on_every_gpu(run: RunSpec) -> None:
-    """Become as many processes as a section of an experiment asks for; do nothing where this one is enough.
+def on_every_gpu(config: CenterPoseConfig) -> None:
+    """Become as many processes as a training asks for; do nothing where this one is enough.
 
     The words of the command stay; its signals and its exit code are those of the program that starts the processes.
     """
-    start = cogkp.ranks_to_start(run)
+    start = cogkp.ranks_to_start(config.train)
     if start is None:
         return
     os.environ.update(start.environment)

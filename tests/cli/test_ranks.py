@@ -8,6 +8,7 @@ import sys
 import pytest
 from cogkp_cli.ranks import on_every_gpu
 
+from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.centerpose.train import TrainSpec
 
 
@@ -34,7 +35,7 @@ def became(monkeypatch) -> list[list[str]]:
 
 def test_the_words_of_the_command_stay(became):
     with pytest.raises(BecameError):
-        on_every_gpu(TrainSpec(num_gpus=2))
+        on_every_gpu(CenterPoseConfig(train=TrainSpec(num_gpus=2)))
     (words,) = became
     assert words[:4] == [sys.executable, sys.executable, "-m", "torch.distributed.run"]
     assert words[-8:] == ["-m", "cogkp_cli", "cog", "centerpose", "train", "-e", "spec.yaml", "train.num_gpus=2"]
@@ -42,7 +43,7 @@ def test_the_words_of_the_command_stay(became):
 
 
 def test_one_process_stays_what_it_is(became, monkeypatch):
-    on_every_gpu(TrainSpec())
+    on_every_gpu(CenterPoseConfig())
     monkeypatch.setenv("WORLD_SIZE", "2")
-    on_every_gpu(TrainSpec(num_gpus=2))
+    on_every_gpu(CenterPoseConfig(train=TrainSpec(num_gpus=2)))
     assert not became
