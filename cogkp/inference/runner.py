@@ -59,6 +59,12 @@ class Runner(ABC):
             self._is_open = False
             self._unload()
 
+    @property
+    def rows(self) -> tuple[int, int | None]:
+        """Fewest and most rows of one batch; None where there is no limit."""
+        length: Any = self.signature.inputs[0].shape[0]
+        return (length, length) if isinstance(length, int) else (1, None)
+
     def infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on one batch.
 
