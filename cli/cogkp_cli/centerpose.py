@@ -28,6 +28,7 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
         results=result.folder,
         checkpoint=result.checkpoint,
         best=result.best,
+        report=result.report,
         epochs=result.epochs,
         interrupted=result.interrupted,
         seconds=result.seconds,
@@ -37,6 +38,8 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
         report.say(f"checkpoint: {result.checkpoint}")
     if result.best is not None:
         report.say(f"best: {result.best}")
+    if result.report is not None:
+        report.say(f"report: {result.report}")
     if result.interrupted:
         report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
     elif result.checkpoint is not None:

@@ -22,7 +22,7 @@ from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.results import Results, results_of, resume_checkpoint
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.train import TrainOptions
-from cogkp.errors import ConfigError
+from cogkp.errors import CogkpError, ConfigError
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
@@ -34,6 +34,7 @@ from cogkp.training.ranks import Ranks, together
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
+from cogkp.workflows.centerpose_evaluation import evaluate_experiment
 from cogkp.workflows.centerpose_results import ExperimentCheckpointer, StatusSink
 from cogkp.workflows.experiment_folder import AtWork, at_work
 from cogkp.workflows.opening import open_loader
@@ -47,6 +48,7 @@ __all__ = ["ExperimentResult", "train_experiment"]
 CORNER_NAMES = tuple(f"corner {number}" for number in range(1, 9))
 HIGHEST_SEED = 2**31
 BOARD_NAME = "tensorboard"
+REPORT_FOLDER = "best"
 
 log = logging.getLogger("cogkp")
 
@@ -64,6 +66,7 @@ class ExperimentResult:
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
         best: the checkpoint of the best validation; None where there is none.
+        report: the page that shows how good that one became; None where none was written.
     """
 
     folder: Path
@@ -74,11 +77,12 @@ class ExperimentResult:
     scalars: Mapping[str, float]
     plan: str
     best: Path | None = None
+    report: Path | None = None
 
 
 @together
 def train_experiment(
-    config: CenterPoseConfig, *, sinks: Sequence[Sink] = (), progress: Progress = SILENT
+    config: CenterPoseConfig, *, report: bool = True, sinks: Sequence[Sink] = (), progress: Progress = SILENT
 ) -> ExperimentResult:
     """Train what an experiment describes, or go on where an earlier call ended.
 
@@ -89,6 +93,8 @@ def train_experiment(
 
     Args:
         config: the experiment.
+        report: whether a training that ends by itself leaves the evaluation of its best checkpoint, on the pictures it
+            was validated with, in the folder ``best``.
         sinks: who else is told of steps and epochs.
         progress: shows epochs.
 
@@ -108,6 +114,8 @@ def train_experiment(
     results = results_of(config, "train")
     with _held(config, ranks) as status:
         plan, result = _trained(config, results, ranks, status, sinks, progress if ranks.first else SILENT)
+        wanted = report and result.steps > 0 and not result.interrupted and not config.train.is_dry_run
+        page = ranks.from_first(lambda: _reported(config, results)) if wanted else None
     return ExperimentResult(
         folder=results.folder,
         checkpoint=result.checkpoint,
@@ -117,7 +125,25 @@ def train_experiment(
         scalars=result.scalars,
         plan=plan.line,
         best=results.best if result.checkpoint is not None and results.best.is_file() else None,
+        report=page,
     )
+
+
+def _reported(config: CenterPoseConfig, results: Results) -> Path | None:
+    """Judge the best checkpoint; a training is never lost for want of it."""
+    source = results.best if results.best.is_file() else results.latest
+    judged = attrs.evolve(
+        config,
+        dataset=attrs.evolve(config.dataset, test_data=config.dataset.val_data),
+        evaluate=attrs.evolve(
+            config.evaluate, checkpoint=str(source), trt_engine=None, results_dir=str(results.folder / REPORT_FOLDER)
+        ),
+    )
+    try:
+        return evaluate_experiment(judged).html_path
+    except CogkpError as error:
+        log.warning("no report was written: %s", error)
+        return None
 
 
 @contextmanager

@@ -44,6 +44,9 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     first = train_experiment(with_train(experiment, num_epochs=1))
     second = train_experiment(experiment)
     assert (first.epochs, second.epochs, whole.epochs) == (1, 2, 2)
+    assert second.report is not None
+    assert second.report.parent == second.folder / "best"
+    assert "3-D IoU" in second.report.read_text(encoding="utf-8")
     assert "go on from" in second.plan
     wanted, found = (load_checkpoint(result.checkpoint).state for result in (whole, second))
     assert all(torch.equal(wanted.weights[name], found.weights[name]) for name in wanted.weights)

@@ -185,9 +185,10 @@ def _corner_peaks(maps: Any, count: int, by_place: bool) -> Peaks:
 
 def _nearest(seen: Tensor, peaks: Peaks) -> Found:
     """Find the peak nearest to each corner (B, K, J, 2)."""
-    corner = seen.transpose(1, 2).unsqueeze(-2)
-    squared = (corner - peaks.place.unsqueeze(2)).square().sum(-1)
-    which = squared.argmin(-1)
+    corner, peak = seen.transpose(1, 2).unsqueeze(-2), peaks.place.unsqueeze(2)
+    # Axis by axis: torch takes three times as long to sum over an axis of two.
+    across, down = (a - b for a, b in zip(corner.unbind(-1), peak.unbind(-1), strict=True))
+    which = (across * across + down * down).argmin(-1)
     place = peaks.place.gather(2, which.unsqueeze(-1).expand(-1, -1, -1, 2))
     distance = (place - seen.transpose(1, 2)).square().sum(-1).sqrt()
     likely = peaks.logit.gather(2, which) > MIN_PEAK
