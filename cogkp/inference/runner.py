@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature
+from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Shape, Signature
 from cogkp.errors import ArtifactError, ModelError
 
 __all__ = ["Array", "Described", "Runner", "require_same"]
 
 Array = npt.NDArray[Any]
-Described = tuple[str, tuple[int, ...], str]
+Described = tuple[str, Shape, str]
 """Name, shape and numpy dtype word of one input or output."""
 
 RunnerT = TypeVar("RunnerT", bound="Runner")
@@ -125,10 +125,17 @@ def _require_feed(inputs: tuple[InputFacts, ...], feed: Mapping[str, Array], whe
         raise ModelError("wrong inputs", where=where, expected=", ".join(names), got=", ".join(feed) or "nothing")
     for entry in inputs:
         array = feed[entry.name]
-        if array.shape != entry.shape or array.dtype != np.dtype(entry.dtype):
+        if not _fits(array.shape, entry.shape) or array.dtype != np.dtype(entry.dtype):
             raise ModelError(
                 f"input {entry.name!r} does not fit",
                 where=where,
                 expected=f"{entry.dtype} {list(entry.shape)}",
                 got=f"{array.dtype} {list(array.shape)}",
             )
+
+
+def _fits(found: tuple[int, ...], declared: Shape) -> bool:
+    """Compare shapes; a batch of any size has at least one row."""
+    if declared[:1] == (ANY_BATCH,):
+        return found[:1] > (0,) and found[1:] == declared[1:]
+    return found == declared
