@@ -151,7 +151,7 @@ class _Insertion:
 
         self.graph.initializer.append(numpy_helper.from_array(values, name))
 
-    def _node(self, kind: str, inputs: list[str], output: str, **attributes: int) -> None:
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         from onnx import helper
 
         self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}.{kind}", **attributes))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Shape, Signature
+from cogkp.artifacts.manifest import InputFacts, OutputFacts, Shape, Signature
 from cogkp.errors import ArtifactError, ModelError
 
 __all__ = ["Array", "Described", "Runner", "require_same"]
@@ -135,7 +135,8 @@ def _require_feed(inputs: tuple[InputFacts, ...], feed: Mapping[str, Array], whe
 
 
 def _fits(found: tuple[int, ...], declared: Shape) -> bool:
-    """Compare shapes; a batch of any size has at least one row."""
-    if declared[:1] == (ANY_BATCH,):
-        return found[:1] > (0,) and found[1:] == declared[1:]
-    return found == declared
+    """Compare shapes; an axis that is declared as a word has any length but 0."""
+    return len(found) == len(declared) and all(
+        length > 0 if isinstance(wanted, str) else length == wanted
+        for length, wanted in zip(found, declared, strict=True)
+    )

@@ -76,7 +76,7 @@ class TensorRTRunner(Runner):
         rows = len(next(iter(feed.values())))
         self._require_rows(rows)
         outputs = {
-            entry.name: torch.empty((rows, *entry.shape[1:]), dtype=getattr(torch, entry.dtype), device="cuda")
+            entry.name: torch.empty((rows, *map(int, entry.shape[1:])), dtype=getattr(torch, entry.dtype), device="cuda")
             for entry in self.signature.outputs
         }
         inputs = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}

@@ -22,7 +22,7 @@ from cogkp.training.evaluator import Predict, torch_predictor
 from cogkp.training.precision import resolve_precision
 from cogkp.workflows.centerpose import CORNER_NAMES
 
-__all__ = ["ExperimentModel", "opened_model"]
+__all__ = ["ExperimentModel", "opened_model", "restored_experiment"]
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 FAMILY = "centerpose"
@@ -79,7 +79,12 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         yield ExperimentModel(path=path, task=task, predict=predict, origin=found.checkpoint)
 
 
-def _restored(config: CenterPoseConfig, path: Path, gpu: int) -> ExperimentModel:
+def restored_experiment(config: CenterPoseConfig, path: Path) -> tuple[CenterPoseTask, Checkpoint]:
+    """Build the task of an experiment and give its network the weights of a checkpoint, averaged where it has such.
+
+    Raises:
+        CheckpointError: the file cannot be used, or is of another family or shape.
+    """
     checkpoint = load_checkpoint(path)
     if checkpoint.provenance.points != CORNER_NAMES:
         points = ", ".join(checkpoint.provenance.points)
@@ -88,6 +93,11 @@ def _restored(config: CenterPoseConfig, path: Path, gpu: int) -> ExperimentModel
         )
     task = CenterPoseTask(config)
     load_weights(checkpoint, task.model, str(path), averaged=True)
+    return task, checkpoint
+
+
+def _restored(config: CenterPoseConfig, path: Path, gpu: int) -> ExperimentModel:
+    task, checkpoint = restored_experiment(config, path)
     device = torch.device("cuda", gpu) if torch.cuda.is_available() else None
     precision = resolve_precision("fp32", device)
     predict = torch_predictor(precision.place_model(task.model).eval(), precision)
