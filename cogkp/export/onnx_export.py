@@ -76,7 +76,7 @@ def signature_of(module: nn.Module, spec: ExportSpec, *, any_batch: bool = False
 def _answers(module: nn.Module, spec: ExportSpec) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Run the module on the examples; the values between its steps, and its outputs."""
     with torch.no_grad():
-        if not isinstance(module, TwoSteps):
+        if not (spec.inner and isinstance(module, TwoSteps)):
             outputs = module(*spec.inputs.values())
             _require_fields(module, outputs, spec.outputs)
             return (), outputs
@@ -198,7 +198,7 @@ def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Trac
         draft = Path(folder) / "draft.onnx"
         try:
             torch.onnx.export(
-                _Open(module).eval() if isinstance(module, TwoSteps) else module,
+                _Open(module).eval() if spec.inner and isinstance(module, TwoSteps) else module,
                 tuple(spec.inputs.values()),
                 draft,
                 dynamo=False,

@@ -22,6 +22,8 @@ from cogkp.files import write_bytes
 
 __all__ = ["build_with_tensorrt", "build_with_tensorrt_rtx", "parse"]
 
+RTX = "tensorrt_rtx"
+
 
 def build_with_tensorrt(
     onnx: Path,
@@ -60,7 +62,7 @@ def build_with_tensorrt_rtx(
     options: EngineOptions = AS_THE_FILE_SAYS,
 ) -> EngineInfo:
     """Build with the package ``tensorrt_rtx``, which needs no GPU for it; arguments as above."""
-    return _build("tensorrt_rtx", onnx, engine, precision, log, options)
+    return _build(RTX, onnx, engine, precision, log, options)
 
 
 def parse(package: str, model: bytes) -> tuple[Any, Any]:
@@ -102,7 +104,7 @@ def _build(
         builder, network = parse(package, typed(model, precision, options.layers).SerializeToString())
         config = builder.create_builder_config()
         _configure(trt, builder, config, profile, options)
-        cache = _timing_cache(config, options.timing_cache, log)
+        cache = _timing_cache(package, config, options.timing_cache, log)
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_complaint() or "no engine")
@@ -124,9 +126,12 @@ def _configure(trt: Any, builder: Any, config: Any, profile: Mapping[str, Any], 
         config.add_optimization_profile(shapes)
 
 
-def _timing_cache(config: Any, path: Path | None, log: Callable[[str], None]) -> Any:
+def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[str], None]) -> Any:
     """Give the builder the times of earlier builds; where they cannot be used, it starts anew."""
     if path is None:
+        return None
+    if package == RTX:
+        log(f"{package} measures no times while it builds; {path} is left alone")
         return None
     try:
         known = path.read_bytes()

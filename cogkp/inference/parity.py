@@ -137,7 +137,7 @@ def verify_onnx(
         ParityError: an output differs by more than its tolerance.
     """
     cases = parity_inputs(signature, samples)
-    if isinstance(module, TwoSteps):
+    if signature.inner and isinstance(module, TwoSteps):
         report = _compare_steps(module, path, signature, cases, threads)
     else:
         with TorchRunner(module, signature) as source, OnnxRuntimeRunner(path, signature, threads=threads) as exported:

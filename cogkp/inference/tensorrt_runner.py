@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.manifest import ANY_BATCH, Manifest, Shape, read_manifest
+from cogkp.artifacts.manifest import ANY_BATCH, Manifest, OutputFacts, Shape, read_manifest
 from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
@@ -75,10 +75,7 @@ class TensorRTRunner(Runner):
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         rows = len(next(iter(feed.values())))
         self._require_rows(rows)
-        outputs = {
-            entry.name: torch.empty((rows, *map(int, entry.shape[1:])), dtype=getattr(torch, entry.dtype), device="cuda")
-            for entry in self.signature.outputs
-        }
+        outputs = {entry.name: _room(entry, rows) for entry in self.signature.outputs}
         inputs = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
         for name, tensor in inputs.items():
             self._context.set_input_shape(name, tuple(tensor.shape))
@@ -106,6 +103,11 @@ class TensorRTRunner(Runner):
         if not self._context.execute_async_v3(stream.cuda_stream):
             raise EngineError("engine did not run", where=str(self._path))
         stream.synchronize()
+
+
+def _room(entry: OutputFacts, rows: int) -> Tensor:
+    lengths = (rows, *map(int, entry.shape[1:]))
+    return torch.empty(lengths, dtype=getattr(torch, entry.dtype), device="cuda")
 
 
 def _described(engine: Any) -> list[Described]:
