@@ -74,6 +74,8 @@ poses.command("validate")(centerpose.validate)
 poses.command("train")(centerpose.train)
 poses.command("evaluate")(centerpose.evaluate)
 poses.command("inference")(centerpose.inference)
+poses.command("export")(centerpose.export)
+poses.command("gen_trt_engine")(centerpose.gen_trt_engine)
 
 
 @app.callback()
