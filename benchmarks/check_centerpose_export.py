@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -18,14 +19,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from cogkp.artifacts.manifest import Signature
 from cogkp.config.centerpose.deploy import ExportSpec
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.objectron.folders import find_pictures
 from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
-from cogkp.inference.parity import compare, parity_inputs, verify_onnx
+from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
+from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.workflows.centerpose_inputs import Shown, evenly
 
@@ -34,7 +37,7 @@ SAMPLES = 4
 FLAT = ("grey", "black", "white", "dot", "checkerboard")
 
 
-def task_of(backbone: str, side: int):
+def task_of(backbone: str, side: int) -> Task:
     """Make a network with fresh weights, whose heads say more than an untrained one's."""
     torch.manual_seed(0)
     model = ModelSpec(backbone=BackboneSpec(model_type=backbone))
@@ -59,7 +62,7 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
         exported = time.perf_counter() - started
         for each in verify_onnx(module, path, signature, samples):
             print(f"{backbone:9} step by step {each.output:22} {each.maximum:9.2g} {each.unit:12} {each.worst_input}")
-        rough = signature_rows(signature, samples)
+        rough = uneven(signature, samples)
         with TorchRunner(module, signature) as source, OnnxRuntimeRunner(path, signature, threads=1) as runner:
             for each in compare(source, runner, rough).outputs:
                 print(
@@ -69,7 +72,7 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
     print(f"{backbone:9} {side} px, {len(samples)} pictures: exported in {exported:.0f} s, all in {seconds:.0f} s")
 
 
-def signature_rows(signature, samples):
+def uneven(signature: Signature, samples: Mapping[str, np.ndarray]) -> list[Case]:
     """Take the inputs that are not flat."""
     cases = parity_inputs(signature, samples)
     kept = []

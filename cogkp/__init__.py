@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from cogkp.workflows.box_labels import BoxLabelCheck, check_box_labels
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.centerpose import ExperimentResult, train_experiment
+    from cogkp.workflows.centerpose_engine import ExperimentEngine, build_experiment_engine
     from cogkp.workflows.centerpose_evaluation import ExperimentEvaluation, evaluate_experiment
+    from cogkp.workflows.centerpose_export import ExperimentExport, export_experiment
     from cogkp.workflows.centerpose_inference import ExperimentInference, infer_experiment
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
@@ -55,7 +57,9 @@ __all__ = [
     "DeployResult",
     "DryRunResult",
     "EvaluationResult",
+    "ExperimentEngine",
     "ExperimentEvaluation",
+    "ExperimentExport",
     "ExperimentInference",
     "ExperimentResult",
     "GenericKeypointModel",
@@ -66,6 +70,7 @@ __all__ = [
     "Progress",
     "TrainOptions",
     "TrainResult",
+    "build_experiment_engine",
     "check_box_labels",
     "check_calibration",
     "compare",
@@ -75,6 +80,7 @@ __all__ = [
     "evaluate",
     "evaluate_experiment",
     "experiment_schema",
+    "export_experiment",
     "import_boxes",
     "import_dataset",
     "infer_experiment",
@@ -115,7 +121,9 @@ _HOMES = {
     "cogkp.workflows.box_labels": ("BoxLabelCheck", "check_box_labels"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.centerpose": ("ExperimentResult", "train_experiment"),
+    "cogkp.workflows.centerpose_engine": ("ExperimentEngine", "build_experiment_engine"),
     "cogkp.workflows.centerpose_evaluation": ("ExperimentEvaluation", "evaluate_experiment"),
+    "cogkp.workflows.centerpose_export": ("ExperimentExport", "export_experiment"),
     "cogkp.workflows.centerpose_inference": ("ExperimentInference", "infer_experiment"),
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),

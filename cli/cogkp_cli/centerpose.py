@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import typer
 
@@ -12,7 +13,7 @@ from cogkp_cli.experiment import carried_out, told
 from cogkp_cli.failures import FAILED, INTERRUPTED
 from cogkp_cli.report import Report, complain
 
-__all__ = ["evaluate", "inference", "train", "validate"]
+__all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
 
 VALIDATION = "validation/"
 
@@ -78,6 +79,51 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
     report.finish()
     if found.problems:
         raise typer.Exit(FAILED)
+
+
+def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Export a checkpoint to ONNX, and prove that the file computes the same."""
+    report = told(as_json)
+    found = carried_out(spec, overrides, "export", cogkp.export_experiment)
+    for unit in dict.fromkeys(found.units.values()):
+        off = {name: value for name, value in found.parity.items() if found.units[name] == unit}
+        worst = max(off, key=lambda name: off[name])
+        report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
+    rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
+    report.say(f"wrote {found.onnx}: {rows}, compared on {found.pictures} pictures and on drawn inputs")
+    report.add(
+        results=found.folder,
+        onnx=found.onnx,
+        manifest=found.manifest,
+        batch_size=found.batch_size,
+        pictures=found.pictures,
+        parity=found.parity,
+    )
+    report.finish()
+
+
+def gen_trt_engine(
+    spec: flag.SpecFile,
+    overrides: flag.Overrides = None,
+    engine_builder: flag.EngineBuilder = flag.Builder.AUTO,
+    as_json: flag.Json = False,
+) -> None:
+    """Build a TensorRT engine from an ONNX file."""
+    report = told(as_json)
+    work = partial(cogkp.build_experiment_engine, builder=engine_builder.value)
+    found = carried_out(spec, overrides, "gen_trt_engine", work)
+    sizes = "/".join(map(str, dict.fromkeys(found.batch_sizes)))
+    report.say(f"wrote {found.engine}: {found.precision}, batch {sizes}, built by {found.builder}")
+    report.add(
+        results=found.folder,
+        engine=found.engine,
+        manifest=found.manifest,
+        builder=found.builder,
+        precision=found.precision,
+        batch_sizes=found.batch_sizes,
+        rounding=found.rounding,
+    )
+    report.finish()
 
 
 def _figures(scalars: Mapping[str, float]) -> str:

@@ -37,7 +37,9 @@ __all__ = [
     "write_manifest",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, FORMAT_VERSION)
+"""The first version had no batch of any size and no rounding; what it has means the same."""
 _PREFIX = "cogkp."
 
 ANY_BATCH = "batch_size"
@@ -279,10 +281,9 @@ def _read_json(path: Path) -> Any:
 
 def _structure(record: Any, where: str) -> Manifest:
     version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            "manifest is of an unknown version", where=where, expected=str(FORMAT_VERSION), got=repr(version)
-        )
+    if version not in READABLE:
+        wanted = " or ".join(map(str, READABLE))
+        raise ArtifactError("manifest is of an unknown version", where=where, expected=wanted, got=repr(version))
     try:
         return _CONVERTER.structure(record, Manifest)
     except cattrs.BaseValidationError as error:
