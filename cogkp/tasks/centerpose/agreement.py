@@ -25,7 +25,9 @@ class Agreement:
     Args:
         threshold: objects less likely than this do not count.
         stride: pixels of the input per cell.
-        corners_px: (N, 8) how far each corner moved, of objects that were found again.
+        corners_px: (N, 8) how far each corner moved, of objects that were found again; also where it is now another
+            peak, or none.
+        direct_px: (N, 8) the same for corners as the object's centre sees them, which no choice of peaks disturbs.
         scores: (N,) how much less likely each is.
         lost: objects that were not found again.
         pictures: looked at.
@@ -34,6 +36,7 @@ class Agreement:
     threshold: float
     stride: int
     corners_px: FloatArray = attrs.field(factory=lambda: np.zeros((0, 8)))
+    direct_px: FloatArray = attrs.field(factory=lambda: np.zeros((0, 8)))
     scores: FloatArray = attrs.field(factory=lambda: np.zeros(0))
     lost: int = 0
     pictures: int = 0
@@ -44,7 +47,7 @@ class Agreement:
         An object is found again where the nearest of the other's likely objects, by the middle of its box, lies within
         half the shorter side of its box. Half of the threshold is likely enough for the other.
         """
-        corners, scores, lost = [self.corners_px], [self.scores], self.lost
+        corners, direct, scores, lost = [self.corners_px], [self.direct_px], [self.scores], self.lost
         for row in range(len(reference["scores"])):
             old, new = ({name: values[row] for name, values in each.items()} for each in (reference, found))
             likely = new["scores"][:, 0] > 0.5 * self.threshold
@@ -53,12 +56,14 @@ class Agreement:
                 if partner is None:
                     lost += 1
                     continue
-                moved = (new["kps"][partner] - old["kps"][each]).reshape(CORNER_AXES)
-                corners.append(self.stride * np.linalg.norm(moved, axis=-1))
+                for far, name in ((corners, "kps"), (direct, "kps_displacement_mean")):
+                    moved = (new[name][partner] - old[name][each]).reshape(CORNER_AXES)
+                    far.append(self.stride * np.linalg.norm(moved, axis=-1))
                 scores.append(old["scores"][each] - new["scores"][partner])
         return attrs.evolve(
             self,
             corners_px=np.concatenate(corners),
+            direct_px=np.concatenate(direct),
             scores=np.concatenate(scores),
             lost=lost,
             pictures=self.pictures + len(reference["scores"]),
@@ -76,6 +81,8 @@ class Agreement:
             "corner_px_median": float(np.median(self.corners_px)),
             "corner_px_p90": float(np.quantile(self.corners_px, 0.9)),
             "corner_px_largest": float(self.corners_px.max()),
+            "direct_px_median": float(np.median(self.direct_px)),
+            "direct_px_largest": float(self.direct_px.max()),
             "score_largest": float(np.abs(self.scores).max()),
         }
 
@@ -90,6 +97,7 @@ class Agreement:
         return (
             f"corners of {len(self.scores)} objects in {seen} move by {found['corner_px_median']:.2g} px (median), "
             f"{found['corner_px_p90']:.2g} px (9 of 10), {found['corner_px_largest']:.2g} px at most; "
+            f"without their peaks by {found['direct_px_median']:.2g} px, {found['direct_px_largest']:.2g} px at most; "
             f"scores by {found['score_largest']:.2g}; {self.lost} objects are lost"
         )
 

@@ -10,7 +10,12 @@ def outputs(*objects):
     """Objects as (score, x, y): boxes of 4 x 6 cells with corners in the middle."""
     rows = [(score, (x - 2, y - 3, x + 2, y + 3), [x, y] * 8) for score, x, y in objects]
     scores, boxes, corners = (np.array(column, np.float32) for column in zip(*rows, strict=True))
-    return {"scores": scores[None, :, None], "bboxes": boxes[None], "kps": corners[None]}
+    return {
+        "scores": scores[None, :, None],
+        "bboxes": boxes[None],
+        "kps": corners[None],
+        "kps_displacement_mean": corners[None],
+    }
 
 
 def agreement(before, after, threshold=0.3):
@@ -39,6 +44,15 @@ def test_objects_too_far_off_or_too_unlikely_are_lost(after):
     assert found.lost == 1
     assert found.text() == "all 1 objects in 1 pictures are lost"
     assert "corner_px_median" not in found.figures
+
+
+def test_peaks_that_are_others_now_are_told_apart_from_corners_that_moved():
+    before, after = outputs((0.9, 10, 10)), outputs((0.9, 10, 10.1))
+    after["kps"] = after["kps"].copy()
+    after["kps"][0, 0, :2] += 5
+    found = Agreement(0.3, stride=4).joined(before, after).figures
+    assert found["corner_px_largest"] == pytest.approx(4 * np.hypot(5, 5.1), rel=1e-5)
+    assert found["direct_px_largest"] == pytest.approx(0.4, rel=1e-4)
 
 
 def test_half_the_threshold_is_enough_to_be_found_again():
