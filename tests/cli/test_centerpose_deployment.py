@@ -13,9 +13,8 @@ from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_objects import tiny_objects_onnx
-from tests.workflows.test_centerpose_export import saved
+from tests.workflows.test_centerpose_export import narrow_experiment, saved
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -31,7 +30,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arg
 def test_from_a_checkpoint_to_a_file_that_is_not_overwritten(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     seed_everything(0)
-    config = tiny_experiment(tmp_path)
+    config = narrow_experiment(tmp_path)
     saved(build_task(config), tmp_path / "m.pth")
     write_experiment(Path("e.yaml"), config)
     call = ("export", "-e", "e.yaml", "results_dir=out", "export.checkpoint=m.pth", "export.batch_size=1")

@@ -14,6 +14,8 @@ from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.config.centerpose.deploy import ExportSpec
 from cogkp.config.centerpose.io import load_experiment
+from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import CheckpointError, ConfigError, ExportError, ModelError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
@@ -24,6 +26,12 @@ from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
 
 WIDTH, HEIGHT = 96, 64
+
+
+def narrow_experiment(folder: Path) -> CenterPoseConfig:
+    """An experiment whose network is quickly exported."""
+    config = tiny_experiment(folder)
+    return attrs.evolve(config, model=attrs.evolve(config.model, backbone=BackboneSpec(width=0.25)))
 
 
 def saved(task, path: Path, points=CORNER_NAMES) -> Path:
@@ -40,7 +48,7 @@ def saved(task, path: Path, points=CORNER_NAMES) -> Path:
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     seed_everything(0)
-    config = tiny_experiment(folder)
+    config = narrow_experiment(folder)
     checkpoint = saved(build_task(config), folder / "model_epoch_000.pth")
     export = ExportSpec(checkpoint=str(checkpoint), input_width=WIDTH, input_height=HEIGHT, num_select=FOUND)
     return attrs.evolve(config, results_dir=str(folder / "results"), export=export)
