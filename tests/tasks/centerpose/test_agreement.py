@@ -10,12 +10,8 @@ def outputs(*objects):
     """Objects as (score, x, y): boxes of 4 x 6 cells with corners in the middle."""
     rows = [(score, (x - 2, y - 3, x + 2, y + 3), [x, y] * 8) for score, x, y in objects]
     scores, boxes, corners = (np.array(column, np.float32) for column in zip(*rows, strict=True))
-    return {
-        "scores": scores[None, :, None],
-        "bboxes": boxes[None],
-        "kps": corners[None],
-        "kps_displacement_mean": corners[None],
-    }
+    both = {"kps": corners[None], "kps_displacement_mean": corners[None]}
+    return {"scores": scores[None, :, None], "bboxes": boxes[None], **both}
 
 
 def agreement(before, after, threshold=0.3):
