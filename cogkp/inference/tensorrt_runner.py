@@ -47,6 +47,13 @@ class TensorRTRunner(Runner):
         self._engine: Any = None
         self._context: Any = None
 
+    @property
+    def rows(self) -> tuple[int, int | None]:
+        """Fewest and most rows of one batch, as the engine's profile has it."""
+        if self._batch_sizes is None:
+            return super().rows
+        return self._batch_sizes[0], self._batch_sizes[2]
+
     def _load(self) -> None:
         # Some runtimes hand back a broken object without a driver and crash on use: ask torch before anything else.
         if not torch.cuda.is_available():
@@ -83,10 +90,8 @@ class TensorRTRunner(Runner):
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
     def _require_rows(self, rows: int) -> None:
-        if self._batch_sizes is None:
-            return
-        fewest, _, most = self._batch_sizes
-        if not fewest <= rows <= most:
+        fewest, most = self.rows
+        if self._batch_sizes is not None and not fewest <= rows <= (most or rows):
             raise ModelError(
                 "engine was not built for so many rows",
                 where=str(self._path),

@@ -18,6 +18,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.synthetic_boxes import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
 from cogkp.export.onnx_export import export_onnx
+from cogkp.inference.tensorrt_runner import TensorRTRunner
 from cogkp.workflows.centerpose_engine import build_experiment_engine
 from tests.builders.tiny_export import tiny_net, tiny_spec
 from tests.builders.tiny_objects import SIDE, tiny_objects_onnx
@@ -76,6 +77,7 @@ def test_an_engine_and_what_explains_it(experiment, data_type, precision):
     manifest = read_manifest(result.engine)
     assert (manifest.precision, manifest.engine.precision, manifest.batch_size) == (precision, precision, None)
     assert manifest.engine.batch_sizes == (1, 4, 4)
+    assert TensorRTRunner(result.engine).rows == (1, 4)
     assert result.builder.startswith("tensorrt_rtx ")
     assert manifest.inputs[0].shape == ("batch_size", 3, SIDE, SIDE)
     assert bool(manifest.engine.rounding) == (precision == "int8")
