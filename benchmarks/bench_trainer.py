@@ -3,21 +3,23 @@
 Run: OMP_NUM_THREADS=1 python -m benchmarks.bench_trainer
      OMP_NUM_THREADS=1 python -m benchmarks.bench_trainer --only steps --compile
      python -m benchmarks.bench_trainer --device cuda --precision fp32 bf16 fp16 --compile
+     OMP_NUM_THREADS=1 python -m benchmarks.bench_trainer --family centerpose --side 128 --batch 8 --precision fp32
 
-Both loops have the default network, the loss and the rates of an imported configuration, batches of 16 at 256 x 256,
-the same loader and precision, and take turns within one training. On a CPU processor time is counted, on a GPU the
-time until it has finished.
+Both loops have the family's default network and loss, the same loader and precision, and take turns within one
+training: for keypoints batches of 16 at 256 x 256, for boxes DLA34 and whatever batch and side is asked for. On a CPU
+processor time is counted, on a GPU the time until it has finished.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import cv2
@@ -29,11 +31,15 @@ from benchmarks.bench_loader import textured_frame
 from benchmarks.harness import Timing, compare, provenance, summary, table
 from cogkp.artifacts.checkpoint import Provenance
 from cogkp.artifacts.runs import create_run
+from cogkp.config.centerpose.dataset import DatasetSpec
+from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.keypoint import DataMappings, HeatmapTerm, KeypointConfig, LossTerms, Sampling
 from cogkp.config.train import TrainOptions
 from cogkp.data.loader import BatchLoader
 from cogkp.data.sample import Batch
 from cogkp.data.structured import write_structured
+from cogkp.data.synthetic_boxes import render_boxes
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.allocator import keep_large_blocks
@@ -50,12 +56,28 @@ from cogkp.workflows.opening import open_loader
 
 POINTS = ("tip", "turn", "end")
 FRAMES = 8
-BATCH = 16
+CROP = 256
 SLICE_STEPS = 4
 
 
+class Setting(NamedTuple):
+    """What is trained."""
+
+    family: str
+    batch: int
+    side: int
+
+    def config(self, root: Path, steps_per_epoch: int) -> KeypointConfig | CenterPoseConfig:
+        """Write data and configure a training with epochs of a known length."""
+        if self.family == "centerpose":
+            return boxes_config(pictures(root / "boxes", self.batch * steps_per_epoch), self.side)
+        return config_of(recording(root / "data"), self.batch * steps_per_epoch)
+
+
 def recording(root: Path) -> Path:
-    """Write a few labelled frames."""
+    """Write a few labelled frames, where they are not there yet."""
+    if root.exists():
+        return root
     generator = np.random.default_rng(0)
     lines = [
         {
@@ -70,14 +92,34 @@ def recording(root: Path) -> Path:
     return root
 
 
-def config_of(root: Path, steps_per_epoch: int) -> KeypointConfig:
+def config_of(root: Path, samples: int) -> KeypointConfig:
     """Configure as importers do, with epochs of a known length."""
     return KeypointConfig(
         base_dir=(str(root),),
         data_mappings=DataMappings(x=("B.image",), y=(tuple(f"B.{point}" for point in POINTS),)),
-        sampling=Sampling(enabled=True, weights=(1.0,), samples_per_epoch=BATCH * steps_per_epoch),
+        sampling=Sampling(enabled=True, weights=(1.0,), samples_per_epoch=samples),
         loss_terms=LossTerms(heatmap_regularization_loss=HeatmapTerm(weight=20.0)),
     )
+
+
+def pictures(root: Path, count: int) -> Path:
+    """Render a few pictures of boxes, and repeat them under other names until there are enough."""
+    folder = root.with_name(f"{root.name}-{count}")
+    if folder.exists():
+        return folder
+    rendered = root if root.exists() else render_boxes(root, images=FRAMES, seed=0, size_wh=(640, 480))
+    folder.mkdir()
+    labels = sorted(rendered.rglob("*.json"))
+    for number in range(count):
+        for path in labels[number % len(labels)].parent.glob(f"{labels[number % len(labels)].stem}.*"):
+            shutil.copy(path, folder / f"{number:05d}{path.suffix}")
+    return folder
+
+
+def boxes_config(folder: Path, side: int) -> CenterPoseConfig:
+    """Configure the default network of the object-pose family."""
+    data = DatasetSpec(train_data=str(folder), category="carton", input_res=side, output_res=side // 4)
+    return CenterPoseConfig(dataset=data, export=ExportSpec(input_width=side, input_height=side))
 
 
 def batches_of(loader: BatchLoader) -> Iterator[Batch[Any]]:
@@ -171,12 +213,14 @@ def clock_of(device: torch.device) -> Callable[[], float]:
     return finished
 
 
-def overhead(root: Path, precision: Precision, rounds: int, steps_per_epoch: int, workers: int) -> list[Timing]:
+def overhead(
+    setting: Setting, root: Path, precision: Precision, rounds: int, steps_per_epoch: int, workers: int
+) -> list[Timing]:
     """Train with the trainer and its usual sinks, the bare loop in between."""
     epochs = -(-SLICE_STEPS * (rounds + 1) // steps_per_epoch)
-    config = config_of(root / "data", steps_per_epoch)
+    config = setting.config(root, steps_per_epoch)
     options = TrainOptions(
-        epochs=epochs, batch_size=BATCH, learning_rate=1e-3, num_workers=workers, precision=precision.name
+        epochs=epochs, batch_size=setting.batch, learning_rate=1e-3, num_workers=workers, precision=precision.name
     )
     loaders = [open_loader(build_task(config).datasets("train"), options, shuffle=True) for _ in range(2)]
     turns = Turns(BareLoop.make(build_task(config), batches_of(loaders[0]), precision), clock_of(precision.device))
@@ -188,10 +232,10 @@ def overhead(root: Path, precision: Precision, rounds: int, steps_per_epoch: int
     return summary(turns.seconds)
 
 
-def steps(root: Path, args: argparse.Namespace, device: torch.device) -> list[Timing]:
+def steps(setting: Setting, root: Path, args: argparse.Namespace, device: torch.device) -> list[Timing]:
     """Time a bare step on one batch that is there already, in each way."""
-    config = config_of(root / "data", 1)
-    batch = next(iter(open_loader(build_task(config).datasets("train"), TrainOptions(batch_size=BATCH), shuffle=True)))
+    config, options = setting.config(root, 1), TrainOptions(batch_size=setting.batch)
+    batch = next(iter(open_loader(build_task(config).datasets("train"), options, shuffle=True)))
     ways: dict[str, Callable[[], object]] = {}
     plain = BareLoop.make(build_task(config), itertools.repeat(batch), Precision("fp32", device))
     plain.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -215,6 +259,11 @@ def steps(root: Path, args: argparse.Namespace, device: torch.device) -> list[Ti
 def main() -> None:
     """Print a table for each question."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--family", default="keypoint", choices=("keypoint", "centerpose"))
+    parser.add_argument("--batch", type=int, default=16, help="images of a step")
+    parser.add_argument(
+        "--side", type=int, default=CROP, help="pixels of a side of the network's input, for centerpose"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--compile", action="store_true", help="also time steps of the compiled network")
@@ -225,17 +274,16 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(0)
     keep_large_blocks()
-    device = torch.device(args.device)
+    device, setting = torch.device(args.device), Setting(args.family, args.batch, args.side)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        recording(root / "data")
         long = SLICE_STEPS * (args.rounds + 1)
         for name, length in itertools.product(args.precision, (long, args.short_epoch)):
             if args.only in {None, "overhead" if length == long else "epochs"}:
-                timings = overhead(root, Precision(name, device), args.rounds, length, args.num_workers)
-                table(f"{name}, one step of {BATCH} images, epochs of {length} steps", timings)
+                timings = overhead(setting, root, Precision(name, device), args.rounds, length, args.num_workers)
+                table(f"{name}, one step of {setting.batch} images, epochs of {length} steps", timings)
         if args.only in {None, "steps"}:
-            table(f"one bare step of {BATCH} images that are in memory", steps(root, args, device))
+            table(f"one bare step of {setting.batch} images that are in memory", steps(setting, root, args, device))
     for key, value in provenance().items():
         print(f"{key}: {value}")
 

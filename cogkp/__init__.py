@@ -31,9 +31,15 @@ if TYPE_CHECKING:
     from cogkp.training.ranks import joined
     from cogkp.workflows.box_labels import BoxLabelCheck, check_box_labels
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
+    from cogkp.workflows.centerpose import ExperimentResult, train_experiment
+    from cogkp.workflows.centerpose_engine import ExperimentEngine, build_experiment_engine
+    from cogkp.workflows.centerpose_evaluation import ExperimentEvaluation, evaluate_experiment
+    from cogkp.workflows.centerpose_export import ExperimentExport, export_experiment
+    from cogkp.workflows.centerpose_inference import ExperimentInference, infer_experiment
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
+    from cogkp.workflows.starting import ranks_to_start
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
 
 __version__ = "0.1.0"
@@ -52,6 +58,11 @@ __all__ = [
     "DeployResult",
     "DryRunResult",
     "EvaluationResult",
+    "ExperimentEngine",
+    "ExperimentEvaluation",
+    "ExperimentExport",
+    "ExperimentInference",
+    "ExperimentResult",
     "GenericKeypointModel",
     "ImageWarp",
     "ImportResult",
@@ -60,6 +71,7 @@ __all__ = [
     "Progress",
     "TrainOptions",
     "TrainResult",
+    "build_experiment_engine",
     "check_box_labels",
     "check_calibration",
     "compare",
@@ -67,9 +79,12 @@ __all__ = [
     "deploy",
     "dry_run",
     "evaluate",
+    "evaluate_experiment",
     "experiment_schema",
+    "export_experiment",
     "import_boxes",
     "import_dataset",
+    "infer_experiment",
     "joined",
     "json_schema",
     "launched",
@@ -77,8 +92,10 @@ __all__ = [
     "load_experiment",
     "missing_builder",
     "preview_data",
+    "ranks_to_start",
     "render_boxes",
     "train",
+    "train_experiment",
     "write_experiment_template",
     "write_template",
 ]
@@ -105,9 +122,15 @@ _HOMES = {
     "cogkp.training.ranks": ("joined",),
     "cogkp.workflows.box_labels": ("BoxLabelCheck", "check_box_labels"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
+    "cogkp.workflows.centerpose": ("ExperimentResult", "train_experiment"),
+    "cogkp.workflows.centerpose_engine": ("ExperimentEngine", "build_experiment_engine"),
+    "cogkp.workflows.centerpose_evaluation": ("ExperimentEvaluation", "evaluate_experiment"),
+    "cogkp.workflows.centerpose_export": ("ExperimentExport", "export_experiment"),
+    "cogkp.workflows.centerpose_inference": ("ExperimentInference", "infer_experiment"),
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
+    "cogkp.workflows.starting": ("ranks_to_start",),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -71,6 +71,11 @@ cameras.command("check")(calibration.check)
 poses.command("import")(box_data.import_boxes)
 poses.command("render")(box_data.render_boxes)
 poses.command("validate")(centerpose.validate)
+poses.command("train")(centerpose.train)
+poses.command("evaluate")(centerpose.evaluate)
+poses.command("inference")(centerpose.inference)
+poses.command("export")(centerpose.export)
+poses.command("gen_trt_engine")(centerpose.gen_trt_engine)
 
 
 @app.callback()

@@ -2,15 +2,144 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import typer
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.experiment import carried_out, told
+from cogkp_cli.failures import FAILED, INTERRUPTED
+from cogkp_cli.report import Report, complain
 
-__all__ = ["validate"]
+__all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
 
-FAILED = 1
+VALIDATION = "validation/"
+
+
+def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Train what an experiment describes, or go on where its last training ended."""
+    report = told(as_json)
+    result = carried_out(spec, overrides, "train", cogkp.train_experiment)
+    done = "dry run" if result.checkpoint is None else f"epochs: {result.epochs}"
+    report.say(f"{done}; {_figures(result.scalars) or 'nothing was left to train'}")
+    report.add(
+        results=result.folder,
+        checkpoint=result.checkpoint,
+        best=result.best,
+        report=result.report,
+        epochs=result.epochs,
+        interrupted=result.interrupted,
+        seconds=result.seconds,
+        scalars=result.scalars,
+    )
+    if result.checkpoint is not None:
+        report.say(f"checkpoint: {result.checkpoint}")
+    if result.best is not None:
+        report.say(f"best: {result.best}")
+    if result.report is not None:
+        report.say(f"report: {result.report}")
+    if result.interrupted:
+        report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
+    elif result.checkpoint is not None:
+        whole = result.folder / "experiment.yaml"
+        report.say(
+            f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.best or result.checkpoint}"
+        )
+    report.finish()
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Judge a checkpoint, an ONNX file or an engine by labelled pictures."""
+    report = told(as_json)
+    found = carried_out(spec, overrides, "evaluate", cogkp.evaluate_experiment)
+    report.say(found.text)
+    for path in (found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path):
+        report.say(f"wrote {path}")
+    report.say(found.headline)
+    report.add(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
+    report.finish()
+
+
+def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Find objects in pictures without labels: a JSON file and a drawing of each."""
+    report = told(as_json)
+    found = carried_out(spec, overrides, "inference", cogkp.infer_experiment)
+    report.say(f"pictures: {found.pictures}, objects: {found.objects}; wrote {found.folder}")
+    if found.up_to_scale:
+        report.say(
+            f"lengths of {found.up_to_scale} objects are in units of their height: "
+            "inference.object_height, or the JSON file beside a picture, may tell it"
+        )
+    for problem in found.problems:
+        complain(f"error: {problem}")
+    report.add(
+        results=found.folder,
+        pictures=found.pictures,
+        objects=found.objects,
+        up_to_scale=found.up_to_scale,
+        problems=found.problems,
+        seconds=found.seconds,
+    )
+    report.finish()
+    if found.problems:
+        raise typer.Exit(FAILED)
+
+
+def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+    """Export a checkpoint to ONNX, and prove that the file computes the same."""
+    report = told(as_json)
+    found = carried_out(spec, overrides, "export", cogkp.export_experiment)
+    for unit in dict.fromkeys(found.units.values()):
+        off = {name: value for name, value in found.parity.items() if found.units[name] == unit}
+        worst = max(off, key=lambda name: off[name])
+        report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
+    rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
+    report.say(f"wrote {found.onnx}: {rows}, compared on {found.pictures} pictures and on drawn inputs")
+    report.add(
+        results=found.folder,
+        onnx=found.onnx,
+        manifest=found.manifest,
+        batch_size=found.batch_size,
+        pictures=found.pictures,
+        parity=found.parity,
+    )
+    report.finish()
+
+
+def gen_trt_engine(
+    spec: flag.SpecFile,
+    overrides: flag.Overrides = None,
+    engine_builder: flag.EngineBuilder = flag.Builder.AUTO,
+    as_json: flag.Json = False,
+) -> None:
+    """Build a TensorRT engine from an ONNX file."""
+    report = told(as_json)
+    work = partial(cogkp.build_experiment_engine, builder=engine_builder.value)
+    found = carried_out(spec, overrides, "gen_trt_engine", work)
+    sizes = "/".join(map(str, dict.fromkeys(found.batch_sizes)))
+    report.say(f"wrote {found.engine}: {found.precision}, batch {sizes}, built by {found.builder}")
+    report.add(
+        results=found.folder,
+        engine=found.engine,
+        manifest=found.manifest,
+        builder=found.builder,
+        precision=found.precision,
+        batch_sizes=found.batch_sizes,
+        rounding=found.rounding,
+    )
+    report.finish()
+
+
+def _figures(scalars: Mapping[str, float]) -> str:
+    """Write what is worth a line: the loss, and what the validation says."""
+    from cogkp_cli.progress import told as written
+
+    names = [name for name in scalars if name == "loss" or name.startswith(VALIDATION)]
+    return written({name.removeprefix(VALIDATION): scalars[name] for name in names})
 
 
 def validate(

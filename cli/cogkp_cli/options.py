@@ -315,6 +315,27 @@ Converted = Annotated[
     Path | None, typer.Option("--convert", metavar="JSON", help="Also write the cameras as our JSON file.")
 ]
 
+# Experiments
+SpecFile = Annotated[
+    Path,
+    typer.Option(
+        "-e",
+        "--experiment_spec_file",
+        "--experiment_spec",
+        metavar="FILE",
+        help="Experiment spec, YAML.",
+        dir_okay=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SECTION.KEY=VALUE ...",
+        help="Values that win over the spec's, as train.num_epochs=40.",
+        show_default=False,
+    ),
+]
+
 # Boxes
 BoxFolder = Annotated[
     Path,

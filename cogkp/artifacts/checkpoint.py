@@ -250,7 +250,9 @@ MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 def _current(content: Any, path: Path, *, sealed: bool) -> dict[str, Any]:
     """Refuse what is no checkpoint, and bring an older one up to date."""
     if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise CheckpointError("not a checkpoint of this library", where=str(path))
+        foreign = isinstance(content, dict) and "state_dict" in content
+        hint = "It looks like one of PyTorch Lightning; its tensors have the names of another program." * foreign
+        raise CheckpointError("not a checkpoint of this library", where=str(path), hint=hint)
     version = content.get("format")
     if not isinstance(version, int) or not min(MIGRATIONS) <= version <= FORMAT_VERSION:
         raise CheckpointError(
@@ -303,15 +305,20 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averag
             where=where,
             got=difference,
             hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}, "
-            f"with the preset '{_preset(provenance.config)}'.",
+            f"with {_network(provenance.config)}.",
         )
     model.load_state_dict(dict(weights), strict=True)
 
 
-def _preset(config: Mapping[str, Any]) -> str:
+def _network(config: Mapping[str, Any]) -> str:
     """Name the network of a saved configuration; those from before there were presets had the small one."""
     model = config.get("model")
-    return str(model.get("preset", "small")) if isinstance(model, Mapping) else "small"
+    model = model if isinstance(model, Mapping) else {}
+    backbone = model.get("backbone")
+    if isinstance(backbone, Mapping):
+        width, heads = backbone.get("width", 1.0), model.get("head_conv")
+        return f"the backbone '{backbone.get('model_type')}' of width {width} and {heads} channels in each head"
+    return f"the preset '{model.get('preset', 'small')}'"
 
 
 def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:

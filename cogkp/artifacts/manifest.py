@@ -20,6 +20,7 @@ from cogkp.errors import ArtifactError
 from cogkp.files import write_json
 
 __all__ = [
+    "ANY_BATCH",
     "FORMAT_VERSION",
     "Difference",
     "EngineInfo",
@@ -27,6 +28,7 @@ __all__ = [
     "Manifest",
     "Origin",
     "OutputFacts",
+    "Shape",
     "Signature",
     "from_metadata",
     "read_manifest",
@@ -35,8 +37,16 @@ __all__ = [
     "write_manifest",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, FORMAT_VERSION)
+"""The first version had no batch of any size and no rounding; what it has means the same."""
 _PREFIX = "cogkp."
+
+ANY_BATCH = "batch_size"
+"""The first axis of a model that takes any number of rows; the same word as in its ONNX file."""
+
+Shape = tuple[int | str, ...]
+"""Lengths of axes, batch first; the first may be :data:`ANY_BATCH`."""
 
 
 @attrs.frozen
@@ -45,13 +55,13 @@ class InputFacts:
 
     Args:
         name: as in the file.
-        shape: fixed, batch first.
+        shape: batch first.
         dtype: numpy's word, 'float32'.
         range: smallest and largest meaningful value, None where unknown.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str = "float32"
     range: tuple[float, float] | None = None
 
@@ -62,14 +72,14 @@ class OutputFacts:
 
     Args:
         name: as in the file.
-        shape: fixed, batch first.
+        shape: batch first.
         unit: 'px', 'probability', 'logit', ...
         tolerance: largest allowed difference to the source model, in that unit.
         dtype: numpy's word, 'float32'.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     unit: str
     tolerance: float
     dtype: str = "float32"
@@ -82,10 +92,17 @@ class OutputFacts:
 
 @attrs.frozen
 class Signature:
-    """What a model looks like from outside; every runner is checked against it."""
+    """What a model looks like from outside; every runner is checked against it.
+
+    Args:
+        inputs: in order.
+        outputs: in order.
+        inner: of a model in two steps, the values between them; they are no outputs of the file.
+    """
 
     inputs: tuple[InputFacts, ...]
     outputs: tuple[OutputFacts, ...]
+    inner: tuple[OutputFacts, ...] = ()
 
 
 @attrs.frozen
@@ -135,12 +152,16 @@ class EngineInfo:
         version: of the builder.
         precision: of the layers before the last learnt ones.
         gpu: name of the GPU it was built on; None where it was built without one.
+        batch_sizes: fewest, usual and most rows; None for the fixed batch of its ONNX file.
+        rounding: what its numbers of few bits cost, as measured before it was built; empty where nothing was measured.
     """
 
     builder: str
     version: str
     precision: str
     gpu: str | None
+    batch_sizes: tuple[int, int, int] | None = None
+    rounding: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -153,12 +174,12 @@ class Manifest:
         versions: of the libraries that took part.
         origin: where the weights came from.
         precision: the tag in the name; the ONNX file itself always holds float32.
-        batch_size: fixed.
+        batch_size: fixed; None for a model that takes any.
         opset: of the ONNX file.
         inputs: in order.
         outputs: in order.
         facts: what the model family adds: crop rule, point names, classes.
-        parity: comparison of the ONNX file with the source model, one entry per output.
+        parity: comparison of the ONNX file with the source model, one entry per output and per value between steps.
         onnx_sha256: of the ONNX file; None inside that file's own metadata.
         engine: None for an ONNX file.
         engine_sha256: of the engine file; None for an ONNX file.
@@ -168,7 +189,7 @@ class Manifest:
     versions: dict[str, str]
     origin: Origin
     precision: str
-    batch_size: int
+    batch_size: int | None
     opset: int
     inputs: tuple[InputFacts, ...]
     outputs: tuple[OutputFacts, ...]
@@ -240,6 +261,15 @@ def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 
 
+def _axis(value: Any, _: Any) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"expected a length or a word, got {value!r}")
+    return value
+
+
+_CONVERTER.register_structure_hook(int | str, _axis)
+
+
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -251,10 +281,9 @@ def _read_json(path: Path) -> Any:
 
 def _structure(record: Any, where: str) -> Manifest:
     version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            "manifest is of an unknown version", where=where, expected=str(FORMAT_VERSION), got=repr(version)
-        )
+    if version not in READABLE:
+        wanted = " or ".join(map(str, READABLE))
+        raise ArtifactError("manifest is of an unknown version", where=where, expected=wanted, got=repr(version))
     try:
         return _CONVERTER.structure(record, Manifest)
     except cattrs.BaseValidationError as error:

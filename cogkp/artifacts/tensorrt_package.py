@@ -6,15 +6,18 @@ import importlib
 import importlib.util
 import logging
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from cogkp.errors import EngineError
 
-__all__ = ["is_installed", "last_complaint", "tensorrt_logger", "tensorrt_package"]
+__all__ = ["is_installed", "last_complaint", "tensorrt_logger", "tensorrt_package", "told_to"]
 
 _LOG = logging.getLogger("cogkp.tensorrt")
 _COMPLAINTS: deque[str] = deque(maxlen=1)
+_LISTENERS: list[Callable[[str], None]] = []
 
 
 def is_installed(package: str) -> bool:
@@ -41,7 +44,8 @@ def tensorrt_package(package: str) -> Any:
 def tensorrt_logger(package: str) -> Any:
     """Return the one logger of this process for a package; TensorRT would ignore a second one, with a warning.
 
-    Everything goes to Python's logger ``cogkp.tensorrt`` at debug level, so that the terminal stays quiet.
+    Everything goes to Python's logger ``cogkp.tensorrt`` at debug level, so that the terminal stays quiet; all but the
+    most talkative also to whom :func:`told_to` names.
     """
     trt = tensorrt_package(package)
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
@@ -54,8 +58,24 @@ def tensorrt_logger(package: str) -> Any:
             _LOG.debug(message)
             if severity in serious:
                 _COMPLAINTS.append(message)
+            if severity != trt.ILogger.Severity.VERBOSE:
+                for listener in _LISTENERS:
+                    listener(message)
 
     return Log()
+
+
+@contextmanager
+def told_to(listener: Callable[[str], None] | None) -> Iterator[None]:
+    """Pass on what TensorRT says in between; None passes nothing on."""
+    if listener is None:
+        yield
+        return
+    _LISTENERS.append(listener)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(listener)
 
 
 def last_complaint() -> str:

@@ -68,7 +68,7 @@ def find_weights(source: str, published: str) -> Path:
 
 
 def read_weights(path: Path) -> WeightFile:
-    """Read a checkpoint of ours or a state dict.
+    """Read a checkpoint of ours, a state dict, or the state dict inside a checkpoint of PyTorch Lightning.
 
     Raises:
         CheckpointError: the file is damaged, is not what its name says, or holds more than names and tensors.
@@ -79,12 +79,15 @@ def read_weights(path: Path) -> WeightFile:
         origin = f"run {checkpoint.provenance.run or 'without a name'}, trained for {len(checkpoint.provenance.points)}"
         return WeightFile(path, checkpoint.state.learned, f"{origin} points")
     _check_name(path)
+    origin = "a state dict"
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content, origin = content["state_dict"], "a checkpoint of PyTorch Lightning"
     if not isinstance(content, Mapping) or not content:
         raise _foreign(path, type(content).__name__)
     wrong = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
     if wrong:
         raise _foreign(path, f"{wrong[0]} and {len(wrong) - 1} more that are none" if wrong[1:] else wrong[0])
-    return WeightFile(path, {name: tensor.detach() for name, tensor in content.items()}, "a state dict")
+    return WeightFile(path, {name: tensor.detach() for name, tensor in content.items()}, origin)
 
 
 def _content(path: Path) -> object:

@@ -23,7 +23,17 @@ from cogkp.config.structuring import cut, structured
 from cogkp.errors import ConfigError, OutputError, Problem
 from cogkp.files import write_text
 
-__all__ = ["config_hash", "differences", "dump", "load", "plain_differences", "structure", "template", "write_template"]
+__all__ = [
+    "config_hash",
+    "differences",
+    "dump",
+    "load",
+    "plain_differences",
+    "plain_hash",
+    "structure",
+    "template",
+    "write_template",
+]
 
 LOGGER = logging.getLogger("cogkp")
 POINTER = "$schema"
@@ -82,7 +92,12 @@ def write_template(path: str | os.PathLike[str]) -> Path:
 
 def config_hash(config: KeypointConfig) -> str:
     """Return a SHA-256 in hexadecimal that is the same for equal configurations on all machines."""
-    canonical = json.dumps(dump(config), sort_keys=True, separators=(",", ":"))
+    return plain_hash(dump(config))
+
+
+def plain_hash(plain: Mapping[str, Any]) -> str:
+    """Return the same for a configuration of any family, as its dump gives it."""
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 

@@ -6,9 +6,10 @@ A file gets its release name only after it has been compared with its source.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import attrs
@@ -16,7 +17,6 @@ from torch import nn
 
 from cogkp.artifacts.manifest import (
     Difference,
-    EngineInfo,
     Manifest,
     Origin,
     Signature,
@@ -26,7 +26,8 @@ from cogkp.artifacts.manifest import (
 )
 from cogkp.artifacts.model_files import file_sha256, unverified_path
 from cogkp.errors import EngineError, OutputError, ParityError
-from cogkp.export.onnx_export import OPSET, export_onnx, signature_of, with_metadata
+from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.export.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.export.tensorrt_build import choose_builder
 from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec
@@ -35,6 +36,11 @@ __all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]
 
 Verify = Callable[[nn.Module, Path, Signature], tuple[Difference, ...]]
 """Compare an ONNX file with its source module; raises ParityError. ``cogkp.inference.parity.verify_onnx`` is one."""
+
+# Examples of one row would hide what a graph does to the batch.
+_ROWS_OF_ANY = 2
+
+NOT_MEASURED: Mapping[str, float] = MappingProxyType({})
 
 _LIBRARIES = ("cogkp", "torch", "onnx", "onnxruntime")
 
@@ -72,11 +78,13 @@ def deploy(
     onnx_path: Path,
     engine_path: Path | None,
     precision: str,
-    batch_size: int,
+    batch_size: int | None,
     builder: str,
     origin: Origin,
     verify: Verify,
     log: Callable[[str], None],
+    opset: int = OPSET,
+    fold: bool = True,
 ) -> DeployOutcome:
     """Export a task's model, compare it with its source, describe it, and build an engine.
 
@@ -85,11 +93,13 @@ def deploy(
         onnx_path: ONNX file to write.
         engine_path: engine to write; None leaves it out.
         precision: 'fp32' or 'bf16'; the ONNX file holds float32 in both cases.
-        batch_size: fixed.
+        batch_size: fixed; None for a file that takes any.
         builder: see :func:`cogkp.export.tensorrt_build.choose_builder`.
         origin: where the weights came from.
         verify: compares the exported file with the module.
         log: takes one line per step.
+        opset: ONNX operator set.
+        fold: whether what depends on no input is computed once, while exporting.
 
     Raises:
         ExportError: the module cannot be exported; nothing was written.
@@ -97,12 +107,24 @@ def deploy(
         EngineError: no engine; ONNX file and manifest were written before and stay.
         OutputError: a file cannot be written.
     """
-    module, spec = task.export_module(), task.export_spec(batch_size)
-    signature = signature_of(module, spec)
-    draft = export_onnx(module, spec, unverified_path(onnx_path))
-    log(f"exported, opset {OPSET}; comparing with the source")
+    how = Tracing(opset, batch_size is None, fold)
+    module, spec = task.export_module(), task.export_spec(batch_size or _ROWS_OF_ANY)
+    signature = signature_of(module, spec, any_batch=how.any_batch)
+    draft = export_onnx(module, spec, unverified_path(onnx_path), how=how)
+    log(f"exported, opset {opset}; comparing with the source")
     parity = _verified(verify, module, draft, signature)
-    manifest = _describe(signature, spec, precision, batch_size, origin, parity)
+    manifest = Manifest(
+        created=utc_now(),
+        versions=_versions(),
+        origin=origin,
+        precision=precision,
+        batch_size=batch_size,
+        opset=opset,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        facts=dict(spec.facts),
+        parity=parity,
+    )
     described = _release(draft, onnx_path, manifest)
     log(f"wrote {onnx_path}")
     if engine_path is None:
@@ -112,7 +134,15 @@ def deploy(
 
 
 def build_engine(
-    onnx_path: Path, engine_path: Path, manifest: Manifest, *, builder: str, log: Callable[[str], None]
+    onnx_path: Path,
+    engine_path: Path,
+    manifest: Manifest,
+    *,
+    builder: str,
+    log: Callable[[str], None],
+    options: EngineOptions = AS_THE_FILE_SAYS,
+    source: Path | None = None,
+    rounding: Mapping[str, float] = NOT_MEASURED,
 ) -> Manifest:
     """Build an engine from a verified ONNX file and write its manifest.
 
@@ -122,6 +152,9 @@ def build_engine(
         manifest: of the ONNX file; its precision is the engine's.
         builder: see :func:`cogkp.export.tensorrt_build.choose_builder`.
         log: takes one line per step.
+        options: what the engine is to be, beside its precision.
+        source: a file with quantised layers that was made of the verified one, to build from instead.
+        rounding: what is known about the cost of few bits, for the manifest.
 
     Returns:
         The engine's manifest.
@@ -130,9 +163,11 @@ def build_engine(
         EngineError: tells what failed, and that the ONNX file stays.
     """
     try:
-        info: EngineInfo = choose_builder(builder)(onnx_path, engine_path, precision=manifest.precision, log=log)
+        build = choose_builder(builder)
+        info = build(source or onnx_path, engine_path, precision=manifest.precision, log=log, options=options)
     except EngineError as error:
         raise _kept(error, onnx_path, engine_path) from error
+    info = attrs.evolve(info, rounding=dict(rounding))
     described = attrs.evolve(manifest, engine=info, engine_sha256=file_sha256(engine_path))
     write_manifest(described, engine_path)
     log(f"wrote {engine_path}")
@@ -154,28 +189,6 @@ def _verified(verify: Verify, module: nn.Module, draft: Path, signature: Signatu
     except BaseException:
         _remove(draft)
         raise
-
-
-def _describe(
-    signature: Signature,
-    spec: ExportSpec,
-    precision: str,
-    batch_size: int,
-    origin: Origin,
-    parity: tuple[Difference, ...],
-) -> Manifest:
-    return Manifest(
-        created=utc_now(),
-        versions=_versions(),
-        origin=origin,
-        precision=precision,
-        batch_size=batch_size,
-        opset=OPSET,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        facts=dict(spec.facts),
-        parity=parity,
-    )
 
 
 def _release(draft: Path, onnx_path: Path, manifest: Manifest) -> DeployOutcome:

@@ -1,4 +1,4 @@
-"""Turn a torch module into one ONNX file: float32 weights, float32 inputs and outputs, fixed batch.
+"""Turn a torch module into one ONNX file: float32 weights, float32 inputs and outputs, fixed batch or any.
 
 The names and order of the outputs are the fields of the NamedTuple the module returns; they are listed nowhere else.
 """
@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
-from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature
+from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Shape, Signature
 from cogkp.errors import ExportError
 from cogkp.files import write_bytes
-from cogkp.tasks.base import ExportSpec
+from cogkp.tasks.base import ExportSpec, OutputSpec, TwoSteps
 
-__all__ = ["OPSET", "export_onnx", "signature_of", "with_metadata"]
+__all__ = ["OPSET", "Tracing", "export_onnx", "signature_of", "with_metadata"]
 
 OPSET = 17
 """The documented operator set: old enough for every runtime in use, new enough for every layer here."""
@@ -29,21 +30,66 @@ OPSET = 17
 _LOG = logging.getLogger("cogkp.export")
 
 
-def signature_of(module: nn.Module, spec: ExportSpec) -> Signature:
+@attrs.frozen
+class Tracing:
+    """How a graph is made of a module.
+
+    Args:
+        opset: ONNX operator set.
+        any_batch: whether the file takes any number of rows; else as many as the example inputs have.
+        fold: whether what depends on no input is computed once, while exporting.
+    """
+
+    opset: int = OPSET
+    any_batch: bool = False
+    fold: bool = True
+
+
+def signature_of(module: nn.Module, spec: ExportSpec, *, any_batch: bool = False) -> Signature:
     """Run the module once on the example inputs and describe what goes in and what comes out.
 
     Args:
         module: in evaluation mode, float32; returns a NamedTuple of tensors.
         spec: names, examples and units.
+        any_batch: whether the first axis stands for any number of rows.
 
     Raises:
         ExportError: the module trains, is not float32, or returns something else than ``spec`` says.
     """
     _require_deployable(module)
+    inner, outputs = _answers(_on_cpu(module), spec)
+
+    def shape(tensor: Tensor) -> Shape:
+        return (ANY_BATCH, *tensor.shape[1:]) if any_batch else tuple(tensor.shape)
+
+    def facts(declared: tuple[OutputSpec, ...], tensors: Sequence[Tensor]) -> tuple[OutputFacts, ...]:
+        return tuple(
+            OutputFacts(each.name, shape(tensor), each.unit, each.tolerance, _dtype(tensor))
+            for each, tensor in zip(declared, tensors, strict=True)
+        )
+
+    span = _range(spec.facts)
+    inputs = tuple(InputFacts(name, shape(example), _dtype(example), span) for name, example in spec.inputs.items())
+    return Signature(inputs, facts(spec.outputs, outputs), facts(spec.inner, inner))
+
+
+def _answers(module: nn.Module, spec: ExportSpec) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Run the module on the examples; the values between its steps, and its outputs."""
     with torch.no_grad():
-        outputs = _on_cpu(module)(*spec.inputs.values())
+        if not (spec.inner and isinstance(module, TwoSteps)):
+            outputs = module(*spec.inputs.values())
+            _require_fields(module, outputs, spec.outputs)
+            return (), outputs
+        inner = module.first(*spec.inputs.values())
+        _require_fields(module.first, inner, spec.inner)
+        outputs = module.then(*inner)
+        _require_fields(module.then, outputs, spec.outputs)
+        return inner, outputs
+
+
+def _require_fields(module: nn.Module, outputs: Any, specs: Sequence[OutputSpec]) -> None:
     names = tuple(getattr(outputs, "_fields", ()))
-    declared = tuple(output.name for output in spec.outputs)
+    declared = tuple(output.name for output in specs)
     if names != declared:
         raise ExportError(
             "module returns other outputs than declared",
@@ -51,25 +97,24 @@ def signature_of(module: nn.Module, spec: ExportSpec) -> Signature:
             expected=f"a NamedTuple with the fields {', '.join(declared)}",
             got=", ".join(names) or type(outputs).__name__,
         )
-    return Signature(
-        tuple(_input_facts(name, example, spec.facts) for name, example in spec.inputs.items()),
-        tuple(
-            OutputFacts(output.name, tuple(tensor.shape), output.unit, output.tolerance, _dtype(tensor))
-            for output, tensor in zip(spec.outputs, outputs, strict=True)
-        ),
-    )
 
 
 def export_onnx(
-    module: nn.Module, spec: ExportSpec, path: Path, *, opset: int = OPSET, metadata: Mapping[str, str] | None = None
+    module: nn.Module,
+    spec: ExportSpec,
+    path: Path,
+    *,
+    how: Tracing | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the ONNX file of a module, whole or not at all.
 
     Args:
-        module: in evaluation mode, float32; returns a NamedTuple of tensors.
-        spec: names, examples of the fixed batch size, units.
+        module: in evaluation mode, float32; returns a NamedTuple of tensors. The values between the steps of a
+            :class:`cogkp.tasks.base.TwoSteps` keep their names in the graph.
+        spec: names, examples, units. Where any batch is asked for, examples of two rows or more.
         path: file to write.
-        opset: ONNX operator set.
+        how: operator set, batch and folding; None takes the documented ones.
         metadata: text pairs to embed.
 
     Returns:
@@ -81,8 +126,10 @@ def export_onnx(
     """
     import onnx
 
-    signature = signature_of(module, spec)
-    model = onnx.load_from_string(_traced(_on_cpu(module), spec, signature, opset))
+    how = how or Tracing()
+    signature = signature_of(module, spec, any_batch=how.any_batch)
+    model = onnx.load_from_string(_traced(_on_cpu(module), spec, signature, how))
+    _settle_outputs(model, signature)
     _check(model, signature, str(path))
     write_bytes(path, _with_pairs(model, metadata or {}))
     return path
@@ -122,28 +169,44 @@ def _on_cpu(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).cpu()
 
 
-def _input_facts(name: str, example: Tensor, facts: Mapping[str, Any]) -> InputFacts:
+def _range(facts: Mapping[str, Any]) -> tuple[float, float] | None:
     span: Sequence[float] | None = facts.get("input", {}).get("range")
-    return InputFacts(name, tuple(example.shape), _dtype(example), None if span is None else (span[0], span[1]))
+    return None if span is None else (span[0], span[1])
 
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, opset: int) -> bytes:
+class _Open(nn.Module):
+    """A module in two steps that also puts out what passes between them, so that the graph has it by name."""
+
+    def __init__(self, module: TwoSteps) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        inner = self.module.first(*inputs)
+        return (*self.module.then(*inner), *inner)
+
+
+def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Tracing) -> bytes:
+    outputs = [entry.name for entry in (*signature.outputs, *signature.inner)]
+    inputs = [entry.name for entry in signature.inputs]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         draft = Path(folder) / "draft.onnx"
         try:
             torch.onnx.export(
-                module,
+                _Open(module).eval() if spec.inner and isinstance(module, TwoSteps) else module,
                 tuple(spec.inputs.values()),
                 draft,
                 dynamo=False,
-                opset_version=opset,
-                input_names=[entry.name for entry in signature.inputs],
-                output_names=[entry.name for entry in signature.outputs],
+                opset_version=how.opset,
+                do_constant_folding=how.fold,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_axes={name: {0: ANY_BATCH} for name in (*inputs, *outputs)} if how.any_batch else None,
             )
         except (RuntimeError, ValueError, TypeError) as error:
             raise ExportError(
@@ -152,6 +215,19 @@ def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, opset: in
         for warning in heard:
             _LOG.debug("while exporting: %s", warning.message)
         return draft.read_bytes()
+
+
+def _settle_outputs(model: Any, signature: Signature) -> None:
+    """Hide the values between steps, and fill in lengths that the exporter left open but the module fixes."""
+    hidden = {entry.name for entry in signature.inner}
+    shapes = {entry.name: entry.shape for entry in signature.outputs}
+    kept = [value for value in model.graph.output if value.name not in hidden]
+    for value in kept:
+        for dim, length in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
+            if dim.dim_param and isinstance(length, int):
+                dim.dim_value = length
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
 
 
 def _check(model: Any, signature: Signature, where: str) -> None:

@@ -12,6 +12,7 @@ import attrs
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import is_installed
 from cogkp.errors import EngineError, closest
+from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.export.tensorrt_api import build_with_tensorrt, build_with_tensorrt_rtx
 from cogkp.export.trtexec import build_with_trtexec, find_trtexec
 
@@ -21,7 +22,15 @@ __all__ = ["AUTOMATIC", "BUILDERS", "Build", "Builder", "choose_builder"]
 class Build(Protocol):
     """Turn an ONNX file into an engine file."""
 
-    def __call__(self, onnx: Path, engine: Path, *, precision: str, log: Callable[[str], None]) -> EngineInfo:
+    def __call__(
+        self,
+        onnx: Path,
+        engine: Path,
+        *,
+        precision: str,
+        log: Callable[[str], None],
+        options: EngineOptions = AS_THE_FILE_SAYS,
+    ) -> EngineInfo:
         """Write ``engine``, whole or not at all; raises EngineError."""
 
 

@@ -15,6 +15,7 @@ import torch
 
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
+from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
 from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 from cogkp.files import write_bytes
 
@@ -30,17 +31,25 @@ def find_trtexec() -> str | None:
     return shutil.which("trtexec")
 
 
-def build_with_trtexec(onnx: Path, engine: Path, *, precision: str, log: Callable[[str], None]) -> EngineInfo:
+def build_with_trtexec(
+    onnx: Path,
+    engine: Path,
+    *,
+    precision: str,
+    log: Callable[[str], None],
+    options: EngineOptions = AS_THE_FILE_SAYS,
+) -> EngineInfo:
     """Run ``trtexec`` on an ONNX file.
 
     Where this release has no flag for the precision any more (TensorRT 11), the precision is written into a copy of the
     graph instead.
 
     Args:
-        onnx: float32 model.
+        onnx: float32 model; for 'int8' one with quantised layers.
         engine: file to write, whole or not at all.
-        precision: 'fp32', 'fp16' or 'bf16'.
+        precision: 'fp32', 'fp16', 'bf16' or 'int8'.
         log: takes one line per step.
+        options: what else is wanted.
 
     Raises:
         EngineError: ``trtexec`` is missing or fails; its last lines are told.
@@ -50,47 +59,72 @@ def build_with_trtexec(onnx: Path, engine: Path, *, precision: str, log: Callabl
         raise EngineError("trtexec is not on PATH", hint="It comes with NVIDIA's TensorRT archive.")
     help_text = _run([tool, "--help"], timeout=_HELP_SECONDS).stdout
     with tempfile.TemporaryDirectory() as folder:
-        source, draft = _source(onnx, precision, help_text, Path(folder)), Path(folder) / engine.name
-        command = [tool, *arguments(source, draft, precision, help_text)]
+        source, draft = _source(onnx, precision, help_text, Path(folder), options), Path(folder) / engine.name
+        command = [tool, *arguments(source, draft, precision, help_text, options)]
         log(f"running {tool} on {onnx.name}, {precision}")
         _LOG.debug(shlex.join(command))
-        _require_success(_run(command), draft)
+        done = _run(command)
+        for line in done.stdout.splitlines() if options.verbose else ():
+            log(line)
+        _require_success(done, draft)
         write_bytes(engine, draft.read_bytes())
-    return EngineInfo("trtexec", _version(help_text), precision, _gpu_name())
+    return EngineInfo("trtexec", _version(help_text), precision, _gpu_name(options.gpu), options.batch_sizes)
 
 
-def arguments(onnx: Path, engine: Path, precision: str, help_text: str) -> list[str]:
+def arguments(
+    onnx: Path, engine: Path, precision: str, help_text: str, options: EngineOptions = AS_THE_FILE_SAYS
+) -> list[str]:
     """List the arguments for one release of ``trtexec``, judged by its own help.
 
     Args:
         onnx: model to read.
         engine: file to write.
-        precision: 'fp32', 'fp16' or 'bf16'.
+        precision: 'fp32', 'fp16', 'bf16' or 'int8'.
         help_text: what ``trtexec --help`` says.
+        options: what else is wanted.
     """
-    files = [f"--onnx={onnx}", f"--saveEngine={engine}"]
+    words = [f"--onnx={onnx}", f"--saveEngine={engine}", *_wishes(onnx, options)]
+    if precision == "int8":
+        # The file says which layers are quantised; a release that still has the choice is told to do as it says.
+        flags = (flag for flag in ("--stronglyTyped", "--int8") if _has_flag(help_text, flag))
+        return [*words, *list(flags)[:1]]
     if not _takes_precision(help_text, precision):
-        return files
-    return [*files, f"--{precision}", *_float32_constraints(onnx, help_text)]
+        return words
+    return [*words, f"--{precision}", *_float32_constraints(onnx, help_text, options)]
 
 
-def _float32_constraints(onnx: Path, help_text: str) -> list[str]:
+def _wishes(onnx: Path, options: EngineOptions) -> list[str]:
+    words = []
+    if options.batch_sizes is not None:
+        profile = profile_of(read_onnx(onnx), options)
+        for word, place in (("min", 0), ("opt", 1), ("max", 2)):
+            shapes = ",".join(f"{name}:{'x'.join(map(str, each[place]))}" for name, each in profile.items())
+            words.append(f"--{word}Shapes={shapes}")
+    if options.workspace_mib is not None:
+        words.append(f"--memPoolSize=workspace:{options.workspace_mib}")
+    if options.timing_cache is not None:
+        words.append(f"--timingCacheFile={options.timing_cache}")
+    words += [f"--device={options.gpu}"] if options.gpu else []
+    return [*words, *(["--verbose"] if options.verbose else [])]
+
+
+def _float32_constraints(onnx: Path, help_text: str, options: EngineOptions) -> list[str]:
     """Keep the head in float32: a position above 128 pixels has steps of a whole pixel in bfloat16."""
     if not (_has_flag(help_text, "--layerPrecisions") and _has_flag(help_text, "--precisionConstraints")):
         return []
-    names = [name for name in float32_layers(read_onnx(onnx)) if name and not set(name) & set(":,*")]
+    names = [name for name in float32_layers(read_onnx(onnx), options.layers) if name and not set(name) & set(":,*")]
     if not names:
         return []
     wanted = ",".join(f"{name}:fp32" for name in names)
     return ["--precisionConstraints=prefer", f"--layerPrecisions={wanted}"]
 
 
-def _source(onnx: Path, precision: str, help_text: str, folder: Path) -> Path:
+def _source(onnx: Path, precision: str, help_text: str, folder: Path, options: EngineOptions) -> Path:
     """Return the file to build from: the model itself, or a copy that carries the precision."""
     if precision not in HALF_PRECISIONS or _takes_precision(help_text, precision):
         return onnx
     copy = folder / f"{onnx.stem}.{precision}.onnx"
-    copy.write_bytes(typed(read_onnx(onnx), precision).SerializeToString())
+    copy.write_bytes(typed(read_onnx(onnx), precision, options.layers).SerializeToString())
     return copy
 
 
@@ -134,5 +168,5 @@ def _version(help_text: str) -> str:
     return ".".join(str(int(part)) for part in match.groups()) if match else "unknown"
 
 
-def _gpu_name() -> str | None:
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+def _gpu_name(index: int) -> str | None:
+    return torch.cuda.get_device_name(index) if torch.cuda.is_available() else None

@@ -7,17 +7,22 @@ a sixteenth. Inputs and outputs stay float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from cogkp.errors import EngineError
+from cogkp.errors import EngineError, closest
 
-__all__ = ["HALF_PRECISIONS", "float32_layers", "read_onnx", "typed"]
+__all__ = ["HALF_PRECISIONS", "OTHERS", "float32_layers", "layers_by_name", "leading", "read_onnx", "typed"]
+
+OTHERS = "*"
+FULL = "fp32"
+EVERY_LAYER: Mapping[str, str] = MappingProxyType({})
 
 LEARNT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
@@ -47,26 +52,27 @@ HALF_PRECISIONS: dict[str, tuple[str, Callable[[npt.NDArray[np.float32]], bytes]
 """Precision word: ONNX's name of the type, and how weights become its bytes."""
 
 
-def typed(model: Any, precision: str) -> Any:
+def typed(model: Any, precision: str, layers: Mapping[str, str] = EVERY_LAYER) -> Any:
     """Return a copy of a float32 model that computes in ``precision``, with float32 inputs and outputs.
 
     Args:
         model: an ``onnx.ModelProto`` whose learnt layers hold float32.
-        precision: 'fp32' (the copy is unchanged), 'fp16' or 'bf16'.
+        precision: 'fp16' or 'bf16'; with any other word the copy is unchanged.
+        layers: 'fp32' or the same precision for single layers by name, and for '*', those not named.
 
     Returns:
         An ``onnx.ModelProto`` of the same operator set. With bf16 it is meant for TensorRT's parser alone: before set
         22 the ONNX standard has no convolution in bfloat16, although TensorRT parses it.
 
     Raises:
-        EngineError: a weight does not fit into the type, or the graph has branches.
+        EngineError: a weight does not fit into the type, the graph has branches, or ``layers`` cannot be had.
     """
     import onnx
 
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     if precision in HALF_PRECISIONS:
-        _Rewrite(copied, precision).run()
+        _Rewrite(copied, precision).run(layers)
     return copied
 
 
@@ -84,10 +90,10 @@ def read_onnx(path: Path) -> Any:
         raise EngineError("ONNX file cannot be read", where=str(path), got=str(error)) from error
 
 
-def float32_layers(model: Any) -> tuple[str, ...]:
-    """Name the nodes that compute floats and must stay float32, in order."""
+def float32_layers(model: Any, layers: Mapping[str, str] = EVERY_LAYER) -> tuple[str, ...]:
+    """Name the nodes that compute floats and must stay float32, or are told to by ``layers``, in order."""
     kinds = _element_types(model)
-    half = _half_nodes(model.graph, kinds)
+    half = _half_nodes(model.graph, kinds, layers)
     return tuple(
         node.name
         for index, node in enumerate(model.graph.node)
@@ -111,8 +117,8 @@ class _Rewrite:
         self.as_full = {value.name for value in self.graph.input} | set(self.weights)
         self.nodes: list[Any] = []
 
-    def run(self) -> None:
-        half = _half_nodes(self.graph, self.kinds)
+    def run(self, layers: Mapping[str, str]) -> None:
+        half = _half_nodes(self.graph, self.kinds, layers)
         for index, node in enumerate(list(self.graph.node)):
             (self._add_half if index in half else self._add_full)(node)
         for output in self.graph.output:
@@ -179,19 +185,46 @@ class _Rewrite:
         self.graph.initializer.extend(kept)
 
 
-def _half_nodes(graph: Any, kinds: dict[str, int]) -> frozenset[int]:
-    """Positions of the nodes that may run in half precision: safe ones with a learnt layer still to come."""
-    half: set[int] = set()
+def _half_nodes(graph: Any, kinds: dict[str, int], layers: Mapping[str, str]) -> frozenset[int]:
+    """Positions of the nodes that run in half precision: safe ones with a learnt layer still to come, or named ones."""
+    half = set() if layers.get(OTHERS) == FULL else {index for index in leading(graph) if _is_safe(graph, index, kinds)}
+    named = layers_by_name(graph, layers)
+    half -= {index for index, word in named.items() if word == FULL}
+    for index, word in named.items():
+        if word != FULL and not _is_safe(graph, index, kinds):
+            node = graph.node[index]
+            raise EngineError("layer must stay fp32", where=f"{node.name} ({node.op_type})", got=word)
+        half |= {index} if word != FULL else set()
+    return frozenset(half)
+
+
+def _is_safe(graph: Any, index: int, kinds: dict[str, int]) -> bool:
+    node = graph.node[index]
+    return node.op_type in HALF_SAFE and _is_float(node.output[0], kinds)
+
+
+def layers_by_name(graph: Any, layers: Mapping[str, str]) -> dict[int, str]:
+    """Find the nodes that are named, '*' left out; raises EngineError where there is no such node."""
+    places = {node.name: index for index, node in enumerate(graph.node) if node.name}
+    unknown = next((name for name in layers if name != OTHERS and name not in places), None)
+    if unknown is not None:
+        raise EngineError("no such layer in the ONNX file", got=repr(unknown), hint=closest(unknown, places))
+    return {places[name]: word for name, word in layers.items() if name != OTHERS}
+
+
+def leading(graph: Any) -> frozenset[int]:
+    """Positions of the nodes from which another learnt layer can be reached."""
+    found: set[int] = set()
     leads_on: set[str] = set()
     for index, node in reversed(list(enumerate(graph.node))):
         if any(attribute.HasField("g") for attribute in node.attribute):
             raise EngineError("graph has branches", where=node.name, hint="Build this model with precision fp32.")
         leads = not leads_on.isdisjoint(node.output)
-        if leads and node.op_type in HALF_SAFE and _is_float(node.output[0], kinds):
-            half.add(index)
+        if leads:
+            found.add(index)
         if leads or node.op_type in LEARNT:
             leads_on.update(node.input)
-    return frozenset(half)
+    return frozenset(found)
 
 
 def _element_types(model: Any) -> dict[str, int]:

@@ -42,15 +42,15 @@ def square_crop(center_uv: tuple[float, float], length_px: float, side: int, ang
     return turned.then(ImageWarp.translate(0.5 * side - center_uv[0], 0.5 * side - center_uv[1]))
 
 
-def letterbox(size_wh: tuple[float, float], side: int) -> ImageWarp:
-    """Fit a whole picture, unstretched and centred, into a square image.
+def letterbox(size_wh: tuple[float, float], side: int | tuple[int, int]) -> ImageWarp:
+    """Fit a whole picture, unstretched and centred, into an image.
 
     Args:
         size_wh: width and height of the picture, pixels.
-        side: width and height of the square image, pixels.
+        side: of a square image, or width and height of any other, pixels.
 
     Returns:
-        The map from the picture to the square image.
+        The map from the picture to the image.
 
     Raises:
         GeometryError: the picture has no area.
@@ -58,7 +58,13 @@ def letterbox(size_wh: tuple[float, float], side: int) -> ImageWarp:
     Example:
         >>> letterbox((600, 800), 512).matrix[0]
         tensor([ 0.6400,  0.0000, 64.0000], dtype=torch.float64)
+        >>> letterbox((600, 800), (512, 400)).matrix[:2, 2]
+        tensor([106.,   0.], dtype=torch.float64)
     """
     if not min(size_wh) > 0:
         raise GeometryError("a picture must have an area", expected="width and height > 0", got=str(size_wh))
-    return square_crop((0.5 * size_wh[0], 0.5 * size_wh[1]), max(size_wh), side)
+    width, height = (side, side) if isinstance(side, int) else side
+    # The square as wide as the image, and then as high.
+    length = max(size_wh[0], size_wh[1] * (width / height))
+    square = square_crop((0.5 * size_wh[0], 0.5 * size_wh[1]), length, width)
+    return square if width == height else square.then(ImageWarp.translate(0.0, 0.5 * (height - width)))

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cogkp.artifacts.manifest import Signature, read_manifest
+from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts, Signature, from_metadata, read_manifest
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
-__all__ = ["OnnxRuntimeRunner"]
+__all__ = ["OnnxRuntimeRunner", "best_device", "read_onnx"]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -40,7 +40,7 @@ class OnnxRuntimeRunner(Runner):
         self._session: Any = None
 
     def _load(self) -> None:
-        session = self._new_session()
+        session = _session(self._path, self._threads, self._device)
         require_same(self.signature, _described(session), str(self._path))
         self._session = session
 
@@ -51,22 +51,54 @@ class OnnxRuntimeRunner(Runner):
         names = [entry.name for entry in self.signature.outputs]
         return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
 
-    def _new_session(self) -> Any:
-        import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = _ERRORS_ONLY
-        provider = _provider(self._device, onnxruntime.get_available_providers())
-        try:
-            # The bytes are read here, so that a missing file and a broken one are told apart.
-            return onnxruntime.InferenceSession(self._path.read_bytes(), options, providers=[provider])
-        except OSError as error:
-            raise ArtifactError("ONNX file cannot be read", where=str(self._path), got=error.strerror or "") from error
-        except Exception as error:  # ONNX Runtime's own errors have no common base
-            raise ArtifactError(
-                "ONNX file cannot be used", where=str(self._path), got=str(error).split("\n", 1)[0]
-            ) from error
+def best_device() -> str:
+    """Name the device that the installed ONNX Runtime computes fastest on: 'cuda' or 'cpu'."""
+    import onnxruntime
+    import torch
+
+    can = PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+    return "cuda" if can and torch.cuda.is_available() else "cpu"
+
+
+def read_onnx(path: Path) -> tuple[Signature, Manifest | None]:
+    """Ask an ONNX file what it takes and gives, and what its writer put into it.
+
+    Args:
+        path: the file, of this library or any other.
+
+    Returns:
+        Names, shapes and types as the file has them, without units; and the manifest that travels inside the files of
+        this library, None for others.
+
+    Raises:
+        ArtifactError: the file cannot be used.
+    """
+    session = _session(path, 1, "cpu")
+    takes, gives = session.get_inputs(), session.get_outputs()
+    signature = Signature(
+        tuple(InputFacts(*entry) for entry in map(_entry, takes)),
+        tuple(OutputFacts(name, shape, "", 0.0, dtype) for name, shape, dtype in map(_entry, gives)),
+    )
+    pairs = session.get_modelmeta().custom_metadata_map
+    ours = any(key.startswith("cogkp.") for key in pairs)
+    return signature, from_metadata(pairs, where=str(path)) if ours else None
+
+
+def _session(path: Path, threads: int, device: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    provider = _provider(device, onnxruntime.get_available_providers())
+    try:
+        # The bytes are read here, so that a missing file and a broken one are told apart.
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
+    except OSError as error:
+        raise ArtifactError("ONNX file cannot be read", where=str(path), got=error.strerror or "") from error
+    except Exception as error:  # ONNX Runtime's own errors have no common base
+        raise ArtifactError("ONNX file cannot be used", where=str(path), got=str(error).split("\n", 1)[0]) from error
 
 
 def _provider(device: str, available: list[str]) -> str:
@@ -83,5 +115,13 @@ def _provider(device: str, available: list[str]) -> str:
 
 
 def _described(session: Any) -> list[Described]:
-    values = (*session.get_inputs(), *session.get_outputs())
-    return [(value.name, tuple(value.shape), _DTYPES.get(value.type, value.type)) for value in values]
+    return [_entry(value) for value in (*session.get_inputs(), *session.get_outputs())]
+
+
+def _entry(value: Any) -> Described:
+    return value.name, tuple(map(_length, value.shape)), _DTYPES.get(value.type, value.type)
+
+
+def _length(axis: Any) -> Any:
+    """Return the length of an axis, or a word where it has any."""
+    return axis if isinstance(axis, int) else axis or "any"

@@ -1,26 +1,32 @@
-"""Compare two runners output by output, on photographs and on inputs chosen to be difficult."""
+"""Compare two runners output by output, on photographs and on inputs chosen to be difficult.
+
+A model in two steps is compared step by step: see :class:`cogkp.tasks.base.TwoSteps`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from cogkp.artifacts.manifest import Difference, InputFacts, OutputFacts, Signature
+from cogkp.artifacts.manifest import ANY_BATCH, Difference, InputFacts, OutputFacts, Signature
 from cogkp.errors import ModelError, ParityError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.runner import Array, Runner
 from cogkp.inference.torch_runner import TorchRunner
+from cogkp.tasks.base import TwoSteps
 
 __all__ = ["Case", "ParityReport", "compare", "parity_inputs", "verify_onnx"]
 
 _IMAGE_AXES = 4
 _NOISE_SEED = 0
+_SIZES_OF_ANY = (1, 2)
 
 
 @attrs.frozen(eq=False)
@@ -66,6 +72,14 @@ class ParityReport:
                 )
 
 
+class Answers(NamedTuple):
+    """What two runners said to one batch, each by name of output; with a word for each row."""
+
+    rows: tuple[str, ...]
+    truth: Mapping[str, Array]
+    answer: Mapping[str, Array]
+
+
 def compare(reference: Runner, candidate: Runner, cases: Sequence[Case]) -> ParityReport:
     """Run two open runners on the same batches and measure how far they are apart.
 
@@ -78,16 +92,9 @@ def compare(reference: Runner, candidate: Runner, cases: Sequence[Case]) -> Pari
         Per output the maximum, 99th percentile and mean of the absolute difference, in the output's unit; for points
         in pixels of the Euclidean distance. A value that is not finite on both sides counts as infinitely far off.
     """
-    if not cases:
-        raise ModelError("nothing to compare on", where=candidate.name, expected="at least one input")
-    found: dict[str, list[npt.NDArray[np.float64]]] = {entry.name: [] for entry in reference.signature.outputs}
-    for case in cases:
-        truth, answer = reference.infer(case.feed), candidate.infer(case.feed)
-        for entry in reference.signature.outputs:
-            found[entry.name].append(_distances(entry, truth[entry.name], answer[entry.name]))
-    rows = [row for case in cases for row in case.rows]
-    outputs = tuple(_summary(entry, np.concatenate(found[entry.name]), rows) for entry in reference.signature.outputs)
-    return ParityReport(reference.name, candidate.name, outputs)
+    entries = reference.signature.outputs
+    answers = (Answers(case.rows, reference.infer(case.feed), candidate.infer(case.feed)) for case in cases)
+    return ParityReport(reference.name, candidate.name, _differences(entries, answers, candidate.name))
 
 
 def parity_inputs(signature: Signature, samples: Mapping[str, Array]) -> list[Case]:
@@ -98,15 +105,20 @@ def parity_inputs(signature: Signature, samples: Mapping[str, Array]) -> list[Ca
         samples: named (C, H, W) arrays as the data pipeline makes them; may be empty.
 
     Returns:
-        Batches of the model's fixed size; the last one is filled up from the start, rows of a batch differ.
+        Batches of the model's fixed size, or of one and of two rows where it takes any; the last one of a size is
+        filled up from the start, rows of a batch differ.
     """
     entry = _image_input(signature)
     images = {**samples, **_difficult(entry)}
-    names = tuple(images)
     batch = entry.shape[0]
-    starts = range(0, len(names), batch)
-    groups = [tuple(names[(start + row) % len(names)] for row in range(batch)) for start in starts]
+    sizes = _SIZES_OF_ANY if batch == ANY_BATCH else (int(batch),)
+    groups = [group for size in sizes for group in _groups(tuple(images), size)]
     return [Case(group, {entry.name: np.stack([images[name] for name in group])}) for group in groups]
+
+
+def _groups(names: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
+    starts = range(0, len(names), size)
+    return [tuple(names[(start + row) % len(names)] for row in range(size)) for start in starts]
 
 
 def verify_onnx(
@@ -124,10 +136,63 @@ def verify_onnx(
     Raises:
         ParityError: an output differs by more than its tolerance.
     """
-    with TorchRunner(module, signature) as source, OnnxRuntimeRunner(path, signature, threads=threads) as exported:
-        report = compare(source, exported, parity_inputs(signature, samples))
+    cases = parity_inputs(signature, samples)
+    if signature.inner and isinstance(module, TwoSteps):
+        report = _compare_steps(module, path, signature, cases, threads)
+    else:
+        with TorchRunner(module, signature) as source, OnnxRuntimeRunner(path, signature, threads=threads) as exported:
+            report = compare(source, exported, cases)
     report.check()
     return report.outputs
+
+
+def _compare_steps(
+    module: TwoSteps, path: Path, signature: Signature, cases: Sequence[Case], threads: int
+) -> ParityReport:
+    """Compare what the first steps compute, and what the second ones choose from the numbers of the file's first."""
+    between = tuple(InputFacts(entry.name, entry.shape, entry.dtype) for entry in signature.inner)
+    entries = (*signature.inner, *signature.outputs)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TorchRunner(module.first, Signature(signature.inputs, signature.inner)) as first,
+        TorchRunner(module.then, Signature(between, signature.outputs)) as then,
+        OnnxRuntimeRunner(
+            _opened(path, signature, Path(folder)), Signature(signature.inputs, entries), threads=threads
+        ) as exported,
+    ):
+
+        def answers() -> Iterable[Answers]:
+            for case in cases:
+                answer = exported.infer(case.feed)
+                chosen = then.infer({entry.name: answer[entry.name] for entry in between})
+                yield Answers(case.rows, {**first.infer(case.feed), **chosen}, answer)
+
+        return ParityReport(first.name, exported.name, _differences(entries, answers(), exported.name))
+
+
+def _opened(path: Path, signature: Signature, folder: Path) -> Path:
+    """Copy an ONNX file, with the values between its steps as further outputs."""
+    import onnx
+
+    model = onnx.load_from_string(path.read_bytes())
+    for entry in signature.inner:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(entry.dtype))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(entry.name, kind, entry.shape))
+    opened = folder / path.name
+    opened.write_bytes(model.SerializeToString())
+    return opened
+
+
+def _differences(entries: Sequence[OutputFacts], answers: Iterable[Answers], candidate: str) -> tuple[Difference, ...]:
+    rows: list[str] = []
+    found: dict[str, list[npt.NDArray[np.float64]]] = {entry.name: [] for entry in entries}
+    for each in answers:
+        rows += each.rows
+        for entry in entries:
+            found[entry.name].append(_distances(entry, each.truth[entry.name], each.answer[entry.name]))
+    if not rows:
+        raise ModelError("nothing to compare on", where=candidate, expected="at least one input")
+    return tuple(_summary(entry, np.concatenate(found[entry.name]), rows) for entry in entries)
 
 
 def _distances(entry: OutputFacts, truth: Array, answer: Array) -> npt.NDArray[np.float64]:
@@ -163,7 +228,7 @@ def _image_input(signature: Signature) -> InputFacts:
 
 def _difficult(entry: InputFacts) -> dict[str, Array]:
     low, high = entry.range or (0.0, 1.0)
-    shape = entry.shape[1:]
+    shape = tuple(int(length) for length in entry.shape[1:])
     patterns: dict[str, Any] = {
         "grey": np.full(shape, 0.5),
         "black": np.zeros(shape),

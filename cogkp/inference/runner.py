@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature
+from cogkp.artifacts.manifest import InputFacts, OutputFacts, Shape, Signature
 from cogkp.errors import ArtifactError, ModelError
 
 __all__ = ["Array", "Described", "Runner", "require_same"]
 
 Array = npt.NDArray[Any]
-Described = tuple[str, tuple[int, ...], str]
+Described = tuple[str, Shape, str]
 """Name, shape and numpy dtype word of one input or output."""
 
 RunnerT = TypeVar("RunnerT", bound="Runner")
@@ -58,6 +58,12 @@ class Runner(ABC):
         if self._is_open:
             self._is_open = False
             self._unload()
+
+    @property
+    def rows(self) -> tuple[int, int | None]:
+        """Fewest and most rows of one batch; None where there is no limit."""
+        length: Any = self.signature.inputs[0].shape[0]
+        return (length, length) if isinstance(length, int) else (1, None)
 
     def infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model on one batch.
@@ -119,10 +125,18 @@ def _require_feed(inputs: tuple[InputFacts, ...], feed: Mapping[str, Array], whe
         raise ModelError("wrong inputs", where=where, expected=", ".join(names), got=", ".join(feed) or "nothing")
     for entry in inputs:
         array = feed[entry.name]
-        if array.shape != entry.shape or array.dtype != np.dtype(entry.dtype):
+        if not _fits(array.shape, entry.shape) or array.dtype != np.dtype(entry.dtype):
             raise ModelError(
                 f"input {entry.name!r} does not fit",
                 where=where,
                 expected=f"{entry.dtype} {list(entry.shape)}",
                 got=f"{array.dtype} {list(array.shape)}",
             )
+
+
+def _fits(found: tuple[int, ...], declared: Shape) -> bool:
+    """Compare shapes; an axis that is declared as a word has any length but 0."""
+    return len(found) == len(declared) and all(
+        length > 0 if isinstance(wanted, str) else length == wanted
+        for length, wanted in zip(found, declared, strict=True)
+    )

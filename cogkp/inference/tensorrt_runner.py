@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.manifest import Manifest, read_manifest
+from cogkp.artifacts.manifest import ANY_BATCH, Manifest, OutputFacts, Shape, read_manifest
 from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
-from cogkp.errors import ArtifactError, EngineError
+from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
 __all__ = ["TensorRTRunner"]
@@ -42,9 +42,17 @@ class TensorRTRunner(Runner):
         super().__init__(manifest.signature)
         self._path = path
         self._package = _RUNTIMES[manifest.engine.builder]
+        self._batch_sizes = manifest.engine.batch_sizes
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
+
+    @property
+    def rows(self) -> tuple[int, int | None]:
+        """Fewest and most rows of one batch, as the engine's profile has it."""
+        if self._batch_sizes is None:
+            return super().rows
+        return self._batch_sizes[0], self._batch_sizes[2]
 
     def _load(self) -> None:
         # Some runtimes hand back a broken object without a driver and crash on use: ask torch before anything else.
@@ -72,13 +80,25 @@ class TensorRTRunner(Runner):
         self._runtime = None
 
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        outputs = {
-            entry.name: torch.empty(entry.shape, dtype=getattr(torch, entry.dtype), device="cuda")
-            for entry in self.signature.outputs
-        }
+        rows = len(next(iter(feed.values())))
+        self._require_rows(rows)
+        outputs = {entry.name: _room(entry, rows) for entry in self.signature.outputs}
         inputs = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
+        for name, tensor in inputs.items():
+            self._context.set_input_shape(name, tuple(tensor.shape))
         self._execute({**inputs, **outputs})
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def _require_rows(self, rows: int) -> None:
+        fewest, most = self.rows
+        if self._batch_sizes is not None and not fewest <= rows <= (most or rows):
+            raise ModelError(
+                "engine was not built for so many rows",
+                where=str(self._path),
+                expected=f"{fewest} to {most}",
+                got=str(rows),
+                hint="Change the batch size, or build the engine with a wider profile.",
+            )
 
     def _execute(self, buffers: Mapping[str, Tensor]) -> None:
         for name, tensor in buffers.items():
@@ -90,13 +110,23 @@ class TensorRTRunner(Runner):
         stream.synchronize()
 
 
+def _room(entry: OutputFacts, rows: int) -> Tensor:
+    lengths = (rows, *map(int, entry.shape[1:]))
+    return torch.empty(lengths, dtype=getattr(torch, entry.dtype), device="cuda")
+
+
 def _described(engine: Any) -> list[Described]:
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     return [
         (
             name,
-            tuple(engine.get_tensor_shape(name)),
+            _shape(engine.get_tensor_shape(name)),
             _DTYPES.get(engine.get_tensor_dtype(name).name, engine.get_tensor_dtype(name).name),
         )
         for name in names
     ]
+
+
+def _shape(lengths: Any) -> Shape:
+    """Name the batch of a profile as ONNX files do; TensorRT calls it -1."""
+    return tuple(ANY_BATCH if axis == 0 and length < 0 else int(length) for axis, length in enumerate(lengths))

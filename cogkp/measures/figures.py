@@ -110,7 +110,7 @@ def hit_curve(
     return Curve(
         title=f"{measure.title}: share {relation} a limit",
         x_label=f"limit, {measure.unit}" if measure.unit else "limit",
-        y_label="share of points",
+        y_label="share of labels",
         lines=[main, *(each if len(measure.columns) > 1 else [])],
         note="The band holds 95 % of the resamples of frames, limit by limit." if banded else "",
         percent_y=True,

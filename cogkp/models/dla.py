@@ -1,4 +1,4 @@
-"""DLA34, the backbone of deep layer aggregation, and its published ImageNet weights.
+"""DLA34, the backbone of deep layer aggregation.
 
 Axes: B batch, c channels, h rows, w columns. Modules carry the names that the published weights carry; parameters that
 could reach no output are left out.
@@ -7,9 +7,7 @@ Source: Yu, Wang, Shelhamer, Darrell, Deep Layer Aggregation, arXiv 1707.06484.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +16,12 @@ from torch import Tensor, nn
 from cogkp.errors import ModelError
 from cogkp.models.blocks import ConvNorm
 
-__all__ = ["DLA34", "load_dla34_weights"]
+__all__ = ["DLA34"]
 
 CHANNELS = (16, 32, 64, 128, 256, 512)
 DEPTHS = (1, 2, 2, 1)  # of the trees of levels 2 to 5
 STRIDE = 2  # of each tree
 JOINS_INPUT = 3  # from this level on, the halved input itself is one of the root's children
-NOT_USED = ("fc.", "level3.project.", "level4.project.")  # of the published file: they feed nothing here
-NAMED_AT_MOST = 5
 
 
 class BasicBlock(nn.Module):
@@ -173,55 +169,3 @@ class DLA34(nn.Module):
             features = tree(features, bottom, [bottom] if level >= JOINS_INPUT else [])
             levels.append(features)
         return levels
-
-
-def load_dla34_weights(backbone: DLA34, path: Path) -> None:
-    """Fill the backbone with the published ImageNet weights from a local file.
-
-    The classifier and the two projections that feed nothing are passed over. Everything else must be there, and
-    nothing more; only counters of batches, which old files lack, may be missing. The file can run no code.
-
-    Args:
-        backbone: is changed, wholly or not at all.
-        path: a state dict with the published names, such as ``dla34-ba72cf86.pth``.
-
-    Raises:
-        ModelError: the file cannot be read, or holds other weights than those of DLA34.
-    """
-    found = {name: tensor for name, tensor in _read(path).items() if not name.startswith(NOT_USED)}
-    own = backbone.state_dict()
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
-    _refuse("weights are missing", path, missing, "Use the published ImageNet weights of DLA34.")
-    _refuse("there are weights that DLA34 does not have", path, [name for name in found if name not in own])
-    wrong = [
-        f"{name} {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
-        for name, tensor in found.items()
-        if tensor.shape != own[name].shape
-    ]
-    _refuse("weights have other shapes", path, wrong)
-    backbone.load_state_dict({**own, **found})
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    where = str(path)
-    if not path.is_file():
-        hint = "Download the published weights and name the local file."
-        raise ModelError("there is no such file of weights", where=where, hint=hint)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            "the file of weights cannot be read", where=where, expected="tensors only", got=first
-        ) from error
-    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        got = type(content).__name__
-        raise ModelError("the file holds no weights", where=where, expected="names and tensors alone", got=got)
-    return content
-
-
-def _refuse(what: str, path: Path, names: Sequence[str], hint: str = "") -> None:
-    if names:
-        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-        got = ", ".join(names[:NAMED_AT_MOST]) + more
-        raise ModelError(f"{what}: {got}", where=str(path), hint=hint)

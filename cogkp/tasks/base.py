@@ -32,6 +32,7 @@ __all__ = [
     "SpaceMarks",
     "Split",
     "Task",
+    "TwoSteps",
     "ViewMarks",
 ]
 
@@ -260,11 +261,35 @@ class ExportSpec:
         inputs: names and example tensors of the right shape.
         outputs: in the order of the model's NamedTuple.
         facts: what a consumer must know (input range, crop rule, point names, classes), ready for JSON.
+        inner: of a module in :class:`TwoSteps`, what passes from the first to the second.
     """
 
     inputs: Mapping[str, Tensor]
     outputs: tuple[OutputSpec, ...]
     facts: Mapping[str, Any]
+    inner: tuple[OutputSpec, ...] = ()
+
+
+class TwoSteps(nn.Module):
+    """A module for export that computes first and then chooses.
+
+    Where choices are close, rounding alone may turn them, and two runtimes that compute the same within 1e-6 put out
+    something else. So the export check compares the steps one by one: what the first computes must be close, and the
+    second must choose the same from the same numbers.
+
+    Args:
+        first: returns a NamedTuple, whose fields ``then`` takes one by one.
+        then: returns the NamedTuple that is put out.
+    """
+
+    def __init__(self, first: nn.Module, then: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.then = then
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run both."""
+        return self.then(*self.first(*inputs))
 
 
 class Task(Protocol):

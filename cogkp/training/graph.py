@@ -35,6 +35,8 @@ def _traced(model: nn.Module, example: Tensor) -> Any:
     with warnings.catch_warnings():
         # torch announces the end of tracing; its successor, torch.export, takes seconds where this takes a fraction.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # The drawing is of this one input, so that sizes which become constants are right.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         return torch.jit.trace(model, example, check_trace=False).inlined_graph  # type: ignore[no-untyped-call]
 
 

@@ -11,7 +11,9 @@ __all__ = ["SaveClock"]
 
 
 class SaveClock:
-    """Counts steps, or seconds, since the last save.
+    """Says when so many steps were taken, or so many seconds passed since the last save.
+
+    Steps count from the beginning of the run, so that saves lie at the same ones however often it is restored.
 
     Args:
         interval: how far apart two saves may be.
@@ -21,17 +23,14 @@ class SaveClock:
     def __init__(self, interval: Interval, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = interval
         self._clock = clock
-        self._steps = 0
         self._saved = clock()
 
-    def step(self) -> bool:
-        """Count a step, and say whether a save is due after it."""
-        self._steps += 1
+    def due(self, step: int) -> bool:
+        """Say whether a save is due after ``step`` steps of the run."""
         if self._interval.steps is not None:
-            return self._steps >= self._interval.steps
+            return step % self._interval.steps == 0
         return self._interval.seconds is not None and self._clock() - self._saved >= self._interval.seconds
 
     def saved(self) -> None:
-        """Start anew."""
-        self._steps = 0
+        """Begin to count seconds anew."""
         self._saved = self._clock()

@@ -119,14 +119,16 @@ def fit(
     return result
 
 
-def rehearse(task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink]) -> Comparison:
+def rehearse(
+    task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink], *, device: torch.device | None = None
+) -> Comparison:
     """Take one optimiser step and save nothing: shows that data, network, loss and sinks work together.
 
     Raises:
         TrainingError: as :func:`fit`.
     """
     _require_batches(loader)
-    learner = Learner.start(task, plan, None, None)
+    learner = Learner.start(task, plan, None, device)
     with opened(sinks, learner.model, learner.example):
         batch = next(_batches(loader, 0, 0))
         comparison = learner.compare(batch)
@@ -248,7 +250,7 @@ class _Run:
             self.means.add(comparison.scalars, comparison.images)
             self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
             self.watch.lap()
-            stop, due = self.ranks.any(self.interrupt.requested, self.clock.step())
+            stop, due = self.ranks.any(self.interrupt.requested, self.clock.due(epoch * length + done))
             if stop:
                 break
             # The end of an epoch is saved anyway, but a validation that comes before can be long.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv, text_width, write_text
 from cogkp.visual.grid import DARK, image_grid
+from cogkp.visual.outline import RED
 from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
 
@@ -23,6 +24,7 @@ LEGEND_PX = 10
 LEGEND_ROW_PX = 26
 LEGEND_PAD_PX = 10
 TRUTH_AND_PREDICTION: tuple[tuple[Shape, str, Colour], ...] = (("ring", "truth", WHITE), ("cross", "prediction", WHITE))
+OUTLINES: tuple[tuple[Shape, str, Colour], ...] = (("dot", "truth", WHITE), ("dot", "prediction", RED))
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -144,7 +146,7 @@ def comparison_sheet(
     captions = [each.caption or f"{error_caption(each)}   {each.name}" for each in comparisons]
     rows = columns or min(len(tiles), -(-len(tiles) // max(1, round(len(tiles) ** 0.5))))
     grid = image_grid(tiles, captions=captions, columns=rows)
-    parts = [legend_bar(names, colours, grid.shape[1], TRUTH_AND_PREDICTION), grid]
+    parts = [legend_bar(names, colours, grid.shape[1], TRUTH_AND_PREDICTION if names else OUTLINES), grid]
     if title:
         bar = np.full((30, grid.shape[1], 3), DARK, np.uint8)
         write_text(bar, title, (LEGEND_PAD_PX, 22), 12, GREY)

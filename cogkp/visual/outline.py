@@ -17,7 +17,7 @@ from cogkp.visual.canvas import Picture, text_width, write_text
 from cogkp.visual.overlay import draw_curves
 from cogkp.visual.palette import BLACK, WHITE, Colour
 
-__all__ = ["draw_outlines"]
+__all__ = ["RED", "draw_outlines"]
 
 FloatArray = npt.NDArray[np.floating]
 

@@ -22,7 +22,7 @@ __all__ = ["ExperimentCheckpointer", "StatusSink"]
 
 @attrs.define
 class ExperimentCheckpointer:
-    """Keep the newest state under its own name, and numbered ones as often as the experiment says.
+    """Keep the newest and the best state under their own names, and numbered ones as often as the experiment says.
 
     Args:
         results: where.
@@ -39,7 +39,7 @@ class ExperimentCheckpointer:
     last: Path | None = None
 
     def save(self, state: TrainingState, *, best: bool = False) -> Path:
-        """Keep a state; the best one has no name of its own here."""
+        """Keep a state, also as the best where it is."""
         data = Checkpoint(state=state, provenance=self.provenance).to_bytes()
         name = self._numbered(state)
         if name is None:
@@ -47,6 +47,8 @@ class ExperimentCheckpointer:
         else:
             write_verified(self.results.folder / name, data)
             share_file(self.results.latest, self.results.folder / name)
+        if best:
+            share_file(self.results.best, self.results.latest)
         self.last = self.results.latest
         return self.last
 

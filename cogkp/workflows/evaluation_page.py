@@ -16,9 +16,36 @@ from cogkp.visual import page
 from cogkp.visual.charts import histogram_chart, interval_chart, line_chart
 from cogkp.workflows.showing import training_curves, words
 
-__all__ = ["Shown", "between", "evaluation_page", "interval_tables", "interval_text"]
+__all__ = ["OBJECTS", "POINTS", "Shown", "Words", "between", "evaluation_page", "interval_tables", "interval_text"]
 
 MOST_HISTOGRAMS = 24
+
+
+@attrs.frozen(kw_only=True)
+class Words:
+    """What the page calls things.
+
+    Args:
+        column: what stands in each column of a measure; empty where columns only count, and none is shown alone.
+        curves: heading of the family's own charts.
+        worst: what the worst images were chosen by, and how to read them.
+    """
+
+    column: str
+    curves: str
+    worst: str
+
+
+POINTS = Words(
+    column="point",
+    curves="Uncertainty",
+    worst="By the worst {measure} of any point. Rings are labels, crosses are predictions.",
+)
+OBJECTS = Words(
+    column="",
+    curves="Average precision",
+    worst="By the worst {measure} of any object. Thin white edges are labels, red ones predictions.",
+)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -32,6 +59,7 @@ class Shown:
         pictures: files with a description each, most telling first.
         worst: file, strong line and small line of the worst images, worst first.
         history: epoch lines of the training; empty where nobody kept them.
+        words: what things are called.
     """
 
     content: Mapping[str, Any]
@@ -40,6 +68,7 @@ class Shown:
     pictures: Sequence[tuple[bytes, str]]
     worst: Sequence[tuple[bytes, str, str]]
     history: Sequence[Mapping[str, Any]]
+    words: Words = POINTS
 
 
 def evaluation_page(shown: Shown) -> str:
@@ -55,16 +84,17 @@ def evaluation_page(shown: Shown) -> str:
             page.section(
                 "At a glance",
                 page.warnings(shown.report.notes()),
+                page.paragraphs([shown.report.headline()], "plain"),
                 page.cards(_cards(shown.intervals)),
                 page.paragraphs([_about_intervals(len(evidence.frames))]),
             ),
             page.section("What was evaluated", page.facts(_facts(content, evidence))),
-            *(_measure_section(measure, evidence, shown.intervals) for measure in evidence.measures),
+            *(_measure_section(measure, shown) for measure in evidence.measures),
             page.section("Tables", *(page.table(each) for each in shown.report.tables())),
-            page.section("Uncertainty", page.columns(*curves)),
+            page.section(shown.words.curves, page.columns(*curves)),
             page.section(
                 "Worst images",
-                page.paragraphs([f"By the worst {worst_by} of any point. Rings are labels, crosses are predictions."]),
+                page.paragraphs([shown.words.worst.format(measure=worst_by)]),
                 page.gallery(shown.worst),
             )
             if shown.worst
@@ -106,26 +136,41 @@ def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
     return "\n".join([f"95 % intervals over {frames} frames", *said])
 
 
-def interval_tables(measure: Measure, intervals: Mapping[Figure, Interval]) -> Table:
+def interval_tables(measure: Measure, intervals: Mapping[Figure, Interval], words: Words = POINTS) -> Table:
     """Make the table of one measure: a row per column, a column per figure, each with its interval."""
     ours = [figure for figure in intervals if figure.key == measure.key]
     names = list(dict.fromkeys(figure.name for figure in ours))
     units = {figure.name: figure.unit for figure in ours}
     rows = []
-    for of in (*measure.columns, ALL):
+    for of in (*(measure.columns if words.column else ()), ALL):
         found = {figure.name: _cell(figure, intervals[figure]) for figure in ours if figure.of == of}
         rows.append((of, *(found.get(name, "-") for name in names)))
     head = [f"{name}, {units[name]}" if units[name] else name for name in names]
-    return Table("with 95 % intervals", ("point", *head), tuple(rows))
+    return Table("with 95 % intervals", (words.column, *head), tuple(rows))
 
 
-def _measure_section(measure: Measure, evidence: Evidence, intervals: Mapping[Figure, Interval]) -> str:
+def _measure_section(measure: Measure, shown: Shown) -> str:
+    intervals, words, frames = shown.intervals, shown.words, len(shown.report.evidence.frames)
     overall = {figure.name: each for figure, each in intervals.items() if (figure.key, figure.of) == (measure.key, ALL)}
     if not overall:
         return page.section(measure.title, page.paragraphs(["Nothing was measured: no label could be compared."]))
     marks = [(name, overall[name].value) for name in ("median", "mean")]
-    counts = [histogram(measure, n) for n in range(len(measure.columns))]
-    each = [histogram_chart(one, measure.unit) for one in counts if one.counts.sum() + one.beyond]
+    curve = hit_curve(measure, frames)
+    return page.section(
+        measure.title,
+        page.columns(
+            line_chart(curve if words.column else attrs.evolve(curve, lines=curve.lines[:1])),
+            histogram_chart(histogram(measure), measure.unit, marks=marks),
+            _column_means(measure, intervals, words),
+        ),
+        page.table(interval_tables(measure, intervals, words)),
+        _column_histograms(measure, words),
+    )
+
+
+def _column_means(measure: Measure, intervals: Mapping[Figure, Interval], words: Words) -> str:
+    if not words.column:
+        return ""
     means = [
         (figure.of, interval)
         for figure, interval in intervals.items()
@@ -133,16 +178,15 @@ def _measure_section(measure: Measure, evidence: Evidence, intervals: Mapping[Fi
     ]
     unit = f", {measure.unit}" if measure.unit else ""
     note = "Bars hold the mean in 95 % of the resamples of frames." if any(each.known for _, each in means) else ""
-    return page.section(
-        measure.title,
-        page.columns(
-            line_chart(hit_curve(measure, len(evidence.frames))),
-            histogram_chart(histogram(measure), measure.unit, marks=marks),
-            interval_chart(means, "Mean of each point", f"mean{unit}", note=note),
-        ),
-        page.table(interval_tables(measure, intervals)),
-        page.folded("Histogram of each point", page.columns(*each[:MOST_HISTOGRAMS])),
-    )
+    return interval_chart(means, f"Mean of each {words.column}", f"mean{unit}", note=note)
+
+
+def _column_histograms(measure: Measure, words: Words) -> str:
+    if not words.column:
+        return ""
+    counts = [histogram(measure, n) for n in range(len(measure.columns))]
+    each = [histogram_chart(one, measure.unit) for one in counts if one.counts.sum() + one.beyond]
+    return page.folded(f"Histogram of each {words.column}", page.columns(*each[:MOST_HISTOGRAMS]))
 
 
 def _cards(intervals: Mapping[Figure, Interval]) -> list[page.Card]:
@@ -166,13 +210,12 @@ def _about_intervals(frames: int) -> str:
 
 
 def _facts(content: Mapping[str, Any], evidence: Evidence) -> dict[str, str]:
-    training = content["training"]
     roots = (f"{each['root']}: {each['lines']} lines, {each['images']} images" for each in content["data"])
     labels = (f"{measure.title}: {_measured(measure)}" for measure in evidence.measures)
     return {
         "checkpoint": content["checkpoint"],
         "run": content["run"],
-        "trained": f"{training['epochs']} epochs, {training['steps']} steps into the next; cogkp {training['library']}",
+        "trained": _trained(content["training"]),
         "data": "; ".join(roots),
         "compared": "; ".join(labels),
         "configuration": f"SHA-256 {content['config_sha256']}",
@@ -181,6 +224,13 @@ def _facts(content: Mapping[str, Any], evidence: Evidence) -> dict[str, str]:
         "versions": words(content["versions"]),
         "machine": words(content["machine"]),
     }
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    """Say how far the training was; nothing of a network whose file does not tell."""
+    if not training["library"]:
+        return ""
+    return f"{training['epochs']} epochs, {training['steps']} steps into the next; cogkp {training['library']}"
 
 
 def _measured(measure: Measure) -> str:

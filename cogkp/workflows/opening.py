@@ -37,9 +37,14 @@ def require_runnable(config: KeypointConfig, options: TrainOptions) -> None:
 
 
 def open_loader(
-    dataset: Dataset[tuple[Encoded, ...]], options: TrainOptions, *, shuffle: bool, launch: Launch = ALONE
+    dataset: Dataset[tuple[Encoded, ...]],
+    options: TrainOptions,
+    *,
+    shuffle: bool,
+    launch: Launch = ALONE,
+    pin: bool = True,
 ) -> BatchLoader:
-    """Open a data set, or one rank's part of it, as batches."""
+    """Open a data set, or one rank's part of it, as batches; ``pin`` page-locks them where there is a GPU."""
     return build_loader(
         dataset,
         batch_size=options.batch_size,
@@ -47,7 +52,7 @@ def open_loader(
         num_workers=options.num_workers,
         prefetch_factor=options.prefetch_factor,
         seed=options.seed,
-        pin=torch.cuda.is_available(),
+        pin=pin and torch.cuda.is_available(),
         launch=launch,
         parts=options.accumulate,
     )

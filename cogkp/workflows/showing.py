@@ -130,8 +130,9 @@ def _errors_of(measure: Measure, row: int) -> str:
     values = measure.values[row]
     known = np.flatnonzero(np.isfinite(values))
     at = int(known[(np.argmax if measure.better == "lower" else np.argmin)(values[known])])
-    unit = f" {measure.unit}".rstrip()
-    return f"{values[at]:.1f}{unit} at {measure.columns[at]}, mean of {len(known)}: {values[known].mean():.1f}{unit}"
+    unit, digits = f" {measure.unit}".rstrip(), 1 if measure.unit else 2
+    worst, mean = (f"{value:.{digits}f}{unit}" for value in (values[at], values[known].mean()))
+    return f"{worst} at {measure.columns[at]}, mean of {len(known)}: {mean}"
 
 
 def _is_share(epochs: Sequence[Mapping[str, Any]], key: str) -> bool:

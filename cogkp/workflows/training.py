@@ -25,26 +25,23 @@ from cogkp.config.io import config_hash, dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.launch import Launch
 from cogkp.config.train import TrainOptions
-from cogkp.data.sample import Batch
 from cogkp.errors import CogkpError, DataError
 from cogkp.pictures import draw_batch
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Split, Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
-from cogkp.training.epoch_table import EpochTableSink
-from cogkp.training.history import HistorySink
 from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.profiling import TRACE_NAME, ProfileSink
 from cogkp.training.ranks import Ranks, together
 from cogkp.training.seeding import seed_everything
-from cogkp.training.sinks import Sink, TensorBoardSink
+from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
-from cogkp.training.watchdog import Watchdog
 from cogkp.workflows.evaluation import evaluate
 from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
 from cogkp.workflows.pretrained import refuse_with_restore, start_encoder
 from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
+from cogkp.workflows.run_sinks import board_sinks, usual_sinks
 
 __all__ = ["DryRunResult", "TrainResult", "dry_run", "preview_data", "train"]
 
@@ -130,7 +127,7 @@ def dry_run(config: KeypointConfig, options: TrainOptions, *, log_dir: Path | No
         task,
         plan_training(options, frozenset(), None),
         open_loader(task.datasets("train"), options, shuffle=True),
-        _tensorboard(task, options, run_log),
+        board_sinks(task, options, run_log),
     )
     return DryRunResult(
         loss=comparison.scalars["loss"],
@@ -285,16 +282,18 @@ class _Prepared:
         return fit(self.task, self.plan, self.loaders, sinks, keeper, progress, restored=checkpoint, ranks=self.ranks)
 
     def sinks(self, folder: RunFolder, history: Path | None, log_dir: Path | None) -> list[Sink]:
-        plan, steps = self.plan, len(self.loaders.train)
-        position = None if self.restored is None else (plan.epoch, plan.step)
-        hidden = None if self.restored is None else (plan.epoch * steps + plan.step, plan.epoch)
         board = None if log_dir is None else log_dir / folder.path.name
-        lines = HistorySink(folder.metrics, log_interval=plan.options.log_interval, restored=position, earlier=history)
+        usual = usual_sinks(
+            self.task,
+            self.plan,
+            len(self.loaders.train),
+            folder.path,
+            board=board,
+            restored=self.restored is not None,
+            earlier=history,
+        )
         return [
-            lines,
-            EpochTableSink(folder.table, lines.kept),
-            *_tensorboard(self.task, plan.options, board, hidden),
-            Watchdog(),
+            *usual,
             *([ProfileSink(folder.path / TRACE_NAME)] if self.profile else []),
             *self.others,
         ]
@@ -351,20 +350,3 @@ def _labelled_data(task: Task, split: Split, key: str) -> Any:
     if not any(dataset.size_report.labelled.values()) and not task.config.targets.segmentation:
         raise DataError("no point is labelled", where=key, got=str(dataset.size_report))
     return dataset
-
-
-def _tensorboard(
-    task: Task, options: TrainOptions, log_dir: Path | None, restored: tuple[int, int] | None = None
-) -> list[Sink]:
-    if log_dir is None:
-        return []
-
-    log.info("TensorBoard log: %s", log_dir)
-
-    def draw(batch: Batch[Any], outputs: Any) -> npt.NDArray[np.uint8]:
-        return draw_batch(task.codec, batch, outputs)
-
-    sink = TensorBoardSink(
-        log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw, restored=restored
-    )
-    return [sink]

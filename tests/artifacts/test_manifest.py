@@ -62,7 +62,13 @@ def test_metadata_carries_the_same_facts():
     assert from_metadata(to_metadata(manifest) | {"someone": "else"}, where="m.onnx") == manifest
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_the_first_version_is_read(model):
+    record = json.loads(write_manifest(described(model), model).read_text())
+    manifest_path(model).write_text(json.dumps(record | {"format_version": 1}))
+    assert read_manifest(model).signature == described(model).signature
+
+
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_an_unknown_version_is_refused(model, version):
     record = json.loads(write_manifest(described(model), model).read_text())
     manifest_path(model).write_text(json.dumps(record | {"format_version": version}))

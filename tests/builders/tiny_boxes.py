@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cogkp.config.centerpose.dataset import DatasetSpec
 from cogkp.config.centerpose.deploy import ExportSpec
-from cogkp.config.centerpose.model import ModelSpec
+from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.synthetic_boxes import render_boxes
@@ -15,7 +15,7 @@ SIDE = 64
 FOUND = 10
 
 
-def tiny_experiment(folder: Path, *, pictures: int = 4, **dataset) -> CenterPoseConfig:
+def tiny_experiment(folder: Path, *, pictures: int = 4, width: float = 1.0, **dataset) -> CenterPoseConfig:
     """Render pictures into ``folder`` and return an experiment for them."""
     data = str(render_boxes(folder / "boxes", images=pictures, seed=0, size_wh=(96, 72)))
     return CenterPoseConfig(
@@ -30,7 +30,7 @@ def tiny_experiment(folder: Path, *, pictures: int = 4, **dataset) -> CenterPose
             workers=0,
             **dataset,
         ),
-        model=ModelSpec(head_conv=32),
+        model=ModelSpec(head_conv=32, backbone=BackboneSpec(width=width)),
         inference=InferenceSpec(num_select=FOUND),
         export=ExportSpec(input_width=SIDE, input_height=SIDE, num_select=FOUND),
     )

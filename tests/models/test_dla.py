@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 import torch
 from torch import Tensor
 
 from cogkp.errors import ModelError
-from cogkp.models.dla import DLA34, load_dla34_weights
+from cogkp.models.backbone_weights import load_backbone
+from cogkp.models.dla import DLA34
+from cogkp.models.fan import FullyAttentionalNetwork
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +32,13 @@ def published() -> OrderedDict[str, Tensor]:
     return state
 
 
-def saved(state: object, folder: Path) -> Path:
-    path = folder / "dla34-ba72cf86.pth"
-    torch.save(state, path)
-    return path
-
-
-def refused(backbone: DLA34, path: Path) -> str:
+def refused(backbone: DLA34, weights: Mapping[str, Tensor]) -> str:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     with pytest.raises(ModelError) as caught:
-        load_dla34_weights(backbone, path)
+        load_backbone(backbone, weights, "the file")
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
     assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
+    assert "@ the file" in str(caught.value)
     return str(caught.value)
 
 
@@ -93,47 +89,39 @@ def test_names_are_the_published_ones() -> None:
     } <= names
 
 
-def test_published_weights_are_loaded(published: OrderedDict[str, Tensor], tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "model.net."])
+def test_published_weights_are_loaded(published: OrderedDict[str, Tensor], prefix: str) -> None:
+    """By themselves, and inside a whole network."""
     backbone = DLA34()
-    load_dla34_weights(backbone, saved(published, tmp_path))
+    rest = {"model.head.weight": torch.zeros(1)} if prefix else {}
+    load_backbone(backbone, rest | {prefix + name: tensor for name, tensor in published.items()}, "the file")
     state = backbone.state_dict()
     floats = {name for name in state if not name.endswith("num_batches_tracked")}
     assert len(set(published) - floats) == 12
     assert all(torch.equal(state[name], published[name]) for name in floats)
 
 
-def test_missing_weights_are_named(published: OrderedDict[str, Tensor], tmp_path: Path) -> None:
+def test_missing_weights_are_named(published: OrderedDict[str, Tensor]) -> None:
     rest = {name: tensor for name, tensor in published.items() if name != "level4.tree2.root.conv.weight"}
-    assert "weights are missing: level4.tree2.root.conv.weight @" in refused(DLA34(), saved(rest, tmp_path))
+    assert "are missing @ the file: got level4.tree2.root.conv.weight" in refused(DLA34(), rest)
     few = {name: tensor for name, tensor in published.items() if name.startswith("level2")}
-    assert "and " in (message := refused(DLA34(), saved(few, tmp_path)))
+    assert "and " in (message := refused(DLA34(), few))
     assert "base_layer.0.weight" in message
 
 
-def test_weights_of_another_network_are_named(published: OrderedDict[str, Tensor], tmp_path: Path) -> None:
+def test_weights_of_another_network_are_named(published: OrderedDict[str, Tensor]) -> None:
     strange = {**published, "level6.root.conv.weight": torch.zeros(1)}
-    assert "level6.root.conv.weight" in refused(DLA34(), saved(strange, tmp_path))
+    assert "level6.root.conv.weight" in refused(DLA34(), strange)
     wrong = {**published, "level1.0.weight": torch.zeros(32, 16, 1, 1)}
-    message = refused(DLA34(), saved(wrong, tmp_path))
+    message = refused(DLA34(), wrong)
     assert "level1.0.weight (32, 16, 1, 1), not (32, 16, 3, 3)" in message
 
 
-class Payload:
-    """Stands for any object of a pickle that could run code."""
-
-
-def test_only_tensors_are_read(tmp_path: Path) -> None:
-    assert "cannot be read" in refused(DLA34(), saved({"base_layer.0.weight": Payload()}, tmp_path))
-    assert "holds no weights" in refused(DLA34(), saved({"epoch": 3}, tmp_path))
-    assert "holds no weights" in refused(DLA34(), saved([1], tmp_path))
-
-
-@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 cut"])
-def test_damaged_files_are_refused(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(content)
-    assert "cannot be read" in refused(DLA34(), path)
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "no such file" in refused(DLA34(), tmp_path / "none.pth")
+def test_a_backbone_of_attention_takes_its_own_names_alone(published: OrderedDict[str, Tensor]) -> None:
+    first, second = FullyAttentionalNetwork("fan_small"), FullyAttentionalNetwork("fan_small")
+    load_backbone(second, {f"backbone.{name}": part for name, part in first.state_dict().items()}, "the file")
+    assert all(torch.equal(part, second.state_dict()[name]) for name, part in first.state_dict().items())
+    with pytest.raises(ModelError, match=r"are missing @ the file: got .* begins with 'base_layer.0.weight'"):
+        load_backbone(second, published, "the file")
+    with pytest.raises(ModelError, match="the backbone does not have"):
+        load_backbone(second, {**first.state_dict(), "head.weight": torch.zeros(1)}, "the file")

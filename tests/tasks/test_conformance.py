@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
+from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.io import dump, structure
 from cogkp.data.loader import build_loader
 from cogkp.data.sample import Batch
@@ -31,11 +33,19 @@ from tests.builders.perfect_maps import perfect_maps
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
 
+
+def fan_experiment(folder) -> CenterPoseConfig:
+    config = tiny_experiment(folder)
+    return attrs.evolve(config, model=attrs.evolve(config.model, backbone=BackboneSpec(model_type="fan_small")))
+
+
 FAMILIES = {
     "keypoint": lambda folder: tiny_config(folder, frames=4),
     "keypoint with mask": lambda folder: tiny_config(folder, frames=4, segmentation=True),
     "centerpose": tiny_experiment,
+    "centerpose with attention": fan_experiment,
 }
+SLOW = {"centerpose with attention"}  # 33 million weights
 
 
 class Words(NamedTuple):
@@ -148,7 +158,10 @@ def words_of(task: Task) -> Words:
     return CENTERPOSE if isinstance(task, CenterPoseTask) else KEYPOINT
 
 
-@pytest.fixture(params=FAMILIES)
+SLOWLY = (pytest.mark.slow, pytest.mark.timeout(900))
+
+
+@pytest.fixture(params=[pytest.param(name, marks=SLOWLY if name in SLOW else ()) for name in FAMILIES])
 def task(request, tmp_path) -> Task:
     seed_everything(0)
     return build_task(FAMILIES[request.param](tmp_path))

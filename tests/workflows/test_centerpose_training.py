@@ -15,6 +15,7 @@ from cogkp.config.centerpose.train import OptimSpec, TrainSpec
 from cogkp.errors import CheckpointError, TrainingError
 from cogkp.workflows.centerpose import train_experiment
 from cogkp.workflows.centerpose_results import ExperimentCheckpointer
+from tests.builders.ranks import Curve
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, provenance
@@ -23,7 +24,7 @@ from tests.builders.training import OPTIONS, provenance
 @pytest.fixture
 def experiment(tmp_path):
     return attrs.evolve(
-        tiny_experiment(tmp_path),
+        tiny_experiment(tmp_path, width=0.25),
         results_dir=str(tmp_path / "results"),
         train=TrainSpec(num_epochs=2, optim=OptimSpec(lr=1e-3, lr_steps=(1,)), seed=5),
     )
@@ -43,6 +44,9 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     first = train_experiment(with_train(experiment, num_epochs=1))
     second = train_experiment(experiment)
     assert (first.epochs, second.epochs, whole.epochs) == (1, 2, 2)
+    assert second.report is not None
+    assert second.report.parent == second.folder / "best"
+    assert "3-D IoU" in second.report.read_text(encoding="utf-8")
     assert "go on from" in second.plan
     wanted, found = (load_checkpoint(result.checkpoint).state for result in (whole, second))
     assert all(torch.equal(wanted.weights[name], found.weights[name]) for name in wanted.weights)
@@ -51,7 +55,16 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     assert all(torch.equal(one, other) for one, other in zip(*moments, strict=True))
     folder = results_of(experiment, "train").folder
     names = {path.name for path in folder.glob("*.pth")}
-    assert names == {"centerpose_model_latest.pth", "model_epoch_000.pth", "model_epoch_001.pth"}
+    latest, best = "centerpose_model_latest.pth", "centerpose_model_best.pth"
+    assert names == {latest, best, "model_epoch_000.pth", "model_epoch_001.pth"}
+    assert second.best == folder / best
+    assert load_checkpoint(second.best).state.best["epoch"] == load_checkpoint(second.best).state.epoch
+    assert [row.split(",")[:2] for row in (folder / "metrics.csv").read_text().splitlines()[1:]] == [
+        ["1", "1"],
+        ["2", "2"],
+    ]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3  # the first step, and two epochs
+    assert list((folder / "tensorboard" / "epochs").glob("events.*"))
     assert load_experiment(folder / "experiment.yaml") == experiment
     lines = status_of(experiment)
     assert [line["status"] for line in lines] == ["STARTED", "RUNNING", "SUCCESS"] * 2
@@ -69,11 +82,18 @@ def test_a_dry_run_keeps_nothing(experiment):
     assert status_of(experiment)[-1]["status"] == "SUCCESS"
 
 
-def test_what_cannot_be_done_is_said_before_anything_is_written(experiment, tmp_path):
-    with pytest.raises(TrainingError, match="on one GPU"):
-        train_experiment(with_train(experiment, num_gpus=2))
-    with pytest.raises(TrainingError, match="backbone"):
-        train_experiment(attrs.evolve(experiment, model=attrs.evolve(experiment.model, use_pretrained=True)))
+def test_ctrl_c_keeps_the_position(experiment):
+    result = train_experiment(experiment, sinks=[Curve(stop_after=1)])
+    assert result.interrupted
+    assert result.checkpoint.name == "centerpose_model_latest.pth"
+    assert load_checkpoint(result.checkpoint).state.position in {(0, 1), (1, 0)}
+    assert status_of(experiment)[-1]["message"] == "the training was interrupted; the next one goes on here"
+
+
+def test_what_cannot_be_done_is_said_before_anything_is_written(experiment, tmp_path, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(TrainingError, match="GPU"):
+        train_experiment(with_train(experiment, num_gpus=64))
     assert not (tmp_path / "results").exists()
 
 

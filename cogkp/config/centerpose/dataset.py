@@ -44,7 +44,7 @@ class DatasetSpec:
         "Camera axes of the label files: 'objectron' as the published data, 'opengl', or 'opencv'.",
         one_of("opencv", "opengl", "objectron"),
     )
-    batch_size: int = setting(4, "Pictures per step, also in validation.", at_least(1))
+    batch_size: int = setting(4, "Pictures per step on each GPU, also in validation.", at_least(1))
     workers: int = setting(8, "Loader processes; 0 loads in the training process.", at_least(0))
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")
     num_classes: int = setting(1, "Number of categories; one network knows exactly one.")

@@ -18,12 +18,12 @@ class ExportSpec:
     """From a checkpoint to an ONNX file."""
 
     results_dir: str | None = setting(None, RESULTS_DOC)
-    gpu_id: int = setting(0, "Index of the GPU that exports.", at_least(0))
+    gpu_id: int = setting(0, "Has no effect: exporting needs no GPU.", at_least(0))
     checkpoint: str | None = setting(None, "Checkpoint to export.")
     onnx_file: str | None = setting(
         None, "ONNX file to write; null: the checkpoint's name, ending in .onnx.", ONNX_NAME
     )
-    on_cpu: bool = setting(False, "Export without a GPU.")
+    on_cpu: bool = setting(False, "Has no effect: exporting needs no GPU.")
     input_channel: int = setting(3, "Colours of the input.", exactly(3))
     input_width: int = setting(512, "Width of the input, pixels.", multiple_of(32, 32))
     input_height: int = setting(512, "Height of the input, pixels.", multiple_of(32, 32))

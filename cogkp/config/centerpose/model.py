@@ -21,7 +21,9 @@ class BackboneSpec:
         between(0.125, 1.0),
     )
     pretrained_backbone_path: str | None = setting(
-        None, "File of weights the backbone starts from where use_pretrained is on; nothing is downloaded."
+        None,
+        "File of weights the backbone starts from where use_pretrained is on; nothing is downloaded. null: for DLA34 "
+        "the published file in torch's hub cache.",
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
 EXPERIMENT_NAME = "experiment.yaml"
 STATUS_NAME = "status.json"
 LATEST_NAME = "centerpose_model_latest.pth"
+BEST_NAME = "centerpose_model_best.pth"
 CHECKPOINT = re.compile(r"model_epoch_(\d{3,})(_step_\d{5,})?\.pth")
 
 
@@ -52,6 +53,11 @@ class Results:
     def latest(self) -> Path:
         """The newest checkpoint of a training."""
         return self.folder / LATEST_NAME
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best validation."""
+        return self.folder / BEST_NAME
 
 
 def results_of(config: CenterPoseConfig, verb: Verb) -> Results:

@@ -54,7 +54,7 @@ class EvaluateSpec(RunSpec):
     checkpoint: str | None = setting(None, "Checkpoint to judge.")
     trt_engine: str | None = setting(None, "Engine or ONNX file to judge where checkpoint is null.")
     batch_size: int = setting(-1, "Pictures at a time; -1: dataset.batch_size.", batch_or(-1))
-    opencv: bool = setting(False, "Camera axes of 3-D points in reports: OpenCV's, instead of those of the labels.")
+    opencv: bool = setting(False, "Has no effect: errors are the same under all camera axes.")
     eval_num_symmetry: int = setting(
         1, "Turns about the y axis of which the best counts; 100 for round objects, 1 for others.", at_least(1)
     )
@@ -87,6 +87,11 @@ class InferenceSpec(RunSpec):
     focal_length_x: float | None = setting(None, "Focal length along rows, pixels.")
     focal_length_y: float | None = setting(None, "Focal length along columns, pixels.")
     skew: float = setting(0.0, "Skew of the camera matrix, pixels.")
+    object_height: float | None = setting(
+        None,
+        "True height of the objects, metres; null: lengths are true only where a picture's file tells.",
+        more_than(0.0),
+    )
     axis_size: float = setting(0.5, "Length of drawn axes, in units of the object's height.", more_than(0.0))
 
     @property

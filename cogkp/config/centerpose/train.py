@@ -69,11 +69,17 @@ class TrainSpec(RunSpec):
     resume_training_checkpoint_path: str | None = setting(
         None, "Checkpoint to go on from; null: the latest in the folder of results, where there is one.", CHECKPOINT
     )
-    pretrained_model_path: str | None = setting(None, "Checkpoint whose weights a new training starts from.")
+    pretrained_model_path: str | None = setting(
+        None, "Checkpoint of an experiment whose weights a new training starts from."
+    )
     clip_grad_val: float = setting(
         100.0, "Longest gradient, Euclidean norm over all weights; longer ones are shortened.", at_least(0.0)
     )
     is_dry_run: bool = setting(False, "Run one step of training and of validation, and write no checkpoint.")
-    precision: str = setting("fp32", "Number format; 'fp16' is automatic mixed precision.", one_of("fp32", "fp16"))
+    precision: str = setting(
+        "fp32",
+        "What convolutions compute in; weights and losses stay fp32, and with 'fp16' the loss is scaled.",
+        one_of("fp32", "fp16", "bf16"),
+    )
     optim: OptimSpec = setting(OptimSpec, "Adam and its learning rate.")
     loss_config: LossSpec = setting(LossSpec, "The terms of the loss and their weights.")

@@ -1,7 +1,7 @@
 """Find pictures and the annotation beside each.
 
-Only folders without folders in them are looked into, as the published training code does; names that begin with a dot
-do not count. What is passed over is counted and said.
+For training only folders without folders in them are looked into, as the published code does; names that begin with a
+dot do not count. What is passed over is counted and said.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cogkp.errors import DataError, Problem
 
-__all__ = ["SUFFIXES", "Found", "Labelled", "find_labelled"]
+__all__ = ["SUFFIXES", "Found", "Labelled", "find_labelled", "find_pictures"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 ANNOTATION = ".json"
@@ -68,6 +68,32 @@ def find_labelled(root: Path) -> Found:
             else:
                 labelled.append(Labelled(images[stem][0], annotations[stem]))
     return Found(tuple(labelled), tuple(problems), {reason: count for reason, count in dropped.items() if count})
+
+
+def find_pictures(root: Path, *, leave_out: Path | None = None) -> tuple[Path, ...]:
+    """Look for pictures, labelled or not, in a folder and all folders below it.
+
+    Args:
+        root: the folder.
+        leave_out: a folder that does not count, with all below it.
+
+    Returns:
+        Folder by folder, ordered by path.
+
+    Raises:
+        DataError: there is no such folder, or no picture in it.
+    """
+    if not root.is_dir():
+        raise DataError("the folder of pictures does not exist", where=str(root), expected="a folder of pictures")
+    closed = None if leave_out is None else leave_out.resolve()
+    found: list[Path] = []
+    for folder, _ in _folders(root):
+        place = folder.resolve()
+        if closed is None or closed not in (place, *place.parents):
+            found += sorted(path for paths in _files(folder)[0].values() for path in paths)
+    if not found:
+        raise DataError("there are no pictures", where=str(root), expected=f"files that end in {', '.join(SUFFIXES)}")
+    return tuple(found)
 
 
 def _shared(images: list[Path]) -> Problem:

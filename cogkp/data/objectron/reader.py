@@ -21,13 +21,13 @@ from cogkp.data.images import image_size
 from cogkp.data.objectron.boxes import read_box
 from cogkp.data.objectron.clip import intrinsics_of
 from cogkp.data.objectron.fields import Fields, read_annotation
-from cogkp.data.objectron.folders import Labelled, find_labelled
+from cogkp.data.objectron.folders import ANNOTATION, Labelled, find_labelled
 from cogkp.data.objectron.frames import FrameFit, judge_frame
 from cogkp.data.objectron.records import BoxRecord, Ground, PictureIndex, PictureRecord
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FALLBACK_FRAME", "Need", "Scan", "read_objectron", "scan_objectron"]
+__all__ = ["FALLBACK_FRAME", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
 
 log = logging.getLogger("cogkp")
 
@@ -39,6 +39,7 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 """The axes of files that do not say theirs: those the form was made with."""
 
 FRAMES = {frame.value: frame for frame in CameraFrame}
+TINY = float(np.nextafter(0.0, 1.0))
 FIRST_EDGE = -0.5  # of the picture; the centre of its first pixel is 0
 CALIBRATE = "Calibrate the camera, or give the intrinsics of the pictures; no camera is assumed."
 
@@ -127,6 +128,29 @@ def read_objectron(
     return scan.index
 
 
+def read_unlabelled(
+    root: Path, image: Path, *, camera_frame: CameraFrame | None = None, intrinsics: FloatArray | None = None
+) -> PictureRecord:
+    """Read what is known of a picture beside its boxes, from its header and from the file beside it, if there is one.
+
+    Args:
+        root: the data set's folder.
+        image: a picture in it.
+        camera_frame: as in :func:`read_objectron`.
+        intrinsics: as in :func:`read_objectron`.
+
+    Returns:
+        The picture; boxes of the file are not looked at.
+
+    Raises:
+        DataError: picture or file cannot be used.
+    """
+    reader = _Reader(root, camera_frame, intrinsics, frozenset())
+    annotation = image.with_suffix(ANNOTATION)
+    fields = read_annotation(annotation) if annotation.is_file() else Fields(str(annotation), {})
+    return reader.surroundings(Labelled(image, annotation), fields)
+
+
 def _is_behind(box: BoxRecord) -> bool:
     return box.xyz_camera is not None and not box.xyz_camera[0, 2] > 0
 
@@ -171,27 +195,31 @@ class _Reader:
         """Read one file, and go on after a fault as far as that makes sense."""
         try:
             fields = read_annotation(pair.annotation)
-            camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
-            size_wh = _checked_size(camera, image_size(pair.image))
-            frame = self._frame(camera)
-            K = self._intrinsics(camera, size_wh, frame)
-            to_opencv = frame_to_frame(frame, CameraFrame.OPENCV).numpy()
-            ground = _ground(fields, to_opencv)
+            bare = self.surroundings(pair, fields)
             entries = fields.each("objects")
         except DataError as error:
             return _Outcome(None, [error.problem])
-        outcomes = [self._box(entry, number, K, to_opencv) for number, entry in enumerate(entries)]
-        picture = PictureRecord(
+        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
+        outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
+        picture = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
+        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)])
+
+    def surroundings(self, pair: Labelled, fields: Fields) -> PictureRecord:
+        """Read all but the boxes."""
+        camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
+        size_wh = _checked_size(camera, image_size(pair.image))
+        frame = self._frame(camera)
+        return PictureRecord(
             root=self.root,
             image=pair.image,
             annotation=pair.annotation,
             size_wh=size_wh,
-            K=K,
+            K=self._intrinsics(camera, size_wh, frame),
             camera_frame=frame,
-            boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)),
-            ground=ground,
+            boxes=(),
+            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV).numpy()),
+            object_height=fields.number("object_height", TINY, np.inf, "a number > 0, metres"),
         )
-        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)])
 
     def _box(self, entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatArray) -> BoxRecord | Problem:
         try:
@@ -249,8 +277,8 @@ def _pinhole(given: Fields) -> FloatArray:
 
 def _intrinsic(given: Fields) -> Iterator[tuple[str, float]]:
     for key in ("fx", "fy", "cx", "cy"):
-        low, expected = (np.nextafter(0.0, 1.0), "a number > 0") if key[0] == "f" else (-np.inf, "a finite number")
-        value = given.number(key, float(low), np.inf, f"{expected}, pixels", CALIBRATE)
+        low, expected = (TINY, "a number > 0") if key[0] == "f" else (-np.inf, "a finite number")
+        value = given.number(key, low, np.inf, f"{expected}, pixels", CALIBRATE)
         if value is None:
             raise given.wrong(key, f"{expected}, pixels", CALIBRATE)
         yield key, value

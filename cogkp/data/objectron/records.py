@@ -85,12 +85,13 @@ class PictureRecord:
     Args:
         root: the data set's folder.
         image: the picture.
-        annotation: the file beside it.
+        annotation: the file beside it; pictures without labels may have none.
         size_wh: width and height, pixels.
         K: (3, 3) intrinsics, pixels; None where nobody knows them.
         camera_frame: the axes of the file, which are OpenCV's no more.
         boxes: in the order of the file.
         ground: what they stand on; None where the file does not say.
+        object_height: true height of the objects, length unit of the file; None where the file does not say.
     """
 
     root: Path
@@ -101,6 +102,7 @@ class PictureRecord:
     camera_frame: CameraFrame
     boxes: tuple[BoxRecord, ...]
     ground: Ground | None
+    object_height: float | None = None
 
     @property
     def name(self) -> str:

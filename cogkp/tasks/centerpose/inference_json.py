@@ -9,9 +9,10 @@ import torch
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.rotation import quaternion_from_rotation
+from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.poses import ObjectPose, ObjectPoses
 
-__all__ = ["inference_record"]
+__all__ = ["detection_record", "inference_record"]
 
 
 def inference_record(
@@ -36,6 +37,23 @@ def inference_record(
     """
     placed = poses.cuboids.in_frame(CameraFrame.OPENCV, frame)
     objects = [_object(k, pose, placed[k], category) for k, pose in enumerate(poses)]
+    return {"image_name": image_name, "objects": objects}
+
+
+def detection_record(image_name: str, found: Detections, category: str) -> dict[str, Any]:
+    """Write what was found in one picture where no poses were asked for: the same keys without those of space."""
+    columns = zip(found.uv_direct, found.relative_size, found.score, found.box_uv, strict=True)
+    objects = [
+        {
+            "id": f"object_{k}",
+            "relative_scale": size.tolist(),
+            "keypoints_2d": uv.tolist(),
+            "class": category,
+            "score": float(score),
+            "bbox": box.tolist(),
+        }
+        for k, (uv, size, score, box) in enumerate(columns)
+    ]
     return {"image_name": image_name, "objects": objects}
 
 

@@ -18,11 +18,11 @@ from cogkp.geometry.cuboid import EDGES, POINTS, UNIT_POINTS
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import Marks, Outline
 from cogkp.tasks.centerpose.decode import DecodedObjects
-from cogkp.tasks.centerpose.detections import FilterRules, find_objects
+from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.poses import ObjectPose
 from cogkp.tasks.centerpose.truth import ObjectTruth
 
-__all__ = ["pose_outline", "prediction_marks", "truth_marks"]
+__all__ = ["detection_outlines", "pose_outline", "prediction_marks", "truth_marks"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -70,14 +70,19 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
     """Show the boxes that the network sees on each input, corners as the object's centre sees them."""
     count = len(decoded.scores)
     found = find_objects(decoded, torch.eye(3, dtype=torch.float64).expand(count, 3, 3), stride, rules)
+    outlines = detection_outlines(found)
+    rows = found.image.tolist()
+    return [_marks([each for each, row in zip(outlines, rows, strict=True) if row == b]) for b in range(count)]
+
+
+def detection_outlines(found: Detections) -> list[Outline]:
+    """Show each object as its centre sees its corners, in the pixels these are in."""
     corners = found.uv_direct.numpy()
     points = np.concatenate((corners.mean(1, keepdims=True), corners), 1)
-    outlines = [
+    return [
         _outline(uv, size, f"{score:.2f}  ")
         for uv, size, score in zip(points, found.relative_size.numpy(), found.score.tolist(), strict=True)
     ]
-    rows = found.image.tolist()
-    return [_marks([each for each, row in zip(outlines, rows, strict=True) if row == b]) for b in range(count)]
 
 
 def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Outline:

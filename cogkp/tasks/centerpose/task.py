@@ -16,7 +16,7 @@ from cogkp.data.objectron.dataset import ObjectDataset
 from cogkp.data.sample import Encoded
 from cogkp.errors import EvaluationError
 from cogkp.geometry.camera_frame import CameraFrame
-from cogkp.models.centerpose import CenterPoseNetwork
+from cogkp.models.centerpose import CenterPoseNetwork, CenterPoseOutputs
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec, Split
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.decode import MISSING, DecodedObjects, DecodeRules, DecodingNetwork
@@ -26,16 +26,26 @@ from cogkp.tasks.centerpose.settings import LossSettings
 
 __all__ = ["CenterPoseTask"]
 
-# A cell is four pixels of the input. Exported networks differ by 1e-4 cells in float32.
-CELLS = OutputSpec("", "cell", 0.02)
+# Unit and tolerance. A cell is four pixels of the input.
+CELLS = ("cell", 1e-4)
 OUTPUTS = {
     "bboxes": CELLS,
-    "scores": OutputSpec("", "probability", 1e-3),
+    "scores": ("probability", 1e-4),
     "kps": CELLS,
-    "clses": OutputSpec("", "class", 0.0),
-    "obj_scale": OutputSpec("", "height", 1e-3),
+    "clses": ("class", 0.0),
+    "obj_scale": ("height", 1e-4),
     "kps_displacement_mean": CELLS,
     "kps_heatmap_mean": CELLS,
+}
+LOGITS = ("logit", 1e-3)
+MAPS = {
+    "hm": LOGITS,
+    "wh": CELLS,
+    "hps": CELLS,
+    "reg": CELLS,
+    "hm_hp": LOGITS,
+    "hp_offset": CELLS,
+    "scale": ("height", 1e-4),
 }
 
 
@@ -105,10 +115,9 @@ class CenterPoseTask:
         export = self.config.export
         return ExportSpec(
             inputs={"input": torch.zeros(batch_size, export.input_channel, export.input_height, export.input_width)},
-            outputs=tuple(
-                OutputSpec(name, OUTPUTS[name].unit, OUTPUTS[name].tolerance) for name in DecodedObjects._fields
-            ),
+            outputs=tuple(OutputSpec(name, *OUTPUTS[name]) for name in DecodedObjects._fields),
             facts=self._facts(),
+            inner=tuple(OutputSpec(name, *MAPS[name]) for name in CenterPoseOutputs._fields),
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -126,7 +135,7 @@ class CenterPoseTask:
                 "mean": list(data.mean),
                 "std": list(data.std),
             },
-            "crop": {"region": "the whole picture, its longer side fitted to the input, centred, black around it"},
+            "crop": {"region": "the whole picture, as large as fits into the input, centred, black around it"},
             "points": {"names": [str(corner) for corner in range(1, 9)], "unit": "cells of the grid"},
             "stride_px": self.config.model.down_ratio,
             "num_select": export.num_select,

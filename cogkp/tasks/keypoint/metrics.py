@@ -19,6 +19,8 @@ from torch import Tensor
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
 from cogkp.errors import EvaluationError
 from cogkp.measures.evidence import Curve, Evidence, Table
+from cogkp.measures.text_table import aligned, share
+from cogkp.measures.text_table import number as number_of
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
@@ -26,8 +28,6 @@ from cogkp.tasks.keypoint.frames import FrameRows
 from cogkp.tasks.keypoint.space_marks import space_marks
 from cogkp.tasks.keypoint.space_metrics import SpaceMetrics
 from cogkp.tasks.keypoint.space_report import SpaceReport
-from cogkp.tasks.keypoint.table import aligned, share
-from cogkp.tasks.keypoint.table import number as number_of
 
 __all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 

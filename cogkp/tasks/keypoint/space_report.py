@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from cogkp.errors import EvaluationError
 from cogkp.measures.evidence import Table
+from cogkp.measures.text_table import aligned, number, share
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD
-from cogkp.tasks.keypoint.table import aligned, number, share
 
 __all__ = ["LengthUnit", "SegmentRow", "SpaceReport", "SpaceRow"]
 

@@ -87,6 +87,7 @@ ADDED = {
     "dataset.scale": 0.4,
     "dataset.shift": 0.05,
     "dataset.rotate": 0.0,
+    "inference.object_height": None,
 }
 EMPTY_TEXTS = ("wandb.entity", "wandb.group", "wandb.run_id", "train.loss_config.dimension_ref")
 

@@ -1,32 +1,45 @@
+import attrs
 import pytest
 
-from cogkp.export.onnx_export import export_onnx, signature_of
+from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.parity import verify_onnx
+from cogkp.models.centerpose import CenterPoseOutputs
+from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.opening import spread
 from tests.builders.tiny_boxes import FOUND, SIDE, tiny_experiment
 
 
-def test_the_export_check_of_all_families_accepts_the_decoded_network(tmp_path):
+@pytest.mark.parametrize("backbone", ["DLA34", pytest.param("fan_small", marks=pytest.mark.slow)])
+def test_the_export_check_of_all_families_accepts_the_decoded_network(tmp_path, backbone):
+    """Within 1e-4 cells, one and two pictures at a time, flat pictures included."""
     seed_everything(0)
-    task = build_task(tiny_experiment(tmp_path))
+    config = tiny_experiment(tmp_path)
+    task = build_task(
+        attrs.evolve(config, model=attrs.evolve(config.model, backbone=BackboneSpec(model_type=backbone)))
+    )
     module, spec = task.export_module(), task.export_spec(2)
-    signature = signature_of(module, spec)
-    assert signature.inputs[0].shape == (2, 3, SIDE, SIDE)
+    signature = signature_of(module, spec, any_batch=True)
+    rows, cells = "batch_size", SIDE // 4
+    assert signature.inputs[0].shape == (rows, 3, SIDE, SIDE)
     assert {entry.name: entry.shape for entry in signature.outputs} == {
-        "bboxes": (2, FOUND, 4),
-        "scores": (2, FOUND, 1),
-        "kps": (2, FOUND, 16),
-        "clses": (2, FOUND, 1),
-        "obj_scale": (2, FOUND, 3),
-        "kps_displacement_mean": (2, FOUND, 16),
-        "kps_heatmap_mean": (2, FOUND, 16),
+        "bboxes": (rows, FOUND, 4),
+        "scores": (rows, FOUND, 1),
+        "kps": (rows, FOUND, 16),
+        "clses": (rows, FOUND, 1),
+        "obj_scale": (rows, FOUND, 3),
+        "kps_displacement_mean": (rows, FOUND, 16),
+        "kps_heatmap_mean": (rows, FOUND, 16),
     }
+    assert [entry.shape for entry in signature.inner[:2]] == [(rows, 1, cells, cells), (rows, 2, cells, cells)]
     batch = spread(task.datasets("evaluation"), 2)
     samples = {name: image.numpy() for name, image in zip(batch.ids, batch.image, strict=True)}
-    found = verify_onnx(module, export_onnx(module, spec, tmp_path / "boxes.onnx"), signature, samples)
-    assert {difference.output for difference in found} == set(type(module(batch.image))._fields)
+    path = export_onnx(module, spec, tmp_path / "boxes.onnx", how=Tracing(16, any_batch=True))
+    found = {difference.output: difference for difference in verify_onnx(module, path, signature, samples)}
+    assert set(found) == {*CenterPoseOutputs._fields, *DecodedObjects._fields}
+    assert all(found[name].maximum <= 1e-4 for name in found)
 
 
 def test_the_input_range_is_that_of_normalised_pixels(tmp_path):

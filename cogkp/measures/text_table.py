@@ -1,10 +1,12 @@
-"""Words in columns, for reports that people read."""
+"""Tables and words in columns, for reports that people read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["aligned", "number", "share"]
+from cogkp.measures.evidence import Table
+
+__all__ = ["aligned", "number", "share", "table_lines"]
 
 
 def number(value: float | None) -> str:
@@ -26,3 +28,9 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
+
+
+def table_lines(table: Table) -> list[str]:
+    """Write a table with its title above and its notes below."""
+    title = [table.title] if table.title else []
+    return [*title, *aligned([table.head, *table.rows]), *table.notes]

@@ -1,0 +1,43 @@
+"""What the verbs of an experiment share: its spec with overrides, a bar, and processes that work together."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import cogkp
+from cogkp_cli.ranks import on_every_gpu
+from cogkp_cli.report import Report
+
+if TYPE_CHECKING:
+    from cogkp import CenterPoseConfig, Progress
+
+__all__ = ["carried_out", "told"]
+
+Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
+Result = TypeVar("Result", covariant=True)
+
+
+class Work(Protocol[Result]):
+    """A verb of the library."""
+
+    def __call__(self, config: CenterPoseConfig, *, progress: Progress) -> Result:
+        """Do it."""
+
+
+def told(as_json: bool) -> Report:
+    """Open the report of a verb; of several processes the first one speaks."""
+    return Report(as_json, silent=not cogkp.launched().first)
+
+
+def carried_out(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:
+    """Read an experiment for a verb, and do it behind a bar; open the report first, so that remarks are heard."""
+    from cogkp_cli.progress import shown_progress
+
+    with cogkp.joined() if cogkp.launched().ranks > 1 else nullcontext():
+        config = cogkp.load_experiment(spec, overrides or (), verb=verb)
+        if verb == "train":
+            on_every_gpu(config)
+        with shown_progress() as progress:
+            return work(config, progress=progress)

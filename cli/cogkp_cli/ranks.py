@@ -1,0 +1,28 @@
+"""A command that several GPUs are asked for starts itself again, once on each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import cogkp
+
+if TYPE_CHECKING:
+    from cogkp import CenterPoseConfig
+
+__all__ = ["on_every_gpu"]
+
+
+def on_every_gpu(config: CenterPoseConfig) -> None:
+    """Become as many processes as a training asks for; do nothing where this one is enough.
+
+    The words of the command stay; its signals and its exit code are those of the program that starts the processes.
+    """
+    start = cogkp.ranks_to_start(config.train)
+    if start is None:
+        return
+    os.environ.update(start.environment)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(start.words[0], [*start.words, "-m", "cogkp_cli", *sys.argv[1:]])

@@ -1,0 +1,81 @@
+"""The file of ranges that an 8-bit engine was made with, so that the pictures are looked at once.
+
+It belongs to one graph: weights and layers, not the ONNX file's metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.errors import ArtifactError
+from cogkp.files import write_json
+
+__all__ = ["CalibrationCache", "graph_sha256", "read_calibration", "write_calibration"]
+
+KIND = "cogkp calibration"
+FORMAT_VERSION = 1
+
+
+@attrs.frozen
+class CalibrationCache:
+    """Ranges of the values inside one graph.
+
+    Args:
+        graph_sha256: which graph; see :func:`graph_sha256`.
+        pictures: how many were looked at.
+        largest: by name of the value, the magnitude that becomes the largest whole number.
+    """
+
+    graph_sha256: str
+    pictures: int
+    largest: Mapping[str, float]
+
+
+def graph_sha256(model: Any) -> str:
+    """Return the SHA-256 of an ``onnx.ModelProto``'s graph alone, as hexadecimal digits."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def write_calibration(path: Path, cache: CalibrationCache) -> None:
+    """Write the file, whole or not at all."""
+    write_json(path, {"kind": KIND, "format": FORMAT_VERSION, **attrs.asdict(cache, recurse=False)})
+
+
+def read_calibration(path: Path) -> CalibrationCache | None:
+    """Read the file; None where there is none.
+
+    Raises:
+        ArtifactError: the file is something else, and stays as it is.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtifactError("calibration cannot be read", where=str(path), got=error.strerror or "") from error
+    except ValueError as error:
+        raise _foreign(path) from error
+    if not isinstance(content, dict) or (content.pop("kind", None), content.pop("format", None)) != (
+        KIND,
+        FORMAT_VERSION,
+    ):
+        raise _foreign(path)
+    try:
+        cache = CalibrationCache(**content)
+        return attrs.evolve(cache, largest={str(name): float(value) for name, value in cache.largest.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _foreign(path) from error
+
+
+def _foreign(path: Path) -> ArtifactError:
+    return ArtifactError(
+        "not a calibration of this library",
+        where=str(path),
+        hint="Name another cal_cache_file; files of other programs hold other layers' ranges.",
+    )

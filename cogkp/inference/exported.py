@@ -1,0 +1,105 @@
+"""Exported models of any origin as predictors: who runs a file, and how any number of pictures gets through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cogkp.artifacts.manifest import InputFacts, read_manifest
+from cogkp.artifacts.model_files import manifest_path
+from cogkp.errors import ArtifactError, ModelError
+from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, read_onnx
+from cogkp.inference.runner import Array, Runner
+from cogkp.inference.tensorrt_runner import TensorRTRunner
+
+__all__ = ["ONNX_SUFFIX", "Exported", "open_exported", "runner_predictor"]
+
+ONNX_SUFFIX = ".onnx"
+IMAGE_AXES = 4
+
+
+class Exported(NamedTuple):
+    """A file that can be run.
+
+    Args:
+        runner: not open yet.
+        facts: what the model's family wrote down; empty for files of other programs.
+        checkpoint: what it was made of; empty where nobody wrote it down.
+    """
+
+    runner: Runner
+    facts: Mapping[str, Any]
+    checkpoint: str = ""
+
+
+def open_exported(path: Path) -> Exported:
+    """Choose who runs a file: ONNX Runtime what ends in ``.onnx``, TensorRT all else.
+
+    An ONNX file is known by its manifest, else by what travels inside it, else by its own names. An engine needs its
+    manifest, which says what built it.
+
+    Raises:
+        ArtifactError: there is no such file, or it cannot be used.
+    """
+    if not path.is_file():
+        raise ArtifactError("there is no such model", where=str(path), expected="an ONNX file or an engine")
+    if path.suffix.lower() != ONNX_SUFFIX:
+        manifest = read_manifest(path)
+        return Exported(TensorRTRunner(path, manifest), manifest.facts, manifest.origin.checkpoint)
+    if manifest_path(path).is_file():
+        manifest = read_manifest(path)
+        runner = OnnxRuntimeRunner(path, manifest.signature, device=best_device())
+        return Exported(runner, manifest.facts, manifest.origin.checkpoint)
+    signature, inside = read_onnx(path)
+    runner = OnnxRuntimeRunner(path, signature, device=best_device())
+    return Exported(runner, inside.facts, inside.origin.checkpoint) if inside else Exported(runner, {})
+
+
+def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], Any]:
+    """Make a predictor of an open runner.
+
+    Args:
+        runner: takes one batch of images.
+        outputs: a NamedTuple whose fields are names of its outputs.
+
+    Returns:
+        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Pictures pass in
+        groups that the model takes; a group that is too small is filled up with copies.
+
+    Raises:
+        ModelError: the model takes or gives something else.
+    """
+    entries, given = runner.signature.inputs, [entry.name for entry in runner.signature.outputs]
+    if len(entries) != 1 or len(entries[0].shape) != IMAGE_AXES:
+        shapes = ", ".join(f"{entry.name} {list(entry.shape)}" for entry in entries)
+        raise ModelError("the model takes no image", where=runner.name, expected="one input (B, C, H, W)", got=shapes)
+    names: tuple[str, ...] = outputs._fields
+    if missing := [name for name in names if name not in given]:
+        raise ModelError(
+            f"the model puts out no {', '.join(missing)}",
+            where=runner.name,
+            expected=", ".join(names),
+            got=", ".join(given),
+        )
+    entry, (fewest, most) = entries[0], runner.rows
+
+    def predict(image: Tensor) -> Any:
+        size = most or len(image)
+        groups = [image[start : start + size] for start in range(0, len(image), size)]
+        found = [_run(runner, entry, group, fewest) for group in groups]
+        whole = {name: np.concatenate([part[name] for part in found]) for name in names}
+        return outputs(**{name: torch.from_numpy(values.astype(np.float32)) for name, values in whole.items()})
+
+    return predict
+
+
+def _run(runner: Runner, entry: InputFacts, image: Tensor, fewest: int) -> dict[str, Array]:
+    """Run a group of pictures, filled up to a number with copies of its last one."""
+    group = image.numpy().astype(entry.dtype)
+    filled = np.concatenate([group, np.repeat(group[-1:], max(0, fewest - len(group)), axis=0)])
+    return {name: values[: len(group)] for name, values in runner.infer({entry.name: filled}).items()}

@@ -1,0 +1,204 @@
+"""The verb ``gen_trt_engine`` of an experiment: from an ONNX file to a TensorRT engine."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.artifacts.manifest import Manifest, Origin, read_manifest, utc_now
+from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
+from cogkp.config.centerpose.io import dump_experiment
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.io import plain_hash
+from cogkp.errors import ArtifactError, ConfigError, Problem
+from cogkp.export.deploy import build_engine
+from cogkp.export.engine_options import EngineOptions
+from cogkp.export.tensorrt_build import choose_builder
+from cogkp.export.typed_onnx import read_onnx as read_graph
+from cogkp.inference.onnxruntime_runner import read_onnx
+from cogkp.progress import SILENT, Progress
+from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.workflows.centerpose_int8 import with_int8_layers
+from cogkp.workflows.experiment_folder import at_work
+
+__all__ = ["ExperimentEngine", "build_experiment_engine"]
+
+FAMILY = "centerpose"
+PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
+LAYERS = "gen_trt_engine.tensorrt.layers_precision"
+UNKNOWN = "unknown"
+
+log = logging.getLogger("cogkp")
+
+
+@attrs.frozen
+class ExperimentEngine:
+    """What was built.
+
+    Args:
+        folder: of the verb's results.
+        engine: the engine.
+        manifest: what a consumer must know about it.
+        builder: who built it, and its version.
+        precision: of most of its layers: 'fp32', 'fp16' or 'int8'.
+        batch_sizes: fewest, usual and most pictures at a time.
+        rounding: how far 8 bits move what is found, in numbers; empty for other precisions.
+    """
+
+    folder: Path
+    engine: Path
+    manifest: Path
+    builder: str
+    precision: str
+    batch_sizes: tuple[int, int, int]
+    rounding: Mapping[str, float]
+
+
+def build_experiment_engine(
+    config: CenterPoseConfig, *, builder: str = "auto", progress: Progress = SILENT
+) -> ExperimentEngine:
+    """Build the engine that an experiment's ``gen_trt_engine`` section describes.
+
+    Args:
+        config: the experiment.
+        builder: 'auto' takes trtexec, else the package tensorrt; 'tensorrt_rtx' only when named.
+        progress: shows the pictures of a calibration.
+
+    Raises:
+        ConfigError: the experiment does not fit together, or not to its ONNX file.
+        ArtifactError: the ONNX file or the calibration cannot be used.
+        DataError: there are too few pictures to calibrate with, or one cannot be read.
+        EngineError: no engine; the ONNX file stays as it is.
+        OutputError: something cannot be written.
+    """
+    with at_work(config, "gen_trt_engine") as (results, status), tempfile.TemporaryDirectory() as folder:
+        choose_builder(builder)  # before a calibration that would be in vain
+        section = config.gen_trt_engine
+        onnx, engine = Path(str(section.onnx_file)), Path(str(section.trt_engine))
+        manifest = _described(config, onnx)
+        precision = PRECISIONS[section.tensorrt.data_type]
+        layers = _layers(section.tensorrt, precision)
+        source, rounding = None, dict[str, float]()
+        if precision == "int8":
+            source, rounding = with_int8_layers(config, onnx, manifest, layers, Path(folder), progress)
+        built = build_engine(
+            onnx,
+            engine,
+            attrs.evolve(manifest, precision=precision),
+            builder=builder,
+            log=log.info,
+            options=_options(section, manifest, layers if precision == "fp16" else {}),
+            source=source,
+            rounding=rounding,
+        )
+        status.write("SUCCESS", f"{engine.name} is built", kpi=rounding or None)
+        return _result(results.folder, engine, built)
+
+
+def _result(folder: Path, engine: Path, built: Manifest) -> ExperimentEngine:
+    assert built.engine is not None
+    fixed = built.batch_size or 0
+    return ExperimentEngine(
+        folder=folder,
+        engine=engine,
+        manifest=manifest_path(engine),
+        builder=f"{built.engine.builder} {built.engine.version}",
+        precision=built.engine.precision,
+        batch_sizes=built.engine.batch_sizes or (fixed, fixed, fixed),
+        rounding=built.engine.rounding,
+    )
+
+
+def _options(section: EngineSpec, manifest: Manifest, layers: Mapping[str, str]) -> EngineOptions:
+    wanted = section.tensorrt
+    return EngineOptions(
+        batch_sizes=_batch_sizes(section, manifest),
+        workspace_mib=wanted.workspace_size,
+        timing_cache=None if section.timing_cache is None else Path(section.timing_cache),
+        layers=layers,
+        verbose=section.verbose,
+        gpu=section.gpu_id,
+    )
+
+
+def _batch_sizes(section: EngineSpec, manifest: Manifest) -> tuple[int, int, int] | None:
+    """Choose the profile of a file that takes any batch; None for a fixed one, which must be the one asked for."""
+    asked, wanted = section.batch_size, section.tensorrt
+    if manifest.batch_size is None:
+        return (asked,) * 3 if asked > 0 else (wanted.min_batch_size, wanted.opt_batch_size, wanted.max_batch_size)
+    if asked not in (-1, manifest.batch_size):
+        raise ConfigError(
+            [
+                Problem(
+                    "the ONNX file has another batch",
+                    "gen_trt_engine.batch_size",
+                    f"-1 or {manifest.batch_size}",
+                    str(asked),
+                    "Export again with export.batch_size -1 for engines of any batch.",
+                )
+            ]
+        )
+    return None
+
+
+def _layers(wanted: TensorRTSpec, precision: str) -> dict[str, str]:
+    """Read the wishes for single layers; which are possible depends on what the engine is to be."""
+    layers = dict(each.rsplit(":", 1) for each in wanted.layers_precision)
+    if layers and precision == "fp32":
+        log.warning("%s: an FP32 engine is fp32 in all its layers", LAYERS)
+        return {}
+    odd = {name: word for name, word in layers.items() if word not in ("fp32", precision)}
+    if odd:
+        got = ", ".join(f"{name}:{word}" for name, word in odd.items())
+        hint = "Other layers cannot be had; see docs/deployment.md."
+        raise ConfigError([Problem("unusable layer precision", LAYERS, f"fp32 or {precision}", got, hint)])
+    return layers
+
+
+def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
+    """Find out what an ONNX file is: from its manifest, else from its metadata, else from itself and the experiment."""
+    if not onnx.is_file():
+        raise ArtifactError("there is no such ONNX file", where=str(onnx), hint="s6 cog centerpose export makes one.")
+    signature, inside = read_onnx(onnx)
+    names = [entry.name for entry in signature.outputs]
+    if not set(DecodedObjects._fields) <= set(names) or (inside and inside.facts.get("family") != FAMILY):
+        raise ArtifactError(
+            "the model is of another family",
+            where=str(onnx),
+            expected=f"the outputs {', '.join(DecodedObjects._fields)}",
+            got=", ".join(names),
+        )
+    if manifest_path(onnx).is_file():
+        return read_manifest(onnx)
+    if inside is not None:
+        return attrs.evolve(inside, onnx_sha256=file_sha256(onnx))
+    rows, _, height, width = signature.inputs[0].shape
+    return Manifest(
+        created=utc_now(),
+        versions={},
+        origin=Origin(plain_hash(dump_experiment(config)), UNKNOWN),
+        precision="fp32",
+        batch_size=rows if isinstance(rows, int) else None,
+        opset=max(entry.version for entry in read_graph(onnx).opset_import if entry.domain in ("", "ai.onnx")),
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        facts=_facts(config, (width, height)),
+        parity=(),
+        onnx_sha256=file_sha256(onnx),
+    )
+
+
+def _facts(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
+    data = config.dataset
+    return {
+        "family": FAMILY,
+        "category": data.category,
+        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
+        "stride_px": config.model.down_ratio,
+    }

@@ -1,0 +1,79 @@
+"""Pictures as an exported network of the object-pose family takes them, to compare and to calibrate with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.images import read_colour, warp_image
+from cogkp.data.objectron.augment import BoxInput
+from cogkp.data.objectron.folders import find_pictures
+from cogkp.errors import DataError
+from cogkp.geometry.letterbox import letterbox
+
+__all__ = ["Shown", "evenly", "pictures_at_hand"]
+
+Picture = npt.NDArray[np.float32]
+
+log = logging.getLogger("cogkp")
+
+
+class Shown:
+    """How pictures become inputs of one network.
+
+    Args:
+        size_wh: width and height of the input, pixels.
+        mean: of each colour on the scale 0..1, blue, green, red.
+        std: of each colour, blue, green, red.
+    """
+
+    def __init__(self, size_wh: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> None:
+        self.size_wh = size_wh
+        self._view = BoxInput(mean=_triple(mean), std=_triple(std))
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Shown:
+        """Read it from what an exported network's manifest says of its input."""
+        width, height = facts["size_wh_px"]
+        return cls((int(width), int(height)), facts["mean"], facts["std"])
+
+    def __call__(self, path: Path) -> Picture:
+        """Read a picture: (3, H, W) float32.
+
+        Raises:
+            ImageError: the file cannot be used.
+        """
+        pixels = read_colour(path)
+        height, width = pixels.shape[:2]
+        warp = letterbox((width, height), self.size_wh)
+        return self._view.scaled(warp_image(pixels, warp.matrix.numpy(), self.size_wh))
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = values
+    return float(first), float(second), float(third)
+
+
+def evenly(paths: Sequence[Path], count: int) -> list[Path]:
+    """Take some paths, evenly spread over all; all where there are no more."""
+    rows = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
+    return [paths[int(row)] for row in np.unique(rows)]
+
+
+def pictures_at_hand(config: CenterPoseConfig) -> tuple[Path, ...]:
+    """List the pictures of the first of an experiment's folders that has any; none where they cannot be had."""
+    data = config.dataset
+    for folder in (data.val_data, data.test_data, data.train_data, data.inference_data):
+        if folder is None or not Path(folder).is_dir():
+            continue
+        try:
+            return find_pictures(Path(folder))
+        except DataError as error:
+            log.warning("%s", error)
+    return ()

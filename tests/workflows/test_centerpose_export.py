@@ -1,0 +1,131 @@
+"""From a checkpoint to an ONNX file that was compared with its source."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import attrs
+import numpy as np
+import onnx
+import pytest
+
+from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
+from cogkp.artifacts.manifest import read_manifest
+from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.io import load_experiment
+from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.errors import CheckpointError, ConfigError, ExportError, ModelError
+from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
+from cogkp.tasks.registry import build_task
+from cogkp.training.seeding import seed_everything
+from cogkp.workflows.centerpose import CORNER_NAMES
+from cogkp.workflows.centerpose_export import export_experiment
+from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
+from tests.builders.tiny_boxes import FOUND, tiny_experiment
+
+WIDTH, HEIGHT = 96, 64
+
+
+def narrow_experiment(folder: Path) -> CenterPoseConfig:
+    """An experiment whose network is quickly exported."""
+    config = tiny_experiment(folder)
+    return attrs.evolve(config, model=attrs.evolve(config.model, backbone=BackboneSpec(width=0.25)))
+
+
+def saved(task, path: Path, points=CORNER_NAMES) -> Path:
+    """Write a checkpoint as a training leaves it."""
+    state = TrainingState(
+        weights=task.model.state_dict(), optimizer={}, schedule={}, rng={}, epoch=1, step=0, target_epochs=1
+    )
+    provenance = Provenance(config={}, options={}, points=points, num_classes=None, data=())
+    path.write_bytes(Checkpoint(state=state, provenance=provenance).to_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    seed_everything(0)
+    config = narrow_experiment(folder)
+    checkpoint = saved(build_task(config), folder / "model_epoch_000.pth")
+    export = ExportSpec(checkpoint=str(checkpoint), input_width=WIDTH, input_height=HEIGHT, num_select=FOUND)
+    return attrs.evolve(config, results_dir=str(folder / "results"), export=export)
+
+
+def with_export(config, **changes):
+    return attrs.evolve(config, export=attrs.evolve(config.export, **changes))
+
+
+def status_of(folder):
+    return [json.loads(line) for line in (folder / "status.json").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def result(experiment):
+    return export_experiment(experiment)
+
+
+def test_the_file_lies_beside_the_checkpoint_and_was_compared_on_real_pictures(experiment, result):
+    assert result.onnx == Path(experiment.export.checkpoint).with_suffix(".onnx")
+    assert (result.batch_size, result.pictures) == (None, 4)
+    manifest = read_manifest(result.onnx)
+    assert manifest.opset == onnx.load(result.onnx).opset_import[0].version == 16
+    assert manifest.inputs[0].shape == ("batch_size", 3, HEIGHT, WIDTH)
+    assert manifest.origin.checkpoint == experiment.export.checkpoint
+    assert set(result.parity) == {each.output for each in manifest.parity} > {"hm", "kps"}
+    assert all(off <= 1e-4 for off in result.parity.values())
+    assert result.units["kps"] == "cell"
+
+
+def test_the_folder_explains_itself(experiment, result):
+    assert result.folder == Path(experiment.results_dir) / "export"
+    assert load_experiment(result.folder / "experiment.yaml") == experiment
+    lines = status_of(result.folder)
+    assert [line["status"] for line in lines[:2]] == ["STARTED", "SUCCESS"]
+    assert lines[1]["kpi"]["parity_kps"] == result.parity["kps"]
+
+
+def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(experiment, result):
+    shown = Shown.of(read_manifest(result.onnx).facts["input"])
+    image = np.stack([shown(path) for path in evenly(pictures_at_hand(experiment), 3)])
+    assert image.shape == (3, 3, HEIGHT, WIDTH)
+    with OnnxRuntimeRunner(result.onnx, threads=1) as runner:
+        found = runner.infer({"input": image})
+    middle = found["bboxes"].reshape(3, FOUND, 2, 2).mean(2)
+    assert (middle[..., 0] < WIDTH / 4 + 1).all()
+    assert (middle[..., 1] < HEIGHT / 4 + 1).all()
+
+
+def test_an_existing_file_is_kept(experiment, result):
+    with pytest.raises(ExportError, match=r"there is such a file already @ .*model_epoch_000\.onnx.*export\.onnx_file"):
+        export_experiment(experiment)
+    assert read_manifest(result.onnx)
+    assert status_of(result.folder)[-1]["status"] == "FAILURE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "told"),
+    [
+        ({"checkpoint": "absent.pth"}, CheckpointError, "no such checkpoint"),
+        ({"num_select": 100_000, "onnx_file": "{folder}/a.onnx"}, ModelError, "fewer cells than objects"),
+        ({"opset_version": 99, "onnx_file": "{folder}/b.onnx"}, ExportError, "cannot be exported"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_and_leaves_nothing(experiment, tmp_path, changes, kind, told):
+    written = {key: value.format(folder=tmp_path) for key, value in changes.items() if isinstance(value, str)}
+    with pytest.raises(kind, match=told):
+        export_experiment(with_export(experiment, **{**changes, **written}))
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_checkpoint_of_the_other_family_is_refused(experiment, tmp_path):
+    foreign = saved(build_task(experiment), tmp_path / "tool.pth", points=("tip", "end"))
+    with pytest.raises(CheckpointError, match=r"another family @ .*tool\.pth.*tip, end"):
+        export_experiment(with_export(experiment, checkpoint=str(foreign)))
+
+
+def test_a_place_for_results_is_needed(experiment):
+    with pytest.raises(ConfigError, match="results_dir"):
+        export_experiment(attrs.evolve(experiment, results_dir=None))
