@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 FIRST_DAMPING, LEAST_DAMPING, LESS, MORE = 1e-5, 1e-12, 0.1, 10.0
 
 # A fit is done when no step would lower its squared residual by more than this share, or per point by so little.
-MIN_RELATIVE_GAIN = 1e-8
+MIN_RELATIVE_GAIN = 1e-6
 NO_GAIN_PX2 = 1e-16
 
 

@@ -13,7 +13,7 @@ import pytest
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.config.centerpose.deploy import ExportSpec
-from cogkp.config.centerpose.io import load_experiment
+from cogkp.config.centerpose.io import dump_experiment, load_experiment
 from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import CheckpointError, ConfigError, ExportError, ModelError
@@ -39,7 +39,8 @@ def saved(task, path: Path, points=CORNER_NAMES) -> Path:
     state = TrainingState(
         weights=task.model.state_dict(), optimizer={}, schedule={}, rng={}, epoch=1, step=0, target_epochs=1
     )
-    provenance = Provenance(config={}, options={}, points=points, num_classes=None, data=())
+    config = dump_experiment(task.config) if points == CORNER_NAMES else {}
+    provenance = Provenance(config=config, options={}, points=points, num_classes=None, data=())
     path.write_bytes(Checkpoint(state=state, provenance=provenance).to_bytes())
     return path
 

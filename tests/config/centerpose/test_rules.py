@@ -105,7 +105,7 @@ ONLY = [
     ("model.final_kernel", 3), ("model.last_level", 4), ("model.out_channel", 64), ("model.head_conv", 100),
     ("train.loss_config.mse_loss", True),
     ("train.loss_config.use_residual", True), ("train.loss_config.num_stacks", 2),
-    ("train.loss_config.dimension_ref", "a"), ("train.loss_config.reg_loss", "sl1"), ("train.precision", "bf16"),
+    ("train.loss_config.dimension_ref", "a"), ("train.loss_config.reg_loss", "sl1"), ("train.precision", "int8"),
     ("train.optim.lr_scheduler", "Cosine"), ("train.optim.lr", 0), ("train.clip_grad_val", -1),
     ("train.resume_training_checkpoint_path", "a.onnx"), ("train.num_gpus", 0), ("train.gpu_ids", [-1]),
     ("evaluate.batch_size", 0), ("evaluate.batch_size", -2), ("evaluate.eval_num_symmetry", 0),

@@ -49,13 +49,13 @@ def batch_of(*labels, warp=WARPS["letterbox"], codec=CODEC):
 
 
 def maps_of(batch):
-    first = torch.zeros_like(batch.targets.ind[:, 0])
+    first = torch.zeros_like(batch.targets.objects.ind[:, 0])
     return perfect_maps(batch.targets.objects.pick(first), RULES.cells)
 
 
 def found_in(batch, codec=CODEC, **how):
     detections = codec.decode(maps_of(batch), batch.source_to_crop)
-    return find_poses(detections, batch.targets.K, **how)
+    return find_poses(detections, batch.targets.truth.K, **how)
 
 
 @pytest.mark.parametrize("warp", WARPS.values(), ids=WARPS)
@@ -131,10 +131,10 @@ def test_peaks_outvote_corners_seen_from_the_centre():
     maps = maps_of(batch)
     maps.hps[:, ::2] += 1.5
     detections = CODEC.decode(maps, batch.source_to_crop)
-    truth = batch.targets.cuboid_to_camera[0, 0, :3, 3].numpy() / 0.4
+    truth = batch.targets.truth.cuboid_to_camera[0, 0, :3, 3].numpy() / 0.4
     off = [
         np.linalg.norm(
-            next(iter(find_poses(detections, batch.targets.K, PoseRules(*w)))).cuboid_to_camera[:3, 3] - truth
+            next(iter(find_poses(detections, batch.targets.truth.K, PoseRules(*w)))).cuboid_to_camera[:3, 3] - truth
         )
         for w in ((1.0, 0.0), (1.0, 1.0), (1.0, 100.0))
     ]
@@ -147,10 +147,10 @@ def test_objects_without_a_pose_are_dropped():
     flat = attrs.evolve(
         detections, relative_size=detections.relative_size * torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
     )
-    assert len(find_poses(flat, batch.targets.K)) == 1
-    assert len(find_poses(detections, batch.targets.K, PoseRules(max_residual_px=1e-12))) == 0
+    assert len(find_poses(flat, batch.targets.truth.K)) == 1
+    assert len(find_poses(detections, batch.targets.truth.K, PoseRules(max_residual_px=1e-12))) == 0
     nothing = detections.pick(torch.zeros(2, dtype=torch.bool))
-    assert inference_record("a.png", find_poses(nothing, batch.targets.K), "crate") == {
+    assert inference_record("a.png", find_poses(nothing, batch.targets.truth.K), "crate") == {
         "image_name": "a.png",
         "objects": [],
     }
