@@ -86,8 +86,9 @@ def find_objects(decoded: DecodedObjects, source_to_crop: Tensor, stride: int, r
     """
     decoded = DecodedObjects(*(field.detach().cpu() for field in decoded))
     score = decoded.scores[..., 0]
-    likely = (score > rules.threshold) & torch.stack([part.isfinite().all(-1) for part in decoded]).all(0)
-    image, row = likely.nonzero(as_tuple=True)
+    image, row = (score > rules.threshold).nonzero(as_tuple=True)
+    finite = torch.cat([part[image, row] for part in decoded], -1).isfinite().all(-1)
+    image, row = image[finite], row[finite]
     crop_to_source = torch.linalg.inv(source_to_crop.detach().cpu().double())[image]
     box, direct, peaks = (
         part[image, row].double().reshape(len(row), part.shape[-1] // 2, 2)
