@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-
-import pytest
-from cogkp_cli.app import main
 
 import cogkp
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import write_set
+from tests.builders.command import run_s6
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["s6", "cog", "centerpose", *map(str, arguments)])
-    try:
-        code = main()
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capfd.readouterr()
-    return int(code or 0), out, err
+def run(monkeypatch, capfd, *arguments):
+    return run_s6(monkeypatch, capfd, "cog", "centerpose", *arguments)
 
 
 def test_rendered_parts_differ_and_pass_their_own_check(tmp_path, monkeypatch, capfd):

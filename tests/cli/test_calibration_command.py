@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cogkp_cli.app import main
 
 from cogkp.data.calibration import read_calibration
 from tests.builders.calibrations import rectified, same, stereo_entries, toed_in, write_storage
+from tests.builders.command import run_s6
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["s6", "cog", "calibration", "check", *map(str, arguments)])
-    try:
-        code = main()
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capfd.readouterr()
-    return int(code or 0), out, err
+def run(monkeypatch, capfd, *arguments):
+    return run_s6(monkeypatch, capfd, "cog", "calibration", "check", *arguments)
 
 
 @pytest.fixture

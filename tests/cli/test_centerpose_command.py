@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import attrs
 import pytest
-from cogkp_cli.app import main
 
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import annotation, spoilt, write, write_set
+from tests.builders.command import run_s6
 from tests.builders.said_objects import truth_of, write_said
 from tests.builders.tiny_boxes import SIDE, tiny_experiment
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object, name: str = "validate"
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["s6", "cog", "centerpose", name, *map(str, arguments)])
-    try:
-        code = main()
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capfd.readouterr()
-    return int(code or 0), out, err
+def run(monkeypatch, capfd, *arguments, name="validate"):
+    return run_s6(monkeypatch, capfd, "cog", "centerpose", name, *arguments)
 
 
 @pytest.fixture

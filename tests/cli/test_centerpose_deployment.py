@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from cogkp_cli.app import main
 
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
+from tests.builders.command import run_s6
 from tests.builders.tiny_objects import tiny_objects_onnx
 from tests.workflows.test_centerpose_export import narrow_experiment, saved
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["s6", "cog", "centerpose", *map(str, arguments)])
-    try:
-        code = main()
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capfd.readouterr()
-    return int(code or 0), out, err
+def run(monkeypatch, capfd, *arguments):
+    return run_s6(monkeypatch, capfd, "cog", "centerpose", *arguments)
 
 
 def test_from_a_checkpoint_to_a_file_that_is_not_overwritten(tmp_path, monkeypatch, capfd):
