@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import provenance
 from cogkp.artifacts.checkpoint import TrainingState
+from cogkp.config.augment import Crop
 from cogkp.config.io import load
 from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, Network
 from cogkp.config.train import TrainOptions
@@ -52,11 +53,16 @@ class Variant:
     precision: str = "bf16"
     heatmap: HeatmapTerm = HeatmapTerm(weight=20.0)
     preset: str = "small"
+    input_px: int = 256
 
     def config(self, imported: KeypointConfig) -> KeypointConfig:
         """Configure a training of an imported set."""
         terms = attrs.evolve(imported.loss_terms, heatmap_regularization_loss=self.heatmap)
-        return attrs.evolve(imported, loss_terms=terms, model=Network(preset=self.preset))
+        stages = tuple(
+            attrs.evolve(stage, output_size=self.input_px) if isinstance(stage, Crop) else stage
+            for stage in imported.augmentations
+        )
+        return attrs.evolve(imported, loss_terms=terms, model=Network(preset=self.preset), augmentations=stages)
 
 
 VARIANTS = {
@@ -65,6 +71,8 @@ VARIANTS = {
     "resnet18": Variant(preset="resnet18"),
     "batch-32": Variant(batch=32),
     "fp32": Variant(precision="fp32"),
+    "input-384": Variant(input_px=384),
+    "large-384": Variant(preset="large", input_px=384),
     "sigma-4": Variant(heatmap=HeatmapTerm(weight=20.0, sigma_px=4.0)),
     "sigma-9": Variant(heatmap=HeatmapTerm(weight=20.0, sigma_px=9.0)),
     "weight-5": Variant(heatmap=HeatmapTerm(weight=5.0)),
