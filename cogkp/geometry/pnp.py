@@ -11,7 +11,7 @@ Axes: M objects, N points.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,20 +22,20 @@ from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.cuboid import CORNERS, UNIT_POINTS, Cuboids
 from cogkp.geometry.cuboid_fit import Scale
-from cogkp.geometry.pose import Poses, check_objects, refine_poses
+from cogkp.geometry.pose import Poses, check_objects
+from cogkp.geometry.pose_fit import Array, refined
 from cogkp.geometry.projection import check_points
 
 __all__ = ["CuboidPoses", "solve_cuboids", "solve_pnp", "to_true_size"]
 
 MIN_POINTS = 4
+STEPS = 20
 
 # Points lie on a line if the second of their extents, squared, is not more than this share of the first.
 MIN_RELATIVE_EXTENT = 1e-10
 
 # Rays have left the camera's intrinsics behind.
 NO_CAMERA = np.eye(3)
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class CuboidPoses(NamedTuple):
@@ -101,39 +101,40 @@ def solve_pnp(
 def _solve(
     uv: Tensor, xyz: Tensor, K: Tensor, weights: Tensor | None, distortion: Tensor | None, max_residual_px: float
 ) -> Poses:
-    uv, xyz, K = uv.to(torch.float64), xyz.to(torch.float64), K.to(torch.float64)
-    lens = uv.new_zeros(0) if distortion is None else distortion.to(torch.float64)
-    rays = PinholeCamera(K, torch.eye(4, dtype=torch.float64, device=K.device), (0, 0), lens).unproject_rays(uv)
-    trust = torch.ones_like(uv[..., 0]) if weights is None else weights.to(torch.float64)
-    used = rays.valid & torch.isfinite(xyz).all(-1) & torch.isfinite(trust) & (trust > 0)
-    start = _guesses(xyz, rays.xyz_camera[..., :2], used & _determined(xyz, used).unsqueeze(-1))
-    straight = (K[..., None, :2, :] * rays.xyz_camera.unsqueeze(-2)).sum(-1)
-    best = refine_poses(start, xyz, straight, K, torch.where(used, trust, 0.0))
+    # Arrays this small are numpy's: an operation of torch costs several times as much.
+    lens = uv.new_zeros(0) if distortion is None else distortion
+    camera = PinholeCamera(K.double(), torch.eye(4, dtype=torch.float64, device=K.device), (0, 0), lens.double())
+    rays = camera.unproject_rays(uv.double())
+    trust = torch.ones_like(uv[..., 0]) if weights is None else weights
+    points, matrix, ray, trusted = (part.double().numpy(force=True) for part in (xyz, K, rays.xyz_camera, trust))
+    used = rays.valid.numpy(force=True) & np.isfinite(points).all(-1) & np.isfinite(trusted) & (trusted > 0)
+    start = _guesses(points, ray[..., :2], used & _determined(points, used)[:, None])
+    straight = ray @ matrix[..., :2, :].swapaxes(-1, -2)
+    best = refined(start, points, straight, matrix, np.where(used, trusted, 0.0), STEPS)
     valid = best.valid & (best.residual_px <= max_residual_px)
-    identity = torch.eye(4, dtype=torch.float64, device=uv.device)
-    pose = torch.where(valid[:, None, None], best.object_to_camera, identity)
-    return Poses(pose, torch.where(valid, best.residual_px, 0.0), valid)
+    pose = np.where(valid[:, None, None], best.pose, np.eye(4))
+    found = (pose, np.where(valid, best.residual_px, 0.0), valid)
+    return Poses(*(torch.from_numpy(part).to(uv.device) for part in found))
 
 
-def _determined(xyz: Tensor, used: Tensor) -> Tensor:
+def _determined(xyz: Array, used: Array) -> Array:
     """(M,) whether enough points count that are different and not on a line."""
-    points = torch.where(used[..., None], xyz, 0.0)
-    same = (points.unsqueeze(-2) == points.unsqueeze(-3)).all(-1) & used.unsqueeze(-2) & used.unsqueeze(-1)
-    different = (used & ~same.tril(-1).any(-1)).sum(-1)
-    count = used.sum(-1).clamp_min(1)[:, None, None]
-    apart = torch.where(used[..., None], points - points.sum(-2, keepdim=True) / count, 0.0)
-    extent = torch.linalg.eigvalsh(apart.mT @ apart)
-    spread: Tensor = extent[:, 1] > MIN_RELATIVE_EXTENT * extent[:, 2]
-    return spread & (different >= MIN_POINTS)
+    points = np.where(used[..., None], xyz, 0.0)
+    same = (points[:, :, None] == points[:, None]).all(-1) & used[:, :, None] & used[:, None]
+    different = (used & ~np.tril(same, -1).any(-1)).sum(-1)
+    count = np.maximum(used.sum(-1), 1)[:, None, None]
+    apart = np.where(used[..., None], points - points.sum(-2, keepdims=True) / count, 0.0)
+    extent = np.linalg.eigvalsh(apart.swapaxes(-1, -2) @ apart)
+    spread = extent[:, 1] > MIN_RELATIVE_EXTENT * extent[:, 2]
+    return np.asarray(spread & (different >= MIN_POINTS))
 
 
-def _guesses(xyz: Tensor, plane: Tensor, used: Tensor) -> Tensor:
-    """(M, 4, 4) float64 poses to start from; NaN where there are none."""
-    points, seen, counted = (part.numpy(force=True) for part in (xyz, plane, used))
-    start = np.full((len(points), 4, 4), np.nan)
-    for m in np.flatnonzero(counted.any(1)):
-        start[m] = _guess(points[m, counted[m]], seen[m, counted[m]])
-    return torch.from_numpy(start).to(xyz.device)
+def _guesses(xyz: Array, plane: Array, used: Array) -> Array:
+    """(M, 4, 4) poses to start from; NaN where there are none."""
+    start = np.full((len(xyz), 4, 4), np.nan)
+    for m in np.flatnonzero(used.any(1)):
+        start[m] = _guess(xyz[m, used[m]], plane[m, used[m]])
+    return start
 
 
 def _guess(xyz: Array, plane: Array) -> Array:

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.cuboid import posed
-from cogkp.geometry.pose_fit import fit_poses
+from cogkp.geometry.pose_fit import refined
 from cogkp.geometry.projection import check_points, cross
 
 __all__ = ["Poses", "check_objects", "pose_covariance", "refine_poses"]
@@ -109,20 +108,12 @@ def refine_poses(
 
 
 def _refine(start: Tensor, xyz: Tensor, uv: Tensor, K: Tensor, weights: Tensor | None, steps: int) -> Poses:
-    K, xyz, uv, pose = (part.to(torch.float64) for part in (K, xyz, uv, start))
-    finite = torch.isfinite(xyz).all(-1) & torch.isfinite(uv).all(-1)
-    trust = finite.to(torch.float64) if weights is None else torch.where(finite & (weights > 0), weights, 0.0).double()
-    xyz, uv = torch.where(finite[..., None], xyz, 0.0), torch.where(finite[..., None], uv, 0.0)
-    usable = torch.isfinite(pose).all(-1).all(-1)
-    identity = torch.eye(4, dtype=torch.float64, device=pose.device)
-    pose = torch.where(usable[:, None, None], pose, identity)
-    pixel = uv - K[..., None, :2, 2]
-    begin, points, seen, block, weight = (part.numpy(force=True) for part in (pose, xyz, pixel, K[..., :2, :2], trust))
-    found = [torch.from_numpy(part).to(pose.device) for part in fit_poses(begin, points, seen, block, weight, steps)]
-    rotation, shift, cost, valid = found[0], found[1], found[2], found[3] & usable
-    residual = (cost / torch.where(valid, trust.sum(-1), 1.0)).sqrt()
-    kept = torch.where(valid[:, None, None], posed(rotation, shift), identity)
-    return Poses(kept, torch.where(valid, residual, 0.0), valid)
+    trust = torch.ones_like(uv[..., 0]) if weights is None else weights
+    begin, points, pixels, matrix, trusted = (
+        part.to(torch.float64).numpy(force=True) for part in (start, xyz, uv, K, trust)
+    )
+    found = refined(begin, points, pixels, matrix, trusted, steps)
+    return Poses(*(torch.from_numpy(part).to(uv.device) for part in found))
 
 
 def pose_covariance(object_to_camera: Tensor, xyz_object: Tensor, K: Tensor, uv_covariance: Tensor) -> Tensor:

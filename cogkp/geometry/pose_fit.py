@@ -1,4 +1,4 @@
-"""The inner loop of cogkp.geometry.pose.refine_poses: few small objects, many small steps.
+"""What lies below cogkp.geometry.pose.refine_poses: few small objects, many small steps.
 
 Written for numpy: on arrays this small an operation of torch costs several times as much, and no gradient is wanted.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section A6.2.
@@ -14,7 +14,7 @@ import numpy as np
 
 from cogkp.geometry.camera import MIN_DEPTH
 
-__all__ = ["Fitted", "fit_poses"]
+__all__ = ["Array", "Fitted", "Refined", "fit_poses", "refined"]
 
 Array = np.ndarray[Any, Any]
 
@@ -52,6 +52,41 @@ class Fitted(NamedTuple):
     shift: Array
     cost: Array
     valid: Array
+
+
+class Refined(NamedTuple):
+    """Poses (M, 4, 4), weighted root mean square residuals (M), px, and validity (M); identity and zero where not."""
+
+    pose: Array
+    residual_px: Array
+    valid: Array
+
+
+def refined(start: Array, xyz: Array, uv: Array, K: Array, weights: Array, steps: int) -> Refined:
+    """Move poses until pixels fit; what :func:`cogkp.geometry.pose.refine_poses` does, on float64 arrays.
+
+    Args:
+        start: (M, 4, 4).
+        xyz: (M, N, 3), frame of the object; a point that is not finite is left out.
+        uv: (M, N, 2), pixels; the same.
+        K: (3, 3) or (M, 3, 3), intrinsics.
+        weights: (M, N), inverse variances up to a common factor; one that is not positive leaves the point out.
+        steps: how often to try at most.
+
+    Returns:
+        The poses; see :class:`Refined`.
+    """
+    finite = np.isfinite(xyz).all(-1) & np.isfinite(uv).all(-1)
+    trust = np.where(finite & (weights > 0), weights, 0.0)
+    xyz, uv = np.where(finite[..., None], xyz, 0.0), np.where(finite[..., None], uv, 0.0)
+    usable: Array = np.asarray(np.isfinite(start).all((1, 2)))
+    begin = np.where(usable[:, None, None], start, np.eye(4))
+    found = fit_poses(begin, xyz, uv - K[..., None, :2, 2], K[..., :2, :2], trust, steps)
+    valid: Array = found.valid & usable
+    pose = np.tile(np.eye(4), (len(uv), 1, 1))
+    pose[valid, :3, :3], pose[valid, :3, 3] = found.rotation[valid], found.shift[valid]
+    residual = np.sqrt(np.where(valid, found.cost, 0.0) / np.where(valid, trust.sum(-1), 1.0))
+    return Refined(pose, residual, valid)
 
 
 def fit_poses(pose: Array, xyz: Array, pixel: Array, block: Array, trust: Array, steps: int) -> Fitted:
