@@ -79,7 +79,7 @@ def refined(start: Array, xyz: Array, uv: Array, K: Array, weights: Array, steps
     finite = np.isfinite(xyz).all(-1) & np.isfinite(uv).all(-1)
     trust = np.where(finite & (weights > 0), weights, 0.0)
     xyz, uv = np.where(finite[..., None], xyz, 0.0), np.where(finite[..., None], uv, 0.0)
-    usable: Array = np.asarray(np.isfinite(start).all((1, 2)))
+    usable = np.isfinite(start).min((1, 2))
     begin = np.where(usable[:, None, None], start, np.eye(4))
     found = fit_poses(begin, xyz, uv - K[..., None, :2, 2], K[..., :2, :2], trust, steps)
     valid: Array = found.valid & usable
