@@ -76,13 +76,13 @@ def refined(start: Array, xyz: Array, uv: Array, K: Array, weights: Array, steps
     Returns:
         The poses; see :class:`Refined`.
     """
-    finite = np.isfinite(xyz).all(-1) & np.isfinite(uv).all(-1)
+    finite = np.asarray(np.isfinite(xyz).all(-1) & np.isfinite(uv).all(-1))
     trust = np.where(finite & (weights > 0), weights, 0.0)
     xyz, uv = np.where(finite[..., None], xyz, 0.0), np.where(finite[..., None], uv, 0.0)
-    usable = np.isfinite(start).min((1, 2))
+    usable = np.asarray(np.isfinite(start).all((1, 2)))
     begin = np.where(usable[:, None, None], start, np.eye(4))
     found = fit_poses(begin, xyz, uv - K[..., None, :2, 2], K[..., :2, :2], trust, steps)
-    valid: Array = found.valid & usable
+    valid = found.valid & usable
     pose = np.tile(np.eye(4), (len(uv), 1, 1))
     pose[valid, :3, :3], pose[valid, :3, 3] = found.rotation[valid], found.shift[valid]
     residual = np.sqrt(np.where(valid, found.cost, 0.0) / np.where(valid, trust.sum(-1), 1.0))
