@@ -6,7 +6,7 @@ from cogkp.artifacts.manifest import EngineInfo, write_manifest
 from cogkp.artifacts.model_files import file_sha256
 from cogkp.errors import ArtifactError, EngineError
 from cogkp.export.onnx_export import export_onnx, signature_of
-from cogkp.export.tensorrt_api import build_with_tensorrt_rtx
+from cogkp.export.tensorrt_api import build_with_package
 from cogkp.inference.parity import compare, parity_inputs
 from cogkp.inference.tensorrt_runner import TensorRTRunner
 from cogkp.inference.torch_runner import TorchRunner
@@ -23,7 +23,9 @@ def engine(tmp_path, request):
     pytest.importorskip("tensorrt_rtx")
     onnx = export_onnx(tiny_net(), tiny_spec(), tmp_path / "m.onnx")
     path = tmp_path / "m.trt"
-    info = build_with_tensorrt_rtx(onnx, path, precision=getattr(request, "param", "fp32"), log=lambda line: None)
+    info = build_with_package(
+        "tensorrt_rtx", onnx, path, precision=getattr(request, "param", "fp32"), log=lambda line: None
+    )
     described = attrs.evolve(
         manifest_of(SIGNATURE), onnx_sha256=file_sha256(onnx), engine=info, engine_sha256=file_sha256(path)
     )
