@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.manifest import InputFacts, read_manifest
+from cogkp.artifacts.manifest import InputFacts, read_engine_manifest, read_manifest
 from cogkp.artifacts.model_files import manifest_path
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, read_onnx
@@ -40,8 +40,8 @@ class Exported(NamedTuple):
 def open_exported(path: Path) -> Exported:
     """Choose who runs a file: ONNX Runtime what ends in ``.onnx``, TensorRT all else.
 
-    An ONNX file is known by its manifest, else by what travels inside it, else by its own names. An engine needs its
-    manifest, which says what built it.
+    An ONNX file is known by its manifest, else by what travels inside it, else by its own names. An engine needs a
+    manifest, its own or that of its ONNX file.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be used.
@@ -49,7 +49,7 @@ def open_exported(path: Path) -> Exported:
     if not path.is_file():
         raise ArtifactError("there is no such model", where=str(path), expected="an ONNX file or an engine")
     if path.suffix.lower() != ONNX_SUFFIX:
-        manifest = read_manifest(path)
+        manifest = read_engine_manifest(path)
         return Exported(TensorRTRunner(path, manifest), manifest.facts, manifest.origin.checkpoint)
     if manifest_path(path).is_file():
         manifest = read_manifest(path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.manifest import Manifest, Origin, read_manifest, utc_now
+from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, read_manifest, utc_now
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
@@ -23,16 +23,14 @@ from cogkp.export.tensorrt_build import choose_builder
 from cogkp.export.typed_onnx import read_onnx as read_graph
 from cogkp.inference.onnxruntime_runner import read_onnx
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.workflows.centerpose_int8 import with_int8_layers
+from cogkp.workflows.centerpose_model import FAMILY, require_family
 from cogkp.workflows.experiment_folder import at_work
 
 __all__ = ["ExperimentEngine", "build_experiment_engine"]
 
-FAMILY = "centerpose"
 PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
 LAYERS = "gen_trt_engine.tensorrt.layers_precision"
-UNKNOWN = "unknown"
 
 log = logging.getLogger("cogkp")
 
@@ -166,14 +164,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
     if not onnx.is_file():
         raise ArtifactError("there is no such ONNX file", where=str(onnx), hint="s6 cog centerpose export makes one.")
     signature, inside = read_onnx(onnx)
-    names = [entry.name for entry in signature.outputs]
-    if not set(DecodedObjects._fields) <= set(names) or (inside and inside.facts.get("family") != FAMILY):
-        raise ArtifactError(
-            "the model is of another family",
-            where=str(onnx),
-            expected=f"the outputs {', '.join(DecodedObjects._fields)}",
-            got=", ".join(names),
-        )
+    require_family(signature, inside.facts if inside else {}, onnx)
     if manifest_path(onnx).is_file():
         return read_manifest(onnx)
     if inside is not None:
