@@ -17,7 +17,7 @@ from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
-__all__ = ["TensorRTRunner"]
+__all__ = ["TensorRTRunner", "rows_of"]
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
 
@@ -73,7 +73,7 @@ class TensorRTRunner(Runner):
             )
         found = _described(engine)
         if self._batch_sizes is None and self.rows[1] is None:
-            self._batch_sizes = _batch_sizes(engine, self.signature.inputs[0].name)
+            self._batch_sizes = rows_of(engine, self.signature.inputs[0].name)
             found = [(name, (ANY_BATCH, *shape[1:]), dtype) for name, shape, dtype in found]
         require_same(self.signature, found, str(self._path))
         self._runtime, self._engine, self._context = runtime, engine, engine.create_execution_context()
@@ -132,7 +132,7 @@ def _described(engine: Any) -> list[Described]:
     ]
 
 
-def _batch_sizes(engine: Any, name: str) -> tuple[int, int, int]:
+def rows_of(engine: Any, name: str) -> tuple[int, int, int]:
     """Ask an engine for the fewest, usual and most rows of an input, which may be one number."""
     fixed = engine.get_tensor_shape(name)
     fewest, usual, most = (fixed,) * 3 if fixed[0] > 0 else engine.get_tensor_profile_shape(name, 0)
