@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, read_manifest, utc_now
+from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
@@ -20,8 +20,8 @@ from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.export.deploy import build_engine
 from cogkp.export.engine_options import EngineOptions
 from cogkp.export.tensorrt_build import choose_builder
-from cogkp.export.typed_onnx import read_onnx as read_graph
-from cogkp.inference.onnxruntime_runner import read_onnx
+from cogkp.export.typed_onnx import read_onnx
+from cogkp.inference.exported import described_onnx
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.centerpose_int8 import with_int8_layers
 from cogkp.workflows.centerpose_model import FAMILY, require_family
@@ -160,15 +160,13 @@ def _layers(wanted: TensorRTSpec, precision: str) -> dict[str, str]:
 
 
 def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
-    """Find out what an ONNX file is: from its manifest, else from its metadata, else from itself and the experiment."""
+    """Describe an ONNX file; where it does not say itself what it is, the experiment does."""
     if not onnx.is_file():
         raise ArtifactError("there is no such ONNX file", where=str(onnx), hint="s6 cog centerpose export makes one.")
-    signature, inside = read_onnx(onnx)
-    require_family(signature, inside.facts if inside else {}, onnx)
-    if manifest_path(onnx).is_file():
-        return read_manifest(onnx)
-    if inside is not None:
-        return attrs.evolve(inside, onnx_sha256=file_sha256(onnx))
+    signature, known = described_onnx(onnx)
+    require_family(signature, known.facts if known else {}, onnx)
+    if known is not None:
+        return attrs.evolve(known, onnx_sha256=file_sha256(onnx))
     rows, _, height, width = signature.inputs[0].shape
     return Manifest(
         created=utc_now(),
@@ -176,7 +174,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
         origin=Origin(plain_hash(dump_experiment(config)), UNKNOWN),
         precision="fp32",
         batch_size=rows if isinstance(rows, int) else None,
-        opset=max(entry.version for entry in read_graph(onnx).opset_import if entry.domain in ("", "ai.onnx")),
+        opset=max(entry.version for entry in read_onnx(onnx).opset_import if entry.domain in ("", "ai.onnx")),
         inputs=signature.inputs,
         outputs=signature.outputs,
         facts=_facts(config, (width, height)),
