@@ -253,5 +253,5 @@ def run_of(restored: Path, run_name: str, root: Path) -> RunFolder | None:
 
 def home_of(checkpoint: Path, run_name: str) -> Path:
     """Find the folder of the run a checkpoint belongs to, also through a mirror; else the folder the file lies in."""
-    home = checkpoint.parent / run_name
+    home = (checkpoint.resolve() if checkpoint.is_symlink() else checkpoint).parent / run_name
     return home if run_name and home.is_dir() else checkpoint.parent

@@ -71,11 +71,12 @@ class TensorRTRunner(Runner):
                 expected=f"an engine built by {self._package} {trt.__version__} for this GPU",
                 hint="Build it again on this machine.",
             )
-        found = _described(engine)
-        if self._batch_sizes is None and self.rows[1] is None:
-            self._batch_sizes = rows_of(engine, self.signature.inputs[0].name)
+        found, any_rows = _described(engine), self._batch_sizes is None and self.rows[1] is None
+        if any_rows:
             found = [(name, (ANY_BATCH, *shape[1:]), dtype) for name, shape, dtype in found]
         require_same(self.signature, found, str(self._path))
+        if any_rows:
+            self._batch_sizes = rows_of(engine, self.signature.inputs[0].name)
         self._runtime, self._engine, self._context = runtime, engine, engine.create_execution_context()
 
     def _unload(self) -> None:
