@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from cogkp.data.sample import Batch
-from cogkp.tasks.base import Codec, Marks, Metrics, Outline
+from cogkp.tasks.base import Codec, Marks, Metrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture, enlarged_uv
 from cogkp.visual.figure import Comparison, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
@@ -88,10 +88,10 @@ def _outlined(comparison: Comparison, truth: Marks, found: Marks) -> Comparison:
     if not truth.outlines and not found.outlines:
         return comparison
     tile, factor = enlarged_tile(comparison.image, None, MIN_OUTLINED_PX)
-    drawn = draw_outlines(tile, _enlarged(truth.outlines, factor), plain=True)
+    drawn = draw_outlines(tile, truth.outlines, factor=factor, plain=True)
     return attrs.evolve(
         comparison,
-        image=draw_outlines(drawn, _enlarged(found.outlines, factor)),
+        image=draw_outlines(drawn, found.outlines, factor=factor),
         truth_uv=enlarged_uv(comparison.truth_uv, factor),
         predicted_uv=enlarged_uv(comparison.predicted_uv, factor),
         caption=f"{len(found.outlines)} found, {len(truth.outlines)} labelled   {comparison.name}",
@@ -131,8 +131,4 @@ def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:
     radius = max(4.0, max(tile.shape[:2]) / 64)
     # Rings leave what they mark to be seen.
     drawn = draw_points(tile, enlarged_uv(marks.uv_crop, factor), shown=marks.shown, shape="ring", radius=radius)
-    return draw_outlines(drawn, _enlarged(marks.outlines, factor))
-
-
-def _enlarged(outlines: Sequence[Outline], factor: int) -> list[Outline]:
-    return [attrs.evolve(outline, uv=enlarged_uv(outline.uv, factor)) for outline in outlines]
+    return draw_outlines(drawn, marks.outlines, factor=factor)

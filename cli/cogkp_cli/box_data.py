@@ -30,8 +30,7 @@ def import_boxes(
         )
     report.say(", ".join(f"{part}: {count} pictures" for part, count in result.counts.items()))
     _advise(report, destination, result.folders)
-    report.add(folders=dict(result.folders), counts=dict(result.counts))
-    report.finish()
+    report.finish(folders=result.folders, counts=result.counts)
 
 
 def render_boxes(
@@ -68,8 +67,7 @@ def render_boxes(
             )
     report.say(", ".join(f"{part}: {parts[part][0]} pictures" for part in folders))
     _advise(report, destination, folders, f" dataset.category={shape} dataset.num_symmetry={symmetric}")
-    report.add(folders=folders, counts={part: parts[part][0] for part in folders})
-    report.finish()
+    report.finish(folders=folders, counts={part: parts[part][0] for part in folders})
 
 
 def _advise(report: Report, destination: Path, folders: Mapping[str, Path], more: str = "") -> None:

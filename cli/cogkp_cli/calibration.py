@@ -39,10 +39,7 @@ def check(
         convert=convert,
     )
     report.say(found.report.text())
-    for path in (found.picture_path, found.converted_path):
-        if path is not None:
-            report.say(f"wrote {path}")
-    report.add(**found.report.to_dict(), picture=found.picture_path, converted=found.converted_path)
-    report.finish()
+    report.wrote(found.picture_path, found.converted_path)
+    report.finish(**found.report.to_dict(), picture=found.picture_path, converted=found.converted_path)
     if found.report.problem is not None:
         raise typer.Exit(FAILED)

@@ -24,7 +24,17 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
     result = carried_out(spec, overrides, "train", cogkp.train_experiment)
     done = "dry run" if result.checkpoint is None else f"epochs: {result.epochs}"
     report.say(f"{done}; {_figures(result.scalars) or 'nothing was left to train'}")
-    report.add(
+    for name, path in (("checkpoint", result.checkpoint), ("best", result.best), ("report", result.report)):
+        if path is not None:
+            report.say(f"{name}: {path}")
+    if result.interrupted:
+        report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
+    elif result.checkpoint is not None:
+        whole = result.folder / "experiment.yaml"
+        report.say(
+            f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.best or result.checkpoint}"
+        )
+    report.finish(
         results=result.folder,
         checkpoint=result.checkpoint,
         best=result.best,
@@ -34,20 +44,6 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
         seconds=result.seconds,
         scalars=result.scalars,
     )
-    if result.checkpoint is not None:
-        report.say(f"checkpoint: {result.checkpoint}")
-    if result.best is not None:
-        report.say(f"best: {result.best}")
-    if result.report is not None:
-        report.say(f"report: {result.report}")
-    if result.interrupted:
-        report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
-    elif result.checkpoint is not None:
-        whole = result.folder / "experiment.yaml"
-        report.say(
-            f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.best or result.checkpoint}"
-        )
-    report.finish()
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -57,11 +53,9 @@ def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fla
     report = told(as_json)
     found = carried_out(spec, overrides, "evaluate", cogkp.evaluate_experiment)
     report.say(found.text)
-    for path in (found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path):
-        report.say(f"wrote {path}")
+    report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path)
     report.say(found.headline)
-    report.add(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
-    report.finish()
+    report.finish(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
 
 
 def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
@@ -76,7 +70,7 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
         )
     for problem in found.problems:
         complain(f"error: {problem}")
-    report.add(
+    report.finish(
         results=found.folder,
         pictures=found.pictures,
         objects=found.objects,
@@ -84,7 +78,6 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
         problems=found.problems,
         seconds=found.seconds,
     )
-    report.finish()
     if found.problems:
         raise typer.Exit(FAILED)
 
@@ -99,7 +92,7 @@ def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.
         report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
     rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
     report.say(f"wrote {found.onnx}: {rows}, compared on {found.pictures} pictures and on drawn inputs")
-    report.add(
+    report.finish(
         results=found.folder,
         onnx=found.onnx,
         manifest=found.manifest,
@@ -107,7 +100,6 @@ def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.
         pictures=found.pictures,
         parity=found.parity,
     )
-    report.finish()
 
 
 def gen_trt_engine(
@@ -122,7 +114,7 @@ def gen_trt_engine(
     found = carried_out(spec, overrides, "gen_trt_engine", work)
     sizes = "/".join(map(str, dict.fromkeys(found.batch_sizes)))
     report.say(f"wrote {found.engine}: {found.precision}, batch {sizes}, built by {found.builder}")
-    report.add(
+    report.finish(
         results=found.folder,
         engine=found.engine,
         manifest=found.manifest,
@@ -131,7 +123,6 @@ def gen_trt_engine(
         batch_sizes=found.batch_sizes,
         rounding=found.rounding,
     )
-    report.finish()
 
 
 def _figures(scalars: Mapping[str, float]) -> str:
@@ -162,9 +153,7 @@ def validate(
             progress=progress,
         )
     report.say(found.report.text())
-    if found.picture_path is not None:
-        report.say(f"wrote {found.picture_path}")
-    report.add(**found.report.to_dict(), picture=found.picture_path)
-    report.finish()
+    report.wrote(found.picture_path)
+    report.finish(**found.report.to_dict(), picture=found.picture_path)
     if found.report.problems:
         raise typer.Exit(FAILED)

@@ -20,6 +20,5 @@ def compare(
     report = Report(as_json)
     found = cogkp.compare(first, second, output=output, checkpoint_root=checkpoints)
     report.say(found.text)
-    report.say(f"wrote {found.html_path}")
-    report.add(**found.report, page=found.html_path)
-    report.finish()
+    report.wrote(found.html_path)
+    report.finish(**found.report, page=found.html_path)

@@ -25,7 +25,7 @@ def demo(
     with shown_progress() as progress:
         result = cogkp.demo(output, frames=frames, epochs=epochs, seed=seed, progress=progress)
     report.say(result.text)
-    report.add(
+    report.finish(
         points=result.points,
         segments=result.segments,
         mask_iou=result.mask_iou,
@@ -33,4 +33,3 @@ def demo(
         files=result.files,
         seconds=result.seconds,
     )
-    report.finish()

@@ -46,10 +46,7 @@ def evaluate(
             progress=progress,
         )
     report.say(result.text)
-    for path in (result.html_path, result.json_path, result.picture_path, result.space_picture_path):
-        if path is not None:
-            report.say(f"wrote {path}")
-    report.add(**result.report, report=result.json_path, page=result.html_path, picture=result.picture_path)
+    report.wrote(result.html_path, result.json_path, result.picture_path, result.space_picture_path)
     if result.space_picture_path is not None:
         report.add(space_picture=result.space_picture_path)
-    report.finish()
+    report.finish(**result.report, report=result.json_path, page=result.html_path, picture=result.picture_path)

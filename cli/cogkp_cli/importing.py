@@ -28,5 +28,4 @@ def import_dataset(
     report.say(", ".join(f"{name}: {count}" for name, count in result.counts.items()))
     report.say(f"config: {result.config}")
     report.say(f"next: s6 cog keypoint --config {result.config} --preview-data --train")
-    report.add(train=result.train, validation=result.validation, counts=result.counts, config=result.config)
-    report.finish()
+    report.finish(train=result.train, validation=result.validation, counts=result.counts, config=result.config)

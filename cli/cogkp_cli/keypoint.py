@@ -100,8 +100,7 @@ def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig, *, 
 def _write_template(report: Report, config: Path) -> None:
     written = cogkp.write_template(config)
     report.say(f"There was no {config}: wrote a template there. Set base_dir and data_mappings, then run this again.")
-    report.add(template=written)
-    report.finish()
+    report.finish(template=written)
 
 
 def _check_deploy(*, deploy: bool, has_source: bool, precision: flag.Precision | None) -> None:
@@ -117,8 +116,7 @@ def _check_deploy(*, deploy: bool, has_source: bool, precision: flag.Precision |
 
 def _confirm(report: Report, config: Path) -> None:
     report.say(f"{config} is a valid config. Add --preview-data, --dry-run, --train or --deploy to use it.")
-    report.add(valid=True)
-    report.finish()
+    report.finish(valid=True)
 
 
 def _preview(report: Report, settings: KeypointConfig, plan: TrainOptions, directory: Path) -> None:

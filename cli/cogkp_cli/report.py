@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -61,8 +62,15 @@ class Report:
         """Tell a program."""
         self.facts.update(facts)
 
-    def finish(self) -> None:
-        """Print the facts where they were asked for."""
+    def wrote(self, *paths: Path | None) -> None:
+        """Tell a person of files, as far as there are any."""
+        for path in paths:
+            if path is not None:
+                self.say(f"wrote {path}")
+
+    def finish(self, **facts: Any) -> None:
+        """Tell a program the last facts, and print all of them where they were asked for."""
+        self.add(**facts)
         if self.as_json and not self.silent:
             typer.echo(json.dumps(plain(self.facts), indent=2, allow_nan=False))
 

@@ -7,6 +7,7 @@ key under the prefix ``cogkp.``, so that a file that lost its neighbour still ex
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ import attrs
 import cattrs
 
 from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.artifacts.names import ONNX_ENDINGS
 from cogkp.errors import ArtifactError
 from cogkp.files import write_json
 
@@ -31,6 +33,7 @@ __all__ = [
     "Shape",
     "Signature",
     "from_metadata",
+    "read_engine_manifest",
     "read_manifest",
     "to_metadata",
     "utc_now",
@@ -44,6 +47,10 @@ _PREFIX = "cogkp."
 
 ANY_BATCH = "batch_size"
 """The first axis of a model that takes any number of rows; the same word as in its ONNX file."""
+
+UNKNOWN = "unknown"
+
+log = logging.getLogger("cogkp")
 
 Shape = tuple[int | str, ...]
 """Lengths of axes, batch first; the first may be :data:`ANY_BATCH`."""
@@ -224,8 +231,7 @@ def read_manifest(model_path: Path) -> Manifest:
     Raises:
         ArtifactError: no manifest, not readable, of another version, or written for other content.
     """
-    path = manifest_path(model_path)
-    manifest = _structure(_read_json(path), str(path))
+    manifest = _read(manifest_path(model_path))
     recorded = manifest.onnx_sha256 if manifest.engine is None else manifest.engine_sha256
     if recorded != file_sha256(model_path):
         raise ArtifactError(
@@ -236,6 +242,41 @@ def read_manifest(model_path: Path) -> Manifest:
             hint="Deploy again, so that model and manifest are written together.",
         )
     return manifest
+
+
+def read_engine_manifest(engine_path: Path) -> Manifest:
+    """Read the manifest of an engine; where it has none of its own, take that of the ONNX file of the same stem.
+
+    So an engine that was built elsewhere can be used: ``box.engine`` with ``box.manifest.json`` of ``box.onnx``. What
+    runs it compares names, shapes and types with the engine; that the weights are the same nobody can see.
+
+    Returns:
+        An engine's manifest; builder and precision of one that was built elsewhere are guesses.
+
+    Raises:
+        ArtifactError: there is neither, or the one that is there cannot be used.
+    """
+    if manifest_path(engine_path).is_file():
+        return read_manifest(engine_path)
+    onnx = [engine_path.with_name(engine_path.stem + ending) for ending in ONNX_ENDINGS]
+    source = next((path for path in onnx if manifest_path(path).is_file()), None)
+    if source is None:
+        wanted = manifest_path(onnx[-1])
+        raise ArtifactError(
+            "the engine has no manifest",
+            where=str(engine_path),
+            expected=f"{manifest_path(engine_path).name} beside it, or {wanted.name} of its ONNX file",
+            got="neither",
+            hint=f"If it was built from MODEL.onnx by other means than s6, copy MODEL.manifest.json to {wanted}.",
+        )
+    manifest = read_manifest(source) if source.is_file() else _read(manifest_path(source))
+    if manifest.engine is not None:
+        raise ArtifactError(
+            "manifest belongs to another engine", where=str(manifest_path(source)), expected="that of an ONNX file"
+        )
+    told = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
+    log.warning(told, engine_path, source.name)
+    return attrs.evolve(manifest, engine=EngineInfo("trtexec", UNKNOWN, UNKNOWN, None))
 
 
 def to_metadata(manifest: Manifest) -> dict[str, str]:
@@ -268,6 +309,10 @@ def _axis(value: Any, _: Any) -> int | str:
 
 
 _CONVERTER.register_structure_hook(int | str, _axis)
+
+
+def _read(path: Path) -> Manifest:
+    return _structure(_read_json(path), str(path))
 
 
 def _read_json(path: Path) -> Any:

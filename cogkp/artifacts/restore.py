@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
-from cogkp.artifacts.runs import BEST, CHECKPOINT_NAME, LATEST, RunFolder, resolve_restore, run_of
+from cogkp.artifacts.runs import BEST, CHECKPOINT_NAME, LATEST, RunFolder, home_of, resolve_restore, run_of
 from cogkp.errors import CheckpointError
 
 __all__ = ["Restored", "good_neighbours", "open_checkpoint", "was_left_behind"]
@@ -29,8 +29,13 @@ class Restored:
     path: Path
     checkpoint: Checkpoint
 
+    @property
+    def home(self) -> Path:
+        """The folder of its run, also through a mirror; else the folder it lies in."""
+        return home_of(self.path, self.checkpoint.provenance.run)
+
     def run(self, root: Path) -> RunFolder | None:
-        """Find the run it belongs to, also through the mirror; None where nobody knows."""
+        """Find the run it belongs to, also through the mirror; None where nobody knows, or it is gone."""
         return run_of(self.path, self.checkpoint.provenance.run, root)
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "RunFolder",
     "continue_run",
     "create_run",
+    "home_of",
     "in_use",
     "newest_of",
     "resolve_restore",
@@ -245,8 +246,12 @@ def continue_run(
 
 
 def run_of(restored: Path, run_name: str, root: Path) -> RunFolder | None:
-    """Find the run a checkpoint belongs to, also through the mirror; None where nobody knows."""
-    is_mirror = restored.resolve().parent == root.resolve()
-    if is_mirror and not run_name:
-        return None
-    return RunFolder(root / run_name if is_mirror else restored.parent, root)
+    """Find the run a checkpoint belongs to, also through the mirror; None where nobody knows, or it is gone."""
+    home = home_of(restored, run_name)
+    return None if home.resolve() == root.resolve() else RunFolder(home, root)
+
+
+def home_of(checkpoint: Path, run_name: str) -> Path:
+    """Find the folder of the run a checkpoint belongs to, also through a mirror; else the folder the file lies in."""
+    home = (checkpoint.resolve() if checkpoint.is_symlink() else checkpoint).parent / run_name
+    return home if run_name and home.is_dir() else checkpoint.parent

@@ -1,17 +1,19 @@
-"""JSON text: read with every doubt reported, laid out as people would."""
+"""Text of configuration files, and JSON: read with every doubt reported, laid out as people would."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cogkp.config.findings import Finding, Steps, shown
-from cogkp.errors import ConfigError, Problem
+from cogkp.errors import ConfigError, OutputError, Problem
+from cogkp.files import write_text
 
-__all__ = ["pretty", "read_document"]
+__all__ = ["pretty", "read_document", "refusal", "text_of", "write_new"]
 
 INDENT = "  "
 
@@ -33,29 +35,31 @@ def read_document(path: str) -> tuple[Any, tuple[Finding, ...]]:
     Raises:
         ConfigError: the file cannot be read or is no JSON.
     """
-    text = _text_of(path)
+    text = text_of(path, "config")
     try:
         document = json.loads(text, object_pairs_hook=_Object)
         return document, tuple(_repeated_keys(document))
     except json.JSONDecodeError as error:
         place = f"{path}, line {error.lineno} column {error.colno}"
-        raise _refusal("broken JSON", place, got=error.msg) from error
+        raise refusal("broken JSON", place, got=error.msg) from error
     except RecursionError as error:
-        raise _refusal("nested too deeply", path) from error
+        raise refusal("nested too deeply", path) from error
     except ValueError as error:  # an integer of thousands of digits
-        raise _refusal("unreadable number", path, got=str(error)) from error
+        raise refusal("unreadable number", path, got=str(error)) from error
 
 
-def _text_of(path: str) -> str:
+def text_of(path: str, kind: str) -> str:
+    """Read a file of text; raises ConfigError, which calls it by its kind."""
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise _refusal("cannot read the config", path, got=error.strerror or str(error)) from error
+        raise refusal(f"cannot read the {kind}", path, got=error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
-        raise _refusal("not UTF-8 text", path, got=f"an unreadable byte at position {error.start}") from error
+        raise refusal("not UTF-8 text", path, got=f"an unreadable byte at position {error.start}") from error
 
 
-def _refusal(what: str, where: str, got: str = "") -> ConfigError:
+def refusal(what: str, where: str, got: str = "") -> ConfigError:
+    """Make the error of a file of which nothing can be used."""
     return ConfigError([Problem(what, where, got=got)])
 
 
@@ -83,3 +87,17 @@ def _laid_out(value: Any, margin: str) -> str:
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
         return "[\n" + ",\n".join(inner + _laid_out(part, inner) for part in value) + f"\n{margin}]"
     return json.dumps(value)
+
+
+def write_new(path: str | os.PathLike[str], text: str, schema_name: str, schema: Mapping[str, Any]) -> Path:
+    """Write a file that must not be there yet, and beside it the JSON schema that editors use.
+
+    Raises:
+        OutputError: there is something at ``path`` already, or its folder cannot be written.
+    """
+    target = Path(path)
+    if os.path.lexists(target):
+        raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
+    write_text(target.parent / schema_name, pretty(schema))
+    write_text(target, text)
+    return target

@@ -15,13 +15,12 @@ from typing import Any
 
 from cogkp.config import legacy, rules
 from cogkp.config.converter import CONVERTER, TAG
-from cogkp.config.documents import pretty, read_document
+from cogkp.config.documents import pretty, read_document, write_new
 from cogkp.config.findings import Finding, Steps, dotted, shown
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.schema import SCHEMA_FILE, json_schema
 from cogkp.config.structuring import cut, structured
-from cogkp.errors import ConfigError, OutputError, Problem
-from cogkp.files import write_text
+from cogkp.errors import ConfigError, Problem
 
 __all__ = [
     "config_hash",
@@ -82,12 +81,8 @@ def write_template(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: there is something at ``path`` already, or its folder cannot be written.
     """
-    target = Path(path)
-    if os.path.lexists(target):
-        raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
-    write_text(target.parent / SCHEMA_FILE, pretty(json_schema()))
-    write_text(target, pretty({POINTER: f"./{SCHEMA_FILE}", **template()}))
-    return target
+    text = pretty({POINTER: f"./{SCHEMA_FILE}", **template()})
+    return write_new(path, text, SCHEMA_FILE, json_schema())
 
 
 def config_hash(config: KeypointConfig) -> str:

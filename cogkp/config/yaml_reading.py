@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
 
+from cogkp.config.documents import refusal, text_of
 from cogkp.config.findings import Finding, Steps, shown
-from cogkp.errors import ConfigError, Problem
 
 __all__ = ["DEEPEST", "Document", "plain_value", "read_yaml"]
 
@@ -71,21 +70,12 @@ def read_yaml(path: str) -> Document:
     Raises:
         ConfigError: the file cannot be read or is no YAML.
     """
-    root = _root(_text_of(path), path)
+    root = _root(text_of(path, "spec"), path)
     if root is None:
         return Document({}, {(): path})
     walk = _Walk(path)
     value = walk.value(root, ())
     return Document(value, {**walk.places, (): path}, tuple(walk.findings))
-
-
-def _text_of(path: str) -> str:
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise _refusal("cannot read the spec", path, got=error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise _refusal("not UTF-8 text", path, got=f"an unreadable byte at position {error.start}") from error
 
 
 def _root(text: str, path: str) -> Any:
@@ -97,13 +87,13 @@ def _root(text: str, path: str) -> Any:
         loader.resolve = _kind
         return loader.get_single_node()
     except RecursionError as error:
-        raise _refusal("nested too deeply", path) from error
+        raise refusal("nested too deeply", path) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{path}, line {mark.line + 1} column {mark.column + 1}" if mark else path
-        raise _refusal("broken YAML", place, got=error.problem or error.context or "") from error
+        raise refusal("broken YAML", place, got=error.problem or error.context or "") from error
     except yaml.YAMLError as error:
-        raise _refusal("broken YAML", path, got=" ".join(str(error).split())) from error
+        raise refusal("broken YAML", path, got=" ".join(str(error).split())) from error
 
 
 def _kind(kind: Any, value: Any, implicit: Any) -> str:
@@ -111,10 +101,6 @@ def _kind(kind: Any, value: Any, implicit: Any) -> str:
     if value is None:
         return OBJECT if kind.__name__ == "MappingNode" else LIST
     return PLAIN if implicit[0] else QUOTED
-
-
-def _refusal(what: str, where: str, got: str = "") -> ConfigError:
-    return ConfigError([Problem(what, where, got=got)])
 
 
 class _Walk:
@@ -138,9 +124,9 @@ class _Walk:
         self.places.setdefault(path, self._line(node))
         if self.count > MOST_VALUES or id(node) in self.open:
             what = "a part that holds itself" if id(node) in self.open else f"more than {MOST_VALUES} values"
-            raise _refusal("unusable YAML", self._line(node), got=what)
+            raise refusal("unusable YAML", self._line(node), got=what)
         if len(path) > DEEPEST:
-            raise _refusal("nested too deeply", self._line(node))
+            raise refusal("nested too deeply", self._line(node))
         if node.tag not in self.makers:
             self._refuse(path, "unknown tag", "plain values", node.tag)
             return None

@@ -20,12 +20,13 @@ from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile
 from cogkp.export.typed_onnx import read_onnx, typed
 from cogkp.files import write_bytes
 
-__all__ = ["build_with_tensorrt", "build_with_tensorrt_rtx", "parse"]
+__all__ = ["build_with_package", "parse"]
 
 RTX = "tensorrt_rtx"
 
 
-def build_with_tensorrt(
+def build_with_package(
+    package: str,
     onnx: Path,
     engine: Path,
     *,
@@ -33,9 +34,10 @@ def build_with_tensorrt(
     log: Callable[[str], None],
     options: EngineOptions = AS_THE_FILE_SAYS,
 ) -> EngineInfo:
-    """Build with the package ``tensorrt``, on the GPU the engine is meant for.
+    """Build with a package; TensorRT proper does so on the GPU the engine is meant for, RTX needs none.
 
     Args:
+        package: 'tensorrt' or 'tensorrt_rtx'.
         onnx: float32 model; for 'int8' one with quantised layers.
         engine: file to write, whole or not at all.
         precision: 'fp32', 'fp16', 'bf16' or 'int8'.
@@ -45,24 +47,27 @@ def build_with_tensorrt(
     Raises:
         EngineError: no package, no GPU, or TensorRT refuses the model.
     """
-    # Without a driver its bindings wrap null pointers and may crash: ask torch before anything else.
-    if not torch.cuda.is_available():
+    # Without a driver the bindings of TensorRT proper wrap null pointers and may crash: ask torch before anything else.
+    if package != RTX and not torch.cuda.is_available():
         raise EngineError(
             "TensorRT builds on an NVIDIA GPU only", where=str(onnx), hint="Build the engine where it shall run."
         )
-    return _build("tensorrt", onnx, engine, precision, log, options)
-
-
-def build_with_tensorrt_rtx(
-    onnx: Path,
-    engine: Path,
-    *,
-    precision: str,
-    log: Callable[[str], None],
-    options: EngineOptions = AS_THE_FILE_SAYS,
-) -> EngineInfo:
-    """Build with the package ``tensorrt_rtx``, which needs no GPU for it; arguments as above."""
-    return _build(RTX, onnx, engine, precision, log, options)
+    trt = tensorrt_package(package)
+    log(f"building with {package} {trt.__version__}, {precision}")
+    model = read_onnx(onnx)
+    profile = profile_of(model, options)
+    with told_to(log if options.verbose else None), _on_gpu(options.gpu) as gpu:
+        builder, network = parse(package, typed(model, precision, options.layers).SerializeToString())
+        config = builder.create_builder_config()
+        _configure(trt, builder, config, profile, options)
+        cache = _timing_cache(package, config, options.timing_cache, log)
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_complaint() or "no engine")
+    if options.timing_cache is not None and cache is not None:
+        write_bytes(options.timing_cache, bytes(cache.serialize()))
+    write_bytes(engine, bytes(plan))
+    return EngineInfo(package, str(trt.__version__), precision, gpu, options.batch_sizes)
 
 
 def parse(package: str, model: bytes) -> tuple[Any, Any]:
@@ -91,27 +96,6 @@ def parse(package: str, model: bytes) -> tuple[Any, Any]:
 def _network_flags(trt: Any) -> int:
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
-
-
-def _build(
-    package: str, onnx: Path, engine: Path, precision: str, log: Callable[[str], None], options: EngineOptions
-) -> EngineInfo:
-    trt = tensorrt_package(package)
-    log(f"building with {package} {trt.__version__}, {precision}")
-    model = read_onnx(onnx)
-    profile = profile_of(model, options)
-    with told_to(log if options.verbose else None), _on_gpu(options.gpu) as gpu:
-        builder, network = parse(package, typed(model, precision, options.layers).SerializeToString())
-        config = builder.create_builder_config()
-        _configure(trt, builder, config, profile, options)
-        cache = _timing_cache(package, config, options.timing_cache, log)
-        plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_complaint() or "no engine")
-    if options.timing_cache is not None and cache is not None:
-        write_bytes(options.timing_cache, bytes(cache.serialize()))
-    write_bytes(engine, bytes(plan))
-    return EngineInfo(package, str(trt.__version__), precision, gpu, options.batch_sizes)
 
 
 def _configure(trt: Any, builder: Any, config: Any, profile: Mapping[str, Any], options: EngineOptions) -> None:

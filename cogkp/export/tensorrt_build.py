@@ -13,7 +13,7 @@ from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import is_installed
 from cogkp.errors import EngineError, closest
 from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
-from cogkp.export.tensorrt_api import build_with_tensorrt, build_with_tensorrt_rtx
+from cogkp.export.tensorrt_api import build_with_package
 from cogkp.export.trtexec import build_with_trtexec, find_trtexec
 
 __all__ = ["AUTOMATIC", "BUILDERS", "Build", "Builder", "choose_builder"]
@@ -49,14 +49,16 @@ class Builder:
     advice: str
 
 
+def _package(name: str, extra: str) -> Builder:
+    return Builder(partial(is_installed, name), partial(build_with_package, name), f"Run pip install 'cogkp[{extra}]'.")
+
+
 BUILDERS: dict[str, Builder] = {
     "trtexec": Builder(
         lambda: find_trtexec() is not None, build_with_trtexec, "Put trtexec of NVIDIA's TensorRT archive on PATH."
     ),
-    "tensorrt": Builder(partial(is_installed, "tensorrt"), build_with_tensorrt, "Run pip install 'cogkp[tensorrt]'."),
-    "tensorrt_rtx": Builder(
-        partial(is_installed, "tensorrt_rtx"), build_with_tensorrt_rtx, "Run pip install 'cogkp[tensorrt-rtx]'."
-    ),
+    "tensorrt": _package("tensorrt", "tensorrt"),
+    "tensorrt_rtx": _package("tensorrt_rtx", "tensorrt-rtx"),
 }
 
 AUTOMATIC = ("trtexec", "tensorrt")

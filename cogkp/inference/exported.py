@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.manifest import InputFacts, read_manifest
+from cogkp.artifacts.manifest import InputFacts, Manifest, Signature, read_engine_manifest, read_manifest
 from cogkp.artifacts.model_files import manifest_path
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, read_onnx
 from cogkp.inference.runner import Array, Runner
 from cogkp.inference.tensorrt_runner import TensorRTRunner
 
-__all__ = ["ONNX_SUFFIX", "Exported", "open_exported", "runner_predictor"]
+__all__ = ["ONNX_SUFFIX", "Exported", "described_onnx", "open_exported", "runner_predictor"]
 
 ONNX_SUFFIX = ".onnx"
 IMAGE_AXES = 4
@@ -40,8 +40,7 @@ class Exported(NamedTuple):
 def open_exported(path: Path) -> Exported:
     """Choose who runs a file: ONNX Runtime what ends in ``.onnx``, TensorRT all else.
 
-    An ONNX file is known by its manifest, else by what travels inside it, else by its own names. An engine needs its
-    manifest, which says what built it.
+    An engine needs a manifest, its own or that of its ONNX file.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be used.
@@ -49,15 +48,26 @@ def open_exported(path: Path) -> Exported:
     if not path.is_file():
         raise ArtifactError("there is no such model", where=str(path), expected="an ONNX file or an engine")
     if path.suffix.lower() != ONNX_SUFFIX:
-        manifest = read_manifest(path)
+        manifest = read_engine_manifest(path)
         return Exported(TensorRTRunner(path, manifest), manifest.facts, manifest.origin.checkpoint)
-    if manifest_path(path).is_file():
-        manifest = read_manifest(path)
-        runner = OnnxRuntimeRunner(path, manifest.signature, device=best_device())
-        return Exported(runner, manifest.facts, manifest.origin.checkpoint)
-    signature, inside = read_onnx(path)
+    signature, known = described_onnx(path)
     runner = OnnxRuntimeRunner(path, signature, device=best_device())
-    return Exported(runner, inside.facts, inside.origin.checkpoint) if inside else Exported(runner, {})
+    return Exported(runner, known.facts, known.origin.checkpoint) if known else Exported(runner, {})
+
+
+def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:
+    """Find out what an ONNX file is: from its manifest, else from what travels inside it, else from its own names.
+
+    Returns:
+        What it takes and gives, and its manifest, which files of other programs have not.
+
+    Raises:
+        ArtifactError: the file cannot be used.
+    """
+    if not manifest_path(path).is_file():
+        return read_onnx(path)
+    manifest = read_manifest(path)
+    return manifest.signature, manifest
 
 
 def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], Any]:

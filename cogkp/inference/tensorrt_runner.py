@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.manifest import ANY_BATCH, Manifest, OutputFacts, Shape, read_manifest
+from cogkp.artifacts.manifest import ANY_BATCH, Manifest, OutputFacts, Shape, read_engine_manifest
 from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
-__all__ = ["TensorRTRunner"]
+__all__ = ["TensorRTRunner", "rows_of"]
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
 
@@ -30,13 +30,14 @@ class TensorRTRunner(Runner):
 
     Args:
         path: the engine; its manifest lies beside it.
-        manifest: what it should take and give, and who built it; None reads it from beside the engine.
+        manifest: what it should take and give, and who built it; None reads it from beside the engine. Where it has
+            any batch and does not say which the engine was built for, the engine does, once it is open.
     """
 
     name = "tensorrt"
 
     def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
-        manifest = manifest if manifest is not None else read_manifest(path)
+        manifest = manifest if manifest is not None else read_engine_manifest(path)
         if manifest.engine is None:
             raise ArtifactError("manifest describes no engine", where=str(path))
         super().__init__(manifest.signature)
@@ -70,7 +71,12 @@ class TensorRTRunner(Runner):
                 expected=f"an engine built by {self._package} {trt.__version__} for this GPU",
                 hint="Build it again on this machine.",
             )
-        require_same(self.signature, _described(engine), str(self._path))
+        found, any_rows = _described(engine), self._batch_sizes is None and self.rows[1] is None
+        if any_rows:
+            found = [(name, (ANY_BATCH, *shape[1:]), dtype) for name, shape, dtype in found]
+        require_same(self.signature, found, str(self._path))
+        if any_rows:
+            self._batch_sizes = rows_of(engine, self.signature.inputs[0].name)
         self._runtime, self._engine, self._context = runtime, engine, engine.create_execution_context()
 
     def _unload(self) -> None:
@@ -125,6 +131,13 @@ def _described(engine: Any) -> list[Described]:
         )
         for name in names
     ]
+
+
+def rows_of(engine: Any, name: str) -> tuple[int, int, int]:
+    """Ask an engine for the fewest, usual and most rows of an input, which may be one number."""
+    fixed = engine.get_tensor_shape(name)
+    fewest, usual, most = (fixed,) * 3 if fixed[0] > 0 else engine.get_tensor_profile_shape(name, 0)
+    return int(fewest[0]), int(usual[0]), int(most[0])
 
 
 def _shape(lengths: Any) -> Shape:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cogkp.visual.palette import WHITE, Colour
 
-__all__ = ["Picture", "as_picture", "enlarge", "enlarged_uv", "fit_text", "text_width", "write_text"]
+__all__ = ["Picture", "as_picture", "enlarge", "enlarged_uv", "fit_text", "fit_width", "text_width", "write_text"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -52,6 +52,32 @@ def enlarged_uv(uv: npt.NDArray[np.floating], factor: int) -> npt.NDArray[np.flo
         array([[0.5, 2.5]])
     """
     return np.asarray((np.asarray(uv, np.float64) + 0.5) * factor - 0.5)
+
+
+def fit_width(
+    image: npt.NDArray[np.generic], uv: npt.NDArray[np.floating], width_px: int
+) -> tuple[Picture, npt.NDArray[np.float64]]:
+    """Resize a picture to a width, and its points with it.
+
+    Args:
+        image: grey or RGB, uint8 or 0..1.
+        uv: (..., 2) pixels of it.
+        width_px: of the result.
+
+    Returns:
+        The picture and the points in it.
+
+    Example:
+        >>> fit_width(np.zeros((4, 8, 3), np.uint8), np.array([[0.0, 3.0]]), 16)[1]
+        array([[0.5, 6.5]])
+    """
+    picture = as_picture(image)
+    scale = width_px / picture.shape[1]
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    size = width_px, max(1, round(picture.shape[0] * scale))
+    resized = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
+    factors = np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]])
+    return resized, np.asarray((uv + 0.5) * factors - 0.5)
 
 
 def text_width(text: str, height_px: int) -> int:

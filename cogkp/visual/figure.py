@@ -8,13 +8,22 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.tasks.base import ViewMarks
 from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv, text_width, write_text
 from cogkp.visual.grid import DARK, image_grid
 from cogkp.visual.outline import RED
 from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
 
-__all__ = ["Comparison", "comparison_sheet", "comparison_tile", "enlarged_tile", "error_caption", "legend_bar"]
+__all__ = [
+    "Comparison",
+    "comparison_sheet",
+    "comparison_tile",
+    "enlarged_errors",
+    "enlarged_tile",
+    "error_caption",
+    "legend_bar",
+]
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -83,12 +92,17 @@ def enlarged_tile(
 def comparison_tile(comparison: Comparison, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX) -> Picture:
     """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
     tile, factor = enlarged_tile(comparison.image, comparison.mask, min_side_px)
+    return enlarged_errors(tile, factor, comparison, colours)
+
+
+def enlarged_errors(tile: Picture, factor: int, marks: Comparison | ViewMarks, colours: Sequence[Colour]) -> Picture:
+    """Draw truth and prediction over a tile that is ``factor`` times as large as what they were marked in."""
     return draw_errors(
         tile,
-        enlarged_uv(comparison.truth_uv, factor),
-        enlarged_uv(comparison.predicted_uv, factor),
-        truth_shown=comparison.truth_shown,
-        predicted_shown=comparison.predicted_shown,
+        enlarged_uv(marks.truth_uv, factor),
+        enlarged_uv(marks.predicted_uv, factor),
+        truth_shown=marks.truth_shown,
+        predicted_shown=marks.predicted_shown,
         colours=colours,
         radius=max(5.0, max(tile.shape[:2]) / 90),
     )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cogkp.tasks.base import Outline
-from cogkp.visual.canvas import Picture, text_width, write_text
+from cogkp.visual.canvas import Picture, enlarged_uv, text_width, write_text
 from cogkp.visual.overlay import draw_curves
 from cogkp.visual.palette import BLACK, WHITE, Colour
 
@@ -29,12 +30,16 @@ EDGE_WIDTH, AXIS_WIDTH, PLAIN_WIDTH = 2, 5, 1
 TEXT_PAD_PX = 4
 
 
-def draw_outlines(picture: Picture, outlines: Sequence[Outline], *, plain: bool = False, text_px: int = 12) -> Picture:
+def draw_outlines(
+    picture: Picture, outlines: Sequence[Outline], *, factor: int = 1, plain: bool = False, text_px: int = 12
+) -> Picture:
     """Draw objects over a picture.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
-        outlines: in pixels of ``picture``; lines to points that are NaN or far outside are left out.
+        outlines: in pixels of the picture before it was enlarged; lines to points that are NaN or far outside are left
+            out.
+        factor: by which ``picture`` was enlarged.
         plain: thin white edges only, for the truth below a prediction.
         text_px: height of letters.
 
@@ -42,7 +47,7 @@ def draw_outlines(picture: Picture, outlines: Sequence[Outline], *, plain: bool 
         A new picture.
     """
     drawn: Picture = picture.copy()
-    for outline in outlines:
+    for outline in (attrs.evolve(each, uv=enlarged_uv(each.uv, factor)) for each in outlines):
         drawn = _lines(drawn, outline, plain)
         if not plain:
             _names(drawn, outline, text_px)
@@ -70,7 +75,8 @@ def _names(picture: Picture, outline: Outline, text_px: int) -> None:
     shown = _inside(picture, outline.uv)
     for name, (u, v), visible in zip(outline.names, outline.uv, shown, strict=True):
         if name and visible:
-            write_text(picture, name, (round(float(u)) + 2, round(float(v)) - 2), text_px, GREEN)
+            for colour, shift in ((BLACK, 3), (GREEN, 2)):
+                write_text(picture, name, (round(float(u)) + shift, round(float(v)) - 4 + shift), text_px, colour)
 
 
 def _text(picture: Picture, outline: Outline, text_px: int) -> None:

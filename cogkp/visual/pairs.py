@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from cogkp.tasks.base import SpaceMarks, ViewMarks
 from cogkp.visual.canvas import Picture, enlarged_uv, fit_text, text_width, write_text
-from cogkp.visual.figure import LEGEND_PAD_PX, TRUTH_AND_PREDICTION, enlarged_tile, legend_bar
+from cogkp.visual.figure import LEGEND_PAD_PX, TRUTH_AND_PREDICTION, enlarged_errors, enlarged_tile, legend_bar
 from cogkp.visual.grid import DARK
-from cogkp.visual.overlay import draw_curves, draw_errors
+from cogkp.visual.overlay import draw_curves
 from cogkp.visual.palette import GREY, Colour, point_colours
 from cogkp.visual.space import space_plot, view_of
 
@@ -47,16 +47,7 @@ def view_tile(
 ) -> Picture:
     """Draw one view, enlarged by a whole factor: epipolar lines, truth as rings, predictions as crosses."""
     tile, factor = enlarged_tile(image, None, min_side_px)
-    tile = draw_curves(tile, enlarged_uv(view.lines_uv, factor), colours)
-    return draw_errors(
-        tile,
-        enlarged_uv(view.truth_uv, factor),
-        enlarged_uv(view.predicted_uv, factor),
-        truth_shown=view.truth_shown,
-        predicted_shown=view.predicted_shown,
-        colours=colours,
-        radius=max(5.0, max(tile.shape[:2]) / 75),
-    )
+    return enlarged_errors(draw_curves(tile, enlarged_uv(view.lines_uv, factor), colours), factor, view, colours)
 
 
 def pair_sheet(pairs: Sequence[Pair], *, title: str = "", min_side_px: int = MIN_TILE_PX) -> Picture:

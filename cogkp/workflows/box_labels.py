@@ -16,18 +16,22 @@ from cogkp.data.objectron.records import PictureRecord
 from cogkp.data.objectron.report import LabelReport
 from cogkp.errors import DataError, ImageError, closest
 from cogkp.geometry.camera_frame import CameraFrame
-from cogkp.geometry.cuboid import EDGES, FACES, POINTS
+from cogkp.geometry.cuboid import POINTS
 from cogkp.progress import SILENT, Progress
-from cogkp.visual.boxes import draw_boxes, fit_width
+from cogkp.tasks.centerpose.marks import box_outline
+from cogkp.visual.canvas import fit_width
 from cogkp.visual.grid import image_grid
+from cogkp.visual.outline import draw_outlines
+from cogkp.visual.overlay import draw_points
+from cogkp.visual.palette import WHITE
 
 __all__ = ["BoxLabelCheck", "check_box_labels"]
 
 PICTURE_SUFFIX = ".check.png"
 MOST_PICTURES = 16
 COLUMNS = 4
-TILE_PX = 400
-RIGHT, TOP, FRONT = FACES[0], FACES[2], FACES[4]
+TILE_PX = 480
+CROSS_PX = 3.0
 
 
 @attrs.frozen
@@ -108,6 +112,8 @@ def _tile(picture: PictureRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
     for index, box in enumerate(picture.boxes):
         if box.xyz_camera is not None and picture.K is not None:
             seen[index] = project(picture.K, box.xyz_camera)
-    drawn, both = fit_width(pixels, np.stack([uv, seen]), TILE_PX)
-    tile = draw_boxes(drawn, both[0], edges=EDGES, axes=(RIGHT, TOP, FRONT), seen_uv=both[1])
+    tile, (marked, crossed) = fit_width(pixels, np.stack([uv, seen]), TILE_PX)
+    tile = draw_outlines(tile, list(map(box_outline, marked)))
+    crosses = crossed.reshape(-1, 2)
+    tile = draw_points(tile, crosses, shape="cross", colours=[WHITE] * len(crosses), radius=CROSS_PX)
     return tile, f"{picture.name}  {len(picture.boxes)} boxes"

@@ -134,13 +134,12 @@ def _reported(config: CenterPoseConfig, results: Results) -> Path | None:
     source = results.best if results.best.is_file() else results.latest
     judged = attrs.evolve(
         config,
-        dataset=attrs.evolve(config.dataset, test_data=config.dataset.val_data),
         evaluate=attrs.evolve(
             config.evaluate, checkpoint=str(source), trt_engine=None, results_dir=str(results.folder / REPORT_FOLDER)
         ),
     )
     try:
-        return evaluate_experiment(judged).html_path
+        return evaluate_experiment(judged, split="validation").html_path
     except CogkpError as error:
         log.warning("no report was written: %s", error)
         return None

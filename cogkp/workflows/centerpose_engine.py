@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.manifest import Manifest, Origin, read_manifest, utc_now
+from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
@@ -20,19 +20,17 @@ from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.export.deploy import build_engine
 from cogkp.export.engine_options import EngineOptions
 from cogkp.export.tensorrt_build import choose_builder
-from cogkp.export.typed_onnx import read_onnx as read_graph
-from cogkp.inference.onnxruntime_runner import read_onnx
+from cogkp.export.typed_onnx import read_onnx
+from cogkp.inference.exported import described_onnx
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.workflows.centerpose_int8 import with_int8_layers
+from cogkp.workflows.centerpose_model import FAMILY, require_family
 from cogkp.workflows.experiment_folder import at_work
 
 __all__ = ["ExperimentEngine", "build_experiment_engine"]
 
-FAMILY = "centerpose"
 PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
 LAYERS = "gen_trt_engine.tensorrt.layers_precision"
-UNKNOWN = "unknown"
 
 log = logging.getLogger("cogkp")
 
@@ -162,22 +160,13 @@ def _layers(wanted: TensorRTSpec, precision: str) -> dict[str, str]:
 
 
 def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
-    """Find out what an ONNX file is: from its manifest, else from its metadata, else from itself and the experiment."""
+    """Describe an ONNX file; where it does not say itself what it is, the experiment does."""
     if not onnx.is_file():
         raise ArtifactError("there is no such ONNX file", where=str(onnx), hint="s6 cog centerpose export makes one.")
-    signature, inside = read_onnx(onnx)
-    names = [entry.name for entry in signature.outputs]
-    if not set(DecodedObjects._fields) <= set(names) or (inside and inside.facts.get("family") != FAMILY):
-        raise ArtifactError(
-            "the model is of another family",
-            where=str(onnx),
-            expected=f"the outputs {', '.join(DecodedObjects._fields)}",
-            got=", ".join(names),
-        )
-    if manifest_path(onnx).is_file():
-        return read_manifest(onnx)
-    if inside is not None:
-        return attrs.evolve(inside, onnx_sha256=file_sha256(onnx))
+    signature, known = described_onnx(onnx)
+    require_family(signature, known.facts if known else {}, onnx)
+    if known is not None:
+        return attrs.evolve(known, onnx_sha256=file_sha256(onnx))
     rows, _, height, width = signature.inputs[0].shape
     return Manifest(
         created=utc_now(),
@@ -185,7 +174,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
         origin=Origin(plain_hash(dump_experiment(config)), UNKNOWN),
         precision="fp32",
         batch_size=rows if isinstance(rows, int) else None,
-        opset=max(entry.version for entry in read_graph(onnx).opset_import if entry.domain in ("", "ai.onnx")),
+        opset=max(entry.version for entry in read_onnx(onnx).opset_import if entry.domain in ("", "ai.onnx")),
         inputs=signature.inputs,
         outputs=signature.outputs,
         facts=_facts(config, (width, height)),

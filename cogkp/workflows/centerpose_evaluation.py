@@ -21,6 +21,7 @@ from cogkp.files import write_text
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.text_table import table_lines
 from cogkp.progress import SILENT, Progress
+from cogkp.tasks.base import Split
 from cogkp.training.evaluator import evaluate as measure
 from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
 from cogkp.workflows.evaluation_files import Judged, surroundings, training_facts
@@ -33,6 +34,7 @@ __all__ = ["ExperimentEvaluation", "evaluate_experiment", "rows_of"]
 
 TEXT_NAME = "report.txt"
 ROWS_NAME = "report.csv"
+SHORT = {"validation": "val", "evaluation": "test"}
 WORST = 12
 
 
@@ -63,12 +65,15 @@ class ExperimentEvaluation:
     picture_path: Path
 
 
-def evaluate_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -> ExperimentEvaluation:
-    """Judge the model that an experiment names by the pictures of its ``dataset.test_data``.
+def evaluate_experiment(
+    config: CenterPoseConfig, *, split: Split = "evaluation", progress: Progress = SILENT
+) -> ExperimentEvaluation:
+    """Judge the model that an experiment names by labelled pictures.
 
     Args:
         config: the experiment; ``evaluate.checkpoint``, else ``evaluate.trt_engine``, names a checkpoint, an ONNX file
             or an engine.
+        split: 'evaluation' for the pictures of ``dataset.test_data``, 'validation' for those of ``dataset.val_data``.
         progress: shows batches.
 
     Raises:
@@ -79,13 +84,13 @@ def evaluate_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT
         OutputError: something cannot be written.
     """
     with at_work(config, "evaluate") as (results, status), opened_model(config, "evaluate") as model:
-        judged = _judged(config, model, progress)
+        judged = _judged(config, model, split, progress)
         found = judged.written(results.folder, WORST)
         text_path, rows_path = results.folder / TEXT_NAME, results.folder / ROWS_NAME
         write_text(text_path, f"{found.text}\n")
         write_text(rows_path, rows_of(judged.report.evidence))
         scalars = judged.report.scalars()
-        kpi = {f"test_{name}": value for name, value in scalars.items()}
+        kpi = {f"{SHORT.get(split, split)}_{name}": value for name, value in scalars.items()}
         status.write("SUCCESS", "the evaluation is done", kpi=kpi)
         return ExperimentEvaluation(
             folder=results.folder,
@@ -100,10 +105,10 @@ def evaluate_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT
         )
 
 
-def _judged(config: CenterPoseConfig, model: ExperimentModel, progress: Progress) -> Judged:
+def _judged(config: CenterPoseConfig, model: ExperimentModel, split: Split, progress: Progress) -> Judged:
     started, section = time.perf_counter(), config.evaluate
     size = config.dataset.batch_size if section.batch_size < 1 else section.batch_size
-    dataset: Any = model.task.datasets("evaluation")
+    dataset: Any = model.task.datasets(split)
     loader = open_loader(dataset, TrainOptions(batch_size=size, num_workers=config.dataset.workers), shuffle=False)
     metrics = model.task.metrics()
     report = measure(model.predict, model.task, loader, progress, metrics=metrics)
@@ -118,7 +123,7 @@ def _judged(config: CenterPoseConfig, model: ExperimentModel, progress: Progress
             "checkpoint": str(model.path),
             "run": "" if model.checkpoint is None else model.checkpoint.provenance.run,
             "origin": model.origin,
-            "split": "evaluation",
+            "split": split,
             "prefix": config.dataset.category,
             "seconds": time.perf_counter() - started,
             "config_sha256": plain_hash(plain),
@@ -133,9 +138,9 @@ def _judged(config: CenterPoseConfig, model: ExperimentModel, progress: Progress
 
 
 def _brief(judged: Judged) -> str:
-    report = judged.report
+    report, source, split = judged.report, judged.circumstances["checkpoint"], judged.circumstances["split"]
     tables = [line for table in report.tables() for line in ("", *table_lines(table))]
-    return "\n".join([f"{judged.circumstances['checkpoint']} on test data", *tables, "", *report.notes()]).rstrip()
+    return "\n".join([f"{source} on {SHORT.get(split, split)} data", *tables, "", *report.notes()]).rstrip()
 
 
 def rows_of(evidence: Evidence) -> str:

@@ -24,7 +24,7 @@ from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.marks import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
-from cogkp.visual.canvas import Picture, enlarged_uv
+from cogkp.visual.canvas import Picture
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.outline import draw_outlines
 from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
@@ -190,5 +190,4 @@ def _drawn(picture: Loaded, outlines: Sequence[Outline]) -> Picture:
     """Draw objects into their picture, which is enlarged where lines and letters would cover it."""
     tile, factor = enlarged_tile(picture.pixels, None, LEAST_SIDE_PX)
     text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(tile.shape[:2])))
-    larger = [attrs.evolve(outline, uv=enlarged_uv(outline.uv, factor)) for outline in outlines]
-    return draw_outlines(tile, larger, text_px=text_px)
+    return draw_outlines(tile, outlines, factor=factor, text_px=text_px)

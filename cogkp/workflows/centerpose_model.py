@@ -12,6 +12,7 @@ import attrs
 import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_weights
+from cogkp.artifacts.manifest import Signature
 from cogkp.config.centerpose.run import EvaluateSpec, InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import ArtifactError, ConfigError, Problem
@@ -22,7 +23,7 @@ from cogkp.training.evaluator import Predict, torch_predictor
 from cogkp.training.precision import resolve_precision
 from cogkp.workflows.pretrained import open_experiment_checkpoint
 
-__all__ = ["ExperimentModel", "opened_model", "restored_experiment"]
+__all__ = ["ExperimentModel", "opened_model", "require_family", "restored_experiment"]
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 FAMILY = "centerpose"
@@ -71,7 +72,7 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         yield _restored(config, path, section.gpus[0])
         return
     found = open_exported(path)
-    _require_family(found, path)
+    require_family(found.runner.signature, found.facts, path)
     _require_input(found, path, config)
     task = CenterPoseTask(config)
     with found.runner as runner:
@@ -99,10 +100,10 @@ def _restored(config: CenterPoseConfig, path: Path, gpu: int) -> ExperimentModel
     return ExperimentModel(path=path, task=task, predict=predict, checkpoint=checkpoint)
 
 
-def _require_family(found: Exported, path: Path) -> None:
-    """Refuse models of another family; the manifest says it, else the names of the outputs do."""
-    outputs = [entry.name for entry in found.runner.signature.outputs]
-    if found.facts.get("family", FAMILY) != FAMILY or not set(DecodedObjects._fields) <= set(outputs):
+def require_family(signature: Signature, facts: Mapping[str, Any], path: Path) -> None:
+    """Refuse models of another family; what their family wrote down says it, else the names of the outputs do."""
+    outputs = [entry.name for entry in signature.outputs]
+    if facts.get("family", FAMILY) != FAMILY or not set(DecodedObjects._fields) <= set(outputs):
         raise ArtifactError(
             "the model is of another family",
             where=str(path),

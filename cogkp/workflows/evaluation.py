@@ -73,7 +73,6 @@ def evaluate(
     if output_dir is not None:
         make_folder(output_dir)  # before the work, which would be lost where this is refused
     report = measure(predict, found.task, loader, progress, metrics=metrics)
-    home = _home_of(found.path, found.run)
     judged = Judged(
         codec=found.task.codec,
         dataset=dataset,
@@ -81,9 +80,9 @@ def evaluate(
         metrics=metrics,
         report=report,
         circumstances=_circumstances(config, found, chosen, dataset.fingerprint, time.perf_counter() - started),
-        history=read_epochs(home / METRICS_NAME),
+        history=read_epochs(found.home / METRICS_NAME),
     )
-    return judged.written(make_folder(output_dir or home / f"{chosen}-{timestamp()}"), worst)
+    return judged.written(make_folder(output_dir or found.home / f"{chosen}-{timestamp()}"), worst)
 
 
 def _circumstances(
@@ -92,7 +91,7 @@ def _circumstances(
     """Say what was evaluated, by whom and where."""
     return {
         "checkpoint": str(found.path),
-        "run": found.run,
+        "run": found.checkpoint.provenance.run,
         "split": split,
         "prefix": config.prefix,
         "seconds": seconds,
@@ -102,9 +101,3 @@ def _circumstances(
         "data": data,
         **surroundings(),
     }
-
-
-def _home_of(checkpoint: Path, run: str) -> Path:
-    """Find the folder of the run whose checkpoint was read, also through the mirror."""
-    home = checkpoint.parent / run
-    return home if run and home.is_dir() else checkpoint.parent

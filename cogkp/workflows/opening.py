@@ -63,14 +63,14 @@ class RestoredTask(NamedTuple):
 
     Args:
         task: the family, configured.
-        path: the file that was read.
-        run: the name of the run that wrote it.
+        path: the file that was read, by its name in the folder of its run where it has one.
+        home: that folder.
         checkpoint: what else the file holds.
     """
 
     task: Task
     path: Path
-    run: str
+    home: Path
     checkpoint: Checkpoint
 
 
@@ -83,20 +83,14 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> RestoredT
         root: folder of all runs.
     """
     found = open_checkpoint(restore, root)
-    path, checkpoint = found.path, found.checkpoint
+    path, checkpoint, home = found.path, found.checkpoint, found.home
     task = build_task(config)
     load_weights(checkpoint, task.model, str(path), averaged=True)
     if checkpoint.provenance.points != config.point_names:
         trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
         log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
-    run = checkpoint.provenance.run
-    return RestoredTask(task, _own_file(path, run), run, checkpoint)
-
-
-def _own_file(path: Path, run: str) -> Path:
-    """Name the run's own file where the mirror was read: the mirror will be another run's tomorrow."""
-    own = path.parent / run / path.name
-    return own if run and own.is_file() and own.samefile(path) else path
+    own = home / path.name  # a mirror will be another run's tomorrow
+    return RestoredTask(task, own if own.is_file() and own.samefile(path) else path, home, checkpoint)
 
 
 def spread(dataset: Any, count: int) -> Batch[Any]:

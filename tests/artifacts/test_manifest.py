@@ -1,4 +1,5 @@
 import json
+import logging
 
 import attrs
 import pytest
@@ -9,6 +10,7 @@ from cogkp.artifacts.manifest import (
     OutputFacts,
     Signature,
     from_metadata,
+    read_engine_manifest,
     read_manifest,
     to_metadata,
     write_manifest,
@@ -48,6 +50,60 @@ def test_an_engine_has_a_manifest_of_its_own(model, tmp_path):
     write_manifest(manifest, engine)
     assert read_manifest(engine).engine == info
     assert read_manifest(model).engine is None
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """An engine somebody built of the model."""
+    path = tmp_path / "tool.engine"
+    path.write_bytes(b"plan")
+    return path
+
+
+@pytest.mark.parametrize("ending", [".release.onnx", ".onnx"])
+@pytest.mark.parametrize("there", [True, False])
+def test_an_engine_built_elsewhere_takes_the_manifest_of_its_onnx_file(foreign, ending, there, caplog):
+    model = foreign.with_name(f"tool{ending}")
+    model.write_bytes(b"weights")
+    manifest = described(model)
+    write_manifest(manifest, model)
+    if not there:
+        model.unlink()
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        found = read_engine_manifest(foreign)
+    assert attrs.evolve(found, engine=None) == manifest
+    assert (found.engine.builder, found.engine.batch_sizes) == ("trtexec", None)
+    assert f"that of tool{ending} is taken" in caplog.text
+
+
+def test_a_manifest_of_its_own_comes_first(model, foreign):
+    write_manifest(described(model), model)
+    info = EngineInfo("tensorrt", "10.9.0", "bf16", "a GPU")
+    write_manifest(described(model, engine=info, engine_sha256=file_sha256(foreign)), foreign)
+    assert read_engine_manifest(foreign).engine == info
+    foreign.write_bytes(b"another plan")
+    with pytest.raises(ArtifactError, match=r"belongs to another file @ .*tool\.engine"):
+        read_engine_manifest(foreign)
+
+
+def test_an_engine_does_not_take_the_manifest_of_a_changed_file_or_of_another_engine(model, foreign):
+    write_manifest(described(model), model)
+    model.write_bytes(b"other weights")
+    with pytest.raises(ArtifactError, match=r"belongs to another file @ .*tool\.release\.onnx"):
+        read_engine_manifest(foreign)
+    model.unlink()
+    info = EngineInfo("tensorrt", "10.9.0", "bf16", "a GPU")
+    write_manifest(attrs.evolve(manifest_of(SIGNATURE), engine=info, engine_sha256=file_sha256(foreign)), model)
+    with pytest.raises(ArtifactError, match=r"another engine @ .*tool\.release\.manifest\.json"):
+        read_engine_manifest(foreign)
+
+
+def test_an_engine_alone_says_which_manifest_to_copy_where(foreign):
+    with pytest.raises(ArtifactError) as caught:
+        read_engine_manifest(foreign)
+    problem = caught.value.problem
+    assert problem.expected == "tool.engine.manifest.json beside it, or tool.manifest.json of its ONNX file"
+    assert problem.hint.endswith(f"copy MODEL.manifest.json to {foreign.with_name('tool.manifest.json')}.")
 
 
 def test_a_manifest_of_another_model_is_refused(model):

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, RunFolder, continue_run, create_run, in_use, resolve_restore
+from cogkp.artifacts.runs import (
+    CHECKPOINT_NAME,
+    LATEST,
+    RunFolder,
+    continue_run,
+    create_run,
+    home_of,
+    in_use,
+    resolve_restore,
+)
 from cogkp.errors import CheckpointError, OutputError
 
 
@@ -129,6 +138,17 @@ def test_a_restored_run_goes_on_in_its_own_folder(tmp_path):
     run.save(b"x", (1, 0))
     assert continue_run(run.checkpoint, run.path.name, tmp_path, clock) == run
     assert continue_run(run.mirror, run.path.name, tmp_path, clock) == run
+
+
+def test_links_and_other_roots_lead_to_the_run_behind_a_mirror(tmp_path):
+    run = create_run(tmp_path / "first", clock)
+    run.save(b"x", (1, 0))
+    link = tmp_path / "link.pth"
+    link.symlink_to(run.mirror)
+    for mirror in (run.mirror, link):
+        assert home_of(mirror, run.path.name) == run.path
+        assert continue_run(mirror, run.path.name, tmp_path / "second", clock).path == run.path
+    assert home_of(link, "gone") == tmp_path
 
 
 @pytest.mark.parametrize("name", ["gone", ""])

@@ -100,12 +100,13 @@ def tiny_images(count: int = 2, seed: int = 1) -> dict[str, np.ndarray]:
 
 def manifest_of(signature: Signature) -> Manifest:
     """Describe an exported tiny network as deployment would."""
+    rows = signature.inputs[0].shape[0]
     return Manifest(
         created="2026-01-31T12:00:00+00:00",
         versions={"cogkp": "0"},
         origin=Origin(config_sha256="ab" * 32),
         precision="fp32",
-        batch_size=signature.inputs[0].shape[0],
+        batch_size=rows if isinstance(rows, int) else None,
         opset=17,
         inputs=signature.inputs,
         outputs=signature.outputs,

@@ -14,16 +14,17 @@ from cogkp_cli.report import Report
 def test_people_read_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(as_json=False)
     report.say("done")
+    report.wrote(Path("a.png"), None)
     report.add(epochs=3)
     report.finish()
-    assert capsys.readouterr() == ("done\n", "")
+    assert capsys.readouterr() == ("done\nwrote a.png\n", "")
 
 
 def test_programs_read_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(as_json=True)
     report.say("done")
-    report.add(path=Path("a") / "b", scores=MappingProxyType({"loss": float("inf")}), sizes=(1, 2.5), engine=None)
-    report.finish()
+    report.add(path=Path("a") / "b", scores=MappingProxyType({"loss": float("inf")}), sizes=(1, 2.5))
+    report.finish(engine=None)
     out, err = capsys.readouterr()
     assert json.loads(out) == {"path": str(Path("a/b")), "scores": {"loss": None}, "sizes": [1, 2.5], "engine": None}
     assert err == "done\n"

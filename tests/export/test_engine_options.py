@@ -9,7 +9,7 @@ from cogkp.errors import EngineError
 from cogkp.export.deploy import build_engine
 from cogkp.export.engine_options import EngineOptions, profile_of
 from cogkp.export.onnx_export import Tracing, export_onnx
-from cogkp.export.tensorrt_api import build_with_tensorrt_rtx, parse
+from cogkp.export.tensorrt_api import build_with_package, parse
 from cogkp.export.trtexec import arguments
 from cogkp.export.typed_onnx import float32_layers, typed
 from tests.builders.tiny_export import SIDE, tiny_net, tiny_spec
@@ -35,7 +35,7 @@ def fixed(tmp_path_factory):
 
 def built(path, engine, options, precision="fp32", log=lambda line: None):
     pytest.importorskip("tensorrt_rtx")
-    return build_with_tensorrt_rtx(path, engine, precision=precision, log=log, options=options)
+    return build_with_package("tensorrt_rtx", path, engine, precision=precision, log=log, options=options)
 
 
 def test_each_open_input_gets_three_shapes(path, fixed):

@@ -12,7 +12,7 @@ from torch import nn
 from cogkp.errors import EngineError
 from cogkp.export.int8_onnx import INT8_TOP, quantised, read_by_convolutions
 from cogkp.export.onnx_export import Tracing, export_onnx
-from cogkp.export.tensorrt_api import build_with_tensorrt_rtx, parse
+from cogkp.export.tensorrt_api import build_with_package, parse
 from cogkp.inference.ranges import largest_values
 from tests.builders.tiny_export import tiny_images, tiny_net, tiny_spec
 
@@ -198,7 +198,9 @@ def test_an_8_bit_engine_of_any_batch_is_smaller(tmp_path):
     sizes = {}
     for precision, source in (("fp32", wide), ("int8", tmp_path / "int8.onnx")):
         engine = tmp_path / f"{precision}.trt"
-        info = build_with_tensorrt_rtx(source, engine, precision=precision, log=lambda line: None, options=options)
+        info = build_with_package(
+            "tensorrt_rtx", source, engine, precision=precision, log=lambda line: None, options=options
+        )
         assert (info.precision, info.batch_sizes) == (precision, (1, 2, 4))
         sizes[precision] = engine.stat().st_size
     assert sizes["int8"] < sizes["fp32"]

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from cogkp.artifacts.tensorrt_package import is_installed, tensorrt_logger
 from cogkp.errors import EngineError, OutputError
 from cogkp.export.onnx_export import export_onnx
-from cogkp.export.tensorrt_api import build_with_tensorrt, build_with_tensorrt_rtx, parse
+from cogkp.export.tensorrt_api import build_with_package, parse
 from cogkp.export.tensorrt_build import BUILDERS, choose_builder
 from cogkp.export.trtexec import build_with_trtexec
 from tests.builders.tiny_export import tiny_net, tiny_spec
@@ -127,7 +127,7 @@ def test_tensorrt_rtx_builds_a_real_engine(model, tmp_path, precision, capfd):
     pytest.importorskip("tensorrt_rtx")
     engine = tmp_path / "tool.trt"
     said = []
-    info = build_with_tensorrt_rtx(model, engine, precision=precision, log=said.append)
+    info = build_with_package("tensorrt_rtx", model, engine, precision=precision, log=said.append)
     assert engine.stat().st_size > 10_000
     assert (info.builder, info.precision) == ("tensorrt_rtx", precision)
     assert info.version in said[0]
@@ -143,7 +143,9 @@ def test_a_smaller_type_makes_a_smaller_engine(tmp_path):
     wide = export_onnx(net, tiny_spec(), tmp_path / "wide.onnx")
     sizes = {}
     for precision in ("fp32", "bf16"):
-        build_with_tensorrt_rtx(wide, tmp_path / f"{precision}.trt", precision=precision, log=lambda line: None)
+        build_with_package(
+            "tensorrt_rtx", wide, tmp_path / f"{precision}.trt", precision=precision, log=lambda line: None
+        )
         sizes[precision] = (tmp_path / f"{precision}.trt").stat().st_size
     assert sizes["bf16"] < sizes["fp32"]
 
@@ -168,20 +170,22 @@ def test_a_file_that_is_no_model_is_told(tmp_path, content):
     if content:
         path.write_bytes(content)
     with pytest.raises(EngineError, match=r"ONNX file cannot be read @ .*odd\.onnx"):
-        build_with_tensorrt_rtx(path, tmp_path / "odd.trt", precision="fp32", log=lambda line: None)
+        build_with_package("tensorrt_rtx", path, tmp_path / "odd.trt", precision="fp32", log=lambda line: None)
 
 
 def test_an_engine_that_cannot_be_written_is_told(model, tmp_path):
     pytest.importorskip("tensorrt_rtx")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"tool\.trt"):
-        build_with_tensorrt_rtx(model, tmp_path / "file" / "tool.trt", precision="fp32", log=lambda line: None)
+        build_with_package(
+            "tensorrt_rtx", model, tmp_path / "file" / "tool.trt", precision="fp32", log=lambda line: None
+        )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
 def test_tensorrt_proper_is_not_touched_without_a_gpu(model, tmp_path):
     with pytest.raises(EngineError, match="NVIDIA GPU only"):
-        build_with_tensorrt(model, tmp_path / "tool.trt", precision="fp32", log=lambda line: None)
+        build_with_package("tensorrt", model, tmp_path / "tool.trt", precision="fp32", log=lambda line: None)
 
 
 def test_trtexec_is_the_first_choice(trtexec):

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature
-from cogkp.errors import ArtifactError, ModelError
+from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature, write_manifest
+from cogkp.artifacts.model_files import manifest_path
+from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.exported import open_exported, runner_predictor
 from cogkp.inference.runner import Runner
+from tests.builders.tiny_export import manifest_of
 
 SIDE = 4
 
@@ -97,3 +99,25 @@ def test_a_file_of_another_program_is_known_by_its_own_names(tmp_path):
         assert (runner.infer({"input": ones})["out"] == 2 * SIDE * SIDE).all()
     with pytest.raises(ArtifactError, match="no such model"):
         open_exported(tmp_path / "none.onnx")
+
+
+def test_an_engine_built_elsewhere_is_known_by_the_manifest_of_its_onnx_file(tmp_path):
+    engine, manifest = tmp_path / "box.engine", manifest_of(Adding("batch_size").signature)
+    engine.write_bytes(b"plan")
+    copied = write_manifest(manifest, tmp_path / "model.onnx").rename(tmp_path / "box.manifest.json")
+    found = open_exported(engine)
+    assert copied == manifest_path(tmp_path / "box.onnx")
+    assert (found.facts, found.checkpoint) == (manifest.facts, manifest.origin.checkpoint)
+    assert (found.runner.signature, found.runner.rows) == (manifest.signature, (1, None))
+    copied.unlink()
+    with pytest.raises(ArtifactError, match=r"no manifest @ .*box\.engine: expected box\.engine\.manifest\.json"):
+        open_exported(engine)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without a GPU")
+def test_it_is_opened_on_a_gpu_only(tmp_path):
+    engine = tmp_path / "box.engine"
+    engine.write_bytes(b"plan")
+    write_manifest(manifest_of(Adding("batch_size").signature), tmp_path / "box.onnx")
+    with pytest.raises(EngineError, match="NVIDIA GPU only"):
+        open_exported(engine).runner.open()

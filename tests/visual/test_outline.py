@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cogkp.tasks.base import Outline
+from cogkp.visual.canvas import enlarged_uv
 from cogkp.visual.outline import BLUE, GREEN, RED, draw_outlines
 from cogkp.visual.palette import WHITE
 
@@ -54,3 +55,8 @@ def test_text_stays_in_the_picture():
 def test_what_cannot_be_seen_is_left_out(uv):
     drawn = draw_outlines(DARK + 90, [Outline(uv, ("1", "2", "3", "4"), LINES, "words")])
     assert (drawn == 90).all()
+
+
+def test_points_move_with_an_enlarged_picture():
+    small, large = (Outline(uv, ("1", "", "", ""), LINES, "words") for uv in (UV / 3, enlarged_uv(UV / 3, 3)))
+    assert (draw_outlines(DARK, [small], factor=3) == draw_outlines(DARK, [large])).all()

@@ -5,8 +5,11 @@ import pytest
 
 from cogkp.data.images import read_colour
 from cogkp.errors import DataError
-from cogkp.workflows.box_labels import check_box_labels
-from tests.builders.box_files import annotation, spoilt, write, write_set
+from cogkp.geometry.cuboid import EDGES
+from cogkp.workflows.box_labels import TILE_PX, check_box_labels
+from tests.builders.box_files import SIZE_WH, annotation, spoilt, write, write_set
+
+GAP_PX = 4  # round each tile
 
 
 def test_report_and_drawing(tmp_path, monkeypatch):
@@ -28,6 +31,18 @@ def test_faulty_labels_are_drawn_first(tmp_path):
     picture = read_colour(tmp_path / "a.png")
     assert picture.shape[0] > 4 * 300  # sixteen pictures in four rows
     assert np.ptp(picture) > 0.5
+
+
+def test_boxes_and_what_the_camera_sees_of_them_are_drawn_where_they_are(tmp_path):
+    content = annotation()
+    write(tmp_path / "set", "a", content)
+    check_box_labels(tmp_path / "set", output=tmp_path / "a.png")
+    drawn = read_colour(tmp_path / "a.png")
+    uv = (np.array(content["objects"][0]["projected_cuboid"]) + 0.5) * TILE_PX / SIZE_WH[0] - 0.5 + GAP_PX
+    at = np.round(uv).astype(int)
+    assert all(drawn[v, u].min() > 0.95 for u, v in at)  # crosses
+    along = np.round(uv[[first for first, _ in EDGES]] * 0.6 + uv[[second for _, second in EDGES]] * 0.4).astype(int)
+    assert sum(drawn[v, u, 0] > 0.8 and drawn[v, u, 1:].max() < 0.3 for u, v in along) >= len(EDGES) - 2
 
 
 def test_damaged_pictures_are_not_drawn(tmp_path):

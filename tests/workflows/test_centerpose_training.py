@@ -23,8 +23,10 @@ from tests.builders.training import OPTIONS, provenance
 
 @pytest.fixture
 def experiment(tmp_path):
+    tiny = tiny_experiment(tmp_path, width=0.25)
     return attrs.evolve(
-        tiny_experiment(tmp_path, width=0.25),
+        tiny,
+        dataset=attrs.evolve(tiny.dataset, test_data=None),
         results_dir=str(tmp_path / "results"),
         train=TrainSpec(num_epochs=2, optim=OptimSpec(lr=1e-3, lr_steps=(1,)), seed=5),
     )
@@ -46,7 +48,12 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     assert (first.epochs, second.epochs, whole.epochs) == (1, 2, 2)
     assert second.report is not None
     assert second.report.parent == second.folder / "best"
-    assert "3-D IoU" in second.report.read_text(encoding="utf-8")
+    page = second.report.read_text(encoding="utf-8")
+    assert "3-D IoU" in page
+    assert "evaluation on validation data" in page  # the experiment names no other pictures to judge by
+    assert json.loads(second.report.with_name("evaluation.json").read_text())["split"] == "validation"
+    told = json.loads(second.report.with_name("status.json").read_text().splitlines()[-1])
+    assert "val_3DIoU" in told["kpi"]
     assert "go on from" in second.plan
     wanted, found = (load_checkpoint(result.checkpoint).state for result in (whole, second))
     assert all(torch.equal(wanted.weights[name], found.weights[name]) for name in wanted.weights)

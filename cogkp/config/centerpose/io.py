@@ -17,7 +17,7 @@ from cogkp.config.centerpose import needs, rules
 from cogkp.config.centerpose.schema import EXPERIMENT_SCHEMA_FILE, experiment_schema
 from cogkp.config.centerpose.spec import VERBS, CenterPoseConfig, Verb
 from cogkp.config.converter import CONVERTER
-from cogkp.config.documents import pretty
+from cogkp.config.documents import write_new
 from cogkp.config.fields import DOC, fields_of
 from cogkp.config.findings import Finding, Steps, shown
 from cogkp.config.interpolation import BLANK, interpolated
@@ -26,7 +26,7 @@ from cogkp.config.spelling import with_known_keys, with_known_words
 from cogkp.config.structuring import cut, structured, without
 from cogkp.config.yaml_reading import Document, read_yaml
 from cogkp.config.yaml_writing import yaml_text
-from cogkp.errors import ConfigError, OutputError, Problem, closest
+from cogkp.errors import ConfigError, Problem, closest
 from cogkp.files import write_text
 
 __all__ = [
@@ -98,13 +98,8 @@ def write_experiment_template(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: there is something at ``path`` already, or its folder cannot be written.
     """
-    target = Path(path)
-    if os.path.lexists(target):
-        raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
-    write_text(target.parent / EXPERIMENT_SCHEMA_FILE, pretty(experiment_schema()))
-    text = yaml_text(dump_experiment(CenterPoseConfig.default()), _sentence)
-    write_text(target, POINTER.format(EXPERIMENT_SCHEMA_FILE) + text)
-    return target
+    text = POINTER.format(EXPERIMENT_SCHEMA_FILE) + yaml_text(dump_experiment(CenterPoseConfig.default()), _sentence)
+    return write_new(path, text, EXPERIMENT_SCHEMA_FILE, experiment_schema())
 
 
 def _sentence(path: Steps) -> str:

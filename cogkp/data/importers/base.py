@@ -1,24 +1,47 @@
-"""What an importer hands over, and how its lines are divided into training and validation.
+"""How an importer is chosen, what it hands over, and how that is divided into training and validation.
 
 Knows nothing of: any format, any output folder.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import attrs
 import numpy as np
 
-from cogkp.errors import Problem
+from cogkp.errors import DataError, Problem, closest
 
-__all__ = ["Imported", "ImportedLine", "Importer", "Part", "located", "split", "validation_count"]
+__all__ = [
+    "Imported",
+    "ImportedLine",
+    "Importer",
+    "Part",
+    "divide",
+    "importer_of",
+    "located",
+    "validation_count",
+]
 
 Part = Literal["train", "validation"]
-LineT = TypeVar("LineT")
+ReaderT = TypeVar("ReaderT")
+
+log = logging.getLogger("cogkp")
+
+
+class Parted(Protocol):
+    """One item of a source, which may say where it belongs."""
+
+    @property
+    def part(self) -> str | None:
+        """Name of the part; None leaves that to the seed."""
+
+
+PartedT = TypeVar("PartedT", bound=Parted)
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +81,16 @@ Importer = Callable[[Path], Imported]
 """Reads a source; raises DataError with every problem it found."""
 
 
+def importer_of(name: str, importers: Mapping[str, ReaderT], share: float) -> ReaderT:
+    """Choose the importer of a format, and refuse a share of validation that cannot be; raises DataError."""
+    if name not in importers:
+        known = ", ".join(importers)
+        raise DataError("unknown format", expected=f"one of {known}", got=repr(name), hint=closest(name, importers))
+    if not 0.0 <= share < 1.0:
+        raise DataError("the validation share is out of range", expected="0 <= share < 1", got=str(share))
+    return importers[name]
+
+
 def located(problem: Problem, where: str) -> Problem:
     """Say where in the source a problem was met, ahead of the file it concerns."""
     place = f"{where}, {problem.where}" if problem.where else where
@@ -77,22 +110,26 @@ def validation_count(total: int, fraction: float) -> int:
     return min(max(math.floor(total * fraction + 1e-9), 1), total - 1)
 
 
-def split(lines: Sequence[LineT], fraction: float, seed: int) -> tuple[list[LineT], list[LineT]]:
-    """Divide lines at random, the same way for the same seed; both parts keep the order of the source.
+def divide(
+    lines: Sequence[PartedT], fraction: float, seed: int, validation: str = "validation"
+) -> dict[str, list[PartedT]]:
+    """Divide lines as their source does, where it says so; the others at random, the same way for the same seed.
 
     Args:
-        lines: anything.
-        fraction: share set aside for validation, 0 up to but not including 1.
+        lines: all of a source.
+        fraction: share of those others that is set aside for validation, 0 up to but not including 1.
         seed: of the draw.
+        validation: name of that part; the rest is ``train``.
 
     Returns:
-        Training lines and validation lines.
-
-    Example:
-        >>> split("abcdefghij", 0.2, seed=0)
-        (['a', 'b', 'c', 'd', 'f', 'h', 'i', 'j'], ['e', 'g'])
+        The lines of each part that has any, in the order of the source.
     """
-    count = validation_count(len(lines), fraction)
-    chosen = set(np.random.default_rng(seed).permutation(len(lines))[:count].tolist())
-    training = [line for index, line in enumerate(lines) if index not in chosen]
-    return training, [line for index, line in enumerate(lines) if index in chosen]
+    free = [index for index, line in enumerate(lines) if line.part is None]
+    if len(free) < len(lines):
+        log.info("the source has its own split; %d of %d lines follow it", len(lines) - len(free), len(lines))
+    order = np.random.default_rng(seed).permutation(len(free))
+    drawn = {free[place] for place in order[: validation_count(len(free), fraction)]}
+    parts: dict[str, list[PartedT]] = {}
+    for index, line in enumerate(lines):
+        parts.setdefault(line.part or (validation if index in drawn else "train"), []).append(line)
+    return parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import attrs
 
 from cogkp.config.recipe import starting_loss_terms
-from cogkp.data.importers.base import Imported, ImportedLine, Importer, split
+from cogkp.data.importers.base import Imported, ImportedLine, Importer, divide, importer_of
 from cogkp.data.importers.deeplabcut import read_deeplabcut
 from cogkp.data.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.structured import write_structured
-from cogkp.errors import DataError, closest
+from cogkp.errors import DataError
 from cogkp.files import staged_folder, write_json
 from cogkp.progress import SILENT, Progress
 
@@ -28,8 +27,7 @@ IMPORTERS: Mapping[str, Importer] = {
 
 CALIBRATION_FILE = "calibration.config.json"
 CONFIG_FILE = "keypoint.json"
-
-log = logging.getLogger("cogkp")
+PARTS = ("train", "validation")
 
 
 @attrs.frozen(kw_only=True)
@@ -47,27 +45,6 @@ class ImportResult:
     validation: Path | None
     counts: Mapping[str, int]
     config: Path
-
-
-def _importer(name: str) -> Importer:
-    if name not in IMPORTERS:
-        known = ", ".join(IMPORTERS)
-        raise DataError("unknown format", expected=f"one of {known}", got=repr(name), hint=closest(name, IMPORTERS))
-    return IMPORTERS[name]
-
-
-def _divide(
-    lines: Sequence[ImportedLine], fraction: float, seed: int
-) -> tuple[Sequence[ImportedLine], Sequence[ImportedLine]]:
-    """Follow the source's own parts where it has them, the seed elsewhere."""
-    if not 0.0 <= fraction < 1.0:
-        raise DataError("the validation share is out of range", expected="0 <= share < 1", got=str(fraction))
-    free = [line for line in lines if line.part is None]
-    if len(free) < len(lines):
-        log.info("the source has its own split; %d of %d lines follow it", len(lines) - len(free), len(lines))
-    _, validation = split(free, fraction, seed)
-    chosen = {id(line) for line in validation} | {id(line) for line in lines if line.part == "validation"}
-    return [line for line in lines if id(line) not in chosen], [line for line in lines if id(line) in chosen]
 
 
 def _write_part(
@@ -127,11 +104,11 @@ def import_dataset(
         DataError: the format is unknown, or the source is wrong; every problem has its line.
         OutputError: the destination cannot be written or is not empty.
     """
-    imported = _importer(format)(source)
-    parts = dict(zip(("train", "validation"), _divide(imported.lines, validation, seed), strict=True))
-    if not parts["train"]:
+    imported = importer_of(format, IMPORTERS, validation)(source)
+    parts = divide(imported.lines, validation, seed, "validation")
+    if "train" not in parts:
         raise DataError("no line is left to train on", where=str(source))
-    roots = {name: destination / name for name, lines in parts.items() if lines}
+    roots = {name: destination / name for name in PARTS if name in parts}
     with staged_folder(destination) as staging:
         for name in roots:
             _write_part(staging / name, parts[name], imported.calibration, progress)
@@ -139,6 +116,6 @@ def import_dataset(
     return ImportResult(
         train=roots["train"],
         validation=roots.get("validation"),
-        counts={name: len(lines) for name, lines in parts.items()},
+        counts={name: len(parts.get(name, ())) for name in PARTS},
         config=destination / CONFIG_FILE,
     )

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import image_size, read_grey
-from cogkp.data.importers.base import located, split
+from cogkp.data.importers.base import divide, importer_of, located
 from cogkp.data.objectron.fields import Fields, image_problem, read_annotation
 from cogkp.data.objectron.folders import find_labelled
 from cogkp.data.objectron.reader import scan_objectron
 from cogkp.data.objectron.records import BoxRecord
 from cogkp.data.objectron.writer import annotation_of
-from cogkp.errors import DataError, Problem, closest
+from cogkp.errors import DataError, Problem
 from cogkp.files import staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
@@ -217,25 +217,14 @@ def import_boxes(
         DataError: the format is unknown, or the source is wrong; every problem has its line.
         OutputError: the destination cannot be written or is not empty.
     """
-    if format not in BOX_IMPORTERS:
-        known = ", ".join(BOX_IMPORTERS)
-        raise DataError(
-            "unknown format", expected=f"one of {known}", got=repr(format), hint=closest(format, BOX_IMPORTERS)
-        )
-    if not 0.0 <= validation < 1.0:
-        raise DataError("the validation share is out of range", expected="0 <= share < 1", got=str(validation))
+    read = importer_of(format, BOX_IMPORTERS, validation)
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
         raise DataError("the source is not there", where=str(source), expected="a folder")
-    pictures = BOX_IMPORTERS[format](source)
+    pictures = read(source)
     if not pictures:
         raise DataError("there are no labelled pictures", where=str(source))
-    free, _ = split([picture for picture in pictures if picture.part is None], validation, seed)
-    drawn = {id(picture) for picture in free}
-    parts: dict[Part, list[ImportedPicture]] = {}
-    for picture in pictures:
-        part: Part = picture.part or ("train" if id(picture) in drawn else "val")
-        parts.setdefault(part, []).append(picture)
+    parts = divide(pictures, validation, seed, "val")
     with staged_folder(destination) as staging, progress.work("writing", len(pictures)) as step:
         for part, chosen in parts.items():
             for picture in chosen:

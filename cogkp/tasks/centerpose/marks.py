@@ -22,7 +22,7 @@ from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_obje
 from cogkp.tasks.centerpose.poses import ObjectPose
 from cogkp.tasks.centerpose.truth import ObjectTruth
 
-__all__ = ["detection_outlines", "pose_outline", "prediction_marks", "truth_marks"]
+__all__ = ["box_outline", "detection_outlines", "pose_outline", "prediction_marks", "truth_marks"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -41,10 +41,15 @@ def _marks(outlines: list[Outline]) -> Marks:
     return Marks(np.zeros((0, 2)), np.zeros(0, bool), (), outlines=tuple(outlines))
 
 
-def _outline(uv: FloatArray, size_xyz: FloatArray, prefix: str = "") -> Outline:
-    corners = uv[1:]
-    ends = [corners[face].mean(0) for face in POSITIVE]
-    return Outline(np.concatenate((uv, ends)), NAMES, LINES, f"{prefix}{_sizes(size_xyz)}")
+def box_outline(uv: FloatArray, text: str = "") -> Outline:
+    """Show a box by its points alone.
+
+    Args:
+        uv: (9, 2) middle and corners, pixels.
+        text: one line about it.
+    """
+    ends = [uv[1:][face].mean(0) for face in POSITIVE]
+    return Outline(np.concatenate((uv, ends)), NAMES, LINES, text)
 
 
 def _sizes(size_xyz: FloatArray) -> str:
@@ -61,7 +66,7 @@ def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
     uv = ImageWarp(source_to_crop.unsqueeze(1)).apply(truth.uv_source).cpu().numpy()
     labelled, size = truth.labelled.cpu().numpy(), truth.size_xyz.cpu().numpy()
     return [
-        _marks([_outline(points, sides) for points, sides in zip(uv[b][rows], size[b][rows], strict=True)])
+        _marks([box_outline(points, _sizes(sides)) for points, sides in zip(uv[b][rows], size[b][rows], strict=True)])
         for b, rows in enumerate(labelled)
     ]
 
@@ -80,7 +85,7 @@ def detection_outlines(found: Detections) -> list[Outline]:
     corners = found.uv_direct.numpy()
     points = np.concatenate((corners.mean(1, keepdims=True), corners), 1)
     return [
-        _outline(uv, size, f"{score:.2f}  ")
+        box_outline(uv, f"{score:.2f}  {_sizes(size)}")
         for uv, size, score in zip(points, found.relative_size.numpy(), found.score.tolist(), strict=True)
     ]
 

@@ -4,20 +4,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cogkp.data.importers.base import located, split, validation_count
+from cogkp.data.importers.base import ImportedLine, divide, located, validation_count
 from cogkp.errors import Problem
 
 FRACTIONS = st.floats(0.0, 0.99)
 
 
-@given(total=st.integers(0, 500), fraction=FRACTIONS, seed=st.integers(0, 2**32))
-def test_every_line_lands_in_exactly_one_part_in_its_old_order(total, fraction, seed):
-    training, validation = split(range(total), fraction, seed)
-    assert sorted(training + validation) == list(range(total))
-    assert training == sorted(training)
-    assert validation == sorted(validation)
-    assert len(validation) == validation_count(total, fraction)
-    assert (training, validation) == split(range(total), fraction, seed)
+PARTS = st.sampled_from(("train", "validation", None))
+
+
+def lines_of(*parts):
+    return [ImportedLine(record={}, where=str(index), part=part) for index, part in enumerate(parts)]
+
+
+def places(lines):
+    return [int(line.where) for line in lines]
+
+
+@given(own=st.lists(PARTS, max_size=60), fraction=FRACTIONS, seed=st.integers(0, 2**32))
+def test_every_line_lands_in_exactly_one_part_in_its_old_order(own, fraction, seed):
+    lines = lines_of(*own)
+    parts = divide(lines, fraction, seed)
+    found = {name: places(chosen) for name, chosen in parts.items()}
+    assert sorted(place for chosen in found.values() for place in chosen) == list(range(len(own)))
+    assert all(chosen and chosen == sorted(chosen) for chosen in found.values())
+    assert all(line.part in (None, name) for name, chosen in parts.items() for line in chosen)
+    drawn = [line for line in parts.get("validation", ()) if line.part is None]
+    assert len(drawn) == validation_count(own.count(None), fraction)
+    assert parts == divide(lines, fraction, seed)
 
 
 @given(total=st.integers(2, 10_000), fraction=st.floats(1e-6, 0.99))
@@ -34,7 +48,7 @@ def test_the_share_is_rounded_down(total, fraction, count):
 
 
 def test_seeds_differ():
-    parts = {tuple(split(range(50), 0.2, seed)[1]) for seed in range(10)}
+    parts = {tuple(places(divide(lines_of(*[None] * 50), 0.2, seed, "val")["val"])) for seed in range(10)}
     assert len(parts) == 10
 
 

@@ -1,0 +1,14 @@
+"""Points move with the picture they are in."""
+
+import numpy as np
+
+from cogkp.visual.canvas import fit_width
+
+
+def test_points_move_with_the_resized_picture():
+    picture = np.zeros((40, 60), np.uint8)
+    picture[20, 30] = 255
+    resized, uv = fit_width(picture, np.array([[30.0, 20.0]]), 240)
+    assert resized.shape == (160, 240, 3)
+    v, u = np.unravel_index(resized[..., 0].argmax(), resized.shape[:2])
+    assert np.abs(uv[0] - (u, v)).max() <= 1
