@@ -12,6 +12,7 @@ CogkpError
 ├── TrainingError      training cannot start or cannot go on
 │   └── RankError      another of the processes that train together has ended
 ├── EvaluationError    an evaluation would be empty or without meaning
+│   └── NotFiniteError  the network predicts what is not a number
 └── ExportError        a deployed model cannot be made
     ├── ParityError    the exported model disagrees with its source
     └── EngineError    the inference engine cannot be built
@@ -39,6 +40,7 @@ __all__ = [
     "GeometryError",
     "ImageError",
     "ModelError",
+    "NotFiniteError",
     "OutputError",
     "ParityError",
     "Problem",
@@ -151,6 +153,10 @@ class RankError(TrainingError):
 
 class EvaluationError(CogkpError):
     """An evaluation would be empty or without meaning."""
+
+
+class NotFiniteError(EvaluationError):
+    """The network predicts what is not a number; ``where`` names the samples."""
 
 
 class ExportError(CogkpError):

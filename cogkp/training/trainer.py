@@ -17,7 +17,7 @@ import torch
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.config.train import Interval
 from cogkp.data.sample import Batch
-from cogkp.errors import DataError, TrainingError
+from cogkp.errors import CogkpError, NotFiniteError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
 from cogkp.tasks.base import Metrics, Report, Task
 from cogkp.training.allocator import keep_large_blocks
@@ -317,14 +317,19 @@ class _Run:
             return None
         own = self.judge(self.loaders.validation)
         judged = self.ranks.gather(own)
-        failed = [each for each in judged if isinstance(each, DataError)]
-        if failed:
-            self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
-            raise own if isinstance(own, DataError) else self.ranks.told_elsewhere()
-        seen = [each for each in judged if each is not None and not isinstance(each, DataError)]
-        return merged(seen).compute() if len(seen) == len(judged) else None
+        try:
+            if any(isinstance(each, CogkpError) for each in judged):
+                raise own if isinstance(own, CogkpError) else self.ranks.told_elsewhere()
+            seen = [each for each in judged if each is not None and not isinstance(each, CogkpError)]
+            return merged(seen).compute() if len(seen) == len(judged) else None
+        except NotFiniteError as error:
+            raise _left_the_numbers(error, epoch, self.checkpointer.last) from error
+        except CogkpError:
+            if not any(isinstance(each, NotFiniteError) for each in judged):
+                self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
+            raise
 
-    def judge(self, batches: Batches) -> Metrics | DataError | None:
+    def judge(self, batches: Batches) -> Metrics | CogkpError | None:
         """Judge the predictions for this rank's part; None where somebody asks to stop."""
         judged, metrics = self.learner.judged, self.task.metrics()
         predict = torch_predictor(judged, self.learner.precision)
@@ -333,9 +338,19 @@ class _Run:
                 measure(predict, metrics, _Stoppable(batches, self.interrupt))
         except _StoppedError:
             return None
-        except DataError as error:
+        except CogkpError as error:
             return error
         return metrics
+
+
+def _left_the_numbers(error: NotFiniteError, epoch: int, last_good: Path | None) -> TrainingError:
+    kept = f"The last good checkpoint is {last_good}." if last_good else "No checkpoint was saved yet."
+    return TrainingError(
+        "the training left the numbers",
+        where=f"the validation after epoch {epoch + 1}",
+        got=f"points that are not numbers in {error.problem.where}",
+        hint=f"{kept} Lower the learning rate.",
+    )
 
 
 class _StoppedError(Exception):

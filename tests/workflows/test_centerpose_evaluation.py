@@ -13,7 +13,7 @@ import pytest
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState, load_checkpoint
 from cogkp.artifacts.manifest import Origin
 from cogkp.config.centerpose.io import load_experiment
-from cogkp.errors import ArtifactError, CheckpointError, ConfigError, EvaluationError
+from cogkp.errors import ArtifactError, CheckpointError, ConfigError, DataError
 from cogkp.export.deploy import deploy
 from cogkp.inference.parity import verify_onnx
 from cogkp.measures.evidence import Evidence
@@ -189,5 +189,5 @@ def test_pictures_without_a_camera_cannot_be_judged(experiment, tmp_path):
     (folder / source.name).write_text(json.dumps(content))
     blind = attrs.evolve(experiment, dataset=attrs.evolve(experiment.dataset, test_data=str(folder)))
     model = write_said(tmp_path / "said.onnx", truth_of(experiment, count=1), SIDE)
-    with pytest.raises(EvaluationError, match="without the camera"):
+    with pytest.raises(DataError, match=r"blind.*fx, fy, cx, cy in pixels"):
         judged(blind, model, tmp_path / "out")

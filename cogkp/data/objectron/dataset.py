@@ -22,7 +22,7 @@ from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["ObjectDataset"]
+__all__ = ["NEEDED", "ObjectDataset"]
 
 NEEDED: tuple[Need, ...] = ("scale",)
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.objectron.augment import BoxAugment
-from cogkp.data.objectron.dataset import ObjectDataset
+from cogkp.data.objectron.dataset import NEEDED, ObjectDataset
 from cogkp.data.sample import Encoded
 from cogkp.errors import EvaluationError
 from cogkp.geometry.camera_frame import CameraFrame
@@ -78,6 +78,7 @@ class CenterPoseTask:
             augment=_augment(self.config),
             camera_frame=CameraFrame(data.camera_frame),
             num_symmetry=data.symmetry_count,
+            need=NEEDED if split in ("train", "preview") else (*NEEDED, "intrinsics"),
         )
 
     @cached_property

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
-from cogkp.errors import EvaluationError
+from cogkp.errors import EvaluationError, NotFiniteError
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.measures.text_table import aligned, share
 from cogkp.measures.text_table import number as number_of
@@ -241,7 +241,7 @@ class KeypointMetrics:
         """Take in one batch.
 
         Raises:
-            EvaluationError: the network predicted something that is not a number.
+            NotFiniteError: the network predicted something that is not a number.
         """
         targets = batch.targets
         found = self._codec.decode(outputs, batch.source_to_crop)
@@ -249,7 +249,7 @@ class KeypointMetrics:
         finite = errors_px.isfinite().all(dim=-1)
         if not finite.all():
             named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
-            raise EvaluationError("the network predicts points that are not numbers", where=named)
+            raise NotFiniteError("the network predicts points that are not numbers", where=named)
         self._coverage.update(outputs, targets)
         confusion = None
         if found.mask is not None and self._num_classes:
