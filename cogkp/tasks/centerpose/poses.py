@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.cuboid_fit import Plane, scale_from_height, scale_from_plane
 from cogkp.geometry.pnp import CuboidPoses, solve_cuboids, to_true_size
@@ -183,6 +182,6 @@ def _grown(found: CuboidPoses, image: Tensor, height: Tensor | None, ground: Pla
 
 
 def _seen(cuboids: Cuboids, K: Tensor) -> Tensor:
-    eye = torch.eye(4, dtype=torch.float64)
-    seen: Tensor = PinholeCamera(K, eye, (0, 0)).project(cuboids.points()).uv
-    return seen
+    """(M, 9, 2) pixels of points, all of which are in front of the camera: every corner counted in its pose."""
+    pixel = cuboids.points() @ K.mT
+    return pixel[..., :2] / pixel[..., 2:]
