@@ -1,7 +1,8 @@
 # make demo   install into .venv and run the demo
-# make test   install what tests need and run every check
+# make test   install what tests need and run every check, WORKERS files at a time
 PYTHON ?= python3
 TORCH ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -16,7 +17,7 @@ demo: venv
 	$(BIN)/s6 cog demo
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: dev
 	$(BIN)/ruff check .
