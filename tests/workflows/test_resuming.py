@@ -20,7 +20,8 @@ import torch
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.lock import locked
 from cogkp.config.augment import Crop, Noise
-from cogkp.config.io import load
+from cogkp.config.io import load, structure
+from cogkp.data.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.errors import CheckpointError, DataError, OutputError
 from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
@@ -153,6 +154,29 @@ def test_other_data_is_said_and_the_epoch_under_way_starts_again(config, tmp_pat
     assert "train data 'train': lines 8 -> 9" in caplog.text
     assert "the data changed, so the epoch under way starts again" in result.plan
     assert history(result.run_dir)[-4:] == [("step", 2, 1), ("step", 2, 2), ("step", 2, 3), ("epoch", 2, None)]
+
+
+def test_another_calibration_of_stereo_pairs_is_said(tmp_path, caplog):
+    write_recording(tmp_path / "train", 4, seed=0)
+    settings = demo_config(tmp_path / "train", tmp_path / "train")
+    settings["augmentations"] = [{"type": "crop", "output_size": 64}]
+    del settings["validation"]
+    config = structure(settings)
+    trained(config, tmp_path)
+    file = tmp_path / "train" / CALIBRATION_FILE
+    cameras = json.loads(file.read_text())
+    file.write_text(json.dumps(cameras))  # the same numbers on one line
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        trained(config, tmp_path, **FURTHER)
+    assert "the data changed" not in caplog.text
+    cameras["LR"]["intrinsic"][0][0] += 0.01
+    file.write_text(json.dumps(cameras))
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        result = trained(config, tmp_path, **FURTHER)
+    assert "the data changed since" in caplog.text
+    assert "train data 'train': other calibration" in caplog.text
+    changes = json.loads((result.run_dir / "run.json").read_text())["sessions"][-1]["changes"]
+    assert changes == ["train data 'train': other calibration"]
 
 
 def test_the_same_data_elsewhere_is_a_changed_configuration_only(config, tmp_path, caplog):
