@@ -19,10 +19,11 @@ import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.lock import locked
+from cogkp.artifacts.runs import RunFolder
 from cogkp.config.augment import Crop, Noise
 from cogkp.config.io import load, structure
 from cogkp.data.synthetic import CALIBRATION_FILE, demo_config, write_recording
-from cogkp.errors import CheckpointError, DataError, OutputError
+from cogkp.errors import CheckpointError, DataError, OutputError, TrainingError
 from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
@@ -222,6 +223,24 @@ def test_a_faulty_validation_picture_does_not_cost_the_epoch(config, tmp_path):
         trained(config, tmp_path)
     (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     assert load_checkpoint(run / "checkpoint_latest.pth").state.position == (0, 2)
+
+
+def test_lost_numbers_name_the_saves_before_the_last(config, tmp_path):
+    run = RunFolder(trained(config, tmp_path, attrs.evolve(SHORT, epochs=2)).run_dir, tmp_path / "runs")
+    (_, oldest) = run.saves()
+    wild = attrs.evolve(SHORT, learning_rate=1e37, checkpoint_interval="1")
+    given = frozenset({"epochs", "learning_rate", "checkpoint_interval"})
+    with pytest.raises(TrainingError, match="left the numbers") as caught:
+        trained(config, tmp_path, wild, restore="latest", given=given)
+    bad, good, before = run.saves()
+    assert before == oldest
+    assert f"The last good checkpoint is {run.checkpoint}; where it fails again at once, " in str(caught.value)
+    assert f"go back to an earlier one: {good}, {before}. Look at these samples" in str(caught.value)
+    with pytest.raises(TrainingError, match="left the numbers") as again:
+        trained(config, tmp_path, restore="latest")
+    assert run.saves() == [bad, good, before]
+    assert f"{run.checkpoint}; where it fails again at once, go back to an earlier one: {good}" in str(again.value)
+    assert trained(config, tmp_path, restore=str(good), given=frozenset({"epochs"})).epochs == 3
 
 
 def test_two_trainings_cannot_write_into_one_folder(config, tmp_path):
