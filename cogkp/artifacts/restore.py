@@ -17,7 +17,7 @@ from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
 from cogkp.artifacts.runs import BEST, CHECKPOINT_NAME, LATEST, RunFolder, home_of, resolve_restore, run_of
 from cogkp.errors import CheckpointError
 
-__all__ = ["Restored", "good_neighbours", "open_checkpoint", "saved_before", "was_left_behind"]
+__all__ = ["Restored", "good_neighbours", "older_saves", "open_checkpoint", "was_left_behind"]
 
 log = logging.getLogger("cogkp")
 
@@ -77,7 +77,7 @@ def good_neighbours(path: Path) -> list[Path]:
     return [found.path for found in _readable(sorted(beside, key=_age), path)]
 
 
-def saved_before(path: Path) -> list[Path]:
+def older_saves(path: Path) -> list[Path]:
     """List the older checkpoints beside a file, newest first, each under one of its names; nothing is read."""
     try:
         asked, beside = path.stat(), [(other.stat(), other) for other in sorted(path.parent.glob("*.pth"))]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState
-from cogkp.artifacts.restore import saved_before
+from cogkp.artifacts.restore import older_saves
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, Task
@@ -222,7 +222,7 @@ def not_finite(
 
 def _kept(last_good: Path) -> str:
     """Name the newest save and some before it: an update may be bad although its loss still was a number."""
-    earlier = ", ".join(map(str, saved_before(last_good)[:NAMED_SAVES]))
+    earlier = ", ".join(map(str, older_saves(last_good)[:NAMED_SAVES]))
     further = f"; where it fails again at once, go back to an earlier one: {earlier}" if earlier else ""
     return f"The last good checkpoint is {last_good}{further}."
 

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from cogkp.artifacts.checkpoint import Checkpoint
-from cogkp.artifacts.restore import good_neighbours, open_checkpoint, saved_before, was_left_behind
+from cogkp.artifacts.restore import good_neighbours, older_saves, open_checkpoint, was_left_behind
 from cogkp.artifacts.runs import BEST, LATEST, RunFolder
 from cogkp.errors import CheckpointError
 from tests.artifacts.test_checkpoint import make_checkpoint
@@ -133,9 +133,9 @@ def test_older_saves_are_named_once_and_newest_first(tmp_path):
     newest, middle, oldest = run.saves()
     for second, path in enumerate((oldest, middle, newest)):  # a file system may count in steps longer than a save
         os.utime(path, (second, second))
-    assert saved_before(run.checkpoint) == saved_before(newest) == [middle, oldest]
-    assert saved_before(run.best) == [oldest]
-    assert saved_before(oldest) == saved_before(run.path / "none.pth") == []
+    assert older_saves(run.checkpoint) == older_saves(newest) == [middle, oldest]
+    assert older_saves(run.best) == [oldest]
+    assert older_saves(oldest) == older_saves(run.path / "none.pth") == []
 
 
 def test_a_damaged_path_without_neighbours_says_what_to_do(tmp_path):
