@@ -17,7 +17,7 @@ from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
 from cogkp.artifacts.runs import BEST, CHECKPOINT_NAME, LATEST, RunFolder, home_of, resolve_restore, run_of
 from cogkp.errors import CheckpointError
 
-__all__ = ["Restored", "good_neighbours", "open_checkpoint", "was_left_behind"]
+__all__ = ["Restored", "good_neighbours", "older_saves", "open_checkpoint", "was_left_behind"]
 
 log = logging.getLogger("cogkp")
 
@@ -75,6 +75,17 @@ def good_neighbours(path: Path) -> list[Path]:
     """List the checkpoints beside a file that can be read, newest first."""
     beside = (other for other in path.parent.glob("checkpoint_*.pth") if other.name != path.name)
     return [found.path for found in _readable(sorted(beside, key=_age), path)]
+
+
+def older_saves(path: Path) -> list[Path]:
+    """List the older checkpoints beside a file, newest first, each under one of its names; nothing is read."""
+    try:
+        asked, beside = path.stat(), [(other.stat(), other) for other in sorted(path.parent.glob("*.pth"))]
+    except OSError:  # a message that names them is not worth another error
+        return []
+    older = {stat.st_ino: (stat.st_mtime_ns, other) for stat, other in reversed(beside) if stat.st_ino != asked.st_ino}
+    found = [(saved, other) for saved, other in older.values() if saved <= asked.st_mtime_ns]
+    return [other for _, other in sorted(found, key=lambda each: each[0], reverse=True)]
 
 
 def was_left_behind(restored: Restored, root: Path) -> bool:

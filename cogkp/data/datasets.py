@@ -94,7 +94,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
     @cached_property
     def fingerprint(self) -> list[dict[str, Any]]:
         """What the data is, root by root, to be compared with another day's; see :mod:`cogkp.data.fingerprint`."""
-        return fingerprint(self._indices)
+        return fingerprint(self._indices, paired_rig(self.config))
 
     @property
     def item_weights(self) -> npt.NDArray[np.float64] | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState
+from cogkp.artifacts.restore import older_saves
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, Task
@@ -29,6 +30,7 @@ from cogkp.training.seeding import capture_rng, joint_rng, seed_rank
 __all__ = ["Comparison", "Learner", "not_finite"]
 
 NAMED_SAMPLES = 8
+NAMED_SAVES = 3
 
 
 @attrs.frozen(eq=False)
@@ -207,7 +209,7 @@ def not_finite(
     advice = "lower the learning rate"
     if comparison.skipped:
         bad, advice = [f"a gradient beyond float16 in each of {comparison.skipped} steps"], "train with bf16 or fp32"
-    kept = f"The last good checkpoint is {last_good}." if last_good else "No checkpoint was saved yet."
+    kept = _kept(last_good) if last_good else "No checkpoint was saved yet."
     suspects = _suspects(SINGLE if batch.repeated else ranks, comparison, batch)
     error = TrainingError(
         "the training left the numbers",
@@ -216,6 +218,13 @@ def not_finite(
         hint=f"{kept} Look at these samples, or {advice}.",
     )
     return ranks.only_first(error)
+
+
+def _kept(last_good: Path) -> str:
+    """Name the newest save and some before it: an update may be bad although its loss still was a number."""
+    earlier = ", ".join(map(str, older_saves(last_good)[:NAMED_SAVES]))
+    further = f"; where it fails again at once, go back to an earlier one: {earlier}" if earlier else ""
+    return f"The last good checkpoint is {last_good}{further}."
 
 
 def _suspects(ranks: Ranks, comparison: Comparison, batch: Batch[Any]) -> str:

@@ -224,6 +224,12 @@ def _held(ranks: Ranks, restored: Restored | None, root: Path) -> Iterator[RunFo
         yield ranks.from_first(lambda: stack.enter_context(in_use(folder_for(restored, root))))
 
 
+def _own_name(path: Path, folder: RunFolder) -> Path:
+    """Prefer the run's own name of a checkpoint to that of the mirror: the saves before it lie beside it."""
+    own = folder.checkpoint
+    return own if own.is_file() and own.samefile(path) else path
+
+
 def _is_judged(data: Mapping[str, Any], result: FitResult) -> bool:
     return "validation" in data and not result.interrupted and result.steps > 0
 
@@ -276,7 +282,7 @@ class _Prepared:
             folder,
             self.provenance(),
             self.plan.options.keep_last,
-            None if restored is None else restored.path,
+            None if restored is None else _own_name(restored.path, folder),
         )
         checkpoint = None if restored is None else restored.checkpoint
         return fit(self.task, self.plan, self.loaders, sinks, keeper, progress, restored=checkpoint, ranks=self.ranks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import attrs
@@ -10,7 +11,7 @@ import pytest
 from torch import nn
 
 from cogkp.artifacts.checkpoint import Checkpoint
-from cogkp.artifacts.restore import good_neighbours, open_checkpoint, was_left_behind
+from cogkp.artifacts.restore import good_neighbours, older_saves, open_checkpoint, was_left_behind
 from cogkp.artifacts.runs import BEST, LATEST, RunFolder
 from cogkp.errors import CheckpointError
 from tests.artifacts.test_checkpoint import make_checkpoint
@@ -124,7 +125,17 @@ def test_a_damaged_path_is_refused_and_its_good_neighbours_are_named(tmp_path):
         assert caught.value.problem.hint == f"Good ones beside it: {middle}, {run.best}." or (
             caught.value.problem.hint == f"Good ones beside it: {run.best}, {middle}."
         )
-    assert good_neighbours(middle) == [run.best] or good_neighbours(middle) == []
+    assert good_neighbours(middle) == []  # the best is the same file
+
+
+def test_older_saves_are_named_once_and_newest_first(tmp_path):
+    run = run_of(tmp_path, 1, 2, 3, best=2)
+    newest, middle, oldest = run.saves()
+    for second, path in enumerate((oldest, middle, newest)):  # a file system may count in steps longer than a save
+        os.utime(path, (second, second))
+    assert older_saves(run.checkpoint) == older_saves(newest) == [middle, oldest]
+    assert older_saves(run.best) == [oldest]
+    assert older_saves(oldest) == older_saves(run.path / "none.pth") == []
 
 
 def test_a_damaged_path_without_neighbours_says_what_to_do(tmp_path):

@@ -6,10 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import attrs
 import pytest
+import torch
 
 from cogkp.data.datasets import open_roots
 from cogkp.data.fingerprint import changes, fingerprint
+from cogkp.geometry.rig import CameraRig
+from tests.builders.stereo_pairs import RIG
 from tests.builders.tiny_keypoints import tiny_config, write_recording
 
 
@@ -18,8 +22,8 @@ def config(tmp_path):
     return tiny_config(tmp_path, segmentation=True)
 
 
-def of(config, *roots: Path) -> dict:
-    return {"train": fingerprint(open_roots([str(root) for root in roots], config.data_mappings))}
+def of(config, *roots: Path, rig: CameraRig | None = None) -> dict:
+    return {"train": fingerprint(open_roots([str(root) for root in roots], config.data_mappings), rig)}
 
 
 def edited(root: Path, change) -> None:
@@ -69,3 +73,43 @@ def test_another_root_is_said(config, tmp_path):
 
 def test_what_was_never_recorded_is_no_change(config, tmp_path):
     assert changes({}, of(config, tmp_path / "train")) == []
+
+
+def moved(field: str, place: tuple[int, ...], by: float) -> CameraRig:
+    """The rig with one number of its second camera changed."""
+    left, right = RIG.cameras
+    value = getattr(right, field).clone()
+    value[place] += by
+    return CameraRig(RIG.names, (left, attrs.evolve(right, **{field: value})))
+
+
+NUMBERS = {"K": (0, 2), "world_to_camera": (1, 3), "distortion": (4,)}
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+def test_one_number_of_a_camera_is_another_calibration(config, tmp_path, field):
+    before = of(config, tmp_path / "train", rig=RIG)
+    assert json.loads(json.dumps(before)) == before
+    last_bit, changed = (of(config, tmp_path / "train", rig=moved(field, NUMBERS[field], by)) for by in (1e-14, 1e-6))
+    assert changes(before, last_bit) == []
+    assert changes(before, changed) == ["train data 'train': other calibration"]
+
+
+def test_cameras_in_another_order_or_of_another_size_are_another_calibration(config, tmp_path):
+    before = of(config, tmp_path / "train", rig=RIG)
+    larger = tuple(attrs.evolve(camera, size_wh=(640, 512)) for camera in RIG.cameras)
+    for rig in (RIG.select(RIG.names[::-1]), CameraRig(RIG.names, larger)):
+        assert changes(before, of(config, tmp_path / "train", rig=rig)) == ["train data 'train': other calibration"]
+
+
+def test_zero_has_no_sign(config, tmp_path):
+    plain, minus = (
+        CameraRig(RIG.names, tuple(attrs.evolve(camera, distortion=sign * torch.zeros(5)) for camera in RIG.cameras))
+        for sign in (1, -1)
+    )
+    assert of(config, tmp_path / "train", rig=plain) == of(config, tmp_path / "train", rig=minus)
+
+
+def test_a_calibration_that_was_never_recorded_is_no_change(config, tmp_path):
+    bare, calibrated = of(config, tmp_path / "train"), of(config, tmp_path / "train", rig=RIG)
+    assert changes(bare, calibrated) == changes(calibrated, bare) == []

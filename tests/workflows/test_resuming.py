@@ -19,9 +19,11 @@ import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.lock import locked
+from cogkp.artifacts.runs import RunFolder
 from cogkp.config.augment import Crop, Noise
-from cogkp.config.io import load
-from cogkp.errors import CheckpointError, DataError, OutputError
+from cogkp.config.io import load, structure
+from cogkp.data.synthetic import CALIBRATION_FILE, demo_config, write_recording
+from cogkp.errors import CheckpointError, DataError, OutputError, TrainingError
 from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
@@ -155,6 +157,29 @@ def test_other_data_is_said_and_the_epoch_under_way_starts_again(config, tmp_pat
     assert history(result.run_dir)[-4:] == [("step", 2, 1), ("step", 2, 2), ("step", 2, 3), ("epoch", 2, None)]
 
 
+def test_another_calibration_of_stereo_pairs_is_said(tmp_path, caplog):
+    write_recording(tmp_path / "train", 4, seed=0)
+    settings = demo_config(tmp_path / "train", tmp_path / "train")
+    settings["augmentations"] = [{"type": "crop", "output_size": 64}]
+    del settings["validation"]
+    config = structure(settings)
+    trained(config, tmp_path)
+    file = tmp_path / "train" / CALIBRATION_FILE
+    cameras = json.loads(file.read_text())
+    file.write_text(json.dumps(cameras))  # the same numbers on one line
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        trained(config, tmp_path, **FURTHER)
+    assert "the data changed" not in caplog.text
+    cameras["LR"]["intrinsic"][0][0] += 0.01
+    file.write_text(json.dumps(cameras))
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        result = trained(config, tmp_path, **FURTHER)
+    assert "the data changed since" in caplog.text
+    assert "train data 'train': other calibration" in caplog.text
+    changes = json.loads((result.run_dir / "run.json").read_text())["sessions"][-1]["changes"]
+    assert changes == ["train data 'train': other calibration"]
+
+
 def test_the_same_data_elsewhere_is_a_changed_configuration_only(config, tmp_path, caplog):
     trained(config, tmp_path)
     moved = tmp_path / "moved" / "train"
@@ -198,6 +223,24 @@ def test_a_faulty_validation_picture_does_not_cost_the_epoch(config, tmp_path):
         trained(config, tmp_path)
     (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     assert load_checkpoint(run / "checkpoint_latest.pth").state.position == (0, 2)
+
+
+def test_lost_numbers_name_the_saves_before_the_last(config, tmp_path):
+    run = RunFolder(trained(config, tmp_path, attrs.evolve(SHORT, epochs=2)).run_dir, tmp_path / "runs")
+    (_, oldest) = run.saves()
+    wild = attrs.evolve(SHORT, learning_rate=1e37, checkpoint_interval="1")
+    given = frozenset({"epochs", "learning_rate", "checkpoint_interval"})
+    with pytest.raises(TrainingError, match="left the numbers") as caught:
+        trained(config, tmp_path, wild, restore="latest", given=given)
+    bad, good, before = run.saves()
+    assert before == oldest
+    assert f"The last good checkpoint is {run.checkpoint}; where it fails again at once, " in str(caught.value)
+    assert f"go back to an earlier one: {good}, {before}. Look at these samples" in str(caught.value)
+    with pytest.raises(TrainingError, match="left the numbers") as again:
+        trained(config, tmp_path, restore="latest")
+    assert run.saves() == [bad, good, before]
+    assert f"{run.checkpoint}; where it fails again at once, go back to an earlier one: {good}" in str(again.value)
+    assert trained(config, tmp_path, restore=str(good), given=frozenset({"epochs"})).epochs == 3
 
 
 def test_two_trainings_cannot_write_into_one_folder(config, tmp_path):
