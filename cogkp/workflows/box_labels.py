@@ -116,4 +116,4 @@ def _tile(picture: PictureRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
     tile = draw_outlines(tile, list(map(box_outline, marked)))
     crosses = crossed.reshape(-1, 2)
     tile = draw_points(tile, crosses, shape="cross", colours=[WHITE] * len(crosses), radius=CROSS_PX)
-    return tile, f"{picture.name}  {len(picture.boxes)} boxes"
+    return tile, f"{picture.name}  {len(picture.boxes)} box{'es' * (len(picture.boxes) != 1)}"

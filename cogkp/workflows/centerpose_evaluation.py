@@ -140,7 +140,7 @@ def _judged(config: CenterPoseConfig, model: ExperimentModel, split: Split, prog
 def _brief(judged: Judged) -> str:
     report, source, split = judged.report, judged.circumstances["checkpoint"], judged.circumstances["split"]
     tables = [line for table in report.tables() for line in ("", *table_lines(table))]
-    return "\n".join([f"{source} on {SHORT.get(split, split)} data", *tables, "", *report.notes()]).rstrip()
+    return "\n".join([f"{source} on {judged.words.data(split)}", *tables, "", *report.notes()]).rstrip()
 
 
 def rows_of(evidence: Evidence) -> str:

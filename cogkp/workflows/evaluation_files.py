@@ -139,7 +139,7 @@ class Judged:
         told = interval_text(spans, len(self.report.evidence.frames))
         return EvaluationResult(
             report=content,
-            text=f"{title} on {self.circumstances['split']} data\n{self.report.text()}\n{told}",
+            text=f"{title} on {self.words.data(self.circumstances['split'])}\n{self.report.text()}\n{told}",
             json_path=folder / EVALUATION_NAME,
             picture_path=folder / "predictions.png",
             html_path=folder / PAGE_NAME,

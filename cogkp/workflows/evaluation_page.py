@@ -29,22 +29,30 @@ class Words:
         column: what stands in each column of a measure; empty where columns only count, and none is shown alone.
         curves: heading of the family's own charts.
         worst: what the worst images were chosen by, and how to read them.
+        evaluation: the data of the split 'evaluation'.
     """
 
     column: str
     curves: str
     worst: str
+    evaluation: str
+
+    def data(self, split: str) -> str:
+        """Name the data of a split."""
+        return f"{self.evaluation if split == 'evaluation' else split} data"
 
 
 POINTS = Words(
     column="point",
     curves="Uncertainty",
     worst="By the worst {measure} of any point. Rings are labels, crosses are predictions.",
+    evaluation="main",
 )
 OBJECTS = Words(
     column="",
     curves="Average precision",
     worst="By the worst {measure} of any object. Thin white edges are labels, red ones predictions.",
+    evaluation="test",
 )
 
 
@@ -78,7 +86,7 @@ def evaluation_page(shown: Shown) -> str:
     training = [line_chart(curve) for curve in training_curves({"": shown.history})]
     worst_by = evidence.measures[0].title.lower() if evidence.measures else ""
     return page.page(
-        f"{content['prefix']}: evaluation on {content['split']} data",
+        f"{content['prefix']}: evaluation on {shown.words.data(content['split'])}",
         f"{content['checkpoint']}, measured {content['created']}",
         [
             page.section(

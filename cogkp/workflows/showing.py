@@ -56,7 +56,7 @@ def read_epochs(history: Path) -> list[dict[str, Any]]:
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
-    """Draw how trainings went: their loss, their validation errors, and their validation shares.
+    """Draw how trainings went: their loss, their validation errors, and what lies between 0 and 1.
 
     Args:
         histories: epoch lines by the name of their run; a run without lines is left out.
@@ -69,7 +69,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
     groups = (
         ("Loss", "mean of the epoch", [name for name in names if name == "loss"], True, False),
         ("Validation errors", "error, in the unit its name says", errors, True, False),
-        ("Validation shares", "share", shares, False, True),
+        ("Validation figures from 0 to 1", "of 1", shares, False, True),
     )
     return [
         Curve(title, "epoch", label, lines, log_y=log, percent_y=percent)

@@ -24,6 +24,7 @@ class Placed:
     visibility: np.ndarray
     K: np.ndarray | None
     ground: object = None
+    room: int = 12
 
 
 def box_points(pose, size, turn_rad=0.0):

@@ -91,6 +91,8 @@ def test_the_folder_holds_what_is_documented(likely, checkpoint, tmp_path):
     assert {"svg", "table", "img"} <= set(tags)
     page = found.html_path.read_text(encoding="utf-8")
     assert "Average precision by 3-D IoU" in page
+    assert "evaluation on test data</" in page
+    assert all(told.splitlines()[0] == f"{checkpoint} on test data" for told in (text, found.text))
     assert "object 1</th>" not in page  # columns only count objects
     rows = list(csv.reader(found.rows_path.read_text().splitlines()))
     assert rows[0] == ["picture", "object", "iou", "pixels_px", "azimuth_deg", "elevation_deg", "add_m"]

@@ -75,6 +75,7 @@ class ObjectDataset(Dataset[tuple[Encoded, ...]]):
         _check_turns(self._pictures, num_symmetry)
         turns = [box.turns(num_symmetry) for picture in self._pictures for box in picture.boxes]
         self._rows = max(turns, default=1)
+        self._room = max((len(picture.boxes) for picture in self._pictures), default=0)
 
     @property
     def symmetries(self) -> int:
@@ -119,7 +120,8 @@ class ObjectDataset(Dataset[tuple[Encoded, ...]]):
         crop = self.view.cut(pixels, warp)
         if training:
             crop = change_colours(crop, self.augment, generator)
-        labels = labels_of(picture, self.num_symmetry, self._rows).numbered(point_order(warp, self.augment))
+        labels = labels_of(picture, self.num_symmetry, self._rows, self._room)
+        labels = labels.numbered(point_order(warp, self.augment))
         return Sample(self.view.scaled(crop), labels, warp, size_wh, f"{picture.root.name}:{picture.name}")
 
 

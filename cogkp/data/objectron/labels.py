@@ -41,6 +41,7 @@ class ObjectLabels:
         categories: M words.
         K: (3, 3) float64 intrinsics, pixels of the full frame; None where nobody knows them.
         ground: what the boxes stand on; None where the file does not say.
+        room: the most boxes of any picture that may share a batch with this one, at least M.
     """
 
     uv_source: FloatArray
@@ -54,6 +55,7 @@ class ObjectLabels:
     categories: tuple[str, ...]
     K: FloatArray | None
     ground: Ground | None
+    room: int
 
     def numbered(self, order: npt.NDArray[np.int64]) -> ObjectLabels:
         """Say which recorded point stands at each place, as a mirror does.
@@ -71,13 +73,16 @@ def _stacked(values: Sequence[FloatArray | None], otherwise: FloatArray) -> tupl
     return np.array(rows, np.float64).reshape(-1, *otherwise.shape), known
 
 
-def labels_of(picture: PictureRecord, num_symmetry: int = 1, rows: int | None = None) -> ObjectLabels:
+def labels_of(
+    picture: PictureRecord, num_symmetry: int = 1, rows: int | None = None, room: int | None = None
+) -> ObjectLabels:
     """Make the labels of one picture.
 
     Args:
         picture: its record.
         num_symmetry: equal turns of boxes whose file does not say how many they have.
         rows: S; None takes as many as these boxes need.
+        room: the most boxes of any picture of the set; None takes those of this one.
 
     Returns:
         The labels; a box whose place or camera is not known has row 0 only.
@@ -105,6 +110,7 @@ def labels_of(picture: PictureRecord, num_symmetry: int = 1, rows: int | None = 
         categories=tuple(box.category for box in boxes),
         K=picture.K,
         ground=picture.ground,
+        room=len(boxes) if room is None else room,
     )
 
 

@@ -151,17 +151,22 @@ def read_unlabelled(
     return reader.surroundings(Labelled(image, annotation), fields)
 
 
+def _depths(box: BoxRecord) -> list[float]:
+    """Say how far along the view the middle is, by the points and by the pose, as far as they are known."""
+    by_points = [] if box.xyz_camera is None else [float(box.xyz_camera[0, 2])]
+    return by_points if box.cuboid_to_camera is None else [*by_points, float(box.cuboid_to_camera[2, 3])]
+
+
 def _is_behind(box: BoxRecord) -> bool:
-    return box.xyz_camera is not None and not box.xyz_camera[0, 2] > 0
+    return any(not depth > 0 for depth in _depths(box))
 
 
 def _behind(box: BoxRecord) -> Problem:
-    assert box.xyz_camera is not None
     return Problem(
         "the object is behind the camera",
         box.where,
         "a middle in front of it",
-        f"z {box.xyz_camera[0, 2]:.4g} along the view",
+        f"z {min(_depths(box)):.4g} along the view",
         "Correct location and keypoints_3d, or camera_frame.",
     )
 

@@ -101,6 +101,8 @@ class LabelReport:
             "camera_frame": None if self.frame.declared is None else self.frame.declared.value,
             "residual_px_by_camera_frame": {frame.value: px for frame, px in self.frame.residual_px.items()},
             "files": self.files,
+            "pictures": len(self.pictures),
+            "without_camera": self._without_camera,
             "boxes": len(self._boxes),
             "tolerance_px": self.tolerance_px,
             "reprojection_px": _spread([box.reprojection_px for box in self._boxes]),
@@ -120,6 +122,10 @@ class LabelReport:
         }
 
     @property
+    def _without_camera(self) -> int:
+        return sum(picture.K is None for picture in self.pictures)
+
+    @property
     def _boxes(self) -> Sequence[BoxCheck]:
         return [box for file in self.checked for box in file.boxes]
 
@@ -127,13 +133,20 @@ class LabelReport:
         """Return a summary, the files with the largest distances, and every problem."""
         lines = [*self._summary(), "", *([*self._table(), ""] if self.checked else [])]
         lines += [f"left out {count} times: {reason}" for reason, count in self.dropped.items()]
+        if unknown := self._without_camera:
+            have, them = ("have", "them") if unknown > 1 else ("has", "it")
+            lines.append(
+                f"{unknown} of {_counted(len(self.pictures), 'picture')} {have} no camera: "
+                f"evaluate and the validation of a training refuse {them}"
+            )
         lines += [f"problem: {problem}" for problem in self.problems]
-        lines.append(f"{len(self.problems)} problems" if self.problems else "no problems: the files agree")
+        lines.append(_counted(len(self.problems), "problem") if self.problems else "no problems: the files agree")
         return "\n".join(lines)
 
     def _summary(self) -> list[str]:
         frame = NOTHING if self.frame.declared is None else self.frame.declared.value
-        head = f"{self.root}: {self.files} files, {len(self._boxes)} boxes, camera_frame {frame}"
+        files, boxes = _counted(self.files, "file"), _counted(len(self._boxes), "box", "es")
+        head = f"{self.root}: {files}, {boxes}, camera_frame {frame}"
         if not self.checked:
             return [head]
         return [
@@ -148,7 +161,7 @@ class LabelReport:
             return f"{words}: cannot be told, the files do not say enough"
         return (
             f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
-            f"over {spread['count']} boxes"
+            f"over {_counted(spread['count'], 'box', 'es')}"
         )
 
     def _table(self) -> list[str]:
@@ -163,7 +176,11 @@ class LabelReport:
             for file in shown
         ]
         more = len(ranked) - len(shown)
-        return [head, *rows, *([f"... and {more} files with smaller distances; --json names all"] if more else [])]
+        return [
+            head,
+            *rows,
+            *([f"... and {_counted(more, 'file')} with smaller distances; --json names all"] if more else []),
+        ]
 
 
 def _largest(file: FileCheck, key: str) -> str:
@@ -171,7 +188,11 @@ def _largest(file: FileCheck, key: str) -> str:
     return f"{max(values):.3f}" if values else NOTHING
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
+def _counted(number: int, word: str, more: str = "s") -> str:
+    return f"{number} {word}{more * (number != 1)}"
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:
     """Sum up what is known; infinite distances count in the largest alone."""
     known = [value for value in values if value is not None]
     if not known:

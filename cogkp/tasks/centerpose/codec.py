@@ -25,8 +25,6 @@ from cogkp.tasks.centerpose.truth import ObjectTruth, object_truth
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
-MOST_OBJECTS = 32
-
 
 class CenterPoseTargets(NamedTuple):
     """What one picture teaches, and what is true of it."""
@@ -44,7 +42,6 @@ class CenterPoseCodec:
         decoding: how maps become objects.
         filtering: which objects are reported.
         category: what the network is trained on, a word.
-        most_objects: T, objects that a picture may have.
         view: how pictures become the network's input.
     """
 
@@ -52,7 +49,6 @@ class CenterPoseCodec:
     decoding: DecodeRules = attrs.field(factory=DecodeRules)
     filtering: FilterRules = attrs.field(factory=FilterRules)
     category: str = "object"
-    most_objects: int = MOST_OBJECTS
     view: BoxInput = attrs.field(factory=BoxInput)
 
     @classmethod
@@ -77,13 +73,11 @@ class CenterPoseCodec:
         """Make the targets of one picture.
 
         Args:
-            sample: its labels are :class:`cogkp.tasks.centerpose.truth.PlacedObjects`.
-
-        Raises:
-            DataError: it has more than ``most_objects``.
+            sample: its labels are :class:`cogkp.tasks.centerpose.truth.PlacedObjects`; the first of them are taught,
+                all are judged.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
-        return CenterPoseTargets(taught, object_truth(sample.labels, self.most_objects, sample.sample_id))
+        return CenterPoseTargets(taught, object_truth(sample.labels))
 
     def decoded(self, outputs: Any) -> DecodedObjects:
         """Decode maps; what an exported network has decoded already stays as it is."""

@@ -72,9 +72,13 @@ def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
 
 
 def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -> list[Marks]:
-    """Show the boxes that the network sees on each input, corners as the object's centre sees them."""
+    """Show the boxes that the network sees on each input, corners as the object's centre sees them.
+
+    Objects with a side that is not above zero are left out: they have no pose, so that no evaluation counts them.
+    """
     count = len(decoded.scores)
     found = find_objects(decoded, torch.eye(3, dtype=torch.float64).expand(count, 3, 3), stride, rules)
+    found = found.pick((found.relative_size > 0).all(-1))
     outlines = detection_outlines(found)
     rows = found.image.tolist()
     return [_marks([each for each, row in zip(outlines, rows, strict=True) if row == b]) for b in range(count)]

@@ -214,21 +214,25 @@ def match_nearest(distance: Tensor) -> Tensor:
 
 
 def match_once(distance: Tensor) -> Tensor:
-    """Hold found boxes against true ones, each true one at most once.
+    """Hold found boxes against true ones, the nearest pair first, each box and each true one at most once.
 
     Args:
-        distance: (D, T) float, the likeliest box first; it chooses first.
+        distance: (D, T) float, the likeliest box first; of pairs that are as near, the likelier box's comes first.
 
     Returns:
-        (D,) int64, -1 where none is left.
+        (D,) int64, -1 for boxes that are left over: every true one is held against a box as near or nearer.
 
     Example:
+        >>> match_once(torch.tensor([[5.0], [0.0]]))
+        tensor([-1,  0])
         >>> match_once(torch.tensor([[0.1, 0.5], [0.2, 0.9], [0.0, 0.1]]))
-        tensor([ 0,  1, -1])
+        tensor([ 1, -1,  0])
     """
-    left = distance.clone()
-    chosen = torch.full((len(distance),), -1, dtype=torch.int64)
-    for row in range(min(distance.shape)):
-        chosen[row] = left[row].argmin()
-        left[:, chosen[row]] = torch.inf
-    return chosen
+    chosen = [-1] * len(distance)
+    taken: set[int] = set()
+    for pair in distance.flatten().argsort(stable=True).tolist():
+        row, column = divmod(pair, distance.shape[1])
+        if chosen[row] < 0 and column not in taken:
+            chosen[row] = column
+            taken.add(column)
+    return torch.tensor(chosen, dtype=torch.int64)

@@ -96,7 +96,7 @@ class CenterPoseMetrics:
         self._rules = rules or EvaluationRules()
         self._thresholds_px = tuple(thresholds_px)
         self._rows = ObjectRows()
-        self._images = self._skipped = self._asked = 0
+        self._images = self._skipped = self._asked = self._labelled = 0
         self._errors: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
         self._confidence: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
 
@@ -118,6 +118,7 @@ class CenterPoseMetrics:
         self._images += other._images
         self._skipped += other._skipped
         self._asked += other._asked
+        self._labelled += other._labelled
         self._rows.merge(other._rows)
         for name in PROTOCOLS:
             self._errors[name] += other._errors[name]
@@ -141,6 +142,7 @@ class CenterPoseMetrics:
             self._rows.add(name, asked.numpy(), np.zeros(0, np.int64), np.zeros((0, len(KEPT) + 1)))
             return
         self._asked += int(asked.sum())
+        self._labelled += int(truth.labelled.sum())
         known = (truth.labelled & truth.located).nonzero().flatten()
         distance = corner_distances(poses.uv, truth.uv_source[known], size_wh)
         visible = truth.visibility[known] >= self._rules.min_visibility
@@ -228,11 +230,13 @@ class CenterPoseMetrics:
                 expected="an object in front of the camera, its middle in the picture, "
                 f"visibility above {self._rules.min_visibility:g}",
             )
-        judged = {name: self._summed(name) for name in PROTOCOLS}
+        # The published protocol counts all objects of a picture in which one is asked for.
+        counts: dict[Protocol, int] = {"reference": self._labelled, "once": self._asked}
+        judged = {name: self._summed(name, count) for name, count in counts.items()}
         evidence = self._rows.evidence(self._thresholds_px)
         return CenterPoseReport(self._images, self._skipped, self._asked, judged["reference"], judged["once"], evidence)
 
-    def _summed(self, name: Protocol) -> Judgement:
+    def _summed(self, name: Protocol, objects: int) -> Judgement:
         errors = np.concatenate([np.zeros((0, len(MEASURES))), *self._errors[name]])
         confidence = np.concatenate([np.zeros(0), *self._confidence[name]])
         held = ~np.isnan(errors[:, 0])
@@ -240,10 +244,11 @@ class CenterPoseMetrics:
         return Judgement(
             found=len(errors),
             matched=int(held.sum()),
+            objects=objects,
             mean={name: float(values[held].mean()) if held.any() else None for name, values in columns.items()},
             precision={
                 measure.field: tuple(
-                    average_precision(measure.hits(columns[measure.field]), confidence, self._asked).tolist()
+                    average_precision(measure.hits(columns[measure.field]), confidence, objects).tolist()
                 )
                 for measure in MEASURES
             },

@@ -27,14 +27,22 @@ class Judgement:
     Args:
         found: boxes reported in pictures that show an object.
         matched: how many of them are held against a true object.
+        objects: how many there are to be found, against which recall is counted.
         mean: mean of each measure over those, None where there are none.
         precision: average precision of each measure at each of its thresholds.
     """
 
     found: int
     matched: int
+    objects: int
     mean: Mapping[str, float | None]
     precision: Mapping[str, tuple[float, ...]]
+
+    @property
+    def counts(self) -> str:
+        """Boxes and objects in words."""
+        found, objects = _counted(self.found, "box", "es"), _counted(self.objects, "object")
+        return f"{found} found, {self.matched} matched, {objects}"
 
 
 @attrs.frozen
@@ -45,7 +53,8 @@ class CenterPoseReport:
         images: pictures seen.
         skipped: pictures that show no object asked for.
         objects: asked for.
-        reference: the published protocol, by which two boxes may be right about one object.
+        reference: the published protocol, by which two boxes may be right about one object, and objects that are not
+            asked for are missed where they stand beside one that is.
         once: each object is held against one box at most.
         evidence: what was measured picture by picture, each object held against one box at most.
     """
@@ -99,9 +108,10 @@ class CenterPoseReport:
 
     def text(self) -> str:
         """Return the tables for people: mean errors, then the average precision at every threshold."""
-        lines = [f"{self.images} images, {self.skipped} without objects to judge; {self.objects} objects"]
+        images, objects = _counted(self.images, "image"), _counted(self.objects, "object")
+        lines = [f"{images}, {self.skipped} without objects to judge; {objects} asked for"]
         for title, judged in self.judgements:
-            lines += ["", f"{title}: {judged.found} boxes found, {judged.matched} matched", *_means(judged)]
+            lines += ["", f"{title}: {judged.counts}", *_means(judged)]
             lines += ["average precision within", *_precisions(judged)]
         return "\n".join([*lines, *self.notes()])
 
@@ -110,7 +120,7 @@ class CenterPoseReport:
         head = ("measure", "unit", "mean", "AP, all thresholds", "threshold", "AP there")
         return [
             Table(
-                f"{title}: {judged.found} boxes found, {judged.matched} matched, {self.objects} objects",
+                f"{title}: {judged.counts}",
                 head,
                 tuple(_row(measure, judged) for measure in MEASURES),
             )
@@ -141,6 +151,10 @@ class CenterPoseReport:
         if pixel is not None and iou == 0 and pixel < NEAR:
             return ["Boxes are right in the pictures but share no space with the true ones: check camera and ground."]
         return []
+
+
+def _counted(number: int, word: str, more: str = "s") -> str:
+    return f"{number} {word}{more * (number != 1)}"
 
 
 def _row(measure: Measure, judged: Judgement) -> tuple[str, ...]:

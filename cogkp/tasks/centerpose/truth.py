@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.errors import DataError
 from cogkp.geometry.cuboid import POINTS
 from cogkp.tasks.centerpose.targets import LabelledObjects
 
@@ -43,6 +42,10 @@ class PlacedObjects(LabelledObjects, Protocol):
     def ground(self) -> Any:
         """What the objects stand on, with ``center`` and ``normal``; None where nobody knows it."""
 
+    @property
+    def room(self) -> int:
+        """T: the most objects of any picture that may share a batch with this one."""
+
 
 class ObjectTruth(NamedTuple):
     """The truth; arrays for a picture, tensors with a leading B for a batch. OpenCV axes, unit of the data.
@@ -70,20 +73,13 @@ class ObjectTruth(NamedTuple):
     ground: Any
 
 
-def object_truth(labels: PlacedObjects, most: int, where: str = "") -> ObjectTruth:
+def object_truth(labels: PlacedObjects) -> ObjectTruth:
     """Fill up the truth of one picture.
 
     Args:
         labels: of its objects.
-        most: T.
-        where: the picture, for messages.
-
-    Raises:
-        DataError: the picture has more objects.
     """
-    count = labels.uv_source.shape[1]
-    if count > most:
-        raise DataError("there are too many objects in one picture", where=where, expected=f"<= {most}", got=str(count))
+    count, most = labels.uv_source.shape[1], labels.room
     uv = np.where(np.isfinite(labels.uv_source[0]), labels.uv_source[0], 0.0)
     located = labels.located & labels.sized
     pose = np.where(located[:, None, None], labels.cuboid_to_camera, np.eye(4))

@@ -97,10 +97,11 @@ def test_flat_points_are_no_box(tmp_path):
         read_objectron(tmp_path)
 
 
-def test_an_object_behind_the_camera_is_named(tmp_path):
+@pytest.mark.parametrize("keys", [("location", "keypoints_3d"), ("location",)])
+def test_an_object_behind_the_camera_is_named(tmp_path, keys):
     write_set(tmp_path, 3)
     content = annotation()
-    for key in ("location", "keypoints_3d"):
+    for key in keys:
         content["objects"][0][key] = (-np.array(content["objects"][0][key])).tolist()
     path = write(tmp_path, "behind", content)
     with pytest.raises(DataError, match="the object is behind the camera") as caught:

@@ -170,7 +170,21 @@ def test_pixels_alone_are_said_to_tell_nothing(tmp_path):
     report = check_root(tmp_path)
     assert report.problems == ()
     assert report.text().count("cannot be told, the files do not say enough") == 2
+    assert "1 file, 1 box, camera_frame" in report.text()
     assert report.to_dict()["reprojection_px"] is None
+
+
+def test_pictures_without_a_camera_are_told_though_their_files_agree(tmp_path):
+    write_set(tmp_path, 3)
+    assert "no camera" not in check_root(tmp_path).text()
+    write(tmp_path, "a", spoilt(annotation(), "camera_data"))
+    report = check_root(tmp_path)
+    assert report.problems == ()
+    refused = "1 of 4 pictures has no camera: evaluate and the validation of a training refuse it"
+    assert refused in report.text().splitlines()
+    assert (report.to_dict()["pictures"], report.to_dict()["without_camera"]) == (4, 1)
+    write(tmp_path, "b", spoilt(annotation(), "camera_data"))
+    assert "2 of 5 pictures have no camera" in check_root(tmp_path).text()
 
 
 def test_an_empty_folder_is_a_problem(tmp_path):

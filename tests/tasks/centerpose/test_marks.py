@@ -20,6 +20,13 @@ def test_marks_of_labels_and_of_perfect_predictions_are_the_same():
     assert wanted.text == "0.300/0.400/0.250"
 
 
+def test_boxes_without_a_pose_are_not_shown():
+    batch = batch_of(boxes((2.0,)), boxes((2.5,)))
+    maps = maps_of(batch)
+    maps.scale[0, 2] = -0.5
+    assert [len(each.outlines) for each in CODEC.prediction_marks(maps)] == [0, 1]
+
+
 def test_axes_of_a_pose_end_where_they_should():
     labels = boxes()
     batch = batch_of(labels)

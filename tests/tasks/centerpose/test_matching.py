@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.tasks.centerpose.matching import (
@@ -138,10 +140,35 @@ def test_matches_are_nearest_and_once():
     assert match_nearest(distance).tolist() == np.argmin(expected, 1).tolist()
     once = match_once(distance)
     assert sorted(once.tolist()) == [-1, -1, 0, 1, 2]
-    assert once[0] == np.argmin(expected[0])
+    assert once[np.argmin(np.min(expected, 1))] == np.argmin(np.min(expected, 0))
     assert distance.isfinite().all()
     assert match_once(distance[:, :0]).tolist() == [-1] * 5
     assert match_once(distance[:0]).tolist() == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 10_000))
+def test_single_matches_leave_no_nearer_pair_apart(found, true, seed):
+    """Whoever is not together has a partner as near; of boxes as near to one object the likelier has it."""
+    distance = torch.from_numpy(np.random.default_rng(seed).integers(0, 5, (found, true)).astype(float))
+    once = match_once(distance)
+    held = once[once >= 0].tolist()
+    assert len(held) == len(set(held)) == min(found, true)
+    for d in range(found):
+        for t in range(true):
+            if once[d] == t:
+                continue
+            own = distance[d, once[d]] if once[d] >= 0 else np.inf
+            other = once.tolist().index(t) if t in held else None
+            theirs = np.inf if other is None else distance[other, t]
+            assert min(own, theirs) <= distance[d, t]
+            if own > distance[d, t] == theirs:
+                assert other < d
+
+
+def test_a_false_box_far_away_takes_no_object():
+    assert match_once(torch.tensor([[5.0], [0.0]])).tolist() == [-1, 0]
+    assert match_once(torch.tensor([[1.0], [1.0]])).tolist() == [0, -1]
 
 
 def slow_precision(hit, confidence, positives):

@@ -88,7 +88,23 @@ def test_missed_objects_lower_the_precision_and_hidden_ones_do_not():
     hidden = batch_of(attrs.evolve(labels, visibility=np.array([1.0, 0.05])))
     found = judged((maps_of(hidden), hidden))
     assert (found.objects, found.once.found, found.reference.found) == (1, 1, 2)
-    assert found.reference.precision["iou"][MIDDLE] == found.once.precision["iou"][MIDDLE] == 1.0
+    assert found.once.precision["iou"][MIDDLE] == 1.0
+
+
+def test_recall_of_the_published_protocol_counts_all_objects_of_a_picture_that_is_judged():
+    """A hidden object beside a visible one is missed; a picture with hidden ones alone is left out."""
+    mixed, hidden = (attrs.evolve(boxes(), visibility=np.array(seen)) for seen in ([1.0, 0.05], [0.05, 0.05]))
+    batch = batch_of(mixed, hidden)
+    report = judged((maps_of(batch), batch))
+    assert (report.skipped, report.objects, report.reference.objects, report.once.objects) == (1, 1, 2, 1)
+    assert report.reference.precision["iou"][MIDDLE] == 0.5
+    assert report.once.precision["iou"][MIDDLE] == 1.0
+    titles = [table.title for table in report.tables()]
+    assert titles == [
+        "published protocol: 2 boxes found, 1 matched, 2 objects",
+        "each object once: 1 box found, 1 matched, 1 object",
+    ]
+    assert all(title in report.text() for title in titles)
 
 
 def test_symmetric_objects_may_be_seen_from_any_side():
@@ -147,7 +163,7 @@ def test_reports_are_ready_for_json_and_for_people():
     assert len(written["once"]["precision"]["add_s"]) == 21
     text = report.text()
     assert "published protocol: 2 boxes found, 2 matched" in text
-    assert "1 images, 0 without objects to judge; 2 objects" in text
+    assert "1 image, 0 without objects to judge; 2 objects asked for" in text
     assert max(map(len, text.splitlines())) < 170
     assert torch.isfinite(torch.tensor(list(report.scalars().values()))).all()
     assert K.shape == (3, 3)

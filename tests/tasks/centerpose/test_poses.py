@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.data.sample import Encoded, Sample, collate
-from cogkp.errors import DataError, GeometryError
+from cogkp.errors import GeometryError
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid_fit import Plane
 from cogkp.geometry.letterbox import letterbox, square_crop
@@ -259,8 +259,3 @@ def test_json_has_the_documented_keys_in_the_frame_asked_for(frame):
     np.testing.assert_allclose(xyz[0], found["location"], atol=1e-9)
     seen = xyz @ turn @ K.T
     np.testing.assert_allclose(seen[1:, :2] / seen[1:, 2:], uv[1:], atol=1e-6)
-
-
-def test_a_picture_with_too_many_objects_is_refused():
-    with pytest.raises(DataError, match="too many objects in one picture @ no 0: expected <= 1, got 2"):
-        batch_of(boxes(), codec=attrs.evolve(CODEC, most_objects=1))
