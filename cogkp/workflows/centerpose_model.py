@@ -66,6 +66,9 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         raise ConfigError([Problem("there is no model", f"{verb}.checkpoint", wanted, "nothing")])
     if len(section.gpus) > 1 or section.num_nodes > 1:
         log.warning("%s.num_gpus: one GPU is used", verb)
+    if section.checkpoint and section.trt_engine:
+        told = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
+        log.warning(told, verb, verb, verb)
     path = Path(section.model_file)
     exported = section.checkpoint is None or path.suffix.lower() in (ONNX_SUFFIX, *ENGINE_SUFFIXES)
     if not exported:

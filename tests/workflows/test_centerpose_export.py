@@ -16,7 +16,7 @@ from cogkp.config.centerpose.deploy import ExportSpec
 from cogkp.config.centerpose.io import dump_experiment, load_experiment
 from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.errors import CheckpointError, ConfigError, ExportError, ModelError
+from cogkp.errors import CheckpointError, ConfigError, ExportError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
@@ -110,7 +110,7 @@ def test_an_existing_file_is_kept(experiment, result):
     ("changes", "kind", "told"),
     [
         ({"checkpoint": "absent.pth"}, CheckpointError, "no such checkpoint"),
-        ({"num_select": 100_000, "onnx_file": "{folder}/a.onnx"}, ModelError, "fewer cells than objects"),
+        ({"num_select": 100_000, "onnx_file": "{folder}/a.onnx"}, ConfigError, "more objects than cells"),
         ({"opset_version": 99, "onnx_file": "{folder}/b.onnx"}, ExportError, "cannot be exported"),
     ],
 )

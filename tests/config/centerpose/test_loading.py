@@ -291,6 +291,26 @@ export: ???
         assert asked("export") == ["export.checkpoint", "results_dir", *shared, "export"]
         assert load_experiment(path).train.optim.lr == 6e-5
 
+    @pytest.mark.parametrize("verb", ["evaluate", "inference"])
+    def test_of_two_models_the_one_that_is_not_read_may_stay_open(self, spec, verb):
+        data = "dataset: {test_data: a, inference_data: a}\n"
+        for given, left in (("trt_engine", "checkpoint"), ("checkpoint", "trt_engine")):
+            path = spec(f"{data}{verb}: {{{given}: m.onnx, {left}: '???'}}\n")
+            assert getattr(load_experiment(path, verb=verb), verb).model_file == "m.onnx"
+        lines = problems(spec(f"{data}{verb}: {{checkpoint: '???', trt_engine: '???'}}\n"), (), verb)
+        assert {line.split(" ")[3] for line in lines} == {f"{verb}.checkpoint", f"{verb}.trt_engine"}
+
+    @pytest.mark.parametrize("asked", ["fp32", "FP16", "int8"])
+    def test_pictures_of_a_calibration_are_demanded_for_int8_alone(self, spec, asked):
+        path = spec(
+            "gen_trt_engine:\n  onnx_file: a.onnx\n  trt_engine: b\n  tensorrt:\n"
+            f"    data_type: {asked}\n    calibration: {{cal_image_dir: '???', cal_cache_file: '???'}}\n"
+        )
+        if asked == "int8":
+            assert len(problems(path, (), "gen_trt_engine")) == 2
+        else:
+            assert load_experiment(path, verb="gen_trt_engine").gen_trt_engine.tensorrt.calibration.cal_image_dir == ()
+
     def test_an_open_value_names_its_line(self, spec):
         given = ["dataset.train_data=a", "dataset.val_data=b"]
         assert problems(spec("\nmodel:\n  use_pretrained: ???\n"), given, "train") == [
