@@ -56,8 +56,11 @@ def checkpoint(likely, tmp_path_factory):
     return save_checkpoint(likely, tmp_path_factory.mktemp("checkpoint") / "model.pth")
 
 
-def test_what_says_the_truth_is_judged_perfect(experiment, tmp_path, caplog):
-    model = write_said(tmp_path / "said.onnx", truth_of(experiment), SIDE)
+@pytest.mark.parametrize("size", [SIDE, (96, 64), (64, 96), (128, 128)])
+def test_what_says_the_truth_is_judged_perfect(experiment, tmp_path, caplog, size):
+    """The file, not the experiment, says how large its inputs are, and of which shape."""
+    truth = truth_of(experiment, size_wh=None if size == SIDE else size)
+    model = write_said(tmp_path / "said.onnx", truth, size)
     found = judged(experiment, model, tmp_path / "out", "trt_engine", batch_size=PICTURES)
     assert "is not used" not in caplog.text
     for judgement in ("reference", "once"):
@@ -175,11 +178,12 @@ def test_wrong_models_are_told(experiment, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="cannot be used"):
         judged(experiment, tmp_path / "broken.onnx", tmp_path / "out")
-    model = write_said(tmp_path / "said.onnx", truth_of(experiment, count=1), 2 * SIDE)
-    with pytest.raises(ArtifactError, match=r"another size.*input_res"):
-        judged(experiment, model, tmp_path / "out")
+    for size in (("W", "H"), (SIDE, 62)):
+        model = write_said(tmp_path / "said.onnx", truth_of(experiment, count=1), size)
+        with pytest.raises(ArtifactError, match=r"do not fit into the model's input.*\(B, 3, H, W\)"):
+            judged(experiment, model, tmp_path / "out")
     model.rename(tmp_path / "said.engine")
-    with pytest.raises(ArtifactError, match="manifest is missing"):
+    with pytest.raises(ArtifactError, match="the engine has no manifest"):
         judged(experiment, tmp_path / "said.engine", tmp_path / "out")
 
 
