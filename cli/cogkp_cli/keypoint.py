@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import cogkp
-from cogkp.errors import EngineError
 from cogkp_cli import options as flag
 from cogkp_cli.failures import INTERRUPTED, MISUSED
 from cogkp_cli.report import Report, complain
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from cogkp import DeployOptions, KeypointConfig, TrainOptions
 
 __all__ = ["keypoint"]
-
-WITHOUT_ENGINE = "--no-engine leaves the engine out."
 
 
 def keypoint(
@@ -90,7 +87,7 @@ def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig, *, 
     if asked["dry_run"]:
         _dry_run(report, settings, plan, logs)
     if asked["train"] and asked["deploy"] and (missing := cogkp.missing_builder(_deploy_options(asked))):
-        complain(f"warning: after the training there will be an ONNX file but no engine: {missing} {WITHOUT_ENGINE}")
+        complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
     if asked["train"]:
         given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
         resume = {"restore": restore, "given": given, "allow_config_change": asked["allow_config_change"]}
@@ -176,11 +173,7 @@ def _train(
 def _deploy(
     report: Report, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
 ) -> None:
-    try:
-        result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained)
-    except EngineError:
-        complain(WITHOUT_ENGINE)
-        raise
+    result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained)
     report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")
     report.add(
         deploy={

@@ -173,9 +173,11 @@ def _indented(key: Step) -> str:
 
 
 def _advised(finding: Finding) -> Finding:
-    """Say what to do about a name that YAML takes for something else, or that stands outside its section."""
+    """Say what to do about a name that YAML takes for something else, or that is meant otherwise elsewhere."""
     if finding.what == "unknown key" and len(finding.path) == 1 and not finding.hint:
         return attrs.evolve(finding, hint=_indented(finding.path[0]))
+    if finding.path[-1:] == ("onnx_file",) and finding.got.endswith(".etlt'"):
+        return attrs.evolve(finding, hint="Models are never encrypted; end the name in .onnx.")
     if finding.what == "wrong type" and finding.expected.startswith("a string") and not finding.hint:
         return attrs.evolve(finding, hint="Put quotes round it.") if finding.got[:1] not in "[{N" else finding
     return finding

@@ -311,6 +311,18 @@ export: ???
         else:
             assert load_experiment(path, verb="gen_trt_engine").gen_trt_engine.tensorrt.calibration.cal_image_dir == ()
 
+    def test_keys_outside_their_section_are_led_home(self, spec):
+        text = "down_ratio: 4\nuse_pretrained: true\nbackbone: {model_type: DLA34}\nnum_gpus: 1\nlrs: 1\n"
+        hints = [line.split(". ", 1)[1] if ". " in line else "" for line in problems(spec(text))]
+        home = "Did you mean 'model.{0}'? Indent it below model:."
+        assert hints == [*(home.format(key) for key in ("down_ratio", "use_pretrained", "backbone")), "", ""]
+
+    def test_names_of_encrypted_models_are_refused_with_advice(self, spec):
+        (line,) = problems(spec("export: {onnx_file: a.etlt}\n"))
+        assert line.endswith("got 'a.etlt'. Models are never encrypted; end the name in .onnx.")
+        (line,) = problems(spec("export: {onnx_file: a.pt}\n"))
+        assert line.endswith("got 'a.pt'")
+
     def test_an_open_value_names_its_line(self, spec):
         given = ["dataset.train_data=a", "dataset.val_data=b"]
         assert problems(spec("\nmodel:\n  use_pretrained: ???\n"), given, "train") == [
