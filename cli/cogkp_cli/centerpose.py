@@ -29,11 +29,9 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
             report.say(f"{name}: {path}")
     if result.interrupted:
         report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
-    elif result.checkpoint is not None:
+    elif result.to_evaluate:
         whole = result.folder / "experiment.yaml"
-        report.say(
-            f"next: s6 cog centerpose evaluate -e {whole} evaluate.checkpoint={result.best or result.checkpoint}"
-        )
+        report.say(f"next: s6 cog centerpose evaluate -e {whole} {' '.join(result.to_evaluate)}")
     report.finish(
         results=result.folder,
         checkpoint=result.checkpoint,

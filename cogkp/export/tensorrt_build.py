@@ -81,7 +81,7 @@ def choose_builder(name: str = "auto") -> Build:
                 "no TensorRT found",
                 expected="trtexec on PATH or the Python package tensorrt",
                 got="neither",
-                hint="Run pip install 'cogkp[tensorrt]', or leave the engine out (--no-engine).",
+                hint="Run pip install 'cogkp[tensorrt]', or name --engine-builder tensorrt_rtx.",
             )
     if name not in BUILDERS:
         raise EngineError(

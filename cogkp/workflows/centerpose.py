@@ -35,7 +35,7 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.centerpose_evaluation import evaluate_experiment
-from cogkp.workflows.centerpose_results import ExperimentCheckpointer, StatusSink
+from cogkp.workflows.centerpose_results import ExperimentCheckpointer, StatusSink, told_figures
 from cogkp.workflows.experiment_folder import AtWork, at_work
 from cogkp.workflows.opening import open_loader
 from cogkp.workflows.pretrained import open_experiment_checkpoint, start_network
@@ -67,6 +67,8 @@ class ExperimentResult:
         plan: what was to be done, in one line.
         best: the checkpoint of the best validation; None where there is none.
         report: the page that shows how good that one became; None where none was written.
+        to_evaluate: what to set in the folder's ``experiment.yaml`` so that it judges what was trained; the pictures
+            are those of the validation where it names no others. Empty where nothing was kept.
     """
 
     folder: Path
@@ -78,6 +80,7 @@ class ExperimentResult:
     plan: str
     best: Path | None = None
     report: Path | None = None
+    to_evaluate: tuple[str, ...] = ()
 
 
 @together
@@ -116,6 +119,7 @@ def train_experiment(
         plan, result = _trained(config, results, ranks, status, sinks, progress if ranks.first else SILENT)
         wanted = report and result.steps > 0 and not result.interrupted and not config.train.is_dry_run
         page = ranks.from_first(lambda: _reported(config, results)) if wanted else None
+    best = results.best if result.checkpoint is not None and results.best.is_file() else None
     return ExperimentResult(
         folder=results.folder,
         checkpoint=result.checkpoint,
@@ -124,9 +128,18 @@ def train_experiment(
         seconds=time.perf_counter() - started,
         scalars=result.scalars,
         plan=plan.line,
-        best=results.best if result.checkpoint is not None and results.best.is_file() else None,
+        best=best,
         report=page,
+        to_evaluate=_judging(config, best or result.checkpoint),
     )
+
+
+def _judging(config: CenterPoseConfig, model: Path | None) -> tuple[str, ...]:
+    """List the overrides by which an evaluation judges a model."""
+    if model is None:
+        return ()
+    data = config.dataset
+    return (f"evaluate.checkpoint={model}", *([] if data.test_data else [f"dataset.test_data={data.val_data}"]))
 
 
 def _reported(config: CenterPoseConfig, results: Results) -> Path | None:
@@ -218,7 +231,7 @@ def _close(status: StatusLog, result: FitResult) -> None:
     if result.interrupted:
         status.write("FAILURE", "the training was interrupted; the next one goes on here", verbosity="WARNING")
     else:
-        status.write("SUCCESS", "the training is done", kpi=dict(result.scalars))
+        status.write("SUCCESS", "the training is done", kpi=told_figures(result.scalars))
 
 
 def _options(config: CenterPoseConfig, ranks: Ranks) -> TrainOptions:
@@ -320,7 +333,7 @@ def _rehearsed(
     batch = next(iter(loaders.validation or ()))
     task.metrics().update(torch_predictor(task.model.eval(), precision)(batch.image), batch)
     if status is not None:
-        status.write("SUCCESS", "one step was taken, and nothing kept", kpi=dict(comparison.scalars))
+        status.write("SUCCESS", "one step was taken, and nothing kept", kpi=told_figures(comparison.scalars))
     return FitResult(0, 1, False, None, comparison.scalars)
 
 

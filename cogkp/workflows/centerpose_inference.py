@@ -33,6 +33,7 @@ from cogkp.workflows.centerpose_pictures import (
     Pictures,
     find_inference_pictures,
     loaded_groups,
+    require_apart,
     result_names,
 )
 from cogkp.workflows.experiment_folder import at_work
@@ -86,8 +87,9 @@ def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -
         OutputError: something cannot be written, or results would be written among the pictures.
     """
     started = time.perf_counter()
+    require_apart(config)
     with at_work(config, "inference") as (results, status):
-        pictures = find_inference_pictures(config, results.folder)
+        pictures = find_inference_pictures(config)
         with opened_model(config, "inference") as model:
             tally = _Verb(config, model, results.folder).over(pictures, progress)
         kpi = {"pictures": tally.pictures, "objects": tally.objects, "unusable": len(tally.problems)}

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.images import read_colour, warp_image
+from cogkp.data.images import read_colour
 from cogkp.data.objectron.augment import BoxInput
 from cogkp.data.objectron.folders import find_pictures
 from cogkp.errors import DataError
-from cogkp.geometry.letterbox import letterbox
 
 __all__ = ["Shown", "evenly", "pictures_at_hand"]
 
@@ -35,7 +34,7 @@ class Shown:
 
     def __init__(self, size_wh: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> None:
         self.size_wh = size_wh
-        self._view = BoxInput(mean=_triple(mean), std=_triple(std))
+        self._view = BoxInput(size_wh=size_wh, mean=_triple(mean), std=_triple(std))
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Shown:
@@ -51,8 +50,7 @@ class Shown:
         """
         pixels = read_colour(path)
         height, width = pixels.shape[:2]
-        warp = letterbox((width, height), self.size_wh)
-        return self._view.scaled(warp_image(pixels, warp.matrix.numpy(), self.size_wh))
+        return self._view.scaled(self._view.cut(pixels, self._view.plain_map((width, height))))
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:

@@ -26,6 +26,7 @@ from cogkp.workflows.pretrained import open_experiment_checkpoint
 __all__ = ["ExperimentModel", "opened_model", "require_family", "restored_experiment"]
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+COLOURS = 3
 FAMILY = "centerpose"
 OTHER_FAMILY = "Give a model that s6 cog centerpose has made."
 
@@ -57,7 +58,7 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
 
     Raises:
         ConfigError: it names none.
-        ArtifactError: the file cannot be used, or belongs to another family or another input size.
+        ArtifactError: the file cannot be used, or belongs to another family or has no input that pictures fit into.
         EngineError: an engine without a GPU.
     """
     section: EvaluateSpec | InferenceSpec = getattr(config, verb)
@@ -66,6 +67,9 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         raise ConfigError([Problem("there is no model", f"{verb}.checkpoint", wanted, "nothing")])
     if len(section.gpus) > 1 or section.num_nodes > 1:
         log.warning("%s.num_gpus: one GPU is used", verb)
+    if section.checkpoint and section.trt_engine:
+        told = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
+        log.warning(told, verb, verb, verb)
     path = Path(section.model_file)
     exported = section.checkpoint is None or path.suffix.lower() in (ONNX_SUFFIX, *ENGINE_SUFFIXES)
     if not exported:
@@ -73,8 +77,8 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         return
     found = open_exported(path)
     require_family(found.runner.signature, found.facts, path)
-    _require_input(found, path, config)
-    task = CenterPoseTask(config)
+    _require_colours(found, path, config)
+    task = CenterPoseTask(config, size_wh=_input_size(found, path, config))
     with found.runner as runner:
         predict = runner_predictor(runner, DecodedObjects)
         yield ExperimentModel(path=path, task=task, predict=predict, origin=found.checkpoint)
@@ -113,17 +117,28 @@ def require_family(signature: Signature, facts: Mapping[str, Any], path: Path) -
         )
 
 
-def _require_input(found: Exported, path: Path, config: CenterPoseConfig) -> None:
-    """Refuse a model that takes other pictures than the experiment makes."""
-    data, shape = config.dataset, found.runner.signature.inputs[0].shape
-    if tuple(shape[1:]) != (3, data.input_res, data.input_res):
+def _input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[int, int]:
+    """Return the width and height that a model takes, pixels."""
+    stride, shape = config.model.down_ratio, found.runner.signature.inputs[0].shape
+    colours, height, width = shape[1:]
+    fixed = isinstance(height, int) and isinstance(width, int) and height % stride == width % stride == 0
+    if colours != COLOURS or not fixed:
         raise ArtifactError(
-            "the model takes inputs of another size",
+            "pictures do not fit into the model's input",
             where=str(path),
-            expected=f"(B, 3, {data.input_res}, {data.input_res}), as dataset.input_res says",
+            expected=f"(B, 3, H, W) with H and W fixed, multiples of {stride}",
             got=str(list(shape)),
-            hint="Set dataset.input_res to the model's size and dataset.output_res to a quarter of it.",
+            hint="Export it with one size of its input.",
         )
+    if (width, height) != (config.dataset.input_res,) * 2:
+        told = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
+        log.info(told, path, width, height, config.dataset.input_res)
+    return int(width), int(height)
+
+
+def _require_colours(found: Exported, path: Path, config: CenterPoseConfig) -> None:
+    """Refuse a model that takes other colours than the experiment makes."""
+    data = config.dataset
     told: Mapping[str, Any] = found.facts.get("input", {})
     for name in ("mean", "std"):
         wanted = list(getattr(data, name))

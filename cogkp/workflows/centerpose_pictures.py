@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.images import read_colour
 from cogkp.data.objectron.augment import BoxInput
 from cogkp.data.objectron.folders import find_pictures
 from cogkp.data.objectron.reader import read_unlabelled
 from cogkp.data.objectron.records import PictureRecord
-from cogkp.errors import DataError, OutputError, Problem
+from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["Loaded", "Pictures", "find_inference_pictures", "loaded_groups", "result_names"]
+__all__ = ["Loaded", "Pictures", "find_inference_pictures", "loaded_groups", "require_apart", "result_names"]
 
 CAMERA = (
     "intrinsics in the JSON file beside it, or all four numbers of the camera in the experiment's inference section"
@@ -64,26 +65,37 @@ class Loaded(NamedTuple):
     source_to_crop: Tensor
 
 
-def find_inference_pictures(config: CenterPoseConfig, results: Path) -> Pictures:
-    """Find the pictures below ``dataset.inference_data``, results of earlier inferences left out.
-
-    Args:
-        config: with its ``inference`` section.
-        results: where this inference writes.
+def require_apart(config: CenterPoseConfig) -> None:
+    """Refuse a folder of results that lies among the pictures or holds them, before anything is written.
 
     Raises:
-        DataError: there are no pictures, or none of them can be used; then all faults are listed.
-        OutputError: results would be written over the pictures.
+        OutputError: it does.
+        ConfigError: one of both folders is not given.
     """
-    root = Path(config.dataset.inference_data or "")
-    if results.resolve() in (root.resolve(), *root.resolve().parents):
+    results, pictures = results_of(config, "inference").folder, config.dataset.inference_data
+    if not pictures:
+        raise ConfigError([Problem("missing value", "dataset.inference_data", "a folder of pictures", "nothing")])
+    ends = results.resolve(), Path(pictures).resolve()
+    if any(one in (other, *other.parents) for one, other in (ends, ends[::-1])):
         raise OutputError(
             "results would be written among the pictures",
             where=str(results),
-            expected="a folder that does not hold dataset.inference_data",
+            expected="a folder that neither holds dataset.inference_data nor lies in it",
             hint="Give another results_dir, or inference.results_dir.",
         )
-    read = [_read(root, image, config) for image in find_pictures(root, leave_out=results)]
+
+
+def find_inference_pictures(config: CenterPoseConfig) -> Pictures:
+    """Find the pictures below ``dataset.inference_data``.
+
+    Args:
+        config: with its ``inference`` section.
+
+    Raises:
+        DataError: there are no pictures, or none of them can be used; then all faults are listed.
+    """
+    root = Path(config.dataset.inference_data or "")
+    read = [_read(root, image, config) for image in find_pictures(root)]
     usable = tuple(each for each in read if isinstance(each, PictureRecord))
     problems = tuple(each for each in read if isinstance(each, Problem))
     if not usable:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import attrs
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from cogkp.config.centerpose.train import TrainSpec
 from cogkp.files import share_file, write_verified
 from cogkp.training.sinks import EpochEvent, StepEvent
 
-__all__ = ["ExperimentCheckpointer", "StatusSink"]
+__all__ = ["ExperimentCheckpointer", "StatusSink", "told_figures"]
 
 
 @attrs.define
@@ -94,12 +94,7 @@ class StatusSink:
         """Tell of an epoch; figures of a validation have the published names."""
         seconds, self._begun = time.perf_counter() - self._begun, time.perf_counter()
         done = event.epoch + 1
-        validation = {
-            f"val_{name.removeprefix('validation/')}": value
-            for name, value in event.scalars.items()
-            if name.startswith("validation/")
-        }
-        kpi: dict[str, Any] = {"train_loss": event.scalars["loss"], "learning_rate": event.rate, **validation}
+        kpi = {**told_figures(event.scalars), "learning_rate": event.rate}
         facts = {
             "epoch": event.epoch,
             "step": event.step,
@@ -110,6 +105,19 @@ class StatusSink:
             "eta": _clock(seconds * (self._epochs - done)),
         }
         self._log.write("RUNNING", f"epoch {done} of {self._epochs} is done", kpi=kpi, facts=facts)
+
+
+def told_figures(scalars: Mapping[str, float]) -> dict[str, float]:
+    """Choose the figures of an epoch that a line of status tells, by their published names.
+
+    Example:
+        >>> told_figures({"loss": 2.0, "loss/hm": 1.5, "validation/3DIoU": 0.5})
+        {'train_loss': 2.0, 'val_3DIoU': 0.5}
+    """
+    loss = {"train_loss": scalars["loss"]} if "loss" in scalars else {}
+    prefix = "validation/"
+    judged = {name.removeprefix(prefix): value for name, value in scalars.items() if name.startswith(prefix)}
+    return {**loss, **{f"val_{name}": value for name, value in judged.items()}}
 
 
 def _clock(seconds: float) -> str:

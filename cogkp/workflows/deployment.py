@@ -28,6 +28,7 @@ from cogkp.workflows.opening import CHECKPOINT_ROOT, restored_task, spread
 
 __all__ = ["DeployResult", "deploy", "missing_builder"]
 
+WITHOUT_ENGINE = "--no-engine leaves the engine out."
 MODELS_ROOT = Path("assets/models")
 PARITY_SAMPLES = 8
 
@@ -63,8 +64,15 @@ def missing_builder(options: DeployOptions) -> str:
     try:
         choose_builder(options.builder)
     except EngineError as error:
-        return str(error)
+        return str(_or_without(error))
     return ""
+
+
+def _or_without(error: EngineError) -> EngineError:
+    """Add that a deployment may do without an engine."""
+    problem = error.problem
+    hint = f"{problem.hint} {WITHOUT_ENGINE}".lstrip()
+    return EngineError(problem.what, where=problem.where, expected=problem.expected, got=problem.got, hint=hint)
 
 
 def deploy(
@@ -94,17 +102,20 @@ def deploy(
     name = onnx_name(config.prefix, options.batch_size, timestamp(), precision)
     onnx_path = models_root / name if options.path is None else Path(options.path)
     samples = _parity_samples(task)
-    outcome = write_release(
-        task,
-        onnx_path=onnx_path,
-        engine_path=engine_path(onnx_path) if options.engine else None,
-        precision=precision,
-        batch_size=options.batch_size,
-        builder=options.builder,
-        origin=origin,
-        verify=lambda module, path, signature: verify_onnx(module, path, signature, samples),
-        log=log.info,
-    )
+    try:
+        outcome = write_release(
+            task,
+            onnx_path=onnx_path,
+            engine_path=engine_path(onnx_path) if options.engine else None,
+            precision=precision,
+            batch_size=options.batch_size,
+            builder=options.builder,
+            origin=origin,
+            verify=lambda module, path, signature: verify_onnx(module, path, signature, samples),
+            log=log.info,
+        )
+    except EngineError as error:
+        raise _or_without(error) from error
     parity = {difference.output: difference.maximum for difference in outcome.manifest.parity}
     return DeployResult(outcome.onnx, outcome.manifest_path, outcome.engine, parity, precision)
 

@@ -73,7 +73,8 @@ BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
 def experiments(draw: st.DrawFn) -> CenterPoseConfig:
     """Draw a spec that obeys every rule of every verb."""
     config: CenterPoseConfig = _object(draw, CenterPoseConfig)
-    side = 32 * draw(st.integers(1, 40))
+    side = 32 * draw(st.integers(2, 40))
+    cells = (config.export.input_width // 4) * (config.export.input_height // 4)
     both = {name: draw(st.booleans()) for name in BOTH}
     flips = draw(st.permutations(range(1, 9)))
     pairs = tuple(zip(flips[:4], flips[4:], strict=True))[: draw(st.integers(0, 4))]
@@ -110,7 +111,13 @@ def experiments(draw: st.DrawFn) -> CenterPoseConfig:
             loss_config=attrs.evolve(config.train.loss_config, **both),
         ),
         evaluate=attrs.evolve(config.evaluate, gpu_ids=draw(GPUS)),
-        inference=attrs.evolve(config.inference, gpu_ids=draw(GPUS), **dict(zip(names, camera, strict=True))),
+        inference=attrs.evolve(
+            config.inference,
+            gpu_ids=draw(GPUS),
+            num_select=draw(st.integers(1, (side // 4) ** 2)),
+            **dict(zip(names, camera, strict=True)),
+        ),
+        export=attrs.evolve(config.export, num_select=draw(st.integers(1, cells))),
         gen_trt_engine=attrs.evolve(config.gen_trt_engine, tensorrt=engine),
     )
 

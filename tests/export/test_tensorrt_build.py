@@ -197,8 +197,9 @@ def test_nothing_installed_says_what_to_install(monkeypatch, tmp_path):
     if is_installed("tensorrt"):
         pytest.skip("TensorRT is installed here")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match=r"pip install 'cogkp\[tensorrt\]'.*--no-engine"):
+    with pytest.raises(EngineError, match=r"pip install 'cogkp\[tensorrt\]', or name --engine") as told:
         choose_builder()
+    assert "--no-engine" not in str(told.value)  # not everybody who builds has it
     with pytest.raises(EngineError, match=r"builder tensorrt is not installed\. Run pip install"):
         choose_builder("tensorrt")
     with pytest.raises(EngineError, match="trtexec"):

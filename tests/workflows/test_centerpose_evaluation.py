@@ -56,9 +56,13 @@ def checkpoint(likely, tmp_path_factory):
     return save_checkpoint(likely, tmp_path_factory.mktemp("checkpoint") / "model.pth")
 
 
-def test_what_says_the_truth_is_judged_perfect(experiment, tmp_path):
-    model = write_said(tmp_path / "said.onnx", truth_of(experiment), SIDE)
+@pytest.mark.parametrize("size", [SIDE, (96, 64), (64, 96), (128, 128)])
+def test_what_says_the_truth_is_judged_perfect(experiment, tmp_path, caplog, size):
+    """The file, not the experiment, says how large its inputs are, and of which shape."""
+    truth = truth_of(experiment, size_wh=None if size == SIDE else size)
+    model = write_said(tmp_path / "said.onnx", truth, size)
     found = judged(experiment, model, tmp_path / "out", "trt_engine", batch_size=PICTURES)
+    assert "is not used" not in caplog.text
     for judgement in ("reference", "once"):
         precision = found.report[judgement]["precision"]
         assert precision["iou"][10] == 1.0
@@ -99,7 +103,7 @@ def test_the_folder_holds_what_is_documented(likely, checkpoint, tmp_path):
     assert [float(row[2]) for row in rows[1:]] == pytest.approx(evidence.measures[0].values.ravel().tolist(), rel=1e-5)
 
 
-def test_a_checkpoint_and_its_export_are_judged_alike(likely, checkpoint, tmp_path):
+def test_a_checkpoint_and_its_export_are_judged_alike(likely, checkpoint, tmp_path, caplog):
     task = build_task(likely)
     task.model.load_state_dict(dict(load_checkpoint(checkpoint).state.weights))
     deploy(
@@ -118,7 +122,12 @@ def test_a_checkpoint_and_its_export_are_judged_alike(likely, checkpoint, tmp_pa
     (tmp_path / "model.manifest.json").unlink()
     alone = judged(likely, tmp_path / "model.onnx", tmp_path / "alone", "trt_engine")
     assert exported.report["origin"] == alone.report["origin"] == str(checkpoint)
+    with caplog.at_level("WARNING", "cogkp"):
+        both = judged(likely, checkpoint, tmp_path / "both", trt_engine="absent.engine")
+    told = "evaluate.trt_engine is not used: evaluate.checkpoint is given; evaluate.checkpoint=null takes the engine"
+    assert told in caplog.messages
     wanted = values_of(source)
+    np.testing.assert_array_equal(values_of(both), wanted)
     assert np.isfinite(wanted).sum() > PICTURES
     for other in (exported, alone):
         np.testing.assert_allclose(values_of(other), wanted, rtol=1e-3, atol=1e-3)
@@ -171,11 +180,12 @@ def test_wrong_models_are_told(experiment, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="cannot be used"):
         judged(experiment, tmp_path / "broken.onnx", tmp_path / "out")
-    model = write_said(tmp_path / "said.onnx", truth_of(experiment, count=1), 2 * SIDE)
-    with pytest.raises(ArtifactError, match=r"another size.*input_res"):
-        judged(experiment, model, tmp_path / "out")
+    for size in (("W", "H"), (SIDE, 62)):
+        model = write_said(tmp_path / "said.onnx", truth_of(experiment, count=1), size)
+        with pytest.raises(ArtifactError, match=r"do not fit into the model's input.*\(B, 3, H, W\)"):
+            judged(experiment, model, tmp_path / "out")
     model.rename(tmp_path / "said.engine")
-    with pytest.raises(ArtifactError, match="manifest is missing"):
+    with pytest.raises(ArtifactError, match="the engine has no manifest"):
         judged(experiment, tmp_path / "said.engine", tmp_path / "out")
 
 

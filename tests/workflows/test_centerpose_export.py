@@ -9,20 +9,25 @@ import attrs
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.config.centerpose.deploy import ExportSpec
 from cogkp.config.centerpose.io import dump_experiment, load_experiment
 from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.errors import CheckpointError, ConfigError, ExportError, ModelError
+from cogkp.errors import CheckpointError, ConfigError, ExportError
+from cogkp.geometry.letterbox import letterbox
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.centerpose import CORNER_NAMES
 from cogkp.workflows.centerpose_export import export_experiment
+from cogkp.workflows.centerpose_inference import infer_experiment
 from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
+from cogkp.workflows.centerpose_model import restored_experiment
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
 
 WIDTH, HEIGHT = 96, 64
@@ -99,6 +104,27 @@ def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(ex
     assert (middle[..., 1] < HEIGHT / 4 + 1).all()
 
 
+def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(experiment, result, tmp_path):
+    """The file alone says its size; the network is asked on its own maps, and both answer in pixels of the picture."""
+    section = InferenceSpec(
+        trt_engine=str(result.onnx), results_dir=str(tmp_path), use_pnp=False, visualization_threshold=1e-6
+    )
+    data = attrs.evolve(experiment.dataset, inference_data=experiment.dataset.test_data)
+    found = infer_experiment(attrs.evolve(experiment, inference=section, dataset=data))
+    assert (found.pictures, found.problems) == (4, ())
+    asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
+    task, _ = restored_experiment(asked, Path(experiment.export.checkpoint))
+    codec = task.codec.seen_at((WIDTH, HEIGHT))
+    shown = Shown.of(read_manifest(result.onnx).facts["input"])
+    for path in pictures_at_hand(experiment):
+        with torch.inference_mode():
+            maps = task.model.eval()(torch.from_numpy(shown(path))[None])
+        wanted = codec.decode(maps, letterbox((96, 72), (WIDTH, HEIGHT)).matrix[None])
+        said = json.loads((tmp_path / f"{path.stem}.json").read_text())["objects"]
+        assert len(said) > 0
+        np.testing.assert_allclose([each["bbox"] for each in said], wanted.box_uv, atol=1e-2)
+
+
 def test_an_existing_file_is_kept(experiment, result):
     with pytest.raises(ExportError, match=r"there is such a file already @ .*model_epoch_000\.onnx.*export\.onnx_file"):
         export_experiment(experiment)
@@ -110,7 +136,7 @@ def test_an_existing_file_is_kept(experiment, result):
     ("changes", "kind", "told"),
     [
         ({"checkpoint": "absent.pth"}, CheckpointError, "no such checkpoint"),
-        ({"num_select": 100_000, "onnx_file": "{folder}/a.onnx"}, ModelError, "fewer cells than objects"),
+        ({"num_select": 100_000, "onnx_file": "{folder}/a.onnx"}, ConfigError, "more objects than cells"),
         ({"opset_version": 99, "onnx_file": "{folder}/b.onnx"}, ExportError, "cannot be exported"),
     ],
 )

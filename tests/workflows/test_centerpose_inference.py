@@ -208,14 +208,16 @@ def test_folders_that_cannot_be_meant_are_refused(experiment, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there are no pictures"):
         infer_experiment(at(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("place", [".", "..", "results", "../in/a/b"])
+def test_results_stay_apart_from_the_pictures_and_a_refusal_writes_nothing(experiment, place):
+    """What lies above the pictures is refused too: it would hold both, and both are trees of pictures."""
+    pictures = pictures_of(experiment)
+    before = sorted(pictures.parent.rglob("*"))
     with pytest.raises(OutputError, match="among the pictures"):
-        infer_experiment(with_section(experiment, "inference", results_dir=experiment.dataset.inference_data))
-
-
-def test_drawings_of_an_earlier_inference_are_no_pictures(experiment):
-    inside = str(pictures_of(experiment) / "results")
-    again = with_section(experiment, "inference", results_dir=inside)
-    assert infer_experiment(again).pictures == infer_experiment(again).pictures == PICTURES
+        infer_experiment(with_section(experiment, "inference", results_dir=str(pictures / place)))
+    assert sorted(pictures.parent.rglob("*")) == before
 
 
 def test_neither_files_nor_drawings_where_none_are_wanted(experiment):

@@ -65,6 +65,8 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     latest, best = "centerpose_model_latest.pth", "centerpose_model_best.pth"
     assert names == {latest, best, "model_epoch_000.pth", "model_epoch_001.pth"}
     assert second.best == folder / best
+    pictures = f"dataset.test_data={experiment.dataset.val_data}"
+    assert second.to_evaluate == (f"evaluate.checkpoint={folder / best}", pictures)
     assert load_checkpoint(second.best).state.best["epoch"] == load_checkpoint(second.best).state.epoch
     assert [row.split(",")[:2] for row in (folder / "metrics.csv").read_text().splitlines()[1:]] == [
         ["1", "1"],
@@ -79,6 +81,8 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     assert (epoch["epoch"], epoch["step"], epoch["max_epoch"], epoch["max_step"]) == (1, 2, 2, 2)
     assert epoch["kpi"].keys() >= {"train_loss", "val_3DIoU"}
     assert epoch["kpi"]["learning_rate"] == pytest.approx(1e-4)
+    said = {name: value for name, value in epoch["kpi"].items() if name != "learning_rate"}
+    assert lines[5]["kpi"] == said  # the end is told as the last epoch was
     assert ["val_3DIoU" in line["kpi"] for line in status_of(alone)[1:-1]] == [False, True]
 
 
@@ -87,6 +91,8 @@ def test_a_dry_run_keeps_nothing(experiment):
     assert result.checkpoint is None
     assert not list(result.folder.glob("*.pth"))
     assert status_of(experiment)[-1]["status"] == "SUCCESS"
+    assert "train_loss" in status_of(experiment)[-1]["kpi"]
+    assert result.to_evaluate == ()
 
 
 def test_ctrl_c_keeps_the_position(experiment):

@@ -71,7 +71,7 @@ def test_missing_data_is_said_and_does_not_stop_a_deployment(trained, tmp_path, 
 
 def test_without_a_builder_the_onnx_file_stays_and_the_advice_is_given(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match=r"cogkp\[tensorrt\]"):
+    with pytest.raises(EngineError, match=r"cogkp\[tensorrt\].* --no-engine leaves"):
         deploy(trained[0], DeployOptions(), restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
     assert {path.suffix for path in (tmp_path / "models").iterdir()} == {".onnx", ".json"}
 
@@ -88,4 +88,5 @@ def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
 def test_a_missing_builder_can_be_told_before_a_long_training(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "cogkp[tensorrt]" in missing_builder(DeployOptions())
+    assert missing_builder(DeployOptions()).endswith("--no-engine leaves the engine out.")
     assert missing_builder(NO_ENGINE) == ""

@@ -90,7 +90,7 @@ class DatasetSpec:
     flip: float = setting(
         0.5, "How often a picture is mirrored, 0 to 1; 0 for objects with a handedness.", between(0.0, 1.0)
     )
-    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 32))
+    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64))
     output_res: int = setting(128, "Side of the network's grid, cells: input_res over model.down_ratio.", at_least(1))
 
     @property

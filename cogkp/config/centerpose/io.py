@@ -19,7 +19,7 @@ from cogkp.config.centerpose.spec import VERBS, CenterPoseConfig, Verb
 from cogkp.config.converter import CONVERTER
 from cogkp.config.documents import write_new
 from cogkp.config.fields import DOC, fields_of
-from cogkp.config.findings import Finding, Steps, shown
+from cogkp.config.findings import Finding, Step, Steps, shown
 from cogkp.config.interpolation import BLANK, interpolated
 from cogkp.config.overrides import merged, read_overrides
 from cogkp.config.spelling import with_known_keys, with_known_words
@@ -162,8 +162,22 @@ def _blanks(value: Any, path: Steps) -> Iterator[Steps]:
             yield from _blanks(part, (*path, i))
 
 
+def _indented(key: Step) -> str:
+    """Name the one section that has such a key; empty where none or several have it."""
+    owners = [
+        each.name
+        for each in fields_of(CenterPoseConfig)
+        if each.type is not None and attrs.has(each.type) and key in {field.name for field in fields_of(each.type)}
+    ]
+    return f"Did you mean '{owners[0]}.{key}'? Indent it below {owners[0]}:." if len(owners) == 1 else ""
+
+
 def _advised(finding: Finding) -> Finding:
-    """Say what to do about a name that YAML takes for something else."""
+    """Say what to do about a name that YAML takes for something else, or that is meant otherwise elsewhere."""
+    if finding.what == "unknown key" and len(finding.path) == 1 and not finding.hint:
+        return attrs.evolve(finding, hint=_indented(finding.path[0]))
+    if finding.path[-1:] == ("onnx_file",) and finding.got.endswith(".etlt'"):
+        return attrs.evolve(finding, hint="Models are never encrypted; end the name in .onnx.")
     if finding.what == "wrong type" and finding.expected.startswith("a string") and not finding.hint:
         return attrs.evolve(finding, hint="Put quotes round it.") if finding.got[:1] not in "[{N" else finding
     return finding

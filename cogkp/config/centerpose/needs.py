@@ -25,9 +25,10 @@ NEEDS: dict[Verb, dict[Steps, str]] = {
     },
 }
 
+CALIBRATION: Steps = ("gen_trt_engine", "tensorrt", "calibration")
 INT8_NEEDS: dict[Steps, str] = {
-    ("gen_trt_engine", "tensorrt", "calibration", "cal_image_dir"): "folders of pictures, for data_type INT8",
-    ("gen_trt_engine", "tensorrt", "calibration", "cal_cache_file"): "the name of a file, for data_type INT8",
+    (*CALIBRATION, "cal_image_dir"): "folders of pictures, for data_type INT8",
+    (*CALIBRATION, "cal_cache_file"): "the name of a file, for data_type INT8",
 }
 
 COMMON: Steps = ("results_dir",)
@@ -50,7 +51,8 @@ def missing(config: CenterPoseConfig, verb: Verb, blanks: Iterable[Steps]) -> li
     """
     needed = dict(_needed(config, verb))
     empty = [path for path in needed if not _at(config, path)]
-    open_ = [path for path in blanks if _is_read(path, verb) and path not in empty]
+    unread = tuple(_unread(config, verb))
+    open_ = [path for path in blanks if _is_read(path, verb) and path not in empty and not _leads_into(path, unread)]
     if getattr(config, verb).results_dir:
         open_ = [path for path in open_ if path != COMMON]
     return [_finding(path, needed.get(path, f"a value in place of {BLANK}")) for path in (*empty, *open_)]
@@ -65,6 +67,20 @@ def _needed(config: CenterPoseConfig, verb: Verb) -> Iterator[tuple[Steps, str]]
         yield from INT8_NEEDS.items()
     if not getattr(config, verb).results_dir:
         yield COMMON, f"a folder, here or as {verb}.results_dir"
+
+
+def _unread(config: CenterPoseConfig, verb: Verb) -> Iterator[Steps]:
+    """List what a verb's own section holds to no purpose: the second of two models, and what only INT8 needs."""
+    if verb in ("evaluate", "inference"):
+        section = getattr(config, verb)
+        if section.model_file:
+            yield verb, "trt_engine" if section.checkpoint else "checkpoint"
+    if verb == "gen_trt_engine" and config.gen_trt_engine.tensorrt.data_type != "INT8":
+        yield CALIBRATION
+
+
+def _leads_into(path: Steps, sections: Iterable[Steps]) -> bool:
+    return any(path[: len(section)] == section for section in sections)
 
 
 def _is_read(path: Steps, verb: Verb) -> bool:

@@ -66,6 +66,27 @@ def grid_fits_the_input(config: CenterPoseConfig) -> Iterator[Finding]:
         yield Finding(("dataset", "output_res"), "wrong size of the grid", expected, str(found), reads=reads)
 
 
+def cells_hold_the_objects(config: CenterPoseConfig) -> Iterator[Finding]:
+    """Objects are chosen from the cells of the grid, so that there are no more of them."""
+    reads: tuple[Steps, ...] = (("dataset", "input_res"), ("model", "down_ratio"))
+    cells = (config.dataset.input_res // config.model.down_ratio) ** 2
+    yield from _too_many("inference", cells, config.inference.num_select, reads)
+
+
+def cells_hold_the_exported_objects(config: CenterPoseConfig) -> Iterator[Finding]:
+    """The same for the size of the exported network."""
+    export, stride = config.export, config.model.down_ratio
+    reads: tuple[Steps, ...] = (("export", "input_width"), ("export", "input_height"), ("model", "down_ratio"))
+    cells = (export.input_width // stride) * (export.input_height // stride)
+    yield from _too_many("export", cells, export.num_select, reads)
+
+
+def _too_many(section: str, cells: int, count: int, reads: tuple[Steps, ...]) -> Iterator[Finding]:
+    if count > cells:
+        expected = f"at most one per cell of the grid, so {cells}"
+        yield Finding((section, "num_select"), "more objects than cells", expected, str(count), reads=reads)
+
+
 def only_dla_is_narrow(config: CenterPoseConfig) -> Iterator[Finding]:
     """Other backbones come in sizes of their own, and published weights in one."""
     backbone = config.model.backbone
@@ -172,6 +193,8 @@ RULES: dict[Rule, tuple[Verb, ...]] = {
     one_category: (),
     grid_fits_the_input: (),
     only_dla_is_narrow: (),
+    cells_hold_the_objects: RUNS,
+    cells_hold_the_exported_objects: ("export",),
     mirror_swaps_corners: (),
     loss_has_its_targets: ("train",),
     intervals_end_in_time: ("train",),

@@ -68,10 +68,11 @@ class BoxAugment:
 
 @attrs.frozen(kw_only=True)
 class BoxInput:
-    """What the network takes: a square of colours, BGR, centred and scaled.
+    """What the network takes: a square of colours, BGR, centred and scaled; outside of training also an oblong.
 
     Args:
         side: of the square, pixels.
+        size_wh: width and height of an oblong, pixels; None for the square.
         mean: of each colour on the scale 0..1, BGR.
         std: of each colour, BGR.
     """
@@ -79,17 +80,22 @@ class BoxInput:
     side: int = 512
     mean: Triple = (0.40789654, 0.44719302, 0.47026115)
     std: Triple = (0.28863828, 0.27408164, 0.27809835)
+    size_wh: tuple[int, int] | None = None
+
+    @property
+    def _size_wh(self) -> tuple[int, int]:
+        return self.size_wh or (self.side, self.side)
 
     def plain_map(self, size_wh: tuple[int, int]) -> ImageWarp:
-        """Fit a whole picture of that width and height into the square."""
-        return letterbox(size_wh, self.side)
+        """Fit a whole picture of that width and height into the input."""
+        return letterbox(size_wh, self._size_wh)
 
     def cut(self, picture: Picture, warp: ImageWarp) -> Picture:
-        """Cut the square out of a picture (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
-        return warp_image(picture, warp.matrix.numpy(), (self.side, self.side))
+        """Cut the input out of a picture (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
+        return warp_image(picture, warp.matrix.numpy(), self._size_wh)
 
     def scaled(self, rgb: Picture) -> Picture:
-        """Turn a square of colours (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
+        """Turn the colours of a cut (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
 
         Example:
             >>> view = BoxInput(side=1, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))

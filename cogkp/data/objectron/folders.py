@@ -70,12 +70,11 @@ def find_labelled(root: Path) -> Found:
     return Found(tuple(labelled), tuple(problems), {reason: count for reason, count in dropped.items() if count})
 
 
-def find_pictures(root: Path, *, leave_out: Path | None = None) -> tuple[Path, ...]:
+def find_pictures(root: Path) -> tuple[Path, ...]:
     """Look for pictures, labelled or not, in a folder and all folders below it.
 
     Args:
         root: the folder.
-        leave_out: a folder that does not count, with all below it.
 
     Returns:
         Folder by folder, ordered by path.
@@ -85,12 +84,9 @@ def find_pictures(root: Path, *, leave_out: Path | None = None) -> tuple[Path, .
     """
     if not root.is_dir():
         raise DataError("the folder of pictures does not exist", where=str(root), expected="a folder of pictures")
-    closed = None if leave_out is None else leave_out.resolve()
     found: list[Path] = []
     for folder, _ in _folders(root):
-        place = folder.resolve()
-        if closed is None or closed not in (place, *place.parents):
-            found += sorted(path for paths in _files(folder)[0].values() for path in paths)
+        found += sorted(path for paths in _files(folder)[0].values() for path in paths)
     if not found:
         raise DataError("there are no pictures", where=str(root), expected=f"files that end in {', '.join(SUFFIXES)}")
     return tuple(found)

@@ -69,6 +69,14 @@ class CenterPoseCodec:
             view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
         )
 
+    def seen_at(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
+        """Take pictures of another size, which need not be square; the grid of targets is the square that holds it."""
+        return attrs.evolve(
+            self,
+            targets=attrs.evolve(self.targets, side=max(size_wh)),
+            view=attrs.evolve(self.view, side=max(size_wh), size_wh=size_wh),
+        )
+
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one picture.
 

@@ -53,11 +53,16 @@ class CenterPoseTask:
     """Answer the six questions for one experiment of the object-pose family.
 
     The network's weights are drawn from torch's global generator: seed it first where that matters.
+
+    Args:
+        config: the experiment.
+        size_wh: width and height of the input, pixels, where an exported network says it and not the experiment.
     """
 
-    def __init__(self, config: CenterPoseConfig) -> None:
+    def __init__(self, config: CenterPoseConfig, *, size_wh: tuple[int, int] | None = None) -> None:
         self.config = config
-        self.codec = CenterPoseCodec.of(config)
+        codec = CenterPoseCodec.of(config)
+        self.codec = codec if size_wh is None else codec.seen_at(size_wh)
         self.model: nn.Module = CenterPoseNetwork(
             config.model.backbone.model_type,
             conv_gru=config.model.use_convGRU,

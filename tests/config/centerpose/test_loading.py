@@ -291,6 +291,38 @@ export: ???
         assert asked("export") == ["export.checkpoint", "results_dir", *shared, "export"]
         assert load_experiment(path).train.optim.lr == 6e-5
 
+    @pytest.mark.parametrize("verb", ["evaluate", "inference"])
+    def test_of_two_models_the_one_that_is_not_read_may_stay_open(self, spec, verb):
+        data = "dataset: {test_data: a, inference_data: a}\n"
+        for given, left in (("trt_engine", "checkpoint"), ("checkpoint", "trt_engine")):
+            path = spec(f"{data}{verb}: {{{given}: m.onnx, {left}: '???'}}\n")
+            assert getattr(load_experiment(path, verb=verb), verb).model_file == "m.onnx"
+        lines = problems(spec(f"{data}{verb}: {{checkpoint: '???', trt_engine: '???'}}\n"), (), verb)
+        assert {line.split(" ")[3] for line in lines} == {f"{verb}.checkpoint", f"{verb}.trt_engine"}
+
+    @pytest.mark.parametrize("asked", ["fp32", "FP16", "int8"])
+    def test_pictures_of_a_calibration_are_demanded_for_int8_alone(self, spec, asked):
+        path = spec(
+            "gen_trt_engine:\n  onnx_file: a.onnx\n  trt_engine: b\n  tensorrt:\n"
+            f"    data_type: {asked}\n    calibration: {{cal_image_dir: '???', cal_cache_file: '???'}}\n"
+        )
+        if asked == "int8":
+            assert len(problems(path, (), "gen_trt_engine")) == 2
+        else:
+            assert load_experiment(path, verb="gen_trt_engine").gen_trt_engine.tensorrt.calibration.cal_image_dir == ()
+
+    def test_keys_outside_their_section_are_led_home(self, spec):
+        text = "down_ratio: 4\nuse_pretrained: true\nbackbone: {model_type: DLA34}\nnum_gpus: 1\nlrs: 1\n"
+        hints = [line.split(". ", 1)[1] if ". " in line else "" for line in problems(spec(text))]
+        home = "Did you mean 'model.{0}'? Indent it below model:."
+        assert hints == [*(home.format(key) for key in ("down_ratio", "use_pretrained", "backbone")), "", ""]
+
+    def test_names_of_encrypted_models_are_refused_with_advice(self, spec):
+        (line,) = problems(spec("export: {onnx_file: a.etlt}\n"))
+        assert line.endswith("got 'a.etlt'. Models are never encrypted; end the name in .onnx.")
+        (line,) = problems(spec("export: {onnx_file: a.pt}\n"))
+        assert line.endswith("got 'a.pt'")
+
     def test_an_open_value_names_its_line(self, spec):
         given = ["dataset.train_data=a", "dataset.val_data=b"]
         assert problems(spec("\nmodel:\n  use_pretrained: ???\n"), given, "train") == [

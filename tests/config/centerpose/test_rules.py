@@ -26,6 +26,14 @@ BROKEN = [
     ({"dataset": {"output_res": 64}}, "dataset.output_res", "so 128, got 64", ALL),
     ({"dataset": {"input_res": 256}}, "dataset.output_res", "so 64, got 128", ALL),
     (
+        {"dataset": {"input_res": 64, "output_res": 16}, "inference": {"num_select": 257}},
+        "inference.num_select", "so 256, got 257", ("train", "evaluate", "inference"),
+    ),
+    (
+        {"export": {"input_width": 32, "input_height": 64, "num_select": 129}},
+        "export.num_select", "so 128, got 129", ("export",),
+    ),
+    (
         {"model": {"backbone": {"model_type": "fan_small", "width": 0.5}}},
         "model.backbone.width", "expected 1.0, or DLA34, got 0.5", ALL,
     ),
@@ -113,7 +121,7 @@ ONLY = [
     ("export.input_channel", 1), ("export.input_width", 500), ("export.opset_version", 0),
     ("gen_trt_engine.tensorrt.data_type", "FP8"), ("gen_trt_engine.tensorrt.workspace_size", 0),
     ("gen_trt_engine.tensorrt.layers_precision", ["conv:fp8"]), ("gen_trt_engine.tensorrt.layers_precision", ["fp16"]),
-    ("dataset.std", [0, 1, 1]), ("dataset.flip", 2), ("dataset.camera_frame", "blender"),
+    ("dataset.std", [0, 1, 1]), ("dataset.flip", 2), ("dataset.input_res", 32), ("dataset.camera_frame", "blender"),
 ]  # fmt: skip
 
 
