@@ -27,7 +27,7 @@ from cogkp.training.ranks import SINGLE, Ranks
 from cogkp.training.scaling import MOST_SKIPPED, LossScale
 from cogkp.training.seeding import capture_rng, joint_rng, seed_rank
 
-__all__ = ["Comparison", "Learner", "not_finite"]
+__all__ = ["Comparison", "Learner", "kept", "not_finite"]
 
 NAMED_SAMPLES = 8
 NAMED_SAVES = 3
@@ -209,19 +209,20 @@ def not_finite(
     advice = "lower the learning rate"
     if comparison.skipped:
         bad, advice = [f"a gradient beyond float16 in each of {comparison.skipped} steps"], "train with bf16 or fp32"
-    kept = _kept(last_good) if last_good else "No checkpoint was saved yet."
     suspects = _suspects(SINGLE if batch.repeated else ranks, comparison, batch)
     error = TrainingError(
         "the training left the numbers",
         where=where,
         got=(", ".join(bad) or f"gradient norm = {comparison.gradient_norm}") + f" in {suspects}",
-        hint=f"{kept} Look at these samples, or {advice}.",
+        hint=f"{kept(last_good)} Look at these samples, or {advice}.",
     )
     return ranks.only_first(error)
 
 
-def _kept(last_good: Path) -> str:
+def kept(last_good: Path | None) -> str:
     """Name the newest save and some before it: an update may be bad although its loss still was a number."""
+    if last_good is None:
+        return "No checkpoint was saved yet."
     earlier = ", ".join(map(str, older_saves(last_good)[:NAMED_SAVES]))
     further = f"; where it fails again at once, go back to an earlier one: {earlier}" if earlier else ""
     return f"The last good checkpoint is {last_good}{further}."

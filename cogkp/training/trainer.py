@@ -26,7 +26,7 @@ from cogkp.training.epoch_lines import EpochLines
 from cogkp.training.evaluator import Batches, evaluating, measure, merged, torch_predictor
 from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.interval import SaveClock
-from cogkp.training.learner import Comparison, Learner, not_finite
+from cogkp.training.learner import Comparison, Learner, kept, not_finite
 from cogkp.training.means import Means
 from cogkp.training.one_batch import EpochLoader, OneBatch
 from cogkp.training.patience import Patience
@@ -344,12 +344,11 @@ class _Run:
 
 
 def _left_the_numbers(error: NotFiniteError, epoch: int, last_good: Path | None) -> TrainingError:
-    kept = f"The last good checkpoint is {last_good}." if last_good else "No checkpoint was saved yet."
     return TrainingError(
         "the training left the numbers",
         where=f"the validation after epoch {epoch + 1}",
         got=f"points that are not numbers in {error.problem.where}",
-        hint=f"{kept} Lower the learning rate.",
+        hint=f"{kept(last_good)} Lower the learning rate.",
     )
 
 
