@@ -10,6 +10,7 @@ from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.data.loader import build_loader
 from cogkp.errors import OutputError
 from cogkp.tasks.registry import build_task
+from cogkp.training.events import EventFile
 from cogkp.training.graph import network_graph
 from cogkp.training.plan import plan_training
 from cogkp.training.sinks import TensorBoardSink
@@ -123,6 +124,29 @@ def test_the_graph_is_whole_and_leaves_the_model_alone(tmp_path):
     assert len(convolutions) == sum(isinstance(m, torch.nn.Conv2d) for m in task.model.modules())
     assert any(node.name.startswith("stem/") for node in convolutions)
     assert all(torch.equal(before[name], tensor) for name, tensor in task.model.state_dict().items())
+
+
+def test_what_was_flushed_is_in_the_file_while_the_training_goes_on(tmp_path):
+    file = EventFile(tmp_path)
+    for step in range(1, 40):  # more than the queue of a writer with a thread would hold
+        file.add_scalar("loss", 0.5 * step, step)
+    file.flush()
+    assert tags(read_events(tmp_path), "simple_value") == {"loss": list(range(1, 40))}
+    file.close()
+    file.close()
+
+
+def test_a_histogram_counts_each_value_once(tmp_path):
+    file = EventFile(tmp_path)
+    values = np.array([-3.0, -1e-5, 0.0, 1e-5, 2.0, 2.0, 1e3], np.float32)
+    file.add_histogram("weights", values, 1)
+    file.close()
+    (found,) = [value.histo for event in read_events(tmp_path) for value in event.summary.value]
+    assert (found.num, found.min, found.max) == (7, -3.0, 1e3)
+    assert sum(found.bucket) == 7
+    edges = np.array(found.bucket_limit)
+    assert [int(n) for n in found.bucket if n] == [1, 1, 2, 2, 1]
+    assert np.all(np.diff(edges) > 0)
 
 
 def test_an_impossible_folder_is_explained(tmp_path):
