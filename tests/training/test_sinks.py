@@ -183,7 +183,7 @@ def test_a_histogram_counts_each_value_once(tmp_path):
     assert (found.num, found.min, found.max) == (7, -3.0, 1e3)
     assert sum(found.bucket) == 7
     edges = np.array(found.bucket_limit)
-    assert [int(n) for n in found.bucket if n] == [1, 1, 2, 2, 1]
+    assert [int(n) for n in found.bucket if n] == [1, 1, 1, 1, 2, 1]
     assert np.all(np.diff(edges) > 0)
 
 
