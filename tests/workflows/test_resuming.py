@@ -350,6 +350,7 @@ def on_a_small_disk(script: str, tmp_path: Path) -> str:
     if "permission denied" in done.stderr.lower():
         pytest.skip("a small disk cannot be mounted here")
     assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
 
 
