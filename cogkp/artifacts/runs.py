@@ -214,18 +214,34 @@ def resolve_restore(restore: str, root: Path) -> Path:
 
 
 def newest_of(root: Path) -> Path:
-    """Find the newest checkpoint of all runs: the mirror, or where that is gone, that of the run saved last.
+    """Find the newest checkpoint of all runs.
+
+    That is the mirror, unless a run died after it saved and before the mirror followed, or the mirror is gone.
 
     Raises:
         CheckpointError: there is none.
     """
     mirror = root / CHECKPOINT_NAME
+    runs = [newest for path in root.glob("*") if (newest := _newest_in(RunFolder(path, root))) is not None]
     if mirror.is_file():
-        return mirror
-    runs = sorted(root.glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: path.stat().st_mtime_ns)
+        # The mirror comes first, so that it is taken where it shows the same file as the run's own.
+        return max([mirror, *filter(_tells_when, runs)], key=_saved_at)
     if not runs:
         raise CheckpointError("there is no checkpoint yet", where=str(mirror), hint="Train first, or give a path.")
-    return runs[-1]
+    return max(runs, key=_saved_at)
+
+
+def _newest_in(run: RunFolder) -> Path | None:
+    return run.checkpoint if run.checkpoint.is_file() else next(iter(run.saves()), None)
+
+
+def _tells_when(newest: Path) -> bool:
+    """Say whether a file's time is that of its save: a copied run has lost its links, and tells when it was copied."""
+    return newest.stat().st_nlink > 1 or newest.name != CHECKPOINT_NAME
+
+
+def _saved_at(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def continue_run(

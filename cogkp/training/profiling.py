@@ -20,6 +20,7 @@ WARMUP_STEPS = 5
 PROFILED_STEPS = 10
 ROWS = 10
 NAME_WIDTH = 40
+FRAMES = ("ProfilerStep", "enumerate(DataLoader)")  # they surround operators, and are none
 
 log = logging.getLogger("cogkp")
 
@@ -88,7 +89,7 @@ class ProfileSink:
 
 def top_operators(found: profile, steps: int) -> list[str]:
     """Tabulate the operators that took longest by themselves: milliseconds per step, share, calls per step."""
-    operators: Any = found.key_averages()
+    operators: Any = [operator for operator in found.key_averages() if not operator.key.startswith(FRAMES)]
     device = any(operator.self_device_time_total for operator in operators)
     spent = {
         operator.key: operator.self_device_time_total if device else operator.self_cpu_time_total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,18 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cogkp.data.images import encode_image
 from cogkp.data.sample import Batch
-from cogkp.files import make_folder
+from cogkp.training.events import EVENT_FILES, EventFile
 from cogkp.training.graph import network_graph
 from cogkp.training.learner import Comparison
 from cogkp.training.seeding import undisturbed_rng
 
 __all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
-
-EVENT_FILES = "events.out.tfevents.*"
-
-log = logging.getLogger("cogkp")
 
 Draw = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
 """Render a batch with its labels, or, where outputs are given, with the predictions: (H, W, 3) uint8 RGB."""
@@ -117,7 +111,7 @@ class TensorBoardSink:
             beyond them is hidden. None for a new run.
 
     Raises:
-        OutputError: the folder cannot be created.
+        OutputError: the folder cannot be created, or any time later, an event cannot be written.
     """
 
     def __init__(
@@ -131,8 +125,8 @@ class TensorBoardSink:
     ) -> None:
         steps, epochs = (None, None) if restored is None else restored
         self.has_graph = any(log_dir.glob(EVENT_FILES))
-        self.writer = _writer(log_dir, steps)
-        self.epoch_writer = _writer(log_dir / "epochs", epochs)
+        self.writer = EventFile(log_dir, steps)
+        self.epoch_writer = EventFile(log_dir / "epochs", epochs)
         self.verbose = verbose
         self.log_interval = log_interval
         self.draw = draw
@@ -144,7 +138,7 @@ class TensorBoardSink:
         twin = copy.deepcopy(model).eval()
         with undisturbed_rng(), torch.no_grad():
             graph = network_graph(twin, example)
-        self.writer.file_writer.add_onnx_graph(graph)  # takes any graph, despite its name
+        self.writer.add_graph(graph)
 
     def step(self, event: StepEvent) -> None:
         """Write the loss terms, the gradient's norm and the learning rate."""
@@ -172,8 +166,10 @@ class TensorBoardSink:
 
     def close(self) -> None:
         """Write what is waiting and close the files."""
-        self.writer.close()
-        self.epoch_writer.close()
+        try:
+            self.writer.close()
+        finally:
+            self.epoch_writer.close()
 
     def _histograms(self, event: StepEvent) -> None:
         for name, parameter in event.model.named_parameters():
@@ -189,26 +185,7 @@ class TensorBoardSink:
             "prediction": self.draw(event.batch, event.comparison.outputs),
         }
         for name, picture in pictures.items():
-            self.writer.file_writer.add_summary(_picture(f"images/{name}", picture), event.step)
-
-
-def _writer(folder: Path, done: int | None) -> Any:
-    from tensorboardX import SummaryWriter
-
-    earlier = len(list(make_folder(folder).glob(EVENT_FILES)))
-    # Names of event files tell seconds only: without the number, a quick restart would overwrite the first file.
-    return SummaryWriter(
-        str(folder), filename_suffix=f".{earlier}", purge_step=done + 1 if earlier and done is not None else None
-    )
-
-
-def _picture(tag: str, rgb: npt.NDArray[np.uint8]) -> Any:
-    """Make the record of one picture; the writer's own way would need one more imaging package."""
-    from tensorboardX.proto.summary_pb2 import Summary
-
-    height, width = rgb.shape[:2]
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_image(rgb))
-    return Summary(value=[Summary.Value(tag=tag, image=image)])
+            self.writer.add_picture(f"images/{name}", picture, event.step)
 
 
 def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:

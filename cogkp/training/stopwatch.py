@@ -17,6 +17,7 @@ WORDS = {
     VALIDATE_SAVE: "validation and saving",
 }
 TOLD_SHARE = 0.005
+TOLD_REST = 0.05
 ADVISED_SHARE = 0.5
 ADVISED_AFTER_S = 20.0  # the first batches wait for loader processes to start
 
@@ -96,6 +97,8 @@ class DataAdvice:
 
 
 def told(shares: Mapping[str, float]) -> str:
-    """Put shares into words, those of a percent and more."""
+    """Put shares into words, those of a percent and more, and the rest where it exceeds five."""
     parts = [f"{100 * share:.0f} % {WORDS[name]}" for name, share in shares.items() if share >= TOLD_SHARE]
+    rest = 1.0 - sum(shares.values())
+    parts += [f"{100 * rest:.0f} % other"] if rest > TOLD_REST else []
     return ", ".join(parts)

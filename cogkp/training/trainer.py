@@ -259,12 +259,14 @@ class _Run:
         return _Passed(done, rate)
 
     def save(self, position: tuple[int, int], *, best: bool = False) -> None:
-        """Keep the state, after everything that was logged on the way to it."""
-        for sink in self.sinks:
-            sink.flush()
-        state = self.learner.state(*position, self.means.to_dict(), self.best)
-        if self.ranks.first:
-            self.checkpointer.save(state, best=best)
+        """Keep the state, after everything that was logged on the way to it; also where that cannot be written."""
+        try:
+            for sink in self.sinks:
+                sink.flush()
+        finally:
+            state = self.learner.state(*position, self.means.to_dict(), self.best)
+            if self.ranks.first:
+                self.checkpointer.save(state, best=best)
         self.clock.saved()
         self.watch.lap(VALIDATE_SAVE)
 
@@ -298,10 +300,12 @@ class _Run:
         self.lines.tell(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
         self.advice.consider(self.watch.seconds, self.watch.shares())
         event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars, shares)
-        for sink in self.sinks:
-            sink.epoch(event)
-        self.means = Means()
-        self.save((epoch + 1, 0), best=better)
+        try:
+            for sink in self.sinks:
+                sink.epoch(event)
+        finally:
+            self.means = Means()
+            self.save((epoch + 1, 0), best=better)
         return scalars
 
     def is_better(self, error: float | None, epoch: int) -> bool:

@@ -147,9 +147,21 @@ def test_a_damaged_path_without_neighbours_says_what_to_do(tmp_path):
 
 def test_latest_is_the_run_own_file_where_its_process_died_before_the_mirror_followed(tmp_path):
     run = run_of(tmp_path, 1)
-    at(2).save(RunFolder(run.path, tmp_path / "elsewhere"))
+    at(2).save(RunFolder(run.path, run.path))  # a root of its own has no mirror
     found = open_checkpoint(LATEST, tmp_path)
     assert (found.path, found.checkpoint.state.epoch) == (run.checkpoint, 2)
+
+
+def test_latest_is_the_run_that_died_within_its_first_save_and_not_the_one_before(tmp_path):
+    older = run_of(tmp_path, 7, name="older")
+    newer = RunFolder(tmp_path / "newer", tmp_path)
+    at(1, "newer").save(RunFolder(newer.path, newer.path))
+    found = open_checkpoint(LATEST, tmp_path)
+    assert (found.path, found.run(tmp_path)) == (newer.checkpoint, newer)
+    newer.checkpoint.unlink()
+    found = open_checkpoint(LATEST, tmp_path)
+    assert (found.path, found.run(tmp_path)) == (newer.saves()[0], newer)
+    assert older.mirror.samefile(older.checkpoint)
 
 
 def test_an_older_save_was_left_behind_and_the_newest_was_not(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -122,6 +124,40 @@ def test_latest_is_the_mirror_and_else_the_newest_run(tmp_path):
     assert resolve_restore(LATEST, tmp_path) == run.mirror
     run.mirror.unlink()
     assert resolve_restore(LATEST, tmp_path) == run.checkpoint
+
+
+def earlier(*files: Path) -> None:
+    """Let files be a minute old, so that the clock of the disk decides nothing here."""
+    for file in files:
+        os.utime(file, ns=(0, file.stat().st_mtime_ns - 60_000_000_000))
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+@pytest.mark.parametrize("named", [CHECKPOINT_NAME, "checkpoint_000001_e1_s0.pth"])
+def test_latest_is_the_run_that_died_within_its_first_save(tmp_path, named, mirrored):
+    """A save makes the numbered file, then the run's name for it, then the mirror: two moments to die before that."""
+    older, newer = create_run(tmp_path, clock), create_run(tmp_path, clock)
+    older.save(b"older", (7, 0))
+    earlier(older.checkpoint)
+    RunFolder(newer.path, newer.path).save(b"newer", (1, 0))  # a root of its own has no mirror
+    if named != CHECKPOINT_NAME:
+        newer.checkpoint.unlink()
+    if not mirrored:
+        older.mirror.unlink()
+    assert resolve_restore(LATEST, tmp_path) == newer.path / named
+
+
+def test_latest_is_not_the_run_that_was_copied_last(tmp_path):
+    run, other = create_run(tmp_path / "here", clock), create_run(tmp_path / "here", clock)
+    other.save(b"other", (7, 0))
+    run.save(b"newest", (1, 0))
+    earlier(run.checkpoint, other.checkpoint)
+    shutil.copytree(other.path, tmp_path / "here" / "backup", copy_function=shutil.copyfile)
+    assert resolve_restore(LATEST, tmp_path / "here") == run.mirror
+    shutil.copytree(tmp_path / "here", tmp_path / "there", copy_function=shutil.copyfile)
+    copied = tmp_path / "there" / CHECKPOINT_NAME
+    earlier(copied)
+    assert resolve_restore(LATEST, tmp_path / "there") == copied
 
 
 def test_a_path_may_be_a_file_or_a_run_folder(tmp_path):

@@ -36,6 +36,7 @@ def test_ten_steps_after_the_first_are_in_the_trace_and_the_training_is_the_same
     assert any(f"profile of 4 steps: {path}" in line for line in said)
     table = said[next(i for i, line in enumerate(said) if line.startswith("operator")) :]
     assert any("aten::" in line for line in table)
+    assert not any(line.startswith(("ProfilerStep", "enumerate(DataLoader)")) for line in table)
 
 
 def test_a_training_that_ends_within_the_profile_has_a_shorter_one(tmp_path):

@@ -10,6 +10,8 @@ from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.data.loader import build_loader
 from cogkp.errors import OutputError
 from cogkp.tasks.registry import build_task
+from cogkp.training import events
+from cogkp.training.events import EventFile
 from cogkp.training.graph import network_graph
 from cogkp.training.plan import plan_training
 from cogkp.training.sinks import TensorBoardSink
@@ -123,6 +125,66 @@ def test_the_graph_is_whole_and_leaves_the_model_alone(tmp_path):
     assert len(convolutions) == sum(isinstance(m, torch.nn.Conv2d) for m in task.model.modules())
     assert any(node.name.startswith("stem/") for node in convolutions)
     assert all(torch.equal(before[name], tensor) for name, tensor in task.model.state_dict().items())
+
+
+def test_what_was_flushed_is_in_the_file_while_the_training_goes_on(tmp_path):
+    file = EventFile(tmp_path)
+    for step in range(1, 40):  # more than the queue of a writer with a thread would hold
+        file.add_scalar("loss", 0.5 * step, step)
+    file.flush()
+    assert tags(read_events(tmp_path), "simple_value") == {"loss": list(range(1, 40))}
+    file.close()
+    file.close()
+
+
+def test_what_is_added_is_shown_before_long_without_a_flush(tmp_path, monkeypatch):
+    file = EventFile(tmp_path)
+    file.add_scalar("loss", 1.0, 1)
+    assert not tags(read_events(tmp_path), "simple_value")
+    monkeypatch.setattr(events, "SHOWN_AFTER_S", -1.0)
+    file.add_scalar("loss", 1.0, 2)
+    assert tags(read_events(tmp_path), "simple_value") == {"loss": [1, 2]}
+    file.close()
+
+
+class Refusing:
+    """A listener that fails at its second call of one method."""
+
+    def __init__(self, method: str) -> None:
+        self.calls = 0
+        setattr(self, method, self.refuse)
+
+    def refuse(self, *_):
+        self.calls += 1
+        if self.calls == 2:
+            raise OutputError("cannot write", where="log")
+
+    def start(self, model, example): ...
+    def step(self, event): ...
+    def epoch(self, event): ...
+    def flush(self): ...
+    def close(self): ...
+
+
+@pytest.mark.parametrize("method", ["epoch", "flush"])
+def test_a_log_that_cannot_be_written_does_not_cost_the_epoch(tmp_path, method):
+    with pytest.raises(OutputError, match="cannot write @ log"):
+        run_training(tiny_config(tmp_path), tmp_path, sinks=[Refusing(method)])
+    (saved,) = {load_checkpoint(path).state.position for path in tmp_path.rglob("checkpoint_latest.pth")}
+    assert saved == (2, 0)
+
+
+def test_a_histogram_counts_each_value_once(tmp_path):
+    file = EventFile(tmp_path)
+    values = np.array([-3.0, -1e-5, 0.0, 1e-5, 2.0, 2.0, 1e3], np.float32)
+    file.add_histogram("weights", values, 1)
+    file.close()
+    (found,) = [value.histo for event in read_events(tmp_path) for value in event.summary.value]
+    assert (found.num, found.min, found.max) == (7, -3.0, 1e3)
+    assert sum(found.bucket) == 7
+    edges = np.array(found.bucket_limit)
+    assert [int(n) for n in found.bucket if n] == [1, 1, 1, 1, 2, 1]
+    assert np.all(np.diff(edges) > 0)
 
 
 def test_an_impossible_folder_is_explained(tmp_path):

@@ -276,23 +276,86 @@ ON_A_SMALL_DISK = """
 """
 
 
-def test_a_full_and_a_read_only_disk_are_told_and_cost_nothing(tmp_path):
+ON_A_SMALL_LOG_DISK = """
+    import subprocess, sys
+    from contextlib import nullcontext
+    from pathlib import Path
+    import attrs
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", sys.argv[1]], check=True)
+    from cogkp.artifacts.checkpoint import load_checkpoint
+    from cogkp.errors import OutputError
+    from cogkp.workflows.training import train
+    from tests.builders.tiny_keypoints import tiny_config
+    from tests.workflows.test_resuming import SHORT, history
+    disk, root = Path(sys.argv[1]), Path(sys.argv[2])
+    config = tiny_config(root)
+
+    class Fill:
+        left = 3
+
+        def work(self, label, total):
+            return nullcontext(self)
+
+        def advance(self, amount=1, **facts):
+            self.left -= amount
+            if self.left == 0:
+                with (disk / "filler").open("wb", buffering=0) as filler:
+                    try:
+                        while filler.write(bytes(4096)):
+                            pass
+                    except OSError:
+                        pass
+
+    def trained(**more):
+        options = attrs.evolve(SHORT, epochs=16)
+        return train(config, options, checkpoint_root=root / "runs", log_dir=disk / "log", **more)
+
+    try:
+        trained(progress=Fill())
+    except OutputError as error:
+        print(error)
+    saved = load_checkpoint(root / "runs" / "checkpoint_latest.pth")
+    told = history(root / "runs" / saved.provenance.run)
+    print([name for name, *_ in told].count("epoch"), *saved.state.position)
+    (disk / "filler").unlink()
+    print(trained(restore="latest").epochs)
+"""
+
+
+def test_a_full_disk_under_the_board_is_told_and_costs_no_epoch(tmp_path):
+    full, saved, end = on_a_small_disk(ON_A_SMALL_LOG_DISK, tmp_path).splitlines()
+    assert f"cannot write @ {tmp_path / 'disk' / 'log'}" in full
+    assert "got the disk is full. Free some space" in full
+    told, epoch, step = map(int, saved.split())
+    assert 0 < epoch < 16
+    assert (epoch, step) == (told, 0)
+    assert end == "16"
+
+
+def on_a_small_disk(script: str, tmp_path: Path) -> str:
+    """Run a script in namespaces of its own, where it may mount a disk, and return what it printed."""
     (tmp_path / "disk").mkdir()
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("a small disk cannot be mounted here")
     done = subprocess.run(
-        [unshare, "-m", sys.executable, "-c", textwrap.dedent(ON_A_SMALL_DISK), tmp_path / "disk", tmp_path],
+        [unshare, "-m", sys.executable, "-c", textwrap.dedent(script), tmp_path / "disk", tmp_path],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
+        timeout=240,
     )
     if "permission denied" in done.stderr.lower():
         pytest.skip("a small disk cannot be mounted here")
     assert done.returncode == 0, done.stderr
-    full, saved, names, read_only, still, unchanged = done.stdout.splitlines()
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_a_full_and_a_read_only_disk_are_told_and_cost_nothing(tmp_path):
+    full, saved, names, read_only, still, unchanged = on_a_small_disk(ON_A_SMALL_DISK, tmp_path).splitlines()
     assert "got the disk is full. Free some space" in full
     assert "read-only file system" in read_only.lower()
     assert saved == still == "[1, 1, 1]"
