@@ -47,6 +47,7 @@ __all__ = [
     "RankError",
     "TrainingError",
     "closest",
+    "counted",
 ]
 
 
@@ -180,3 +181,13 @@ def closest(name: str, known: Iterable[str]) -> str:
     """
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"Did you mean {match[0]!r}?" if match else ""
+
+
+def counted(number: int, word: str, more: str = "s") -> str:
+    """Phrase how many things there are.
+
+    Example:
+        >>> counted(1, "box", "es"), counted(2, "box", "es"), counted(0, "file")
+        ('1 box', '2 boxes', '0 files')
+    """
+    return f"{number} {word}{more * (number != 1)}"

@@ -14,7 +14,7 @@ from cogkp.data.objectron.check import TOLERANCE_PX, check_root
 from cogkp.data.objectron.frames import project
 from cogkp.data.objectron.records import PictureRecord
 from cogkp.data.objectron.report import LabelReport
-from cogkp.errors import DataError, ImageError, closest
+from cogkp.errors import DataError, ImageError, closest, counted
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import POINTS
 from cogkp.progress import SILENT, Progress
@@ -116,4 +116,4 @@ def _tile(picture: PictureRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
     tile = draw_outlines(tile, list(map(box_outline, marked)))
     crosses = crossed.reshape(-1, 2)
     tile = draw_points(tile, crosses, shape="cross", colours=[WHITE] * len(crosses), radius=CROSS_PX)
-    return tile, f"{picture.name}  {len(picture.boxes)} box{'es' * (len(picture.boxes) != 1)}"
+    return tile, f"{picture.name}  {counted(len(picture.boxes), 'box', 'es')}"

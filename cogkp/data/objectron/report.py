@@ -12,7 +12,7 @@ import numpy as np
 
 from cogkp.data.objectron.frames import FrameFit
 from cogkp.data.objectron.records import PictureRecord
-from cogkp.errors import Problem
+from cogkp.errors import Problem, counted
 
 __all__ = ["BoxCheck", "FileCheck", "LabelReport"]
 
@@ -136,16 +136,16 @@ class LabelReport:
         if unknown := self._without_camera:
             have, them = ("have", "them") if unknown > 1 else ("has", "it")
             lines.append(
-                f"{unknown} of {_counted(len(self.pictures), 'picture')} {have} no camera: "
+                f"{unknown} of {counted(len(self.pictures), 'picture')} {have} no camera: "
                 f"evaluate and the validation of a training refuse {them}"
             )
         lines += [f"problem: {problem}" for problem in self.problems]
-        lines.append(_counted(len(self.problems), "problem") if self.problems else "no problems: the files agree")
+        lines.append(counted(len(self.problems), "problem") if self.problems else "no problems: the files agree")
         return "\n".join(lines)
 
     def _summary(self) -> list[str]:
         frame = NOTHING if self.frame.declared is None else self.frame.declared.value
-        files, boxes = _counted(self.files, "file"), _counted(len(self._boxes), "box", "es")
+        files, boxes = counted(self.files, "file"), counted(len(self._boxes), "box", "es")
         head = f"{self.root}: {files}, {boxes}, camera_frame {frame}"
         if not self.checked:
             return [head]
@@ -161,7 +161,7 @@ class LabelReport:
             return f"{words}: cannot be told, the files do not say enough"
         return (
             f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
-            f"over {_counted(spread['count'], 'box', 'es')}"
+            f"over {counted(spread['count'], 'box', 'es')}"
         )
 
     def _table(self) -> list[str]:
@@ -179,17 +179,13 @@ class LabelReport:
         return [
             head,
             *rows,
-            *([f"... and {_counted(more, 'file')} with smaller distances; --json names all"] if more else []),
+            *([f"... and {counted(more, 'file')} with smaller distances; --json names all"] if more else []),
         ]
 
 
 def _largest(file: FileCheck, key: str) -> str:
     values = [value for box in file.boxes if (value := getattr(box, key)) is not None]
     return f"{max(values):.3f}" if values else NOTHING
-
-
-def _counted(number: int, word: str, more: str = "s") -> str:
-    return f"{number} {word}{more * (number != 1)}"
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from cogkp.errors import counted
 from cogkp.measures.evidence import Curve, Evidence, Line, Table
 from cogkp.tasks.centerpose.precision import MEASURES, Measure
 
@@ -41,7 +42,7 @@ class Judgement:
     @property
     def counts(self) -> str:
         """Boxes and objects in words."""
-        found, objects = _counted(self.found, "box", "es"), _counted(self.objects, "object")
+        found, objects = counted(self.found, "box", "es"), counted(self.objects, "object")
         return f"{found} found, {self.matched} matched, {objects}"
 
 
@@ -108,7 +109,7 @@ class CenterPoseReport:
 
     def text(self) -> str:
         """Return the tables for people: mean errors, then the average precision at every threshold."""
-        images, objects = _counted(self.images, "image"), _counted(self.objects, "object")
+        images, objects = counted(self.images, "image"), counted(self.objects, "object")
         lines = [f"{images}, {self.skipped} without objects to judge; {objects} asked for"]
         for title, judged in self.judgements:
             lines += ["", f"{title}: {judged.counts}", *_means(judged)]
@@ -151,10 +152,6 @@ class CenterPoseReport:
         if pixel is not None and iou == 0 and pixel < NEAR:
             return ["Boxes are right in the pictures but share no space with the true ones: check camera and ground."]
         return []
-
-
-def _counted(number: int, word: str, more: str = "s") -> str:
-    return f"{number} {word}{more * (number != 1)}"
 
 
 def _row(measure: Measure, judged: Judgement) -> tuple[str, ...]:
