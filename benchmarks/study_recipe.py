@@ -72,7 +72,6 @@ VARIANTS = {
     "batch-32": Variant(batch=32),
     "fp32": Variant(precision="fp32"),
     "input-384": Variant(input_px=384),
-    "large-384": Variant(preset="large", input_px=384),
     "sigma-4": Variant(heatmap=HeatmapTerm(weight=20.0, sigma_px=4.0)),
     "sigma-9": Variant(heatmap=HeatmapTerm(weight=20.0, sigma_px=9.0)),
     "weight-5": Variant(heatmap=HeatmapTerm(weight=5.0)),

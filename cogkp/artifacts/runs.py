@@ -42,6 +42,7 @@ __all__ = [
     "home_of",
     "in_use",
     "newest_of",
+    "own_name",
     "resolve_restore",
     "run_of",
 ]
@@ -271,3 +272,9 @@ def home_of(checkpoint: Path, run_name: str) -> Path:
     """Find the folder of the run a checkpoint belongs to, also through a mirror; else the folder the file lies in."""
     home = (checkpoint.resolve() if checkpoint.is_symlink() else checkpoint).parent / run_name
     return home if run_name and home.is_dir() else checkpoint.parent
+
+
+def own_name(checkpoint: Path, home: Path) -> Path:
+    """Prefer the name of a checkpoint in the folder of its run to that of a mirror, which is another run's tomorrow."""
+    own = home / checkpoint.name
+    return own if own.is_file() and own.samefile(checkpoint) else checkpoint

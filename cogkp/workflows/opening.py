@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_weights
 from cogkp.artifacts.restore import open_checkpoint
+from cogkp.artifacts.runs import own_name
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.launch import ALONE, Launch
 from cogkp.config.rules import check_training
@@ -89,8 +90,7 @@ def restored_task(config: KeypointConfig, restore: str, root: Path) -> RestoredT
     if checkpoint.provenance.points != config.point_names:
         trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
         log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
-    own = home / path.name  # a mirror will be another run's tomorrow
-    return RestoredTask(task, own if own.is_file() and own.samefile(path) else path, home, checkpoint)
+    return RestoredTask(task, own_name(path, home), home, checkpoint)
 
 
 def spread(dataset: Any, count: int) -> Batch[Any]:

@@ -20,7 +20,7 @@ from cogkp.artifacts.checkpoint import Provenance, load_weights
 from cogkp.artifacts.names import timestamp
 from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.run_record import Session, record_session
-from cogkp.artifacts.runs import RunFolder, in_use
+from cogkp.artifacts.runs import RunFolder, in_use, own_name
 from cogkp.config.io import config_hash, dump
 from cogkp.config.keypoint import KeypointConfig
 from cogkp.config.launch import Launch
@@ -224,12 +224,6 @@ def _held(ranks: Ranks, restored: Restored | None, root: Path) -> Iterator[RunFo
         yield ranks.from_first(lambda: stack.enter_context(in_use(folder_for(restored, root))))
 
 
-def _own_name(path: Path, folder: RunFolder) -> Path:
-    """Prefer the run's own name of a checkpoint to that of the mirror: the saves before it lie beside it."""
-    own = folder.checkpoint
-    return own if own.is_file() and own.samefile(path) else path
-
-
 def _is_judged(data: Mapping[str, Any], result: FitResult) -> bool:
     return "validation" in data and not result.interrupted and result.steps > 0
 
@@ -282,7 +276,7 @@ class _Prepared:
             folder,
             self.provenance(),
             self.plan.options.keep_last,
-            None if restored is None else _own_name(restored.path, folder),
+            None if restored is None else own_name(restored.path, folder.path),
         )
         checkpoint = None if restored is None else restored.checkpoint
         return fit(self.task, self.plan, self.loaders, sinks, keeper, progress, restored=checkpoint, ranks=self.ranks)
