@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from benchmarks.harness import compare, show
-from cogkp.config.keypoint import KeypointConfig
-from cogkp.data.datasets import AugmentedKeypointDataset
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.data.images import read_grey
-from cogkp.data.structured import write_structured
+from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
+from cogkp.data.keypoint.structured import write_structured
 
 SIZE_WH = (640, 480)
 ROUNDS = 100

@@ -32,14 +32,14 @@ from benchmarks.harness import Timing, compare, provenance, summary, table
 from cogkp.artifacts.checkpoint import Provenance
 from cogkp.artifacts.runs import create_run
 from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.keypoint import DataMappings, HeatmapTerm, KeypointConfig, LossTerms, Sampling
+from cogkp.config.keypoint.spec import DataMappings, HeatmapTerm, KeypointConfig, LossTerms, Sampling
 from cogkp.config.train import TrainOptions
+from cogkp.data.boxes.synthetic import render_boxes
+from cogkp.data.keypoint.structured import write_structured
 from cogkp.data.loader import BatchLoader
 from cogkp.data.sample import Batch
-from cogkp.data.structured import write_structured
-from cogkp.data.synthetic_boxes import render_boxes
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.allocator import keep_large_blocks
@@ -49,10 +49,10 @@ from cogkp.training.history import HistorySink
 from cogkp.training.optim import build_optimizer
 from cogkp.training.plan import plan_training
 from cogkp.training.precision import Precision
+from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import EpochEvent, StepEvent, TensorBoardSink
 from cogkp.training.trainer import Loaders, fit
-from cogkp.training.watchdog import Watchdog
-from cogkp.workflows.opening import open_loader
+from cogkp.workflows.setup import open_loader
 
 POINTS = ("tip", "turn", "end")
 FRAMES = 8
@@ -119,7 +119,7 @@ def pictures(root: Path, count: int) -> Path:
 def boxes_config(folder: Path, side: int) -> CenterPoseConfig:
     """Configure the default network of the object-pose family."""
     data = DatasetSpec(train_data=str(folder), category="carton", input_res=side, output_res=side // 4)
-    return CenterPoseConfig(dataset=data, export=ExportSpec(input_width=side, input_height=side))
+    return CenterPoseConfig(dataset=data, export=ExportSection(input_width=side, input_height=side))
 
 
 def batches_of(loader: BatchLoader) -> Iterator[Batch[Any]]:

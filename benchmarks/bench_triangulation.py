@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.harness import compare, provenance, table
 from benchmarks.peers import Peer, cpu_clock, environment, one_thread, start
-from cogkp.geometry.robust import triangulate_robust
+from cogkp.geometry.robust_triangulation import triangulate_robust
 from cogkp.geometry.triangulate import covariance, refine, triangulate_pair, triangulate_views
 
 NOISE_PX = 0.5

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from cogkp.artifacts.manifest import Signature
-from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.objectron.folders import find_pictures
+from cogkp.data.boxes.folders import find_pictures
 from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
@@ -41,7 +41,7 @@ def task_of(backbone: str, side: int) -> Task:
     """Make a network with fresh weights, whose heads say more than an untrained one's."""
     torch.manual_seed(0)
     model = ModelSpec(backbone=BackboneSpec(model_type=backbone))
-    config = CenterPoseConfig(model=model, export=ExportSpec(input_width=side, input_height=side))
+    config = CenterPoseConfig(model=model, export=ExportSection(input_width=side, input_height=side))
     task = build_task(config)
     for name, head in task.model.heads.items():
         nn.init.normal_(head[-1].weight, 0, 0.05 if "hm" in name else 0.02)

@@ -21,8 +21,8 @@ import numpy as np
 
 import cogkp
 from benchmarks.harness import provenance
-from cogkp.config.keypoint import Validation
-from cogkp.data.structured import read_lines, write_structured
+from cogkp.config.keypoint.spec import Validation
+from cogkp.data.keypoint.structured import read_lines, write_structured
 
 POINTS = ("tip", "turn", "end")
 CAMERAS = ("LL", "LR")

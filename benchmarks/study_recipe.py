@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from benchmarks.harness import provenance
 from cogkp.artifacts.checkpoint import TrainingState
 from cogkp.config.augment import Crop
-from cogkp.config.io import load
-from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, Network
+from cogkp.config.keypoint.io import load
+from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, Network
 from cogkp.config.train import TrainOptions
 from cogkp.data.loader import build_loader
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
-from cogkp.training.average import WeightAverage
+from cogkp.training.ema import WeightAverage
 from cogkp.training.evaluator import evaluate, torch_predictor
 from cogkp.training.learner import Learner
 from cogkp.training.plan import plan_training

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from cogkp.config.centerpose.schema import experiment_schema
     from cogkp.config.centerpose.spec import CenterPoseConfig
     from cogkp.config.export import DeployOptions
-    from cogkp.config.io import load as load_config
-    from cogkp.config.io import write_template
-    from cogkp.config.keypoint import KeypointConfig
-    from cogkp.config.launch import Launch, launched
-    from cogkp.config.schema import json_schema
+    from cogkp.config.keypoint.io import load as load_config
+    from cogkp.config.keypoint.io import write_template
+    from cogkp.config.keypoint.schema import json_schema
+    from cogkp.config.keypoint.spec import KeypointConfig
+    from cogkp.config.torchrun import Launch, launched
     from cogkp.config.train import TrainOptions
-    from cogkp.data.datasets import AugmentedKeypointDataset
-    from cogkp.data.importers.registry import ImportResult, import_dataset
-    from cogkp.data.objectron.importers import BoxImportResult, import_boxes
-    from cogkp.data.synthetic_boxes import render_boxes
+    from cogkp.data.boxes.importers import BoxImportResult, import_boxes
+    from cogkp.data.boxes.synthetic import render_boxes
+    from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
+    from cogkp.data.keypoint.importers.registry import ImportResult, import_dataset
     from cogkp.demonstration import DemoResult, demo
     from cogkp.errors import CogkpError
     from cogkp.geometry.warp import ImageWarp
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.progress import SILENT, Progress
-    from cogkp.training.ranks import joined
+    from cogkp.training.distributed import joined
     from cogkp.workflows.box_labels import BoxLabelCheck, check_box_labels
     from cogkp.workflows.calibration import CalibrationCheck, check_calibration
     from cogkp.workflows.centerpose import ExperimentResult, train_experiment
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cogkp.workflows.comparing import ComparisonResult, compare
     from cogkp.workflows.deployment import DeployResult, deploy, missing_builder
     from cogkp.workflows.evaluation import EvaluationResult, evaluate
-    from cogkp.workflows.starting import ranks_to_start
+    from cogkp.workflows.torchrun import ranks_to_start
     from cogkp.workflows.training import DryRunResult, TrainResult, dry_run, preview_data, train
 
 __version__ = "0.1.0"
@@ -105,21 +105,21 @@ _HOMES = {
     "cogkp.config.centerpose.schema": ("experiment_schema",),
     "cogkp.config.centerpose.spec": ("CenterPoseConfig",),
     "cogkp.config.export": ("DeployOptions",),
-    "cogkp.config.io": ("load_config", "write_template"),
-    "cogkp.config.keypoint": ("KeypointConfig",),
-    "cogkp.config.launch": ("Launch", "launched"),
+    "cogkp.config.keypoint.io": ("load_config", "write_template"),
+    "cogkp.config.keypoint.spec": ("KeypointConfig",),
+    "cogkp.config.torchrun": ("Launch", "launched"),
     "cogkp.config.schema": ("json_schema",),
     "cogkp.config.train": ("TrainOptions",),
-    "cogkp.data.datasets": ("AugmentedKeypointDataset",),
-    "cogkp.data.importers.registry": ("ImportResult", "import_dataset"),
-    "cogkp.data.objectron.importers": ("BoxImportResult", "import_boxes"),
-    "cogkp.data.synthetic_boxes": ("render_boxes",),
+    "cogkp.data.keypoint.dataset": ("AugmentedKeypointDataset",),
+    "cogkp.data.keypoint.importers.registry": ("ImportResult", "import_dataset"),
+    "cogkp.data.boxes.importers": ("BoxImportResult", "import_boxes"),
+    "cogkp.data.boxes.synthetic": ("render_boxes",),
     "cogkp.demonstration": ("DemoResult", "demo"),
     "cogkp.errors": ("CogkpError",),
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.progress": ("SILENT", "Progress"),
-    "cogkp.training.ranks": ("joined",),
+    "cogkp.training.distributed": ("joined",),
     "cogkp.workflows.box_labels": ("BoxLabelCheck", "check_box_labels"),
     "cogkp.workflows.calibration": ("CalibrationCheck", "check_calibration"),
     "cogkp.workflows.centerpose": ("ExperimentResult", "train_experiment"),
@@ -130,7 +130,7 @@ _HOMES = {
     "cogkp.workflows.comparing": ("ComparisonResult", "compare"),
     "cogkp.workflows.deployment": ("DeployResult", "deploy", "missing_builder"),
     "cogkp.workflows.evaluation": ("EvaluationResult", "evaluate"),
-    "cogkp.workflows.starting": ("ranks_to_start",),
+    "cogkp.workflows.torchrun": ("ranks_to_start",),
     "cogkp.workflows.training": ("DryRunResult", "TrainResult", "dry_run", "preview_data", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -11,10 +11,10 @@ import attrs
 
 from cogkp.artifacts.names import timestamp
 from cogkp.config.export import DeployOptions
-from cogkp.config.io import load
+from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
 from cogkp.data.images import write_png
-from cogkp.data.synthetic import demo_config, write_recording
+from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.files import make_folder, write_json
 from cogkp.progress import SILENT, Progress
 from cogkp.training.precision import fastest_precision

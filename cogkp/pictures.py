@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 
 from cogkp.data.sample import Batch
-from cogkp.tasks.base import Codec, Marks, Metrics
+from cogkp.tasks.base import Codec, Marks, StereoMetrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture, enlarged_uv
-from cogkp.visual.figure import Comparison, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
+from cogkp.visual.figure import LabelledPrediction, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
 from cogkp.visual.outline import draw_outlines
 from cogkp.visual.overlay import draw_points
@@ -61,13 +61,13 @@ def draw_single(codec: Codec, predict: Predict, batch: Batch[Any], row: int) -> 
     return comparison_tile(comparison, point_colours(len(comparison.truth_uv)))
 
 
-def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Comparison]:
+def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[LabelledPrediction]:
     # Plain batches are cut out of their frames by similarities, which have one scale.
     frame_px = torch.linalg.det(batch.source_to_crop[:, :2, :2]).abs().rsqrt().tolist()
     truths, predictions = codec.truth_marks(batch), codec.prediction_marks(predict(batch.image))
     views = zip(batch.image, truths, predictions, batch.ids, frame_px, strict=True)
     comparisons = [
-        Comparison(
+        LabelledPrediction(
             image=codec.picture(image),
             truth_uv=truth.uv_crop,
             truth_shown=truth.shown,
@@ -83,7 +83,7 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Comp
     return [_outlined(*each) for each in zip(comparisons, truths, predictions, strict=True)]
 
 
-def _outlined(comparison: Comparison, truth: Marks, found: Marks) -> Comparison:
+def _outlined(comparison: LabelledPrediction, truth: Marks, found: Marks) -> LabelledPrediction:
     """Draw whole objects into the picture, enlarged first; points are drawn over it later."""
     if not truth.outlines and not found.outlines:
         return comparison
@@ -100,11 +100,17 @@ def _outlined(comparison: Comparison, truth: Marks, found: Marks) -> Comparison:
 
 
 def draw_pairs(
-    metrics: Metrics, predict: Predict, batch: Batch[Any], notes: Sequence[str] = (), title: str = ""
+    codec: Codec,
+    metrics: StereoMetrics,
+    predict: Predict,
+    batch: Batch[Any],
+    notes: Sequence[str] = (),
+    title: str = "",
 ) -> Picture:
     """Draw truth and prediction of calibrated stereo pairs in both views and in space.
 
     Args:
+        codec: shows the network's inputs.
         metrics: of the task whose model predicts.
         predict: the network.
         batch: pairs.
@@ -118,7 +124,7 @@ def draw_pairs(
         ValueError: the batch has no calibrated pairs.
     """
     pairs = [
-        Pair((batch.image[left.row, 0].numpy(), batch.image[right.row, 0].numpy()), marks)
+        Pair((codec.picture(batch.image[left.row]), codec.picture(batch.image[right.row])), marks)
         for marks in metrics.space_marks(predict(batch.image), batch)
         for left, right in (marks.views,)
     ]

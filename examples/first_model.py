@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import cogkp
-from cogkp.data.synthetic import demo_config, write_recording
+from cogkp.data.keypoint.synthetic import demo_config, write_recording
 
 
 def main(folder: Path, frames: int, epochs: int) -> None:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import cogkp
-from cogkp.data.structured import read_lines
-from cogkp.data.synthetic import demo_config, write_recording
+from cogkp.data.keypoint.structured import read_lines
+from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.files import write_json
 
 LABELLED_EVERY = 8

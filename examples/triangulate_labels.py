@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cogkp.data.calibration import read_calibration
-from cogkp.data.structured import find, read_lines
+from cogkp.data.keypoint.structured import find, read_lines
 
 POINTS = ("tip", "turn", "end")
 

@@ -13,7 +13,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.training.evaluator import evaluate, torch_predictor
 from cogkp.training.precision import resolve_precision
 from cogkp.visual.figure import error_caption
-from cogkp.workflows.opening import spread
+from cogkp.workflows.setup import spread
 from tests.builders.tiny_keypoints import tiny_config
 
 

@@ -57,7 +57,7 @@ def predict(todo: Order) -> None:
     from cogkp.config.train import TrainOptions
     from cogkp.training.evaluator import torch_predictor
     from cogkp.training.precision import resolve_precision
-    from cogkp.workflows.opening import open_loader, restored_task
+    from cogkp.workflows.setup import open_loader, restored_task
 
     config = cogkp.load_config(Path(todo.settings["config"]))
     task = restored_task(config, str(todo.checkpoint), todo.home / "checkpoints").task

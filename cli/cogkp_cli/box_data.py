@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.console import Console
 
 __all__ = ["import_boxes", "render_boxes"]
 
@@ -23,7 +23,7 @@ def import_boxes(
     """Turn foreign labels of boxes into folders that experiments are trained on."""
     from cogkp_cli.progress import shown_progress
 
-    report = Report(as_json)
+    report = Console(as_json)
     with shown_progress() as progress:
         result = cogkp.import_boxes(
             source, destination, format=label_format, validation=validation, seed=seed, progress=progress
@@ -47,7 +47,7 @@ def render_boxes(
     """Draw textured boxes or cans with their exact labels, to try everything without a camera."""
     from cogkp_cli.progress import shown_progress
 
-    report = Report(as_json)
+    report = Console(as_json)
     held_out = int(images * validation)
     # Neighbouring seeds name different series, so that no picture of one part is in the other.
     parts = {"train": (images - held_out, 2 * seed), "val": (held_out, 2 * seed + 1)}
@@ -70,7 +70,7 @@ def render_boxes(
     report.finish(folders=folders, counts={part: parts[part][0] for part in folders})
 
 
-def _advise(report: Report, destination: Path, folders: Mapping[str, Path], more: str = "") -> None:
+def _advise(report: Console, destination: Path, folders: Mapping[str, Path], more: str = "") -> None:
     keys = {"train": "train_data", "val": "val_data", "test": "test_data"}
     named = "".join(f" dataset.{keys[part]}={folder}" for part, folder in folders.items())
     report.say(f"look: s6 cog centerpose validate {destination}")

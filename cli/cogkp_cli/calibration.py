@@ -6,7 +6,7 @@ import typer
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.console import Console
 
 __all__ = ["check"]
 
@@ -24,7 +24,7 @@ def check(
     as_json: flag.Json = False,
 ) -> None:
     """Check a calibration, put it into numbers, draw it, and compare it with labelled pairs."""
-    report = Report(as_json)
+    report = Console(as_json)
     if config is not None and not config.exists():
         raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
     if data and config is None:

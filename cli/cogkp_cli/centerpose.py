@@ -9,9 +9,9 @@ import typer
 
 import cogkp
 from cogkp_cli import options as flag
+from cogkp_cli.console import Console, complain
 from cogkp_cli.experiment import carried_out, told
 from cogkp_cli.failures import FAILED, INTERRUPTED
-from cogkp_cli.report import Report, complain
 
 __all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
 
@@ -103,7 +103,7 @@ def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.
 def gen_trt_engine(
     spec: flag.SpecFile,
     overrides: flag.Overrides = None,
-    engine_builder: flag.EngineBuilder = flag.Builder.AUTO,
+    engine_builder: flag.EngineBuilder = flag.BuilderName.AUTO,
     as_json: flag.Json = False,
 ) -> None:
     """Build a TensorRT engine from an ONNX file."""
@@ -141,7 +141,7 @@ def validate(
     """Check annotation files against themselves, and draw pictures with their boxes."""
     from cogkp_cli.progress import shown_progress
 
-    report = Report(as_json)
+    report = Console(as_json)
     with shown_progress() as progress:
         found = cogkp.check_box_labels(
             folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.console import Console
 
 __all__ = ["compare"]
 
@@ -17,7 +17,7 @@ def compare(
     as_json: flag.Json = False,
 ) -> None:
     """Compare two evaluations: figures, whether their difference can be told, and what else was not the same."""
-    report = Report(as_json)
+    report = Console(as_json)
     found = cogkp.compare(first, second, output=output, checkpoint_root=checkpoints)
     report.say(found.text)
     report.wrote(found.html_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.console import Console
 
 __all__ = ["demo"]
 
@@ -21,7 +21,7 @@ def demo(
     """Render a small stereo recording, train on it, evaluate, export and check the export."""
     from cogkp_cli.progress import shown_progress
 
-    report = Report(as_json)
+    report = Console(as_json)
     with shown_progress() as progress:
         result = cogkp.demo(output, frames=frames, epochs=epochs, seed=seed, progress=progress)
     report.say(result.text)

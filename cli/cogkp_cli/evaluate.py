@@ -6,7 +6,7 @@ import typer
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.console import Console
 
 __all__ = ["evaluate"]
 
@@ -28,7 +28,7 @@ def evaluate(
     """Measure a checkpoint on labelled frames: error in source pixels, PCK, mask IoU; stereo pairs also in space."""
     from cogkp_cli.progress import shown_progress
 
-    report = Report(as_json)
+    report = Console(as_json)
     if not config.exists():
         raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
     settings = cogkp.load_config(config)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import cogkp
+from cogkp_cli.console import Console
 from cogkp_cli.ranks import on_every_gpu
-from cogkp_cli.report import Report
 
 if TYPE_CHECKING:
     from cogkp import CenterPoseConfig, Progress
@@ -26,9 +26,9 @@ class Work(Protocol[Result]):
         """Do it."""
 
 
-def told(as_json: bool) -> Report:
+def told(as_json: bool) -> Console:
     """Open the report of a verb; of several processes the first one speaks."""
-    return Report(as_json, silent=not cogkp.launched().first)
+    return Console(as_json, silent=not cogkp.launched().first)
 
 
 def carried_out(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import typer
 
 import cogkp
-from cogkp_cli.report import complain
+from cogkp_cli.console import complain
 
 __all__ = ["FAILED", "FAULT", "INTERRUPTED", "MISUSED", "fault", "reported"]
 

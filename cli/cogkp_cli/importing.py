@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cogkp
 from cogkp_cli import options as flag
-from cogkp_cli.report import Report
+from cogkp_cli.console import Console
 
 __all__ = ["import_dataset"]
 
@@ -20,7 +20,7 @@ def import_dataset(
     """Read labels of another program and write a StructuredDataset with its config."""
     from cogkp_cli.progress import shown_progress
 
-    report = Report(as_json)
+    report = Console(as_json)
     with shown_progress() as progress:
         result = cogkp.import_dataset(
             source, destination, format=label_format, validation=validation, seed=seed, progress=progress

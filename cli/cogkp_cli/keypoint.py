@@ -10,8 +10,8 @@ import typer
 
 import cogkp
 from cogkp_cli import options as flag
+from cogkp_cli.console import Console, complain
 from cogkp_cli.failures import INTERRUPTED, MISUSED
-from cogkp_cli.report import Report, complain
 
 if TYPE_CHECKING:
     from cogkp import DeployOptions, KeypointConfig, TrainOptions
@@ -49,7 +49,7 @@ def keypoint(
     deploy_path: flag.DeployPath = None,
     deploy_batch_size: flag.DeployBatchSize = 1,
     no_engine: flag.NoEngine = False,
-    engine_builder: flag.EngineBuilder = flag.Builder.AUTO,
+    engine_builder: flag.EngineBuilder = flag.BuilderName.AUTO,
     no_tb: flag.NoTb = False,
     log_dir: flag.LogDir = Path("logs/cog"),
     verbose_log: flag.VerboseLog = False,
@@ -63,7 +63,7 @@ def keypoint(
     A missing config file is written as a template, and nothing else is done.
     """
     launch = cogkp.launched()
-    report = Report(as_json, silent=not launch.first)
+    report = Console(as_json, silent=not launch.first)
     if launch.ranks == 1 and not config.exists():
         _write_template(report, config)
         return
@@ -77,7 +77,7 @@ def keypoint(
     report.finish()
 
 
-def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig, *, first: bool) -> None:
+def _carry_out(ctx: typer.Context, report: Console, settings: KeypointConfig, *, first: bool) -> None:
     """Do what was asked for, in the fixed order; of several processes all train, and the first does the rest."""
     asked = {**ctx.params, **({} if first else {"preview_data": False, "dry_run": False, "deploy": False})}
     plan, restore = _train_options(asked), asked["restore"]
@@ -97,43 +97,43 @@ def _carry_out(ctx: typer.Context, report: Report, settings: KeypointConfig, *, 
         _deploy(report, settings, _deploy_options(asked), restore, untrained=asked["deploy_untrained"])
 
 
-def _write_template(report: Report, config: Path) -> None:
+def _write_template(report: Console, config: Path) -> None:
     written = cogkp.write_template(config)
     report.say(f"There was no {config}: wrote a template there. Set base_dir and data_mappings, then run this again.")
     report.finish(template=written)
 
 
-def _check_deploy(*, deploy: bool, has_source: bool, precision: flag.Precision | None) -> None:
+def _check_deploy(*, deploy: bool, has_source: bool, precision: flag.PrecisionName | None) -> None:
     if not deploy:
         return
     if not has_source:
         complain("error: --deploy needs weights: add --restore latest|best|PATH, --train, or --deploy-untrained.")
         raise typer.Exit(MISUSED)
-    if precision is flag.Precision.FP16:
+    if precision is flag.PrecisionName.FP16:
         complain("error: --deploy makes fp32 or bf16 files: train in fp16, then --deploy --restore latest without it.")
         raise typer.Exit(MISUSED)
 
 
-def _confirm(report: Report, config: Path) -> None:
+def _confirm(report: Console, config: Path) -> None:
     report.say(f"{config} is a valid config. Add --preview-data, --dry-run, --train or --deploy to use it.")
     report.finish(valid=True)
 
 
-def _preview(report: Report, settings: KeypointConfig, plan: TrainOptions, directory: Path) -> None:
+def _preview(report: Console, settings: KeypointConfig, plan: TrainOptions, directory: Path) -> None:
     from cogkp_cli.window import show
 
     batches = cogkp.preview_data(settings, batch_size=plan.batch_size, num_workers=plan.num_workers)
     report.add(preview=show(batches, directory, report.say))
 
 
-def _dry_run(report: Report, settings: KeypointConfig, plan: TrainOptions, logs: Path | None) -> None:
+def _dry_run(report: Console, settings: KeypointConfig, plan: TrainOptions, logs: Path | None) -> None:
     result = cogkp.dry_run(settings, plan, log_dir=logs)
     report.say(f"dry run: loss {result.loss:.4g}, {result.parameters:,} parameters, {result.seconds:.1f} s")
     report.add(dry_run={"loss": result.loss, "parts": result.parts, "parameters": result.parameters})
 
 
 def _train(
-    report: Report,
+    report: Console,
     settings: KeypointConfig,
     plan: TrainOptions,
     resume: dict[str, Any],
@@ -171,7 +171,7 @@ def _train(
 
 
 def _deploy(
-    report: Report, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
+    report: Console, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
 ) -> None:
     result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained)
     report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Builder", "CameraAxes", "Precision", "Split", "spelled_out", "word"]
+__all__ = ["BuilderName", "CameraAxes", "PrecisionName", "Split", "spelled_out", "word"]
 
 MAX_FRACTION = 0.9
 
 
-class Precision(str, Enum):
+class PrecisionName(str, Enum):
     """Number formats of training and deployment."""
 
     FP32 = "fp32"
@@ -22,7 +22,7 @@ class Precision(str, Enum):
     FP16 = "fp16"
 
 
-class Builder(str, Enum):
+class BuilderName(str, Enum):
     """Programs that can build an inference engine."""
 
     AUTO = "auto"
@@ -143,7 +143,7 @@ DeployBatchSize = Annotated[
 ]
 NoEngine = Annotated[bool, typer.Option("--no-engine", help="Stop after ONNX; build no engine.")]
 EngineBuilder = Annotated[
-    Builder,
+    BuilderName,
     typer.Option(
         "--engine-builder",
         metavar="NAME",
@@ -151,7 +151,7 @@ EngineBuilder = Annotated[
     ),
 ]
 PrecisionChoice = Annotated[
-    Precision | None,
+    PrecisionName | None,
     typer.Option(
         "--precision", metavar="{fp32,bf16,fp16}", help="Number format; bf16 on CUDA and fp32 elsewhere if unset."
     ),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cogkp_cli.report import complain
+from cogkp_cli.console import complain
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichBar

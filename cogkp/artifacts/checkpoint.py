@@ -18,8 +18,8 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from cogkp.artifacts.checksum import is_sealed, open_seal, seal
 from cogkp.artifacts.runs import RunFolder
-from cogkp.artifacts.seal import is_sealed, open_seal, seal
 from cogkp.errors import ArtifactError, CheckpointError
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]

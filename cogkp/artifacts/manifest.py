@@ -24,11 +24,11 @@ from cogkp.files import write_json
 __all__ = [
     "ANY_BATCH",
     "FORMAT_VERSION",
-    "Difference",
     "EngineInfo",
     "InputFacts",
     "Manifest",
     "Origin",
+    "OutputDifference",
     "OutputFacts",
     "Shape",
     "Signature",
@@ -113,7 +113,7 @@ class Signature:
 
 
 @attrs.frozen
-class Difference:
+class OutputDifference:
     """How far one output of an exported model lies from its source, over all inputs compared.
 
     Args:
@@ -201,7 +201,7 @@ class Manifest:
     inputs: tuple[InputFacts, ...]
     outputs: tuple[OutputFacts, ...]
     facts: dict[str, Any]
-    parity: tuple[Difference, ...]
+    parity: tuple[OutputDifference, ...]
     onnx_sha256: str | None = None
     engine: EngineInfo | None = None
     engine_sha256: str | None = None

@@ -16,7 +16,7 @@ from cattrs import Converter
 
 from cogkp.config.augment import STAGES, Stage
 from cogkp.config.fields import WORDS, check_of, describe, fields_of, optional_of
-from cogkp.config.findings import Finding, RefusedError, Step, shown
+from cogkp.config.issues import Finding, RefusedError, Step, shown
 from cogkp.errors import closest
 
 __all__ = ["CONVERTER", "TAG", "make_converter"]

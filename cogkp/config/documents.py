@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cogkp.config.findings import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, shown
 from cogkp.errors import ConfigError, OutputError, Problem
 from cogkp.files import write_text
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cogkp.config.findings import Finding, RefusedError, Steps, dotted
+from cogkp.config.issues import Finding, RefusedError, Steps, dotted
 from cogkp.errors import closest
 
 __all__ = ["BLANK", "interpolated", "literal"]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cogkp.config.findings import Steps, shown
+from cogkp.config.issues import Steps, shown
 from cogkp.config.yaml_reading import DEEPEST, Document, plain_value
 from cogkp.errors import ConfigError, Problem
 
@@ -62,7 +62,7 @@ def read_override(text: str) -> Document:
         raise _refusal("not available", text, "no + or ~ before the key", "Every key exists already: write key=value.")
     if not equals or not all(steps):
         raise _refusal("not an override", text, WANTED, "")
-    found: Any = _Reader(text, value).whole()
+    found: Any = _OverrideReader(text, value).whole()
     places = dict.fromkeys(_paths(found, steps), f"the override {shown(text)}")
     for step in reversed(steps):
         found = {step: found}
@@ -89,7 +89,7 @@ def _refusal(what: str, text: str, expected: str, hint: str) -> ConfigError:
     return ConfigError([Problem(what, "the command line", expected, shown(text), hint)])
 
 
-class _Reader:
+class _OverrideReader:
     """One value, read from left to right."""
 
     def __init__(self, override: str, text: str) -> None:

@@ -1,12 +1,8 @@
-"""The reference page of the configuration file, generated from the sentences beside the fields.
-
-``python -m cogkp.config.reference > docs/configuration.md`` brings the page up to date.
-"""
+"""Tables of configuration classes for the reference pages, generated from the sentences beside the fields."""
 
 from __future__ import annotations
 
 import json
-import sys
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -16,30 +12,10 @@ import attrs
 from cogkp.config.augment import STAGES, Stage
 from cogkp.config.converter import CONVERTER
 from cogkp.config.fields import ALSO, BARE, DOC, check_of, describe, fields_of, optional_of
-from cogkp.config.keypoint import KeypointConfig
-from cogkp.config.schema import SCHEMA_FILE
 
-__all__ = ["markdown", "sections"]
-
-INTRODUCTION = f"""\
-# Configuration file
-
-A configuration describes one keypoint model and its data.
-It is a JSON file in UTF-8.
-Every key may be left out; then its default holds.
-Unknown keys and values of another type are refused, and all mistakes of a file are reported at once.
-`$schema` may point to a JSON schema, so that an editor completes and checks the file.
-The template does so: `{SCHEMA_FILE}` is written beside it.
-
-This page is generated: `python -m cogkp.config.reference > docs/configuration.md`.
-"""
+__all__ = ["sections"]
 
 HEAD = "| key | holds | default | meaning |\n|---|---|---|---|\n"
-
-
-def markdown() -> str:
-    """Return the reference page."""
-    return INTRODUCTION + "".join(sections(KeypointConfig.default(), "", "The file"))
 
 
 def sections(default: Any, path: str, title: str) -> Iterator[str]:
@@ -88,7 +64,3 @@ def _holds(field: attrs.Attribute[Any]) -> str:
 
 def _sentence(default: Any) -> str:
     return (type(default).__doc__ or "").strip()
-
-
-if __name__ == "__main__":
-    sys.stdout.write(markdown())

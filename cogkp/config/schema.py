@@ -1,6 +1,6 @@
-"""The JSON schema of a configuration file, generated from the classes.
+"""JSON schema of configuration classes, so that an editor completes and checks a file while it is typed.
 
-It lets an editor complete and check a file while it is typed. Rules between fields stay with :mod:`cogkp.config.rules`.
+Rules between fields stay with the rules of each family.
 """
 
 from __future__ import annotations
@@ -14,22 +14,12 @@ import attrs
 from cogkp.config.augment import STAGES, Stage
 from cogkp.config.converter import CONVERTER, TAG
 from cogkp.config.fields import ALSO, BARE, DOC, check_of, fields_of, optional_of
-from cogkp.config.keypoint import KeypointConfig
 
-__all__ = ["DRAFT", "SCHEMA_FILE", "json_schema", "object_schema"]
+__all__ = ["DRAFT", "object_schema"]
 
-SCHEMA_FILE = "cogkp-keypoint.schema.json"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12) of the keypoint family's configuration file."""
-    root = object_schema(KeypointConfig.default())
-    pointer = {"type": "string", "description": "Where this schema lies; ignored."}
-    root["properties"] = {"$schema": pointer, **root["properties"]}
-    return {"$schema": DRAFT, "title": "cogkp keypoint configuration", **root}
 
 
 def object_schema(default: Any, tag: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from cogkp.config.augment import Affine
 from cogkp.config.converter import CONVERTER, TAG
-from cogkp.config.findings import Finding, RefusedError, Steps, overlap
+from cogkp.config.issues import Finding, RefusedError, Steps, overlap
 
 __all__ = ["cut", "structured", "without"]
 

@@ -10,29 +10,29 @@ import attrs
 from cogkp.config.fields import at_least, below, matching, more_than, one_of, setting
 from cogkp.errors import ConfigError, Problem
 
-__all__ = ["Interval", "TrainOptions"]
+__all__ = ["SaveInterval", "TrainOptions"]
 
 INTERVAL = r"0*[1-9]\d*( ?(steps?|s|min|h))?"
 INTERVAL_WORDS = "a number of steps or a time, as '200', '200steps', '90s', '10min' or '1h'"
 SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
-class Interval(NamedTuple):
+class SaveInterval(NamedTuple):
     """How far apart two things may be: so many steps, or so many seconds; the other is None."""
 
     steps: int | None
     seconds: float | None
 
     @classmethod
-    def parse(cls, text: str) -> Interval:
+    def parse(cls, text: str) -> SaveInterval:
         """Read '200', '200steps', '90s', '10min' or '1h'.
 
         Raises:
             ConfigError: it is none of these.
 
         Example:
-            >>> Interval.parse("200"), Interval.parse("10min")
-            (Interval(steps=200, seconds=None), Interval(steps=None, seconds=600))
+            >>> SaveInterval.parse("200"), SaveInterval.parse("10min")
+            (SaveInterval(steps=200, seconds=None), SaveInterval(steps=None, seconds=600))
         """
         if not re.fullmatch(INTERVAL, text):
             raise ConfigError([Problem("not an interval", expected=INTERVAL_WORDS, got=repr(text))])

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from cogkp.config.documents import refusal, text_of
-from cogkp.config.findings import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, shown
 
 __all__ = ["DEEPEST", "Document", "plain_value", "read_yaml"]
 

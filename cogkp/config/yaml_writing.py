@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cogkp.config.findings import Steps
 from cogkp.config.interpolation import literal
+from cogkp.config.issues import Steps
 from cogkp.config.yaml_reading import plain_value
 
 __all__ = ["yaml_text"]

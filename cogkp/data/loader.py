@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cogkp.config.launch import ALONE, Launch
-from cogkp.data.datasets import Draw
+from cogkp.config.torchrun import ALONE, Launch
+from cogkp.data.dataset import Draw, ImageDataset
 from cogkp.data.sample import Batch, Encoded, collate
 from cogkp.errors import CogkpError, DataError
 
@@ -111,7 +111,7 @@ def _part(items: Sequence[T], launch: Launch) -> list[T]:
 class _Guarded(Dataset[Any]):
     """Hands errors on as values: a loader process would otherwise bury their line in a traceback."""
 
-    def __init__(self, dataset: Dataset[tuple[Encoded, ...]]) -> None:
+    def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
     def __getitem__(self, key: Draw) -> tuple[Encoded, ...] | CogkpError:
@@ -169,7 +169,7 @@ def _quiet_about_cores() -> Iterator[None]:
 
 
 def build_loader(
-    dataset: Dataset[tuple[Encoded, ...]],
+    dataset: ImageDataset,
     *,
     batch_size: int,
     epoch: int = 0,
@@ -187,8 +187,7 @@ def build_loader(
     needs it, and else of the one pass over all items.
 
     Args:
-        dataset: gives an item for a :class:`Draw`. Its ``views_per_item``, ``item_weights`` and ``items_per_epoch``
-            are respected where it has them.
+        dataset: gives an item for a :class:`Draw`.
         batch_size: images per batch, over all ranks; a stereo line has two. The last one of an epoch may be smaller.
         epoch: the first one; see :meth:`BatchLoader.set_epoch`.
         shuffle: whether each epoch has its own random order.
@@ -202,7 +201,7 @@ def build_loader(
     Raises:
         DataError: the batch size does not hold whole items, or not as many for each rank.
     """
-    views = getattr(dataset, "views_per_item", 1)
+    views = dataset.views_per_item
     _check_batch_size(batch_size, views, launch)
     batches = _dealt(_sampler(dataset, seed, shuffle), batch_size // views, epoch, launch, parts)
     workers = _worker_options(prefetch_factor) if num_workers else {}
@@ -243,10 +242,9 @@ def _dealt(sampler: EpochSampler, items_per_batch: int, epoch: int, launch: Laun
     return _EpochBatches(own, items_per_batch // launch.ranks, epoch, ALONE)
 
 
-def _sampler(dataset: Dataset[tuple[Encoded, ...]], seed: int, shuffle: bool) -> EpochSampler:
-    size = len(dataset)  # type: ignore[arg-type]
-    weights = getattr(dataset, "item_weights", None) if shuffle else None
-    return EpochSampler(size, seed, shuffle, weights, getattr(dataset, "items_per_epoch", size))
+def _sampler(dataset: ImageDataset, seed: int, shuffle: bool) -> EpochSampler:
+    weights = dataset.item_weights if shuffle else None
+    return EpochSampler(len(dataset), seed, shuffle, weights, dataset.items_per_epoch)
 
 
 def _worker_options(prefetch_factor: int) -> dict[str, Any]:

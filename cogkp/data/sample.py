@@ -15,34 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["MISSING_MASK_IGNORE_INDEX", "Batch", "Encoded", "KeypointLabels", "Sample", "collate"]
-
-FloatArray = npt.NDArray[np.floating[Any]]
+__all__ = ["Batch", "Encoded", "Sample", "collate"]
 
 LabelsT = TypeVar("LabelsT")
 TargetsT = TypeVar("TargetsT", bound=tuple[Any, ...])
-
-
-@attrs.frozen(eq=False)
-class KeypointLabels:
-    """What a person or a recorder said about one view.
-
-    Args:
-        uv_source: (N, 2) float64, pixels of the full frame; zero where not labelled.
-        labelled: (N,) bool.
-        xyz_world: (N, 3) float64, exact places in space, world units; zero where not known.
-        located: (N,) bool, where they are known.
-        mask_crop: (S, S) uint8 class ids on the crop, ``MISSING_MASK_IGNORE_INDEX`` where unknown, or None.
-    """
-
-    uv_source: FloatArray
-    labelled: npt.NDArray[np.bool_]
-    xyz_world: FloatArray
-    located: npt.NDArray[np.bool_]
-    mask_crop: npt.NDArray[np.uint8] | None = None
 
 
 @attrs.frozen(eq=False)

@@ -15,15 +15,7 @@ from typing import Protocol
 import attrs
 from torch import nn
 
-from cogkp.artifacts.manifest import (
-    Difference,
-    Manifest,
-    Origin,
-    Signature,
-    to_metadata,
-    utc_now,
-    write_manifest,
-)
+from cogkp.artifacts.manifest import Manifest, Origin, OutputDifference, Signature, to_metadata, utc_now, write_manifest
 from cogkp.artifacts.model_files import file_sha256, unverified_path
 from cogkp.errors import EngineError, OutputError, ParityError
 from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
@@ -34,7 +26,7 @@ from cogkp.tasks.base import ExportSpec
 
 __all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]
 
-Verify = Callable[[nn.Module, Path, Signature], tuple[Difference, ...]]
+Verify = Callable[[nn.Module, Path, Signature], tuple[OutputDifference, ...]]
 """Compare an ONNX file with its source module; raises ParityError. ``cogkp.inference.parity.verify_onnx`` is one."""
 
 # Examples of one row would hide what a graph does to the batch.
@@ -174,7 +166,7 @@ def build_engine(
     return described
 
 
-def _verified(verify: Verify, module: nn.Module, draft: Path, signature: Signature) -> tuple[Difference, ...]:
+def _verified(verify: Verify, module: nn.Module, draft: Path, signature: Signature) -> tuple[OutputDifference, ...]:
     try:
         return verify(module, draft, signature)
     except ParityError as error:

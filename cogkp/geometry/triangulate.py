@@ -24,11 +24,8 @@ import torch
 from torch import Tensor
 
 from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.multiview import refine
-from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
-from cogkp.geometry.propagation import covariance
-from cogkp.geometry.symmetric import factor, solve
-from cogkp.geometry.views import (
+from cogkp.geometry.gauss_newton import refine
+from cogkp.geometry.normal_equations import (
     MAX_SLOPE,
     MIN_ANGLE_RAD,
     Views,
@@ -40,6 +37,9 @@ from cogkp.geometry.views import (
     weigh,
     well_seen,
 )
+from cogkp.geometry.point_covariance import covariance
+from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
+from cogkp.geometry.symmetric import factor, solve
 
 __all__ = ["MIN_ANGLE_RAD", "Triangulated", "covariance", "refine", "triangulate_pair", "triangulate_views"]
 

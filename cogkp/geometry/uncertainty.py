@@ -3,7 +3,7 @@
 A covariance of zero, which no measurement has, says that nothing is known; such rows are marked and not counted.
 
 Axes: N points or any others; D dimensions of a space, 2 for pixels and 3 for points.
-Knows nothing of: where a covariance comes from (see cogkp.geometry.heatmap and cogkp.geometry.propagation).
+Knows nothing of: where a covariance comes from (see cogkp.geometry.heatmap and cogkp.geometry.point_covariance).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.2 and appendix A2.
 """
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from cogkp.artifacts.manifest import ANY_BATCH, Difference, InputFacts, OutputFacts, Signature
+from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputDifference, OutputFacts, Signature
 from cogkp.errors import ModelError, ParityError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.runner import Array, Runner
@@ -54,7 +54,7 @@ class ParityReport:
 
     reference: str
     candidate: str
-    outputs: tuple[Difference, ...]
+    outputs: tuple[OutputDifference, ...]
 
     def check(self) -> None:
         """Refuse a model that differs more than allowed.
@@ -123,7 +123,7 @@ def _groups(names: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
 
 def verify_onnx(
     module: nn.Module, path: Path, signature: Signature, samples: Mapping[str, Array], *, threads: int = 1
-) -> tuple[Difference, ...]:
+) -> tuple[OutputDifference, ...]:
     """Make sure that an ONNX file computes what its source module computes, on the CPU.
 
     Args:
@@ -183,7 +183,9 @@ def _opened(path: Path, signature: Signature, folder: Path) -> Path:
     return opened
 
 
-def _differences(entries: Sequence[OutputFacts], answers: Iterable[Answers], candidate: str) -> tuple[Difference, ...]:
+def _differences(
+    entries: Sequence[OutputFacts], answers: Iterable[Answers], candidate: str
+) -> tuple[OutputDifference, ...]:
     rows: list[str] = []
     found: dict[str, list[npt.NDArray[np.float64]]] = {entry.name: [] for entry in entries}
     for each in answers:
@@ -206,8 +208,8 @@ def _distances(entry: OutputFacts, truth: Array, answer: Array) -> npt.NDArray[n
     return np.asarray(distance.reshape(len(truth), -1), dtype=np.float64)
 
 
-def _summary(entry: OutputFacts, distances: npt.NDArray[np.float64], rows: Sequence[str]) -> Difference:
-    return Difference(
+def _summary(entry: OutputFacts, distances: npt.NDArray[np.float64], rows: Sequence[str]) -> OutputDifference:
+    return OutputDifference(
         output=entry.name,
         unit=entry.unit,
         tolerance=entry.tolerance,

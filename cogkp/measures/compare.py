@@ -12,7 +12,7 @@ from cogkp.measures.bootstrap import RESAMPLES, Interval, Statistic, bootstrap
 from cogkp.measures.evidence import Evidence, Measure
 from cogkp.measures.figures import Figure, statistics
 
-__all__ = ["Difference", "aligned", "differences", "on_common_columns", "same_frames"]
+__all__ = ["FigureDifference", "aligned", "differences", "on_common_columns", "same_frames"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ ROUNDING = 1e-9
 
 
 @attrs.frozen
-class Difference:
+class FigureDifference:
     """One figure of two evaluations.
 
     Args:
@@ -57,7 +57,7 @@ class Difference:
 
 def differences(
     first: Evidence, second: Evidence, *, paired: bool, resamples: int = RESAMPLES, seed: int = 0
-) -> list[Difference]:
+) -> list[FigureDifference]:
     """Compare every figure that one of two evaluations holds, in the order of the first.
 
     Args:
@@ -77,7 +77,9 @@ def differences(
     values = [_values(each, len(evidence.frames)) for each, evidence in ((a, first), (b, second))]
     deltas = _paired(a, b, len(first.frames), resamples, seed) if paired else {}
     return [
-        Difference(figure, values[0].get(figure), values[1].get(figure), deltas.get(figure) or _plain(figure, *values))
+        FigureDifference(
+            figure, values[0].get(figure), values[1].get(figure), deltas.get(figure) or _plain(figure, *values)
+        )
         for figure in {**a, **b}
     ]
 

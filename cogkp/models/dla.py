@@ -24,7 +24,7 @@ STRIDE = 2  # of each tree
 JOINS_INPUT = 3  # from this level on, the halved input itself is one of the root's children
 
 
-class BasicBlock(nn.Module):
+class DlaBlock(nn.Module):
     """Add two 3x3 convolutions to a residual that the caller provides.
 
     Args:
@@ -76,8 +76,8 @@ class Leaves(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, outer_channels: int) -> None:
         super().__init__()
-        self.tree1 = BasicBlock(in_channels, out_channels, stride)
-        self.tree2 = BasicBlock(out_channels, out_channels)
+        self.tree1 = DlaBlock(in_channels, out_channels, stride)
+        self.tree2 = DlaBlock(out_channels, out_channels)
         self.root = Root(2 * out_channels + outer_channels, out_channels)
         same = in_channels == out_channels
         self.project = None if same else ConvNorm(in_channels, out_channels, kernel=1, activate=False)

@@ -7,15 +7,15 @@ Nothing in the library asks a seventh.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from cogkp.data.sample import Batch, Encoded, Sample
+from cogkp.data.dataset import ImageDataset, Split
+from cogkp.data.sample import Batch, Sample
 from cogkp.measures.evidence import Curve, Evidence, Table
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "OutputSpec",
     "Report",
     "SpaceMarks",
-    "Split",
+    "StereoMetrics",
     "Task",
     "TwoSteps",
     "ViewMarks",
@@ -38,9 +38,6 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
-
-Split = Literal["train", "preview", "validation", "evaluation"]
-"""'train' and 'preview' augment; 'validation' reads the validation roots, 'evaluation' the main roots, both plain."""
 
 PCK_THRESHOLDS_PX = (2.0, 5.0, 10.0)
 """Distances, in pixels of the full frame, at which the share of hits is reported unless others are asked for."""
@@ -231,6 +228,21 @@ class Metrics(Protocol):
     def compute(self) -> Report:
         """Sum up; raises EvaluationError where nothing could be measured."""
 
+
+@runtime_checkable
+class StereoMetrics(Metrics, Protocol):
+    """An accumulator that also judges points of space; a family without stereo pairs does not offer it."""
+
+    def in_millimetres(self, world_unit_mm: float) -> Metrics:
+        """Return an empty accumulator that reports lengths in millimetres.
+
+        Args:
+            world_unit_mm: millimetres per world unit.
+
+        Raises:
+            EvaluationError: nothing is triangulated, so there are no lengths.
+        """
+
     def ranked_pairs(self) -> list[int]:
         """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
 
@@ -302,25 +314,21 @@ class Task(Protocol):
     def codec(self) -> Codec:
         """What turns labels into targets and outputs into results."""
 
-    def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
+    def datasets(self, split: Split) -> ImageDataset:
         """Open the data of one split; an item is one view, or the two views of a stereo line."""
 
     @property
     def loss(self) -> Loss:
         """The loss; raises TrainingError where a term that was asked for cannot run."""
 
-    def metrics(
-        self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX, *, world_unit_mm: float | None = None
-    ) -> Metrics:
+    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> Metrics:
         """Start an empty evaluation.
 
         Args:
             thresholds_px: hits are counted within each, pixels of the full frame.
-            world_unit_mm: millimetres per world unit, to tell lengths in millimetres; None tells them in world units.
 
         Raises:
             DataError: a calibration is configured that cannot be used.
-            EvaluationError: there are no lengths to tell in millimetres.
         """
 
     def export_module(self) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.errors import CogkpError
 from cogkp.tasks.base import Task
 from cogkp.tasks.centerpose.task import CenterPoseTask

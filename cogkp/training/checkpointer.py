@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_weights
 from cogkp.artifacts.runs import RunFolder
-from cogkp.config.launch import ALONE, Launch
+from cogkp.config.torchrun import ALONE, Launch
 from cogkp.errors import CheckpointError
-from cogkp.training.average import WeightAverage
+from cogkp.training.ema import WeightAverage
+from cogkp.training.grad_scaler import LossScale
 from cogkp.training.optim import Course
-from cogkp.training.scaling import LossScale
 from cogkp.training.seeding import restore_rng, rng_of
 
 __all__ = ["Checkpointer", "RunCheckpointer", "capture_state", "restore_state"]

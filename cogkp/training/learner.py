@@ -16,25 +16,25 @@ from cogkp.artifacts.restore import older_saves
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, Task
-from cogkp.training.average import WeightAverage
 from cogkp.training.checkpointer import capture_state, restore_state
 from cogkp.training.compiled import compiled
-from cogkp.training.norms import normalise_over_ranks
+from cogkp.training.distributed import SINGLE, Ranks
+from cogkp.training.ema import WeightAverage
+from cogkp.training.grad_scaler import MOST_SKIPPED, LossScale
 from cogkp.training.optim import build_optimizer, set_rate
 from cogkp.training.plan import Plan
 from cogkp.training.precision import Precision, resolve_precision
-from cogkp.training.ranks import SINGLE, Ranks
-from cogkp.training.scaling import MOST_SKIPPED, LossScale
 from cogkp.training.seeding import capture_rng, joint_rng, seed_rank
+from cogkp.training.sync_batchnorm import normalise_over_ranks
 
-__all__ = ["Comparison", "Learner", "kept", "not_finite"]
+__all__ = ["BatchResult", "Learner", "kept", "not_finite"]
 
 NAMED_SAMPLES = 8
 NAMED_SAVES = 3
 
 
 @attrs.frozen(eq=False)
-class Comparison:
+class BatchResult:
     """One batch after its backward pass, before the update.
 
     Args:
@@ -106,7 +106,7 @@ class Learner:
         """The network to validate: the average where there is one."""
         return self.model if self.average is None else self.average.model
 
-    def compare(self, batch: Batch[Any]) -> Comparison:
+    def compare(self, batch: Batch[Any]) -> BatchResult:
         """Run forward and backward, part by part; the gradient is clipped and waits for :meth:`update`.
 
         Each part counts by its images. So the gradient is that of the whole batch wherever a term is a mean over the
@@ -132,7 +132,7 @@ class Learner:
         outputs, figures = zip(*passes, strict=True)
         scalars, length = _read(figures, shares, norm, self.ranks)
         skipped = self.scaling.judge(scalars.values(), length)
-        return Comparison(_joined(outputs), scalars, length, sum(images), skipped)
+        return BatchResult(_joined(outputs), scalars, length, sum(images), skipped)
 
     def _most_parts(self, batch: Batch[Any]) -> int:
         """Return how many parts a batch can be passed in, a pair in one."""
@@ -202,7 +202,7 @@ def _read(
 
 
 def not_finite(
-    comparison: Comparison, batch: Batch[Any], where: str, last_good: Path | None, ranks: Ranks = SINGLE
+    comparison: BatchResult, batch: Batch[Any], where: str, last_good: Path | None, ranks: Ranks = SINGLE
 ) -> Exception:
     """Explain a loss or gradient that is no number, with the samples that made it, on whichever rank they are."""
     bad = [f"{name} = {value}" for name, value in comparison.scalars.items() if not math.isfinite(value)]
@@ -228,7 +228,7 @@ def kept(last_good: Path | None) -> str:
     return f"The last good checkpoint is {last_good}{further}."
 
 
-def _suspects(ranks: Ranks, comparison: Comparison, batch: Batch[Any]) -> str:
+def _suspects(ranks: Ranks, comparison: BatchResult, batch: Batch[Any]) -> str:
     """Name the samples whose image or prediction is not finite, or the whole batch where none stands out."""
     tensors = (batch.image, *(field.detach().cpu() for field in comparison.outputs))
     found = ranks.gather([_not_finite_rows(tensor, batch.ids) for tensor in tensors])

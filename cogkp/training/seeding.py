@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cogkp.config.launch import Launch
+from cogkp.config.torchrun import Launch
 
 __all__ = ["capture_rng", "joint_rng", "restore_rng", "rng_of", "seed_everything", "seed_rank", "undisturbed_rng"]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cogkp.data.sample import Batch
 from cogkp.training.events import EVENT_FILES, EventFile
 from cogkp.training.graph import network_graph
-from cogkp.training.learner import Comparison
+from cogkp.training.learner import BatchResult
 from cogkp.training.seeding import undisturbed_rng
 
 __all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
@@ -44,7 +44,7 @@ class StepEvent:
     done: int
     step: int
     rate: float
-    comparison: Comparison
+    comparison: BatchResult
     model: nn.Module
     batch: Batch[Any]
 

@@ -15,23 +15,23 @@ import attrs
 import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint
-from cogkp.config.train import Interval
+from cogkp.config.train import SaveInterval
 from cogkp.data.sample import Batch
 from cogkp.errors import CogkpError, NotFiniteError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
 from cogkp.tasks.base import Metrics, Report, Task
 from cogkp.training.allocator import keep_large_blocks
 from cogkp.training.checkpointer import Checkpointer
+from cogkp.training.distributed import SINGLE, Ranks
+from cogkp.training.early_stopping import Patience
 from cogkp.training.epoch_lines import EpochLines
 from cogkp.training.evaluator import Batches, evaluating, measure, merged, torch_predictor
 from cogkp.training.interrupt import Interrupt, listening
-from cogkp.training.interval import SaveClock
-from cogkp.training.learner import Comparison, Learner, kept, not_finite
-from cogkp.training.means import Means
-from cogkp.training.one_batch import EpochLoader, OneBatch
-from cogkp.training.patience import Patience
+from cogkp.training.learner import BatchResult, Learner, kept, not_finite
+from cogkp.training.overfit_batch import EpochLoader, OneBatch
 from cogkp.training.plan import Plan
-from cogkp.training.ranks import SINGLE, Ranks
+from cogkp.training.running_mean import Means
+from cogkp.training.save_timer import SaveClock
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, told
 
@@ -121,7 +121,7 @@ def fit(
 
 def rehearse(
     task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink], *, device: torch.device | None = None
-) -> Comparison:
+) -> BatchResult:
     """Take one optimiser step and save nothing: shows that data, network, loss and sinks work together.
 
     Raises:
@@ -191,7 +191,7 @@ class _Run:
             work,
             interrupt,
             EpochLines(plan.last_epoch),
-            SaveClock(Interval.parse(plan.options.checkpoint_interval)),
+            SaveClock(SaveInterval.parse(plan.options.checkpoint_interval)),
             Means(restored.state.means if restored is not None and plan.step else None),
             None if restored is None else restored.state.best,
             Patience(plan.options.patience, plan.schedule.first_epoch),
@@ -270,7 +270,7 @@ class _Run:
         self.clock.saved()
         self.watch.lap(VALIDATE_SAVE)
 
-    def one_step(self, batch: Batch[Any], rate: float, epoch: int, done: int) -> Comparison:
+    def one_step(self, batch: Batch[Any], rate: float, epoch: int, done: int) -> BatchResult:
         comparison = self.learner.compare(batch)
         self.watch.lap(FORWARD_BACKWARD)
         if not comparison.finite:

@@ -16,7 +16,7 @@ from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
 
 __all__ = [
-    "Comparison",
+    "LabelledPrediction",
     "comparison_sheet",
     "comparison_tile",
     "enlarged_errors",
@@ -37,7 +37,7 @@ OUTLINES: tuple[tuple[Shape, str, Colour], ...] = (("dot", "truth", WHITE), ("do
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Comparison:
+class LabelledPrediction:
     """One frame with its truth and its prediction, all in the pixels of ``image``.
 
     Args:
@@ -63,7 +63,7 @@ class Comparison:
     frame_px: float = 1.0
 
 
-def error_caption(comparison: Comparison) -> str:
+def error_caption(comparison: LabelledPrediction) -> str:
     """Say how far the predictions of one tile are from their labels, in pixels of the full frame."""
     shown = comparison.truth_shown
     if comparison.predicted_shown is not None:
@@ -89,13 +89,17 @@ def enlarged_tile(
     return (tile if mask is None else tint_mask(tile, mask)), factor
 
 
-def comparison_tile(comparison: Comparison, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX) -> Picture:
+def comparison_tile(
+    comparison: LabelledPrediction, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX
+) -> Picture:
     """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
     tile, factor = enlarged_tile(comparison.image, comparison.mask, min_side_px)
     return enlarged_errors(tile, factor, comparison, colours)
 
 
-def enlarged_errors(tile: Picture, factor: int, marks: Comparison | ViewMarks, colours: Sequence[Colour]) -> Picture:
+def enlarged_errors(
+    tile: Picture, factor: int, marks: LabelledPrediction | ViewMarks, colours: Sequence[Colour]
+) -> Picture:
     """Draw truth and prediction over a tile that is ``factor`` times as large as what they were marked in."""
     return draw_errors(
         tile,
@@ -133,7 +137,7 @@ def legend_bar(
 
 
 def comparison_sheet(
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[LabelledPrediction],
     names: Sequence[str],
     *,
     title: str = "",

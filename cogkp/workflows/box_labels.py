@@ -9,16 +9,16 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.data.boxes.check import TOLERANCE_PX, check_root
+from cogkp.data.boxes.frames import project
+from cogkp.data.boxes.records import PictureRecord
+from cogkp.data.boxes.report import LabelReport
 from cogkp.data.images import read_colour, write_png
-from cogkp.data.objectron.check import TOLERANCE_PX, check_root
-from cogkp.data.objectron.frames import project
-from cogkp.data.objectron.records import PictureRecord
-from cogkp.data.objectron.report import LabelReport
 from cogkp.errors import DataError, ImageError, closest, counted
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import POINTS
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.centerpose.marks import box_outline
+from cogkp.tasks.centerpose.overlays import box_outline
 from cogkp.visual.canvas import fit_width
 from cogkp.visual.grid import image_grid
 from cogkp.visual.outline import draw_outlines

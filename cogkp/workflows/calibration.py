@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.data.calibration import (
     CalibrationReport,
     PairConsistency,
@@ -19,9 +19,9 @@ from cogkp.data.calibration import (
     summarize,
     write_calibration,
 )
-from cogkp.data.datasets import open_roots
 from cogkp.data.images import write_png
-from cogkp.data.stereo import check_frames, judge_labels, rig_of_views
+from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.stereo import check_frames, judge_labels, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig

@@ -26,22 +26,22 @@ from cogkp.errors import CogkpError, ConfigError
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
+from cogkp.training.distributed import Ranks, together
 from cogkp.training.evaluator import torch_predictor
 from cogkp.training.optim import MultiStep
 from cogkp.training.plan import Plan
 from cogkp.training.precision import resolve_precision
-from cogkp.training.ranks import Ranks, together
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.centerpose_evaluation import evaluate_experiment
 from cogkp.workflows.centerpose_results import ExperimentCheckpointer, StatusSink, told_figures
-from cogkp.workflows.experiment_folder import AtWork, at_work
-from cogkp.workflows.opening import open_loader
+from cogkp.workflows.loggers import usual_sinks
 from cogkp.workflows.pretrained import open_experiment_checkpoint, start_network
-from cogkp.workflows.resuming import changed_data, without_best
-from cogkp.workflows.run_sinks import usual_sinks
-from cogkp.workflows.starting import require_started
+from cogkp.workflows.results_folder import AtWork, at_work
+from cogkp.workflows.resume import changed_data, without_best
+from cogkp.workflows.setup import open_loader
+from cogkp.workflows.torchrun import require_started
 
 __all__ = ["ExperimentResult", "train_experiment"]
 

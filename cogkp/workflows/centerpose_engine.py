@@ -15,7 +15,7 @@ from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.io import plain_hash
+from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.export.deploy import build_engine
 from cogkp.export.engine_options import EngineOptions
@@ -25,7 +25,7 @@ from cogkp.inference.exported import described_onnx
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.centerpose_int8 import with_int8_layers
 from cogkp.workflows.centerpose_model import FAMILY, require_family
-from cogkp.workflows.experiment_folder import at_work
+from cogkp.workflows.results_folder import at_work
 
 __all__ = ["ExperimentEngine", "build_experiment_engine"]
 

@@ -15,20 +15,20 @@ import numpy as np
 from cogkp.artifacts.runs import METRICS_NAME
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.io import plain_hash
+from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
+from cogkp.data.dataset import Split
 from cogkp.files import write_text
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.text_table import table_lines
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import Split
 from cogkp.training.evaluator import evaluate as measure
 from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
-from cogkp.workflows.evaluation_files import Judged, surroundings, training_facts
 from cogkp.workflows.evaluation_page import OBJECTS
-from cogkp.workflows.experiment_folder import at_work
-from cogkp.workflows.opening import open_loader
-from cogkp.workflows.showing import read_epochs
+from cogkp.workflows.report_parts import read_epochs
+from cogkp.workflows.report_writer import Judged, surroundings, training_facts
+from cogkp.workflows.results_folder import at_work
+from cogkp.workflows.setup import open_loader
 
 __all__ = ["ExperimentEvaluation", "evaluate_experiment", "rows_of"]
 
@@ -108,7 +108,7 @@ def evaluate_experiment(
 def _judged(config: CenterPoseConfig, model: ExperimentModel, split: Split, progress: Progress) -> Judged:
     started, section = time.perf_counter(), config.evaluate
     size = config.dataset.batch_size if section.batch_size < 1 else section.batch_size
-    dataset: Any = model.task.datasets(split)
+    dataset = model.task.datasets(split)
     loader = open_loader(dataset, TrainOptions(batch_size=size, num_workers=config.dataset.workers), shuffle=False)
     metrics = model.task.metrics()
     report = measure(model.predict, model.task, loader, progress, metrics=metrics)

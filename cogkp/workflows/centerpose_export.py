@@ -15,14 +15,14 @@ from cogkp.artifacts.model_files import file_sha256
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.results import onnx_path
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.io import plain_hash
+from cogkp.config.plain import plain_hash
 from cogkp.errors import DataError, ExportError
 from cogkp.export.deploy import deploy as write_release
 from cogkp.inference.parity import verify_onnx
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
 from cogkp.workflows.centerpose_model import restored_experiment
-from cogkp.workflows.experiment_folder import at_work
+from cogkp.workflows.results_folder import at_work
 
 __all__ = ["ExperimentExport", "export_experiment"]
 

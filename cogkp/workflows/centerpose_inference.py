@@ -22,7 +22,7 @@ from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Outline
 from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
-from cogkp.tasks.centerpose.marks import detection_outlines, pose_outline
+from cogkp.tasks.centerpose.overlays import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
 from cogkp.visual.canvas import Picture
 from cogkp.visual.figure import enlarged_tile
@@ -36,7 +36,7 @@ from cogkp.workflows.centerpose_pictures import (
     require_apart,
     result_names,
 )
-from cogkp.workflows.experiment_folder import at_work
+from cogkp.workflows.results_folder import at_work
 
 __all__ = ["ExperimentInference", "infer_experiment"]
 

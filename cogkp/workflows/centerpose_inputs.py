@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.boxes.folders import find_pictures
 from cogkp.data.images import read_colour
-from cogkp.data.objectron.augment import BoxInput
-from cogkp.data.objectron.folders import find_pictures
 from cogkp.errors import DataError
 
 __all__ = ["Shown", "evenly", "pictures_at_hand"]

@@ -14,14 +14,14 @@ from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, re
 from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.objectron.folders import find_pictures
+from cogkp.data.boxes.folders import find_pictures
 from cogkp.errors import DataError
 from cogkp.export.int8_onnx import quantised, read_by_convolutions
 from cogkp.export.typed_onnx import read_onnx
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
-from cogkp.tasks.centerpose.agreement import Agreement
+from cogkp.tasks.centerpose.quantization_error import Agreement
 from cogkp.workflows.centerpose_inputs import Shown, evenly
 
 __all__ = ["with_int8_layers"]

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.boxes.folders import find_pictures
+from cogkp.data.boxes.reader import read_unlabelled
+from cogkp.data.boxes.records import PictureRecord
 from cogkp.data.images import read_colour
-from cogkp.data.objectron.augment import BoxInput
-from cogkp.data.objectron.folders import find_pictures
-from cogkp.data.objectron.reader import read_unlabelled
-from cogkp.data.objectron.records import PictureRecord
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 
@@ -182,7 +182,7 @@ def result_names(pictures: Sequence[PictureRecord]) -> list[str]:
     whole names: ``a.png.json`` beside ``a.jpg.json``.
 
     Example:
-        >>> from cogkp.data.objectron.records import PictureRecord
+        >>> from cogkp.data.boxes.records import PictureRecord
         >>> from cogkp.geometry.camera_frame import CameraFrame
         >>> def at(name):
         ...     path = Path("in") / name

@@ -13,16 +13,16 @@ import attrs
 from cogkp.artifacts.evaluations import find_evaluations, read_evaluation
 from cogkp.artifacts.run_record import training_seconds
 from cogkp.artifacts.runs import RunFolder
-from cogkp.config.io import plain_differences
+from cogkp.config.plain import plain_differences
 from cogkp.data.fingerprint import changes
 from cogkp.errors import ArtifactError
 from cogkp.files import write_text
-from cogkp.measures.compare import Difference, aligned, differences, on_common_columns, same_frames
+from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import ALL
 from cogkp.workflows.comparison_page import Compared, Side, comparison_page
-from cogkp.workflows.opening import CHECKPOINT_ROOT
-from cogkp.workflows.showing import read_epochs
+from cogkp.workflows.report_parts import read_epochs
+from cogkp.workflows.setup import CHECKPOINT_ROOT
 
 __all__ = ["ComparisonResult", "compare"]
 
@@ -190,7 +190,7 @@ def _report(compared: Compared) -> dict[str, Any]:
     }
 
 
-def _entry(each: Difference) -> dict[str, Any]:
+def _entry(each: FigureDifference) -> dict[str, Any]:
     figure, delta = each.figure, each.delta
     return {
         "measure": figure.key,
@@ -221,7 +221,7 @@ def _text(compared: Compared) -> str:
     return "\n".join([*lines, "", f"training took: {times[0]} and {times[1]}"])
 
 
-def _lines(entries: Sequence[Difference]) -> list[str]:
+def _lines(entries: Sequence[FigureDifference]) -> list[str]:
     cells = [_cells(each) for each in entries]
     widths = [max((len(row[n]) for row in cells), default=0) for n in range(4)]
     return [
@@ -230,7 +230,7 @@ def _lines(entries: Sequence[Difference]) -> list[str]:
     ]
 
 
-def _cells(each: Difference) -> tuple[str, ...]:
+def _cells(each: FigureDifference) -> tuple[str, ...]:
     figure = each.figure
     values = ("-" if value is None else figure.told(value) for value in (each.first, each.second))
     delta = "-" if each.delta is None else figure.told(each.delta.value, signed=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import attrs
 
-from cogkp.measures.compare import Difference
+from cogkp.measures.compare import FigureDifference
 from cogkp.measures.evidence import Curve, Evidence, Measure, Table
 from cogkp.measures.figures import ALL, hit_curve, reach
 from cogkp.visual import page
 from cogkp.visual.charts import interval_chart, line_chart
-from cogkp.workflows.showing import training_curves
+from cogkp.workflows.report_parts import training_curves
 
 __all__ = ["Compared", "Side", "comparison_page"]
 
@@ -66,7 +66,7 @@ class Compared:
     paired: bool
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[FigureDifference, ...]
     circumstances: Mapping[str, Sequence[str]]
 
     @property
@@ -108,7 +108,7 @@ def comparison_page(compared: Compared) -> str:
     )
 
 
-def _cards(found: Sequence[Difference]) -> list[page.Card]:
+def _cards(found: Sequence[FigureDifference]) -> list[page.Card]:
     cards = []
     for each in found:
         if each.figure.of != ALL or each.first is None or each.second is None:
@@ -149,11 +149,11 @@ def _measure_section(measure: Measure, compared: Compared) -> str:
     good = "Left" if measure.better == "lower" else "Right"
     note = f"{good} of the dashed line the second is better; bars hold 95 % of the resamples of frames."
     label = f"second minus first, {measure.unit}".rstrip(", ")
-    chart = interval_chart(deltas, "Difference of the means", label, zero=True, note=note) if deltas else ""
+    chart = interval_chart(deltas, "FigureDifference of the means", label, zero=True, note=note) if deltas else ""
     return page.section(measure.title, page.columns(line_chart(overlaid), chart))
 
 
-def _figures(found: Sequence[Difference]) -> Table:
+def _figures(found: Sequence[FigureDifference]) -> Table:
     rows = []
     for each in found:
         figure = each.figure

@@ -14,17 +14,18 @@ from cogkp.artifacts.manifest import Origin
 from cogkp.artifacts.model_files import file_sha256
 from cogkp.artifacts.names import engine_path, onnx_name, timestamp
 from cogkp.config.export import DeployOptions
-from cogkp.config.io import config_hash
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.io import config_hash
+from cogkp.config.keypoint.spec import KeypointConfig
+from cogkp.data.dataset import Split
 from cogkp.errors import DataError, EngineError, ExportError
 from cogkp.export.deploy import deploy as write_release
 from cogkp.export.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
-from cogkp.tasks.base import Split, Task
+from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.precision import resolve_precision
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.opening import CHECKPOINT_ROOT, restored_task, spread
+from cogkp.workflows.setup import CHECKPOINT_ROOT, restored_task, spread
 
 __all__ = ["DeployResult", "deploy", "missing_builder"]
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cogkp.artifacts.names import timestamp
 from cogkp.artifacts.runs import LATEST, METRICS_NAME
-from cogkp.config.io import config_hash, dump
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.io import config_hash, dump
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
+from cogkp.data.dataset import Split
 from cogkp.files import make_folder
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import PCK_THRESHOLDS_PX, Split
+from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.training.evaluator import evaluate as measure
 from cogkp.training.evaluator import torch_predictor
 from cogkp.training.precision import resolve_precision
-from cogkp.workflows.evaluation_files import EvaluationResult, Judged, surroundings, training_facts
-from cogkp.workflows.opening import CHECKPOINT_ROOT, RestoredTask, open_loader, require_runnable, restored_task
-from cogkp.workflows.showing import read_epochs
+from cogkp.workflows.report_parts import read_epochs
+from cogkp.workflows.report_writer import EvaluationResult, Judged, metrics_in, surroundings, training_facts
+from cogkp.workflows.setup import CHECKPOINT_ROOT, RestoredTask, open_loader, require_runnable, restored_task
 
 __all__ = ["EvaluationResult", "evaluate"]
 
@@ -65,10 +66,10 @@ def evaluate(
     require_runnable(config, options)
     started = time.perf_counter()
     found = restored_task(config, restore, checkpoint_root)
-    metrics = found.task.metrics(thresholds_px, world_unit_mm=world_unit_mm)
+    metrics = metrics_in(found.task.metrics(thresholds_px), world_unit_mm)
     precision = resolve_precision("fp32")
     predict = torch_predictor(precision.place_model(found.task.model).eval(), precision)
-    dataset: Any = found.task.datasets(chosen)
+    dataset = found.task.datasets(chosen)
     loader = open_loader(dataset, options, shuffle=False)
     if output_dir is not None:
         make_folder(output_dir)  # before the work, which would be lost where this is refused
@@ -86,7 +87,7 @@ def evaluate(
 
 
 def _circumstances(
-    config: KeypointConfig, found: RestoredTask, split: Split, data: list[dict[str, Any]], seconds: float
+    config: KeypointConfig, found: RestoredTask, split: Split, data: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
     """Say what was evaluated, by whom and where."""
     return {

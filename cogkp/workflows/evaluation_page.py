@@ -14,7 +14,7 @@ from cogkp.measures.figures import ALL, Figure, histogram, hit_curve
 from cogkp.tasks.base import Report
 from cogkp.visual import page
 from cogkp.visual.charts import histogram_chart, interval_chart, line_chart
-from cogkp.workflows.showing import training_curves, words
+from cogkp.workflows.report_parts import training_curves, words
 
 __all__ = ["OBJECTS", "POINTS", "Shown", "Words", "between", "evaluation_page", "interval_tables", "interval_text"]
 

@@ -21,27 +21,28 @@ from cogkp.artifacts.names import timestamp
 from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.run_record import Session, record_session
 from cogkp.artifacts.runs import RunFolder, in_use, own_name
-from cogkp.config.io import config_hash, dump
-from cogkp.config.keypoint import KeypointConfig
-from cogkp.config.launch import Launch
+from cogkp.config.keypoint.io import config_hash, dump
+from cogkp.config.keypoint.spec import KeypointConfig
+from cogkp.config.torchrun import Launch
 from cogkp.config.train import TrainOptions
+from cogkp.data.dataset import ImageDataset, Split
 from cogkp.errors import CogkpError, DataError
 from cogkp.pictures import draw_batch
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import Split, Task
+from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
+from cogkp.training.distributed import Ranks, together
 from cogkp.training.plan import Plan, plan_training, with_other_data
 from cogkp.training.profiling import TRACE_NAME, ProfileSink
-from cogkp.training.ranks import Ranks, together
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.evaluation import evaluate
-from cogkp.workflows.opening import CHECKPOINT_ROOT, open_loader, require_runnable
+from cogkp.workflows.loggers import board_sinks, usual_sinks
 from cogkp.workflows.pretrained import refuse_with_restore, start_encoder
-from cogkp.workflows.resuming import changed_config, changed_data, folder_for, without_best
-from cogkp.workflows.run_sinks import board_sinks, usual_sinks
+from cogkp.workflows.resume import changed_config, changed_data, folder_for, without_best
+from cogkp.workflows.setup import CHECKPOINT_ROOT, open_loader, require_runnable
 
 __all__ = ["DryRunResult", "TrainResult", "dry_run", "preview_data", "train"]
 
@@ -343,9 +344,9 @@ def _loaders(data: Mapping[str, Any], options: TrainOptions, launch: Launch) -> 
     return Loaders(open_loader(data["train"], options, shuffle=True, launch=launch), validation)
 
 
-def _labelled_data(task: Task, split: Split, key: str) -> Any:
+def _labelled_data(task: Task, split: Split, key: str) -> ImageDataset:
     """Open one split, say how much it holds, and refuse it where a training could learn or check nothing."""
-    dataset: Any = task.datasets(split)
+    dataset = task.datasets(split)
     log.info("%s data: %s", split, dataset.size_report)
     if not any(dataset.size_report.labelled.values()) and not task.config.targets.segmentation:
         raise DataError("no point is labelled", where=key, got=str(dataset.size_report))

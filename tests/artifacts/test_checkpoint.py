@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_checkpoint, load_weights
+from cogkp.artifacts.checksum import open_seal, seal
 from cogkp.artifacts.runs import RunFolder
-from cogkp.artifacts.seal import open_seal, seal
 from cogkp.errors import CheckpointError
 
 REPOSITORY = Path(__file__).parents[2]

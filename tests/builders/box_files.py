@@ -6,8 +6,8 @@ import json
 import cv2
 import numpy as np
 
-from cogkp.data.objectron.records import Ground
-from cogkp.data.objectron.writer import annotation_of, placed_box
+from cogkp.data.boxes.records import Ground
+from cogkp.data.boxes.writer import annotation_of, placed_box
 from cogkp.geometry.camera_frame import CameraFrame
 
 SIZE_WH = (96, 72)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cogkp.config.augment import STAGES, Crop, Flip, Stage
 from cogkp.config.fields import check_of, fields_of, optional_of
-from cogkp.config.keypoint import (
+from cogkp.config.keypoint.spec import (
     DataMappings,
     KeypointConfig,
     LossTerm,

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from cogkp.config.augment import Crop, default_stages
-from cogkp.config.keypoint import DataMappings, KeypointConfig, Targets
-from cogkp.data.structured import write_structured
+from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, Targets
+from cogkp.data.keypoint.structured import write_structured
 
 SIZE_WH = (160, 120)
 

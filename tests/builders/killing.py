@@ -20,9 +20,9 @@ import attrs
 import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
+from cogkp.artifacts.checksum import open_seal
 from cogkp.artifacts.runs import CHECKPOINT_NAME, METRICS_NAME, RECORD_NAME
-from cogkp.artifacts.seal import open_seal
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.errors import CogkpError
 from cogkp.tasks.registry import build_task

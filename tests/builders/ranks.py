@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.runs import RunFolder
-from cogkp.config.io import structure
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.io import structure
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
+from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.data.loader import build_loader
-from cogkp.data.synthetic import demo_config, write_recording
 from cogkp.errors import CogkpError
 from cogkp.geometry.heatmap import expectation, spatial_softmax
 from cogkp.models.keypoint import KeypointMaskOutputs
 from cogkp.tasks.registry import build_task
 from cogkp.training.checkpointer import RunCheckpointer
+from cogkp.training.distributed import Ranks, joined
 from cogkp.training.plan import plan_training
-from cogkp.training.ranks import Ranks, joined
 from cogkp.training.seeding import capture_rng, seed_everything
 from cogkp.training.trainer import Loaders, fit
 from tests.builders.training import provenance

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import torch
 
+from cogkp.data.keypoint.scene.rig import stereo_head
 from cogkp.data.sample import Batch
-from cogkp.data.scene.rig import stereo_head
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointOutputs

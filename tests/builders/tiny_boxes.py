@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.synthetic_boxes import render_boxes
+from cogkp.data.boxes.synthetic import render_boxes
 
 SIDE = 64
 FOUND = 10
@@ -32,5 +32,5 @@ def tiny_experiment(folder: Path, *, pictures: int = 4, width: float = 1.0, **da
         ),
         model=ModelSpec(head_conv=32, backbone=BackboneSpec(width=width)),
         inference=InferenceSpec(num_select=FOUND),
-        export=ExportSpec(input_width=SIDE, input_height=SIDE, num_select=FOUND),
+        export=ExportSection(input_width=SIDE, input_height=SIDE, num_select=FOUND),
     )

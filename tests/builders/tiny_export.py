@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cogkp.artifacts.manifest import Difference, Manifest, Origin, Signature
+from cogkp.artifacts.manifest import Manifest, Origin, OutputDifference, Signature
 from cogkp.tasks.base import ExportSpec, OutputSpec
 
 SIDE = 64
@@ -111,5 +111,5 @@ def manifest_of(signature: Signature) -> Manifest:
         inputs=signature.inputs,
         outputs=signature.outputs,
         facts={"point_names": ["tip", "end"]},
-        parity=(Difference("keypoints", "px", 0.02, 1e-5, 1e-5, 1e-6, "grey"),),
+        parity=(OutputDifference("keypoints", "px", 0.02, 1e-5, 1e-5, 1e-6, "grey"),),
     )

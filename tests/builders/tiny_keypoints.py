@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cogkp.config.augment import Crop, Noise
-from cogkp.config.keypoint import DataMappings, KeypointConfig, Targets, Validation
+from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, Targets, Validation
 
 FRAME_WH = (120, 90)
 POINTS = ("tip", "end")

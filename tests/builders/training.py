@@ -9,7 +9,7 @@ import attrs
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance
 from cogkp.artifacts.runs import RunFolder
-from cogkp.config.keypoint import KeypointConfig
+from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.loader import build_loader
 from cogkp.tasks.base import Task

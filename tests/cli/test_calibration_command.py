@@ -55,7 +55,7 @@ def test_two_files_may_be_named(tmp_path, monkeypatch, capfd):
 
 
 def test_a_problem_is_an_exit_code(tmp_path, monkeypatch, capfd):
-    from cogkp.data.synthetic import demo_config, write_recording
+    from cogkp.data.keypoint.synthetic import demo_config, write_recording
 
     calibration = write_recording(tmp_path / "data", 4, seed=0)
     (tmp_path / "config.json").write_text(json.dumps(demo_config(tmp_path / "data", tmp_path / "held_out")))

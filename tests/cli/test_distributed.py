@@ -15,7 +15,7 @@ import torch
 
 from cogkp.artifacts.checkpoint import TrainingState, load_checkpoint
 from cogkp.artifacts.runs import CHECKPOINT_NAME
-from cogkp.config.io import dump
+from cogkp.config.keypoint.io import dump
 from cogkp.files import write_json
 from tests.builders.ranks import SCENARIOS, config_of, prepare
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cogkp.config.io import structure, template
+from cogkp.config.keypoint.io import structure, template
 from cogkp.errors import ConfigError
 
 CROP = {"type": "crop"}

@@ -4,8 +4,8 @@ import pytest
 from cogkp.config.augment import STAGES, default_stages
 from cogkp.config.export import DeployOptions
 from cogkp.config.fields import at_least, between, describe, interval, matching, more_than, multiple_of, one_of
-from cogkp.config.findings import Finding, dotted, overlap
-from cogkp.config.keypoint import DataMappings, KeypointConfig
+from cogkp.config.issues import Finding, dotted, overlap
+from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
 from cogkp.errors import ConfigError
 
 

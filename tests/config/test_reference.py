@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
-from cogkp.config.io import template
-from cogkp.config.reference import markdown
+from cogkp.config.keypoint.io import template
+from cogkp.config.keypoint.reference import markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 from hypothesis import given, settings
 
-from cogkp.config.io import config_hash, differences, dump, structure, template
-from cogkp.config.keypoint import KeypointConfig, LossTerm, LossTerms
-from cogkp.config.rules import check
+from cogkp.config.keypoint.io import config_hash, differences, dump, structure, template
+from cogkp.config.keypoint.rules import check
+from cogkp.config.keypoint.spec import KeypointConfig, LossTerm, LossTerms
 from cogkp.errors import ConfigError
 from tests.builders.configs import JUNK, UNSPEAKABLE, configs, damaged
 
@@ -88,7 +88,7 @@ def test_equal_values_of_other_spelling_hash_alike():
 
 def test_hash_is_the_same_in_another_process():
     code = (
-        "from cogkp.config.io import config_hash; from cogkp.config.keypoint import KeypointConfig;"
+        "from cogkp.config.keypoint.io import config_hash; from cogkp.config.keypoint.spec import KeypointConfig;"
         "print(config_hash(KeypointConfig()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,7 +115,7 @@ def test_differences_name_path_and_both_values():
 
 def test_checking_a_file_loads_nothing_heavy():
     code = (
-        "import sys, cogkp.config.io, cogkp.config.reference;"
+        "import sys, cogkp.config.keypoint.io, cogkp.config.reference;"
         "print([name for name in ('torch', 'numpy', 'cv2', 'onnx', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 
 from cogkp.config.fields import DOC, fields_of
-from cogkp.config.io import dump, template
-from cogkp.config.keypoint import KeypointConfig
-from cogkp.config.schema import json_schema
+from cogkp.config.keypoint.io import dump, template
+from cogkp.config.keypoint.schema import json_schema
+from cogkp.config.keypoint.spec import KeypointConfig
 from tests.builders.configs import configs, damaged
 from tests.config.test_round_trip import problems_of
 

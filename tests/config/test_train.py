@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cogkp.config.train import Interval, TrainOptions
+from cogkp.config.train import SaveInterval, TrainOptions
 from cogkp.errors import ConfigError
 
 
@@ -19,14 +19,14 @@ from cogkp.errors import ConfigError
     ],
 )
 def test_intervals_are_steps_or_a_time(text, steps, seconds):
-    assert Interval.parse(text) == (steps, seconds)
+    assert SaveInterval.parse(text) == (steps, seconds)
     assert TrainOptions(checkpoint_interval=text).checkpoint_interval == text
 
 
 @pytest.mark.parametrize("text", ["", "0", "0min", "-3", "1.5min", "min", "10 minutes", "3d", "10min 5s", " 3"])
 def test_anything_else_is_refused(text):
     with pytest.raises(ConfigError):
-        Interval.parse(text)
+        SaveInterval.parse(text)
     with pytest.raises(ConfigError, match="checkpoint_interval: expected a number of steps or a time"):
         TrainOptions(checkpoint_interval=text)
 

@@ -92,7 +92,7 @@ def test_demo_and_library_agree_on_defaults() -> None:
 
 
 def test_help_names_every_import_format() -> None:
-    from cogkp.data.importers.registry import IMPORTERS
+    from cogkp.data.keypoint.importers.registry import IMPORTERS
 
     (described,) = [p.help for p in COMMANDS["s6 cog import"].params if p.name == "label_format"]
     assert [name for name in IMPORTERS if name not in described] == []

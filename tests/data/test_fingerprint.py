@@ -10,8 +10,9 @@ import attrs
 import pytest
 import torch
 
-from cogkp.data.datasets import open_roots
-from cogkp.data.fingerprint import changes, fingerprint
+from cogkp.data.fingerprint import changes
+from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.geometry.rig import CameraRig
 from tests.builders.stereo_pairs import RIG
 from tests.builders.tiny_keypoints import tiny_config, write_recording

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from cogkp.config.keypoint import Sampling, StereoPairing
-from cogkp.config.launch import Launch
-from cogkp.data.datasets import AugmentedKeypointDataset
+from cogkp.config.keypoint.spec import Sampling, StereoPairing
+from cogkp.config.torchrun import Launch
+from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.data.loader import EpochSampler, build_loader
 from cogkp.errors import CogkpError, ConfigError, DataError, ImageError, Problem
 from tests.builders.discs import disc_config, disc_root, encode

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.config.io import dump
-from cogkp.data.synthetic import write_recording
+from cogkp.config.keypoint.io import dump
+from cogkp.data.keypoint.synthetic import write_recording
 from cogkp.files import write_json
 from tests.builders.tiny_keypoints import tiny_config
 

@@ -7,8 +7,8 @@ import torch
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.point_covariance import covariance, least_squares_covariance
 from cogkp.geometry.projection import reproject
-from cogkp.geometry.propagation import covariance, least_squares_covariance
 from cogkp.geometry.rig import CameraRig
 
 

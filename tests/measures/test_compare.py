@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cogkp.measures.bootstrap import Interval
-from cogkp.measures.compare import Difference, aligned, differences, on_common_columns, same_frames
+from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import ALL, Figure, intervals
 from tests.builders.evidence import evidence, measure
@@ -65,7 +65,7 @@ def test_no_difference_is_claimed_five_times_in_a_hundred():
     ],
 )
 def test_verdicts_in_plain_words(figure, delta, said):
-    assert Difference(figure, 1.0, 1.0, delta).verdict() == said
+    assert FigureDifference(figure, 1.0, 1.0, delta).verdict() == said
 
 
 def test_frames_in_another_order_are_brought_together():

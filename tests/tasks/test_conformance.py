@@ -19,7 +19,7 @@ import torch
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
 from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.io import dump, structure
+from cogkp.config.keypoint.io import dump, structure
 from cogkp.data.loader import build_loader
 from cogkp.data.sample import Batch
 from cogkp.measures.evidence import Evidence

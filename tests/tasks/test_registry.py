@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cogkp.config.keypoint import KeypointConfig, LossTerm, LossTerms
+from cogkp.config.keypoint.spec import KeypointConfig, LossTerm, LossTerms
 from cogkp.errors import CogkpError, TrainingError
 from cogkp.tasks.keypoint.task import KeypointTask
 from cogkp.tasks.registry import build_task

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from tests.training.test_scaling import Flat, single
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.training.evaluator import evaluating, torch_predictor
@@ -20,7 +21,6 @@ from cogkp.training.plan import plan_training
 from cogkp.training.precision import Precision
 from tests.builders.training import OPTIONS
 from tests.training.test_learner import MeanSquare
-from tests.training.test_scaling import Flat, single
 
 REPOSITORY = Path(__file__).parents[2]
 PRECISION = Precision("fp32", torch.device("cpu"))

@@ -10,11 +10,11 @@ import torch
 
 from cogkp.training.epoch_table import EpochTableSink
 from cogkp.training.history import HistorySink
-from cogkp.training.learner import Comparison
+from cogkp.training.learner import BatchResult
 from cogkp.training.sinks import EpochEvent, StepEvent
 
 MODEL, EXAMPLE = torch.nn.Linear(1, 1), torch.zeros(1)
-STEP = StepEvent(1, 1, 4, 0.1, Comparison(None, {"loss": 1.0}, 2.0), MODEL, None)
+STEP = StepEvent(1, 1, 4, 0.1, BatchResult(None, {"loss": 1.0}, 2.0), MODEL, None)
 
 
 def epoch(number: int, **figures: float) -> EpochEvent:

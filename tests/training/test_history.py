@@ -9,14 +9,14 @@ import torch
 
 from cogkp.errors import OutputError
 from cogkp.training.history import HistorySink, lines_before
-from cogkp.training.learner import Comparison
+from cogkp.training.learner import BatchResult
 from cogkp.training.sinks import EpochEvent, StepEvent
 
 MODEL, EXAMPLE = torch.nn.Linear(1, 1), torch.zeros(1)
 
 
 def step(epoch: int, done: int, loss: float = 1.0) -> StepEvent:
-    return StepEvent(epoch, done, epoch * 3 + done, 0.1, Comparison(None, {"loss": loss}, 2.0), MODEL, None)
+    return StepEvent(epoch, done, epoch * 3 + done, 0.1, BatchResult(None, {"loss": loss}, 2.0), MODEL, None)
 
 
 def epoch(number: int) -> EpochEvent:

@@ -4,10 +4,10 @@ import attrs
 import numpy as np
 import pytest
 
-from cogkp.visual.figure import Comparison, comparison_sheet, comparison_tile, error_caption
+from cogkp.visual.figure import LabelledPrediction, comparison_sheet, comparison_tile, error_caption
 from cogkp.visual.palette import point_colours
 
-PLAIN = Comparison(
+PLAIN = LabelledPrediction(
     image=np.full((64, 80), 100, np.uint8),
     truth_uv=np.array([[20.0, 20.0], [50.0, 30.0]]),
     truth_shown=np.array([True, True]),
@@ -62,7 +62,7 @@ def test_sheets_hold_every_tile(count):
 def test_long_legends_wrap():
     names = [f"a_rather_long_point_name_{index}" for index in range(17)]
     truth = np.zeros((17, 2))
-    many = Comparison(
+    many = LabelledPrediction(
         image=PLAIN.image, truth_uv=truth, truth_shown=np.ones(17, bool), predicted_uv=truth, mask=PLAIN.image // 100
     )
     few = comparison_sheet([PLAIN], ["a", "b"])

@@ -13,7 +13,7 @@ import torch
 
 import cogkp
 from cogkp.data.calibration import FORMATS, read_calibration, write_calibration
-from cogkp.data.structured import write_structured
+from cogkp.data.keypoint.structured import write_structured
 from cogkp.errors import DataError, OutputError
 from tests.builders.calibrations import rectified, same, stereo_entries, toed_in, write_storage
 

@@ -15,7 +15,7 @@ from cogkp.artifacts.model_files import manifest_path
 from cogkp.config.centerpose.deploy import CalibrationSpec, EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.synthetic_boxes import render_boxes
+from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
 from cogkp.export.onnx_export import export_onnx
 from cogkp.inference.tensorrt_runner import TensorRTRunner

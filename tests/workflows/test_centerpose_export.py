@@ -13,7 +13,7 @@ import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.artifacts.manifest import read_manifest
-from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.io import dump_experiment, load_experiment
 from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.run import InferenceSpec
@@ -56,7 +56,7 @@ def experiment(tmp_path_factory):
     seed_everything(0)
     config = narrow_experiment(folder)
     checkpoint = saved(build_task(config), folder / "model_epoch_000.pth")
-    export = ExportSpec(checkpoint=str(checkpoint), input_width=WIDTH, input_height=HEIGHT, num_select=FOUND)
+    export = ExportSection(checkpoint=str(checkpoint), input_width=WIDTH, input_height=HEIGHT, num_select=FOUND)
     return attrs.evolve(config, results_dir=str(folder / "results"), export=export)
 
 

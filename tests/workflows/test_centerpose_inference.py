@@ -14,9 +14,9 @@ import pytest
 from cogkp.data.sample import collate
 from cogkp.errors import ConfigError, DataError, OutputError
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
+from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import find_poses
 from cogkp.tasks.centerpose.task import CenterPoseTask
-from cogkp.tasks.centerpose.truth import ObjectTruth
 from cogkp.workflows.centerpose_inference import infer_experiment
 from tests.builders.experiment_model import with_section
 from tests.builders.said_objects import truth_of, write_said

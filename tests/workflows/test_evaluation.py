@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
-from cogkp.config.keypoint import DataMappings, Validation
+from cogkp.config.keypoint.spec import DataMappings, Validation
 from cogkp.errors import ArtifactError, EvaluationError, OutputError
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import intervals

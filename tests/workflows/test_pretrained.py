@@ -13,8 +13,8 @@ import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.export import DeployOptions
-from cogkp.config.io import structure
-from cogkp.config.keypoint import KeypointConfig, Network
+from cogkp.config.keypoint.io import structure
+from cogkp.config.keypoint.spec import KeypointConfig, Network
 from cogkp.errors import CheckpointError, ConfigError, ModelError
 from cogkp.tasks.registry import build_task
 from cogkp.workflows.deployment import deploy

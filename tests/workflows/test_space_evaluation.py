@@ -11,10 +11,10 @@ import pytest
 from cogkp_cli.app import app
 from typer.testing import CliRunner, Result
 
-from cogkp.config.io import load
+from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
-from cogkp.data.scene.tool import POINTS
-from cogkp.data.synthetic import CALIBRATION_FILE, demo_config, write_recording
+from cogkp.data.keypoint.scene.tool import POINTS
+from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.workflows.training import train
 
 

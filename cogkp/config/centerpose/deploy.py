@@ -7,14 +7,14 @@ import attrs
 from cogkp.config.centerpose.run import RESULTS_DOC, batch_or
 from cogkp.config.fields import at_least, exactly, matching, multiple_of, one_of, setting
 
-__all__ = ["CalibrationSpec", "EngineSpec", "ExportSpec", "TensorRTSpec"]
+__all__ = ["CalibrationSpec", "EngineSpec", "ExportSection", "TensorRTSpec"]
 
 ONNX_NAME = matching(r"(?s:.+)\.onnx", "a name that ends in .onnx")
 LAYER = matching(r"(?s:.+):(fp32|fp16|int32|int8)", "'<layer>:<fp32, fp16, int32 or int8>'")
 
 
 @attrs.frozen(kw_only=True)
-class ExportSpec:
+class ExportSection:
     """From a checkpoint to an ONNX file."""
 
     results_dir: str | None = setting(None, RESULTS_DOC)

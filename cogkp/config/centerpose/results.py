@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
 from cogkp.errors import ConfigError, Problem
 
@@ -126,14 +126,14 @@ def resume_checkpoint(config: CenterPoseConfig, present: Collection[str]) -> Pat
     return latest if latest.name in present else None
 
 
-def onnx_path(export: ExportSpec) -> Path:
+def onnx_path(export: ExportSection) -> Path:
     """Choose the ONNX file to write: the one that is named, else one beside the checkpoint.
 
     Raises:
         ConfigError: neither is given.
 
     Example:
-        >>> onnx_path(ExportSpec(checkpoint="out/model.pth")).as_posix()
+        >>> onnx_path(ExportSection(checkpoint="out/model.pth")).as_posix()
         'out/model.onnx'
     """
     if export.onnx_file:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from cogkp.config.centerpose.dataset import CORNERS
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
-from cogkp.config.findings import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, shown
 from cogkp.errors import Problem
 
 __all__ = ["check", "findings", "remarks"]

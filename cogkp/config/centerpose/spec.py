@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import attrs
 
 from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.config.centerpose.deploy import EngineSpec, ExportSpec
+from cogkp.config.centerpose.deploy import EngineSpec, ExportSection
 from cogkp.config.centerpose.model import ModelSpec
 from cogkp.config.centerpose.run import EvaluateSpec, InferenceSpec
 from cogkp.config.centerpose.train import TrainSpec
@@ -48,7 +48,7 @@ class CenterPoseConfig:
     train: TrainSpec = setting(TrainSpec, "The training.")
     evaluate: EvaluateSpec = setting(EvaluateSpec, "How labelled pictures are used to judge a model.")
     inference: InferenceSpec = setting(InferenceSpec, "How objects are looked for in pictures without labels.")
-    export: ExportSpec = setting(ExportSpec, "From a checkpoint to an ONNX file.")
+    export: ExportSection = setting(ExportSection, "From a checkpoint to an ONNX file.")
     gen_trt_engine: EngineSpec = setting(EngineSpec, "From an ONNX file to a TensorRT engine.")
 
     @classmethod

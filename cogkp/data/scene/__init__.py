@@ -1,4 +1,1 @@
-"""A procedural recording: an articulated tool before a stereo head, with exact points and masks.
-
-One frame is a pure function of a seed and its index.
-"""
+"""Painting shared by the rendered scenes of both families."""

@@ -14,14 +14,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.objectron.augment import BoxInput
+from cogkp.data.boxes.augment import BoxInput
 from cogkp.data.sample import Batch, Sample
 from cogkp.tasks.base import Marks
 from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
-from cogkp.tasks.centerpose.marks import prediction_marks, truth_marks
+from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
+from cogkp.tasks.centerpose.overlays import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
-from cogkp.tasks.centerpose.truth import ObjectTruth, object_truth
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
@@ -81,8 +81,8 @@ class CenterPoseCodec:
         """Make the targets of one picture.
 
         Args:
-            sample: its labels are :class:`cogkp.tasks.centerpose.truth.PlacedObjects`; the first of them are taught,
-                all are judged.
+            sample: its labels are :class:`cogkp.tasks.centerpose.ground_truth.PlacedObjects`; the first of them are
+                taught, all are judged.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))

@@ -80,7 +80,7 @@ class Peaks(NamedTuple):
     place: Tensor
 
 
-class Found(NamedTuple):
+class NearestPeaks(NamedTuple):
     """The nearest peak of each corner of each object: (B, K, J, 2) place, (B, K, J) whether it is one, and distance."""
 
     place: Tensor
@@ -183,7 +183,7 @@ def _corner_peaks(maps: Any, count: int, by_place: bool) -> Peaks:
     return peaks._replace(place=torch.where((peaks.logit > MIN_PEAK).unsqueeze(-1), place, MISSING))
 
 
-def _nearest(seen: Tensor, peaks: Peaks) -> Found:
+def _nearest(seen: Tensor, peaks: Peaks) -> NearestPeaks:
     """Find the peak nearest to each corner (B, K, J, 2)."""
     corner, peak = seen.transpose(1, 2).unsqueeze(-2), peaks.place.unsqueeze(2)
     # Axis by axis: torch takes three times as long to sum over an axis of two.
@@ -192,16 +192,16 @@ def _nearest(seen: Tensor, peaks: Peaks) -> Found:
     place = peaks.place.gather(2, which.unsqueeze(-1).expand(-1, -1, -1, 2))
     distance = (place - seen.transpose(1, 2)).square().sum(-1).sqrt()
     likely = peaks.logit.gather(2, which) > MIN_PEAK
-    return Found(place.transpose(1, 2), likely.transpose(1, 2), distance.transpose(1, 2))
+    return NearestPeaks(place.transpose(1, 2), likely.transpose(1, 2), distance.transpose(1, 2))
 
 
-def _for_best(found: Found, box: Tensor, longer: Tensor) -> Tensor:
+def _for_best(found: NearestPeaks, box: Tensor, longer: Tensor) -> Tensor:
     low, high = box[..., None, :2], box[..., None, 2:]
     inside = _both((found.place >= low) & (found.place <= high))
     return inside & found.likely & (found.distance <= NEAR_FOR_BEST * longer)
 
 
-def _for_pose(found: Found, box: Tensor, longer: Tensor) -> Tensor:
+def _for_pose(found: NearestPeaks, box: Tensor, longer: Tensor) -> Tensor:
     low, high = SHRINK * box[..., None, :2], GROW * box[..., None, 2:]
     inside = _both((found.place > low) & (found.place < high))
     return inside & found.likely & (found.distance < NEAR_FOR_POSE * longer)

@@ -21,16 +21,16 @@ from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import LossReport
 from cogkp.tasks.centerpose.heatmaps import draw_peaks, read_cells
-from cogkp.tasks.centerpose.settings import LossSettings, SymmetryChoice
+from cogkp.tasks.centerpose.loss_config import LossSettings, SymmetryChoice
 from cogkp.tasks.centerpose.targets import ObjectTargets
 
-__all__ = ["CenterPoseLoss", "Term", "build_loss"]
+__all__ = ["CenterPoseLoss", "ObjectLossTerm", "build_loss"]
 
 # Keeps a mean over nothing at zero.
 NOTHING = 1e-4
 
 
-class Term(Protocol):
+class ObjectLossTerm(Protocol):
     """One summand, before its weight."""
 
     def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
@@ -162,10 +162,10 @@ class CenterPoseLoss:
     Args:
         terms: each under the name of the head it judges.
         weights: the multiplier of each.
-        symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.settings.LossSettings`.
+        symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.loss_config.LossSettings`.
     """
 
-    terms: Mapping[str, Term]
+    terms: Mapping[str, ObjectLossTerm]
     weights: Mapping[str, float]
     symmetry: SymmetryChoice = "object"
 
@@ -213,7 +213,7 @@ def build_loss(settings: LossSettings) -> CenterPoseLoss:
     Raises:
         TrainingError: none is left.
     """
-    wanted: dict[str, tuple[bool, float, Term]] = {
+    wanted: dict[str, tuple[bool, float, ObjectLossTerm]] = {
         "hm": (True, settings.hm_weight, CenterPeaks()),
         "wh": (settings.reg_bbox, settings.wh_weight, AbsoluteError(_box)),
         "reg": (settings.reg_offset, settings.off_weight, AbsoluteError(_center_offset)),

@@ -17,8 +17,10 @@ from torch import Tensor
 from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError
 from cogkp.geometry.cuboid import Cuboids
-from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
+from cogkp.tasks.base import PCK_THRESHOLDS_PX
+from cogkp.tasks.centerpose.average_precision import MEASURES, average_precision
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
+from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.matching import (
     PoseErrors,
     corner_distances,
@@ -28,11 +30,9 @@ from cogkp.tasks.centerpose.matching import (
     match_once,
     pose_errors,
 )
+from cogkp.tasks.centerpose.per_object import ObjectRows
 from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
-from cogkp.tasks.centerpose.precision import MEASURES, average_precision
 from cogkp.tasks.centerpose.report import CenterPoseReport, Judgement
-from cogkp.tasks.centerpose.rows import ObjectRows
-from cogkp.tasks.centerpose.truth import ObjectTruth
 
 __all__ = ["CenterPoseMetrics", "EvaluationRules"]
 
@@ -209,14 +209,6 @@ class CenterPoseMetrics:
             measured = pose_errors(found, poses.uv[rows], true, K, size, turns, closed=closed)
             errors[held.numpy()] = _table(measured)
         return errors
-
-    def ranked_pairs(self) -> list[int]:
-        """Return nothing: there are no stereo pairs."""
-        return []
-
-    def space_marks(self, outputs: Any, batch: Batch[Any]) -> list[SpaceMarks]:
-        """Return nothing: there are no stereo pairs."""
-        return []
 
     def compute(self) -> CenterPoseReport:
         """Sum up.

@@ -10,7 +10,7 @@ import numpy as np
 
 from cogkp.errors import counted
 from cogkp.measures.evidence import Curve, Evidence, Line, Table
-from cogkp.tasks.centerpose.precision import MEASURES, Measure
+from cogkp.tasks.centerpose.average_precision import MEASURES, PoseCriterion
 
 __all__ = ["CenterPoseReport", "Judgement"]
 
@@ -154,7 +154,7 @@ class CenterPoseReport:
         return []
 
 
-def _row(measure: Measure, judged: Judgement) -> tuple[str, ...]:
+def _row(measure: PoseCriterion, judged: Judgement) -> tuple[str, ...]:
     mean, precision = judged.mean[measure.field], judged.precision[measure.field]
     return (
         measure.word,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cogkp.geometry.cuboid import CORNERS
-from cogkp.geometry.heatmap_radius import gaussian_radius
+from cogkp.geometry.gaussian_radius import gaussian_radius
 from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["LabelledObjects", "ObjectTargets", "TargetRules", "object_targets"]

@@ -8,21 +8,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.objectron.augment import BoxAugment
-from cogkp.data.objectron.dataset import NEEDED, ObjectDataset
-from cogkp.data.sample import Encoded
-from cogkp.errors import EvaluationError
+from cogkp.data.boxes.augment import BoxAugment
+from cogkp.data.boxes.dataset import NEEDED, ObjectDataset
+from cogkp.data.dataset import Split
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.models.centerpose import CenterPoseNetwork, CenterPoseOutputs
-from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec, Split
+from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.decode import MISSING, DecodedObjects, DecodeRules, DecodingNetwork
+from cogkp.tasks.centerpose.loss_config import LossSettings
 from cogkp.tasks.centerpose.losses import CenterPoseLoss, build_loss
 from cogkp.tasks.centerpose.metrics import CenterPoseMetrics, EvaluationRules
-from cogkp.tasks.centerpose.settings import LossSettings
 
 __all__ = ["CenterPoseTask"]
 
@@ -70,7 +68,7 @@ class CenterPoseTask:
             width=config.model.backbone.width,
         )
 
-    def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
+    def datasets(self, split: Split) -> ObjectDataset:
         """Open the data of one split; 'evaluation' is the experiment's ``dataset.test_data``."""
         data = self.config.dataset
         folders = {"validation": data.val_data, "evaluation": data.test_data}
@@ -91,22 +89,12 @@ class CenterPoseTask:
         """The active terms; built on first use, so that a model can be deployed where its loss cannot run."""
         return build_loss(LossSettings.of(self.config.train.loss_config))
 
-    def metrics(
-        self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX, *, world_unit_mm: float | None = None
-    ) -> CenterPoseMetrics:
+    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> CenterPoseMetrics:
         """Start an empty evaluation.
 
         Args:
             thresholds_px: hits of corners are counted within each, pixels of the full frame.
-            world_unit_mm: must be None: annotation files are in metres.
-
-        Raises:
-            EvaluationError: another unit was asked for.
         """
-        if world_unit_mm is not None:
-            raise EvaluationError(
-                "lengths of boxes are told in metres", expected="no world_unit_mm", got=f"{world_unit_mm:g}"
-            )
         rules = EvaluationRules(
             turns=self.config.evaluate.eval_num_symmetry, metric=self.config.dataset.use_absolute_scale
         )

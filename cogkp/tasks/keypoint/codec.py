@@ -14,8 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cogkp.config.keypoint import KeypointConfig, Uncertainty
-from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch, KeypointLabels, Sample
+from cogkp.config.keypoint.spec import KeypointConfig, Uncertainty
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
+from cogkp.data.keypoint.labels import KeypointLabels
+from cogkp.data.sample import Batch, Sample
 from cogkp.geometry.heatmap import crop_to_grid, moments
 from cogkp.geometry.uncertainty import move_covariance, remove_blur, with_noise
 from cogkp.geometry.warp import ImageWarp

@@ -47,7 +47,7 @@ class Coverage(NamedTuple):
 NOTHING_COVERED = Coverage(None, None)
 
 
-class _Block(NamedTuple):
+class _OffsetBlock(NamedTuple):
     """What is kept of a batch, on the processor.
 
     Args:
@@ -70,7 +70,7 @@ class CoverageMetrics:
 
     def __init__(self, codec: KeypointCodec) -> None:
         self._codec = codec
-        nothing = _Block(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2), torch.zeros(0, 2, 2))
+        nothing = _OffsetBlock(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2), torch.zeros(0, 2, 2))
         self._blocks = [nothing]
 
     def update(self, outputs: Any, targets: KeypointTargets) -> None:
@@ -79,7 +79,7 @@ class CoverageMetrics:
         offset = outputs.keypoints.float() - targets.uv_crop
         point = torch.arange(valid.shape[-1], device=valid.device).expand_as(valid)
         kept = (point, offset, self._codec.spread_crop(outputs).float())
-        self._blocks.append(_Block(*(field.detach()[valid].cpu() for field in kept)))
+        self._blocks.append(_OffsetBlock(*(field.detach()[valid].cpu() for field in kept)))
 
     def merge(self, other: CoverageMetrics) -> None:
         """Take in what another accumulator saw after this one."""
@@ -89,7 +89,7 @@ class CoverageMetrics:
         """Return the coverage of each point, in the order of the model."""
         block = self._all()
         chosen = (block.point == n for n in range(len(self._codec.point_names)))
-        return [self._covered(_Block(*(field[rows] for field in block))) for rows in chosen]
+        return [self._covered(_OffsetBlock(*(field[rows] for field in block))) for rows in chosen]
 
     def overall(self) -> Coverage:
         """Return the coverage of all points together."""
@@ -124,10 +124,10 @@ class CoverageMetrics:
             percent_y=True,
         )
 
-    def _all(self) -> _Block:
-        return _Block(*(torch.cat(column) for column in zip(*self._blocks, strict=True)))
+    def _all(self) -> _OffsetBlock:
+        return _OffsetBlock(*(torch.cat(column) for column in zip(*self._blocks, strict=True)))
 
-    def _covered(self, block: _Block) -> Coverage:
+    def _covered(self, block: _OffsetBlock) -> Coverage:
         if not len(block.point):
             return NOTHING_COVERED
         covariance = with_noise(block.spread.double(), self._codec.noise_px)

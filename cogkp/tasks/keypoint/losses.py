@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm
-from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
-from cogkp.data.stereo import paired_rig
+from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
+from cogkp.data.keypoint.stereo import paired_rig
+from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.heatmap import centred_heatmap
 from cogkp.geometry.warp import ImageWarp
@@ -28,10 +29,10 @@ from cogkp.tasks.keypoint.stereo import Reprojection, Rigidity, StereoGeometry
 __all__ = [
     "HeatmapRegularization",
     "KeypointLoss",
+    "KeypointLossTerm",
     "Segmentation",
     "SpaceTerms",
     "SupervisedKeypoints",
-    "Term",
     "build_loss",
 ]
 
@@ -40,7 +41,7 @@ TINY = 1e-20
 VIEWS = 2
 
 
-class Term(Protocol):
+class KeypointLossTerm(Protocol):
     """One summand, before its weight."""
 
     def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> Tensor:
@@ -184,7 +185,7 @@ class KeypointLoss:
         space: the terms that look at stereo pairs, or None.
     """
 
-    terms: Mapping[str, Term]
+    terms: Mapping[str, KeypointLossTerm]
     weights: Mapping[str, float]
     space: SpaceTerms | None = None
 
@@ -211,23 +212,23 @@ def _rigidity(term: RigidityTerm) -> Rigidity:
     return Rigidity(term.segments)
 
 
-def _supervised(_term: LossTerm) -> Term:
+def _supervised(_term: LossTerm) -> KeypointLossTerm:
     return SupervisedKeypoints()
 
 
-def _heatmap(term: HeatmapTerm) -> Term:
+def _heatmap(term: HeatmapTerm) -> KeypointLossTerm:
     return HeatmapRegularization(term.sigma_px)
 
 
-def _segmentation(_term: LossTerm) -> Term:
+def _segmentation(_term: LossTerm) -> KeypointLossTerm:
     return Segmentation()
 
 
-POINT_TERMS: dict[str, Callable[[Any], Term]] = {
+POINT_TERMS: dict[str, Callable[[Any], KeypointLossTerm]] = {
     "supervised_keypoint_loss": _supervised,
     "heatmap_regularization_loss": _heatmap,
 }
-MASK_TERMS: dict[str, Callable[[Any], Term]] = {"segmentation_loss": _segmentation}
+MASK_TERMS: dict[str, Callable[[Any], KeypointLossTerm]] = {"segmentation_loss": _segmentation}
 SPACE_TERMS: dict[str, Callable[[Any], Reprojection | Rigidity]] = {
     "triangulation_reprojection_loss": _reprojection,
     "triangulation_rigidity_loss": _rigidity,

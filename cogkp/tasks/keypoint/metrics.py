@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cogkp.data.sample import MISSING_MASK_IGNORE_INDEX, Batch
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
+from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError, NotFiniteError
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.measures.text_table import aligned, share
@@ -24,10 +25,10 @@ from cogkp.measures.text_table import number as number_of
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
-from cogkp.tasks.keypoint.frames import FrameRows
-from cogkp.tasks.keypoint.space_marks import space_marks
-from cogkp.tasks.keypoint.space_metrics import SpaceMetrics
-from cogkp.tasks.keypoint.space_report import SpaceReport
+from cogkp.tasks.keypoint.metrics_3d import SpaceMetrics
+from cogkp.tasks.keypoint.overlays_3d import space_marks
+from cogkp.tasks.keypoint.per_frame import FrameRows
+from cogkp.tasks.keypoint.report_3d import LengthUnit, SpaceReport
 
 __all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 
@@ -264,6 +265,23 @@ class KeypointMetrics:
         self._rows.merge(other._rows)
         if self._space is not None and other._space is not None:
             self._space.merge(other._space)
+
+    def in_millimetres(self, world_unit_mm: float) -> KeypointMetrics:
+        """Return an empty accumulator that reports lengths in millimetres.
+
+        Args:
+            world_unit_mm: millimetres per world unit.
+
+        Raises:
+            EvaluationError: nothing is triangulated, so there are no lengths.
+        """
+        if self._space is None:
+            raise EvaluationError(
+                "there are no lengths to tell in millimetres",
+                expected="stereo_pairing.enabled and calibration_file, without which nothing is triangulated",
+            )
+        space = self._space.in_unit(LengthUnit.of(world_unit_mm))
+        return KeypointMetrics(self._codec, self._num_classes, self._thresholds_px, space)
 
     def ranked_pairs(self) -> list[int]:
         """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""

@@ -8,20 +8,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
-from cogkp.config.keypoint import KeypointConfig
-from cogkp.data.datasets import AugmentedKeypointDataset
-from cogkp.data.sample import Encoded
-from cogkp.data.stereo import paired_rig
-from cogkp.errors import EvaluationError
+from cogkp.config.keypoint.spec import KeypointConfig
+from cogkp.data.dataset import Split
+from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
+from cogkp.data.keypoint.stereo import paired_rig
 from cogkp.models.keypoint import GenericKeypointModel, KeypointMaskOutputs, KeypointOutputs
-from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec, Split
+from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.losses import KeypointLoss, build_loss
 from cogkp.tasks.keypoint.metrics import KeypointMetrics
-from cogkp.tasks.keypoint.space_metrics import Segment, SpaceMetrics
-from cogkp.tasks.keypoint.space_report import LengthUnit
+from cogkp.tasks.keypoint.metrics_3d import Segment, SpaceMetrics
+from cogkp.tasks.keypoint.report_3d import LengthUnit
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 
 __all__ = ["KeypointTask"]
@@ -58,7 +56,7 @@ class KeypointTask:
             config.num_keypoints, in_channels=1, num_classes=config.num_classes, **PRESETS[config.model.preset]
         )
 
-    def datasets(self, split: Split) -> Dataset[tuple[Encoded, ...]]:
+    def datasets(self, split: Split) -> AugmentedKeypointDataset:
         """Open the data of one split."""
         return AugmentedKeypointDataset(self.config, split, self.codec.encode)
 
@@ -73,23 +71,13 @@ class KeypointTask:
         rig = paired_rig(self.config)
         return None if rig is None else StereoGeometry(rig)
 
-    def metrics(
-        self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX, *, world_unit_mm: float | None = None
-    ) -> KeypointMetrics:
+    def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> KeypointMetrics:
         """Start an empty evaluation; points of space are judged where calibrated stereo pairs are configured."""
-        return KeypointMetrics(self.codec, self.config.num_classes, thresholds_px, self._space_metrics(world_unit_mm))
-
-    def _space_metrics(self, world_unit_mm: float | None) -> SpaceMetrics | None:
-        unit = LengthUnit.of(world_unit_mm)
+        space = None
         if self._geometry is not None:
             segments = [Segment(*each) for each in self.config.loss_terms.triangulation_rigidity_loss.segments]
-            return SpaceMetrics(self._geometry, self.codec, segments, unit)
-        if world_unit_mm is not None:
-            raise EvaluationError(
-                "there are no lengths to tell in millimetres",
-                expected="stereo_pairing.enabled and calibration_file, without which nothing is triangulated",
-            )
-        return None
+            space = SpaceMetrics(self._geometry, self.codec, segments, LengthUnit.of(None))
+        return KeypointMetrics(self.codec, self.config.num_classes, thresholds_px, space)
 
     def export_module(self) -> nn.Module:
         """Return the network in evaluation mode."""

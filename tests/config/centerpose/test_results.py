@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.config.centerpose.deploy import ExportSpec
+from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.io import load_experiment, structure_experiment, write_experiment
 from cogkp.config.centerpose.results import (
     LATEST_NAME,
@@ -70,7 +70,7 @@ class TestGoingOn:
 
 
 def test_the_onnx_file_is_named_or_lies_beside_the_checkpoint():
-    assert onnx_path(ExportSpec(checkpoint="a/m.pth", onnx_file="b/n.onnx")) == Path("b/n.onnx")
-    assert onnx_path(ExportSpec(checkpoint="a/model.v2.pth")) == Path("a/model.v2.onnx")
+    assert onnx_path(ExportSection(checkpoint="a/m.pth", onnx_file="b/n.onnx")) == Path("b/n.onnx")
+    assert onnx_path(ExportSection(checkpoint="a/model.v2.pth")) == Path("a/model.v2.onnx")
     with pytest.raises(ConfigError, match="no name for the ONNX file"):
-        onnx_path(ExportSpec())
+        onnx_path(ExportSection())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cogkp.tasks.centerpose.agreement import Agreement
+from cogkp.tasks.centerpose.quantization_error import Agreement
 
 
 def outputs(*objects):

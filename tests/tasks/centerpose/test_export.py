@@ -8,7 +8,7 @@ from cogkp.models.centerpose import CenterPoseOutputs
 from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.opening import spread
+from cogkp.workflows.setup import spread
 from tests.builders.tiny_boxes import FOUND, SIDE, tiny_experiment
 
 

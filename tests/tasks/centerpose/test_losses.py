@@ -13,8 +13,8 @@ from cogkp.errors import TrainingError
 from cogkp.geometry.letterbox import letterbox
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
 from cogkp.tasks.centerpose.heatmaps import draw_peaks
+from cogkp.tasks.centerpose.loss_config import UNDEFINED, LossSettings
 from cogkp.tasks.centerpose.losses import build_loss
-from cogkp.tasks.centerpose.settings import UNDEFINED, LossSettings
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
 from tests.builders.perfect_maps import perfect_maps
 from tests.builders.placed import SIZE_WH, scene

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.geometry.cuboid import Cuboids
+from cogkp.tasks.centerpose.average_precision import MEASURES, average_precision
 from cogkp.tasks.centerpose.matching import (
     corner_distances,
     ground_scale,
@@ -17,7 +18,6 @@ from cogkp.tasks.centerpose.matching import (
     match_once,
     pose_errors,
 )
-from cogkp.tasks.centerpose.precision import MEASURES, average_precision
 from tests.builders import boxes
 from tests.builders.placed import SIGNS, SIZE_WH, K, box_points, pixels
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cogkp.tasks.centerpose.rows import ObjectRows
+from cogkp.tasks.centerpose.per_object import ObjectRows
 
 
 def rows():

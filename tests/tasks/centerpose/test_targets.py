@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.geometry.heatmap_radius import gaussian_radius
+from cogkp.geometry.gaussian_radius import gaussian_radius
 from cogkp.geometry.letterbox import letterbox, square_crop
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.centerpose.heatmaps import draw_peaks, read_cells

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerms
-from cogkp.data.sample import Encoded, KeypointLabels, Sample, collate
+from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, LossTerms
+from cogkp.data.keypoint.labels import KeypointLabels
+from cogkp.data.sample import Encoded, Sample, collate
 from cogkp.geometry.heatmap import gaussian_heatmap
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointMaskOutputs, KeypointOutputs

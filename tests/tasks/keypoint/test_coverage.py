@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.config.io import structure
+from cogkp.config.keypoint.io import structure
 from cogkp.data.sample import Batch
 from cogkp.geometry.heatmap import gaussian_heatmap
 from cogkp.geometry.warp import ImageWarp

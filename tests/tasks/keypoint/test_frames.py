@@ -10,8 +10,8 @@ import torch
 from cogkp.measures.figures import ALL, intervals
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.metrics import KeypointMetrics
-from cogkp.tasks.keypoint.space_metrics import SpaceMetrics
-from cogkp.tasks.keypoint.space_report import LengthUnit
+from cogkp.tasks.keypoint.metrics_3d import SpaceMetrics
+from cogkp.tasks.keypoint.report_3d import LengthUnit
 from tests.builders.stereo_pairs import GEOMETRY, PAIRS, N, batch_of, outputs_of, tools
 from tests.tasks.keypoint.test_metrics import CODEC
 from tests.tasks.keypoint.test_metrics import batch_of as single_batch

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cogkp.config.keypoint import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
+from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.heatmap import centred_heatmap, expectation, spatial_softmax

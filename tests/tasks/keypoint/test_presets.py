@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from cogkp.config.fields import check_of, fields_of
-from cogkp.config.io import structure, template
-from cogkp.config.keypoint import KeypointConfig, Network
+from cogkp.config.keypoint.io import structure, template
+from cogkp.config.keypoint.spec import KeypointConfig, Network
 from cogkp.errors import ConfigError
 from cogkp.models.keypoint import GenericKeypointModel
 from cogkp.tasks.keypoint.task import PRESETS, KeypointTask

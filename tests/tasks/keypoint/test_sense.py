@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cogkp.tasks.keypoint.sense import Places, complaints, unseen_classes
+from cogkp.tasks.keypoint.sanity import Places, complaints, unseen_classes
 
 NAMES = ("tip", "end")
 GENERATOR = np.random.default_rng(0)

@@ -11,9 +11,9 @@ from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.metrics import KeypointMetrics
-from cogkp.tasks.keypoint.space_marks import epipolar_lines
-from cogkp.tasks.keypoint.space_metrics import Segment, SpaceMetrics
-from cogkp.tasks.keypoint.space_report import LengthUnit
+from cogkp.tasks.keypoint.metrics_3d import Segment, SpaceMetrics
+from cogkp.tasks.keypoint.overlays_3d import epipolar_lines
+from cogkp.tasks.keypoint.report_3d import LengthUnit
 from tests.builders.stereo_pairs import GEOMETRY, PAIRS, RIG, SEGMENTS, N, batch_of, outputs_of, tools
 
 CODEC = KeypointCodec(256, ("tip", "turn", "end"), segmentation=False)

@@ -19,8 +19,8 @@ from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointOutputs
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.metrics import KeypointMetrics
-from cogkp.tasks.keypoint.space_metrics import Segment, SpaceMetrics
-from cogkp.tasks.keypoint.space_report import LengthUnit, SpaceReport
+from cogkp.tasks.keypoint.metrics_3d import Segment, SpaceMetrics
+from cogkp.tasks.keypoint.report_3d import LengthUnit, SpaceReport
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 from tests.builders.rigs import rigid
 from tests.builders.stereo_pairs import GEOMETRY, PAIRS, RIG, SEGMENTS, N, batch_of, tools

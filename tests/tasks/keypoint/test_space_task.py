@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from cogkp.config.keypoint import DataMappings, KeypointConfig, LossTerms, RigidityTerm, StereoPairing
-from cogkp.data.scene.rig import calibration, stereo_head
+from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, LossTerms, RigidityTerm, StereoPairing
+from cogkp.data.keypoint.scene.rig import calibration, stereo_head
 from cogkp.errors import DataError, EvaluationError
 from cogkp.files import write_json
 from cogkp.models.keypoint import KeypointOutputs
@@ -43,7 +43,7 @@ def test_without_calibrated_pairs_nothing_is_said_of_space(tmp_path, change):
     task = KeypointTask(attrs.evolve(stereo_config(tmp_path), **change))
     assert task.metrics()._space is None
     with pytest.raises(EvaluationError, match="no lengths to tell in millimetres"):
-        task.metrics(world_unit_mm=30.0)
+        task.metrics().in_millimetres(30.0)
 
 
 def test_a_missing_calibration_is_refused_by_the_metrics_and_not_by_the_export(tmp_path):

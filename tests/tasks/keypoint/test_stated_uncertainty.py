@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.heatmap import expectation
-from cogkp.geometry.propagation import covariance
+from cogkp.geometry.point_covariance import covariance
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.uncertainty import inside_region
 from cogkp.geometry.warp import ImageWarp

@@ -1,0 +1,91 @@
+"""Where words go: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+__all__ = ["Console", "complain", "plain"]
+
+
+def complain(line: str) -> None:
+    """Write one line for people to stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+class _StderrLines(logging.Handler):
+    """Looks stderr up at each line, so that a progress bar on it can step aside."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        complain(prefix + record.getMessage())
+
+
+def _listen() -> None:
+    logger = logging.getLogger("cogkp")
+    if not any(isinstance(handler, _StderrLines) for handler in logger.handlers):
+        logger.addHandler(_StderrLines())
+        logger.setLevel(logging.INFO)
+
+
+class Console:
+    """What one command tells: lines as it goes, and facts at the end.
+
+    With ``as_json`` stdout carries the facts as one JSON object and nothing else.
+    With ``silent`` nothing is told: another process of the same training does.
+    """
+
+    def __init__(self, as_json: bool, *, silent: bool = False) -> None:
+        self.as_json = as_json
+        self.silent = silent
+        self.facts: dict[str, Any] = {}
+        _listen()
+
+    def say(self, line: str) -> None:
+        """Tell a person."""
+        if self.silent:
+            return
+        if self.as_json:
+            complain(line)
+        else:
+            typer.echo(line)
+
+    def add(self, **facts: Any) -> None:
+        """Tell a program."""
+        self.facts.update(facts)
+
+    def wrote(self, *paths: Path | None) -> None:
+        """Tell a person of files, as far as there are any."""
+        for path in paths:
+            if path is not None:
+                self.say(f"wrote {path}")
+
+    def finish(self, **facts: Any) -> None:
+        """Tell a program the last facts, and print all of them where they were asked for."""
+        self.add(**facts)
+        if self.as_json and not self.silent:
+            typer.echo(json.dumps(plain(self.facts), indent=2, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Turn facts into what JSON knows: paths become strings, numbers that are none become null.
+
+    Example:
+        >>> plain({"error_px": float("nan"), "sizes": (1, 2)})
+        {'error_px': None, 'sizes': [1, 2]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,1 @@
+"""The configuration of the keypoint family: its classes, rules, templates, schema and reference page."""

@@ -1,0 +1,270 @@
+"""Check annotation files against themselves: pixels, points of space, poses, sizes and intrinsics say one thing.
+
+What a file derives from another of its numbers agrees by construction, so only what it states is compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cogkp.data.boxes.fields import image_problem
+from cogkp.data.boxes.frames import reprojection_px
+from cogkp.data.boxes.order import best_order_of_pixels, best_order_of_points
+from cogkp.data.boxes.reader import scan_objectron
+from cogkp.data.boxes.records import BoxRecord, PictureRecord
+from cogkp.data.boxes.report import BoxCheck, FileCheck, LabelReport
+from cogkp.errors import Problem
+from cogkp.geometry.camera_frame import CameraFrame
+from cogkp.geometry.cuboid import UNIT_POINTS
+from cogkp.geometry.cuboid_fit import fit_cuboids
+from cogkp.geometry.pnp import CuboidPoses, solve_cuboids
+from cogkp.progress import SILENT, Progress
+
+__all__ = ["TOLERANCE_PX", "check_pictures", "check_root"]
+
+FloatArray = npt.NDArray[np.float64]
+
+TOLERANCE_PX = 2.0
+"""Distances up to this are taken for rounding and for the hand of a labeller."""
+
+TOLERANCE_SHARE = 0.01
+"""The same for lengths, shares of the box's diagonal."""
+
+CORNERS = np.array(UNIT_POINTS)
+ORDERS_TRIED = 5
+UPRIGHT = 0.5
+"""Share of the boxes whose y axis must be the one nearest to up."""
+
+
+def check_root(
+    root: Path | str,
+    *,
+    camera_frame: CameraFrame | None = None,
+    intrinsics: FloatArray | None = None,
+    tolerance_px: float = TOLERANCE_PX,
+    progress: Progress = SILENT,
+) -> LabelReport:
+    """Check every labelled picture of a folder; nothing ends the check but a folder that is not there.
+
+    Args:
+        root: the folder.
+        camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
+        intrinsics: (3, 3) for pictures whose file has none, pixels.
+        tolerance_px: largest distance that is no problem, pixels.
+        progress: is told of each picture.
+
+    Returns:
+        What was found, file by file, and all problems.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics)
+    problems = list(scan.problems)
+    if not scan.files:
+        problems.append(Problem("there are no labelled pictures", str(root), "pictures with a JSON file beside them"))
+    wrong_frame = scan.frame.better is not None
+    # Under wrong axes nothing in space is true, and to say so box by box would hide the one line that helps.
+    checked = () if wrong_frame else check_pictures(scan.index.pictures, tolerance_px)
+    problems += [problem for file in checked for problem in file.problems]
+    problems += _undecodable(scan.index.pictures, progress)
+    if not wrong_frame and (problem := _lying(scan.index.pictures, str(root))) is not None:
+        problems.append(problem)
+    return LabelReport(
+        root=Path(root),
+        frame=scan.frame,
+        files=scan.files,
+        checked=tuple(checked),
+        pictures=scan.index.pictures,
+        dropped=scan.index.dropped,
+        problems=tuple(problems),
+        tolerance_px=tolerance_px,
+    )
+
+
+def _undecodable(pictures: Sequence[PictureRecord], progress: Progress) -> Iterator[Problem]:
+    with progress.work("checking", len(pictures)) as step:
+        for picture in pictures:
+            problem = image_problem(picture.image)
+            if problem is not None:
+                yield problem
+            step.advance()
+
+
+def check_pictures(pictures: Sequence[PictureRecord], tolerance_px: float = TOLERANCE_PX) -> tuple[FileCheck, ...]:
+    """Check records.
+
+    Args:
+        pictures: in OpenCV axes.
+        tolerance_px: largest distance that is no problem, pixels.
+    """
+    fits = _fitted(pictures)
+    tries = iter(range(ORDERS_TRIED))
+    files = []
+    for picture in pictures:
+        boxes, problems = [], []
+        for box in picture.boxes:
+            pose, residual = fits.get(id(box), (None, None))
+            found = list(_problems(box, picture, residual, tolerance_px, tries))
+            boxes.append(_measured(box, picture, pose, residual))
+            problems += found
+        files.append(FileCheck(picture.name, tuple(boxes), tuple(problems)))
+    return tuple(files)
+
+
+def _fitted(pictures: Sequence[PictureRecord]) -> dict[int, tuple[FloatArray | None, float]]:
+    """Find the pose of each box from its pixels, sides and camera; with it what is left, infinite without a pose."""
+    known = [
+        (box, picture.K, box.size_xyz)
+        for picture in pictures
+        for box in picture.boxes
+        if picture.K is not None and box.size_xyz is not None
+    ]
+    if not known:
+        return {}
+    boxes, cameras, sizes = zip(*known, strict=True)
+    uv = torch.from_numpy(np.stack([box.uv_source[1:] for box in boxes]))
+    found: CuboidPoses = solve_cuboids(uv, torch.from_numpy(np.stack(sizes)), torch.from_numpy(np.stack(cameras)))
+    poses, residuals, valid = found.cuboids.cuboid_to_camera.numpy(), found.residual_px.tolist(), found.valid.tolist()
+    return {
+        id(box): (poses[index], residuals[index]) if valid[index] else (None, math.inf)
+        for index, box in enumerate(boxes)
+    }
+
+
+def _measured(box: BoxRecord, picture: PictureRecord, pose: FloatArray | None, residual_px: float | None) -> BoxCheck:
+    turn, shift = _between(pose, box.cuboid_to_camera)
+    return BoxCheck(
+        name=box.name,
+        category=box.category,
+        reprojection_px=None if picture.K is None else reprojection_px(box, picture.K),
+        pnp_px=residual_px,
+        turn_deg=turn,
+        shift_share=shift,
+        inside=int(_inside(box.uv_source, picture.size_wh).sum()),
+        visibility=box.visibility,
+    )
+
+
+def _inside(uv: FloatArray, size_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    half = 0.5 * np.array(size_wh)
+    return np.asarray((abs(uv + 0.5 - half) <= half).all(-1))
+
+
+def _between(first: FloatArray | None, second: FloatArray | None) -> tuple[float | None, float | None]:
+    """Compare two poses: degrees, and the shift as a share of the distance; None where there are not two."""
+    if first is None or second is None:
+        return None, None
+    cosine = 0.5 * (np.trace(first[:3, :3].T @ second[:3, :3]) - 1.0)
+    shift = np.linalg.norm(first[:3, 3] - second[:3, 3]) / max(np.linalg.norm(second[:3, 3]), 1e-300)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))), float(shift)
+
+
+def _problems(
+    box: BoxRecord, picture: PictureRecord, residual_px: float | None, tolerance_px: float, tries: Iterator[int]
+) -> Iterator[Problem]:
+    """Say all that is wrong with one box; searches for a better order of points are few, since they take long."""
+    yield from _space_problems(box)
+    seen = None if picture.K is None else reprojection_px(box, picture.K)
+    if seen is not None and seen > tolerance_px:
+        yield Problem(
+            "the points of space do not fall on their pixels",
+            box.where,
+            f"at most {tolerance_px:g} px between keypoints_3d, seen through the intrinsics, and projected_cuboid",
+            _px(seen),
+        )
+    if residual_px is not None and residual_px > tolerance_px:
+        yield Problem(
+            "no pose of the box explains its pixels",
+            box.where,
+            f"projected_cuboid of a box with the sides of scale, within {tolerance_px:g} px",
+            _px(residual_px),
+            _order_hint(box, picture.K, tolerance_px) if next(tries, None) is not None else "",
+        )
+
+
+def _px(distance: float) -> str:
+    return f"{distance:.2f} px" if math.isfinite(distance) else "none in front of the camera"
+
+
+def _order_hint(box: BoxRecord, K: FloatArray | None, tolerance_px: float) -> str:
+    if K is None or box.size_xyz is None:
+        return ""
+    order, left = best_order_of_pixels(box.uv_source, box.size_xyz, K)
+    return str(order) if left <= tolerance_px else "No order of the corners fits either: check scale and intrinsics."
+
+
+def _space_problems(box: BoxRecord) -> Iterator[Problem]:
+    """Compare points of space with pose and sides, as far as the file states them."""
+    if box.xyz_camera is None or "keypoints_3d" not in box.given:
+        return
+    fit = fit_cuboids(torch.from_numpy(box.xyz_camera))
+    sides = fit.cuboids.size_xyz.numpy()
+    diagonal = max(float(np.linalg.norm(sides)), 1e-300)
+    if float(fit.residual) > TOLERANCE_SHARE * diagonal:
+        order, left = best_order_of_points(box.xyz_camera)
+        yield Problem(
+            "the points of space are not middle and corners of a box",
+            f"{box.where}.keypoints_3d",
+            f"within {TOLERANCE_SHARE:.0%} of its diagonal",
+            f"{float(fit.residual) / diagonal:.1%}",
+            str(order) if left <= TOLERANCE_SHARE else "No order of the points makes a box of them.",
+        )
+        return
+    if box.size_xyz is not None and "scale" in box.given:
+        yield from _scale_problem(box, sides, box.size_xyz)
+    if box.cuboid_to_camera is not None and {"location", "quaternion_xyzw"} <= box.given:
+        made = (sides * CORNERS) @ box.cuboid_to_camera[:3, :3].T + box.cuboid_to_camera[:3, 3]
+        apart = float(np.linalg.norm(made - box.xyz_camera, axis=-1).max()) / diagonal
+        if apart > TOLERANCE_SHARE:
+            yield Problem(
+                "the pose does not lead to the points of space",
+                f"{box.where}.quaternion_xyzw",
+                f"keypoints_3d within {TOLERANCE_SHARE:.0%} of the box's diagonal",
+                f"{apart:.1%}",
+                "Check the order x, y, z, w, the axes, and that the pose leads from the object to the camera.",
+            )
+
+
+def _scale_problem(box: BoxRecord, sides: FloatArray, stated: FloatArray) -> Iterator[Problem]:
+    ratio = stated / np.maximum(sides, 1e-300)
+    if (abs(ratio - 1) <= TOLERANCE_SHARE).all():
+        return
+    hint = "Give scale as full side lengths along the object's x, y and z, in the unit of keypoints_3d."
+    if np.ptp(ratio) <= TOLERANCE_SHARE * ratio.max():
+        hint = f"All sides differ by the factor {ratio.mean():.4g}: another unit, or half lengths. {hint}"
+    yield Problem("scale and points of space disagree", f"{box.where}.scale", _lengths(sides), _lengths(stated), hint)
+
+
+def _lengths(sides: FloatArray) -> str:
+    return " x ".join(f"{side:.4g}" for side in sides)
+
+
+def _lying(pictures: Sequence[PictureRecord], where: str) -> Problem | None:
+    """Say where most objects have another axis than y upwards; single ones may lie on their side."""
+    known = [
+        (box.cuboid_to_camera, np.array([0.0, -1.0, 0.0]) if picture.ground is None else picture.ground.normal)
+        for picture in pictures
+        for box in picture.boxes
+        if box.cuboid_to_camera is not None
+    ]
+    if not known:
+        return None
+    upright = [abs(pose[:3, :3].T @ up) for pose, up in known]
+    share = float(np.mean([lean[1] >= lean.max() for lean in upright]))
+    if share >= UPRIGHT:
+        return None
+    axis = "xyz"[int(np.bincount([int(lean.argmax()) for lean in upright], minlength=3).argmax())]
+    return Problem(
+        "the objects do not stand on their y axis",
+        where,
+        "y nearest to up in most boxes",
+        f"in {share:.0%} of them, mostly {axis}",
+        "Number corners and sizes so that the object's y axis points up.",
+    )

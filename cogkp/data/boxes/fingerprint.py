@@ -1,0 +1,61 @@
+"""What folders of labelled pictures are, in a few words that another day can be compared with.
+
+The form is that of :mod:`cogkp.data.fingerprint`, so that its ``changes`` tells both kinds apart from their yesterday.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cogkp.data.boxes.records import BoxRecord, PictureIndex, PictureRecord
+
+__all__ = ["fingerprint"]
+
+
+def fingerprint(indices: Sequence[PictureIndex]) -> list[dict[str, Any]]:
+    """Describe several folders, ready for JSON, one entry each; the same wherever they lie.
+
+    Returns:
+        For each its name, the count of pictures, and SHA-256 in hexadecimal of the pictures' names within the folder
+        and sizes, and of the labels; both in the order of their paths. Numbers in a file may be written in another
+        way without changing it.
+    """
+    return [_of(index) for index in indices]
+
+
+def _of(index: PictureIndex) -> dict[str, Any]:
+    files, labels = hashlib.sha256(), hashlib.sha256()
+    for picture in index.pictures:
+        name = picture.image.relative_to(index.root).as_posix()
+        files.update(f"{len(name)} {name} {picture.image.stat().st_size}\n".encode())
+        for part in _labels(picture):
+            labels.update(part)
+    return {
+        "root": index.root.name,
+        "lines": len(index.pictures),
+        "images": len(index.pictures),
+        "files_sha256": files.hexdigest(),
+        "labels_sha256": labels.hexdigest(),
+    }
+
+
+def _labels(picture: PictureRecord) -> Iterator[bytes]:
+    yield _bytes(picture.K)
+    for box in picture.boxes:
+        yield from _box(box)
+    if picture.ground is not None:
+        yield picture.ground.center.tobytes() + picture.ground.normal.tobytes()
+
+
+def _box(box: BoxRecord) -> Iterator[bytes]:
+    yield f"{box.category} {box.symmetric} {box.num_symmetry} {box.visibility}\n".encode()
+    for array in (box.uv_source, box.xyz_camera, box.cuboid_to_camera, box.size_xyz):
+        yield _bytes(array)
+
+
+def _bytes(array: np.ndarray[Any, np.dtype[np.float64]] | None) -> bytes:
+    return b"none" if array is None else array.tobytes()

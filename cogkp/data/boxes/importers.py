@@ -1,0 +1,244 @@
+"""Foreign labels of boxes become folders in the form of Objectron; all of it appears at once, or nothing does.
+
+A new format is one function that reads a source and one line in ``BOX_IMPORTERS``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.boxes.fields import Fields, image_problem, read_annotation
+from cogkp.data.boxes.folders import find_labelled
+from cogkp.data.boxes.reader import scan_objectron
+from cogkp.data.boxes.records import BoxRecord
+from cogkp.data.boxes.writer import annotation_of
+from cogkp.data.images import image_size, read_grey
+from cogkp.data.importing import divide, importer_of, located
+from cogkp.errors import DataError, Problem
+from cogkp.files import staged_folder
+from cogkp.geometry.camera_frame import CameraFrame
+from cogkp.geometry.cuboid import CORNERS, POINTS
+from cogkp.progress import SILENT, Progress
+
+__all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedPicture", "import_boxes", "read_cuboid_opengl", "read_tampar"]
+
+FloatArray = npt.NDArray[np.float64]
+Part = Literal["train", "val", "test"]
+
+PARTS: Mapping[str, Part] = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+
+ANNOTATIONS_FILE = "annotations.json"
+EDGE_TO_CENTRE = 0.5
+
+# Of the source's eight corners, the one that stands at each of ours. Its first corner, nearest to the camera, joins
+# the edges to its third (to the left), fourth (downwards) and fifth (away): the upper right corner of the front.
+TAMPAR_ORDER = (5, 1, 6, 2, 7, 3, 4, 0)
+DIAGONALS = ((1, 8), (2, 7), (3, 6), (4, 5))
+VALUES_OF_A_CORNER = 3
+
+
+@attrs.frozen(kw_only=True)
+class ImportedPicture:
+    """One labelled picture.
+
+    Args:
+        image: the file, copied byte for byte.
+        stem: its name without suffix in the new folder.
+        content: of its annotation file.
+        part: where the source itself puts it; None leaves that to the seed.
+    """
+
+    image: Path
+    stem: str
+    content: Mapping[str, Any]
+    part: Part | None
+
+
+@attrs.frozen(kw_only=True)
+class BoxImportResult:
+    """What an import wrote.
+
+    Args:
+        folders: of each part, ``train``, ``val`` and ``test``, as far as there are pictures.
+        counts: pictures in each.
+    """
+
+    folders: Mapping[str, Path]
+    counts: Mapping[str, int]
+
+
+def read_cuboid_opengl(source: Path) -> list[ImportedPicture]:
+    """Read folders of pictures with CenterPose annotation files whose points of space are in OpenGL axes.
+
+    Pixels and intrinsics stay as they are: both count from the centre of the first pixel, and files in which they did
+    not would not agree with themselves. All that is added is the name of the axes.
+
+    Args:
+        source: holds ``train``, ``val`` or ``test``; pictures elsewhere are divided by the seed.
+
+    Raises:
+        DataError: anything is wrong with the files or the pictures.
+    """
+    scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL)
+    problems = [*scan.problems, *_damaged([picture.image for picture in scan.index.pictures])]
+    if problems:
+        raise DataError.listing(problems)
+    pictures = []
+    for pair in find_labelled(source).labelled:
+        content = dict(read_annotation(pair.annotation).content)
+        camera = {**content.get("camera_data", {}), "camera_frame": CameraFrame.OPENGL.value}
+        above = pair.image.relative_to(source).parts[:-1]
+        part = PARTS.get(above[0]) if above else None
+        inner = above if part is None else above[1:]
+        pictures.append(
+            ImportedPicture(
+                image=pair.image,
+                stem="/".join((*inner, pair.image.stem)),
+                content={**content, "camera_data": camera},
+                part=part,
+            )
+        )
+    return pictures
+
+
+def read_tampar(source: Path) -> list[ImportedPicture]:
+    """Read parcels labelled with eight corners in COCO form (``annotations.json``).
+
+    The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
+    edge of the picture, we count from the centre of the first pixel: half a pixel is taken from every corner. The
+    middle of a parcel is where the diagonals between its corners meet in the picture, as nearly as they do.
+
+    Args:
+        source: folder with the pictures and ``annotations.json``.
+
+    Raises:
+        DataError: anything is wrong with the file or the pictures.
+    """
+    fields = read_annotation(source / ANNOTATIONS_FILE)
+    parcels: dict[Any, list[Fields]] = {}
+    for entry in fields.each("annotations"):
+        parcels.setdefault(entry.content.get("image_id"), []).append(entry)
+    outcomes = [_parcels_or_problem(source, entry, parcels) for entry in fields.each("images")]
+    problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+    if problems:
+        raise DataError.listing(problems)
+    return [outcome for outcome in outcomes if isinstance(outcome, ImportedPicture)]
+
+
+BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedPicture]]] = {
+    "cuboid-opengl": read_cuboid_opengl,
+    "tampar": read_tampar,
+}
+
+
+def _damaged(images: Sequence[Path]) -> Iterator[Problem]:
+    yield from filter(None, map(image_problem, images))
+
+
+def _parcels_or_problem(
+    source: Path, entry: Fields, parcels: Mapping[Any, Sequence[Fields]]
+) -> ImportedPicture | Problem:
+    try:
+        name = entry.word("file_name")
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise entry.wrong("file_name", "a picture within the folder")
+        image = source / name
+        read_grey(image)
+        boxes = [_parcel(parcel) for parcel in parcels.get(entry.content.get("id"), ())]
+        content = annotation_of(boxes, image_size(image), None, provenance=f"{source.name}/{ANNOTATIONS_FILE}")
+    except DataError as error:
+        return located(error.problem, entry.where)
+    return ImportedPicture(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
+
+
+def _parcel(entry: Fields) -> BoxRecord:
+    flat = entry.array("keypoints", CORNERS * VALUES_OF_A_CORNER)
+    if flat is None:
+        raise entry.wrong("keypoints", "x, y and v of eight corners")
+    corners = flat.reshape(CORNERS, VALUES_OF_A_CORNER)[list(TAMPAR_ORDER), :2] - EDGE_TO_CENTRE
+    uv = np.zeros((POINTS, 2))
+    uv[1:] = corners
+    uv[0] = _meeting(uv)
+    return BoxRecord(
+        name="parcel",
+        category="parcel",
+        where=entry.where,
+        uv_source=uv,
+        xyz_camera=None,
+        cuboid_to_camera=None,
+        size_xyz=None,
+        visibility=1.0,
+        symmetric=None,
+        num_symmetry=None,
+        given=frozenset(),
+    )
+
+
+def _meeting(uv: FloatArray) -> FloatArray:
+    """Find the pixel nearest to the four diagonals, which meet in the middle of a box under any camera."""
+    first, second = uv[[a for a, _ in DIAGONALS]], uv[[b for _, b in DIAGONALS]]
+    along = second - first
+    normal = np.stack([along[:, 1], -along[:, 0]], -1) / np.linalg.norm(along, axis=-1, keepdims=True)
+    return np.asarray(np.linalg.lstsq(normal, (normal * first).sum(-1), rcond=None)[0])
+
+
+def import_boxes(
+    source: Path | str,
+    destination: Path | str,
+    *,
+    format: str,
+    validation: float = 0.1,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> BoxImportResult:
+    """Turn foreign labels of boxes into folders in the form of Objectron.
+
+    Args:
+        source: folder of the foreign format; only read.
+        destination: folder to create; may exist if it is empty.
+        format: a key of ``BOX_IMPORTERS``.
+        validation: share of the pictures set aside, rounded down; ignored for those whose source says where they
+            belong.
+        seed: of that draw.
+        progress: is told of each picture.
+
+    Returns:
+        Where everything lies, and how much of it.
+
+    Raises:
+        DataError: the format is unknown, or the source is wrong; every problem has its line.
+        OutputError: the destination cannot be written or is not empty.
+    """
+    read = importer_of(format, BOX_IMPORTERS, validation)
+    source, destination = Path(source), Path(destination)
+    if not source.is_dir():
+        raise DataError("the source is not there", where=str(source), expected="a folder")
+    pictures = read(source)
+    if not pictures:
+        raise DataError("there are no labelled pictures", where=str(source))
+    parts = divide(pictures, validation, seed, "val")
+    with staged_folder(destination) as staging, progress.work("writing", len(pictures)) as step:
+        for part, chosen in parts.items():
+            for picture in chosen:
+                _write(staging / part, picture)
+                step.advance()
+    return BoxImportResult(
+        folders={part: destination / part for part in parts},
+        counts={part: len(chosen) for part, chosen in parts.items()},
+    )
+
+
+def _write(folder: Path, picture: ImportedPicture) -> None:
+    target = folder / f"{picture.stem}{picture.image.suffix}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(picture.image, target)
+    text = json.dumps(picture.content, indent=1, allow_nan=False)
+    target.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

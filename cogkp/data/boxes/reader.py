@@ -1,0 +1,300 @@
+"""Read folders of pictures with one annotation file each, in the form of Objectron, into records in OpenCV axes.
+
+What a file leaves out is taken from what it says: pixels from points of space, points from pose and sizes, pose and
+sizes from points, intrinsics from the clip matrix. Nothing is made up: where nobody gives intrinsics there are none.
+All faults of a folder are reported in one error, before any pixel is read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.boxes.box_fields import read_box
+from cogkp.data.boxes.clip import intrinsics_of
+from cogkp.data.boxes.fields import Fields, read_annotation
+from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
+from cogkp.data.boxes.frames import FrameFit, judge_frame
+from cogkp.data.boxes.records import BoxRecord, Ground, PictureIndex, PictureRecord
+from cogkp.data.images import image_size
+from cogkp.errors import DataError, Problem
+from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
+
+__all__ = ["FALLBACK_FRAME", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
+
+log = logging.getLogger("cogkp")
+
+FloatArray = npt.NDArray[np.float64]
+
+Need = Literal["intrinsics", "scale", "pose"]
+
+FALLBACK_FRAME = CameraFrame.OBJECTRON
+"""The axes of files that do not say theirs: those the form was made with."""
+
+FRAMES = {frame.value: frame for frame in CameraFrame}
+TINY = float(np.nextafter(0.0, 1.0))
+FIRST_EDGE = -0.5  # of the picture; the centre of its first pixel is 0
+CALIBRATE = "Calibrate the camera, or give the intrinsics of the pictures; no camera is assumed."
+
+
+@attrs.frozen(eq=False)
+class Scan:
+    """What a folder holds, good and bad.
+
+    Args:
+        index: what can be used.
+        problems: all that is wrong, one line each.
+        files: how many annotation files were looked at.
+        frame: how well points and pixels agree under the declared and other camera axes.
+    """
+
+    index: PictureIndex
+    problems: tuple[Problem, ...]
+    files: int
+    frame: FrameFit
+
+
+def scan_objectron(
+    root: Path | str,
+    *,
+    camera_frame: CameraFrame | None = None,
+    intrinsics: FloatArray | None = None,
+    need: Collection[Need] = (),
+) -> Scan:
+    """Look at every labelled picture of a folder and tell good from bad; see :func:`read_objectron`.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    root = Path(root)
+    found = find_labelled(root)
+    reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset(need))
+    outcomes = [reader.read(pair) for pair in found.labelled]
+    problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
+    pictures = [outcome.picture for outcome in outcomes if outcome.picture is not None]
+    fits = [judge_frame([each for each in pictures if each.camera_frame is frame]) for frame in CameraFrame]
+    worst = next((fit for fit in fits if fit.better is not None), None)
+    if worst is None:
+        problems += [_behind(box) for picture in pictures for box in picture.boxes if _is_behind(box)]
+    else:
+        problems += [problem for fit in fits if (problem := fit.problem(str(root))) is not None]
+    dropped = Counter(found.dropped)
+    kept = tuple(_seen(picture, dropped) for picture in pictures)
+    declared = worst or next((fit for fit in fits if fit.declared is not None), FrameFit(None, {}))
+    return Scan(PictureIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
+
+
+def read_objectron(
+    root: Path | str,
+    *,
+    camera_frame: CameraFrame | None = None,
+    intrinsics: FloatArray | None = None,
+    need: Collection[Need] = (),
+) -> PictureIndex:
+    """Find and check every labelled picture of a folder.
+
+    Args:
+        root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
+        camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
+            those of Objectron. A file that says something else is refused.
+        intrinsics: (3, 3) for pictures whose file has none, pixels.
+        need: what every picture ('intrinsics') or box ('scale', 'pose') must have.
+
+    Returns:
+        The pictures; boxes wholly outside theirs are left out, which is counted and logged.
+
+    Raises:
+        DataError: there is no such folder or no labelled picture, or files are faulty; all faults are listed.
+    """
+    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need)
+    if scan.problems:
+        raise DataError.listing(scan.problems)
+    if not scan.files:
+        raise DataError(
+            "there are no labelled pictures",
+            where=str(root),
+            expected="pictures with a JSON file of the same stem beside them",
+            got="; ".join(f"{count} times {reason}" for reason, count in scan.index.dropped.items()),
+        )
+    for reason, count in scan.index.dropped.items():
+        log.warning("%s: left out %d times: %s", root, count, reason)
+    return scan.index
+
+
+def read_unlabelled(
+    root: Path, image: Path, *, camera_frame: CameraFrame | None = None, intrinsics: FloatArray | None = None
+) -> PictureRecord:
+    """Read what is known of a picture beside its boxes, from its header and from the file beside it, if there is one.
+
+    Args:
+        root: the data set's folder.
+        image: a picture in it.
+        camera_frame: as in :func:`read_objectron`.
+        intrinsics: as in :func:`read_objectron`.
+
+    Returns:
+        The picture; boxes of the file are not looked at.
+
+    Raises:
+        DataError: picture or file cannot be used.
+    """
+    reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset())
+    annotation = image.with_suffix(ANNOTATION)
+    fields = read_annotation(annotation) if annotation.is_file() else Fields(str(annotation), {})
+    return reader.surroundings(Labelled(image, annotation), fields)
+
+
+def _depths(box: BoxRecord) -> list[float]:
+    """Say how far along the view the middle is, by the points and by the pose, as far as they are known."""
+    by_points = [] if box.xyz_camera is None else [float(box.xyz_camera[0, 2])]
+    return by_points if box.cuboid_to_camera is None else [*by_points, float(box.cuboid_to_camera[2, 3])]
+
+
+def _is_behind(box: BoxRecord) -> bool:
+    return any(not depth > 0 for depth in _depths(box))
+
+
+def _behind(box: BoxRecord) -> Problem:
+    return Problem(
+        "the object is behind the camera",
+        box.where,
+        "a middle in front of it",
+        f"z {min(_depths(box)):.4g} along the view",
+        "Correct location and keypoints_3d, or camera_frame.",
+    )
+
+
+def _seen(picture: PictureRecord, dropped: Counter[str]) -> PictureRecord:
+    """Leave out boxes of which the picture cannot show anything."""
+    last_edge = np.array(picture.size_wh) + FIRST_EDGE
+    kept = tuple(
+        box
+        for box in picture.boxes
+        if (box.uv_source.max(axis=0) >= FIRST_EDGE).all() and (box.uv_source.min(axis=0) <= last_edge).all()
+    )
+    if len(kept) < len(picture.boxes):
+        dropped["a box wholly outside its picture"] += len(picture.boxes) - len(kept)
+    return attrs.evolve(picture, boxes=kept)
+
+
+class _Outcome(NamedTuple):
+    picture: PictureRecord | None
+    problems: list[Problem]
+
+
+@attrs.frozen
+class _AnnotationReader:
+    root: Path
+    camera_frame: CameraFrame | None
+    intrinsics: FloatArray | None
+    need: frozenset[Need]
+
+    def read(self, pair: Labelled) -> _Outcome:
+        """Read one file, and go on after a fault as far as that makes sense."""
+        try:
+            fields = read_annotation(pair.annotation)
+            bare = self.surroundings(pair, fields)
+            entries = fields.each("objects")
+        except DataError as error:
+            return _Outcome(None, [error.problem])
+        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
+        outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
+        picture = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
+        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)])
+
+    def surroundings(self, pair: Labelled, fields: Fields) -> PictureRecord:
+        """Read all but the boxes."""
+        camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
+        size_wh = _checked_size(camera, image_size(pair.image))
+        frame = self._frame(camera)
+        return PictureRecord(
+            root=self.root,
+            image=pair.image,
+            annotation=pair.annotation,
+            size_wh=size_wh,
+            K=self._intrinsics(camera, size_wh, frame),
+            camera_frame=frame,
+            boxes=(),
+            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV).numpy()),
+            object_height=fields.number("object_height", TINY, np.inf, "a number > 0, metres"),
+        )
+
+    def _box(self, entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatArray) -> BoxRecord | Problem:
+        try:
+            box = read_box(entry, number, K, to_opencv)
+            self._check(box, entry)
+        except DataError as error:
+            return error.problem
+        return box
+
+    def _frame(self, camera: Fields) -> CameraFrame:
+        said = camera.word("camera_frame")
+        if said is not None and said not in FRAMES:
+            raise camera.wrong("camera_frame", f"one of {', '.join(FRAMES)}")
+        if said is None:
+            return self.camera_frame or FALLBACK_FRAME
+        if self.camera_frame is not None and self.camera_frame is not FRAMES[said]:
+            raise camera.wrong("camera_frame", f"{self.camera_frame.value!r}, as declared")
+        return FRAMES[said]
+
+    def _intrinsics(self, camera: Fields, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
+        given = camera.within("intrinsics")
+        if given is not None:
+            return _pinhole(given)
+        matrix = camera.array("camera_projection_matrix", 4, 4)
+        K = None if matrix is None else intrinsics_of(matrix, size_wh, frame)
+        K = self.intrinsics if K is None else K
+        if K is None and "intrinsics" in self.need:
+            raise camera.wrong("intrinsics", "fx, fy, cx, cy in pixels, or camera_projection_matrix", CALIBRATE)
+        return K
+
+    def _check(self, box: BoxRecord, entry: Fields) -> None:
+        if "scale" in self.need and box.size_xyz is None:
+            raise entry.wrong("scale", "three side lengths, or keypoints_3d")
+        if "pose" in self.need and box.cuboid_to_camera is None:
+            raise entry.wrong("keypoints_3d", "nine points of space, or location and quaternion_xyzw")
+
+
+def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
+    """Compare the picture with the size its annotation was made for."""
+    for key, length in zip(("width", "height"), size_wh, strict=True):
+        said = camera.whole(key, 1)
+        if said not in (None, length):
+            raise camera.wrong(
+                key,
+                f"{length}, as the picture has",
+                "Scale points and intrinsics with the picture, or take the original.",
+            )
+    return size_wh
+
+
+def _pinhole(given: Fields) -> FloatArray:
+    values = dict(_intrinsic(given))
+    return np.array([[values["fx"], 0.0, values["cx"]], [0.0, values["fy"], values["cy"]], [0.0, 0.0, 1.0]])
+
+
+def _intrinsic(given: Fields) -> Iterator[tuple[str, float]]:
+    for key in ("fx", "fy", "cx", "cy"):
+        low, expected = (TINY, "a number > 0") if key[0] == "f" else (-np.inf, "a finite number")
+        value = given.number(key, low, np.inf, f"{expected}, pixels", CALIBRATE)
+        if value is None:
+            raise given.wrong(key, f"{expected}, pixels", CALIBRATE)
+        yield key, value
+
+
+def _ground(fields: Fields, to_opencv: FloatArray) -> Ground | None:
+    """Read the plane; one without direction, as writers without knowledge leave it, counts as none."""
+    plane = fields.within("AR_data")
+    if plane is None:
+        return None
+    center, normal = plane.array("plane_center", 3), plane.array("plane_normal", 3)
+    if center is None or normal is None or not normal.any():
+        return None
+    return Ground(to_opencv @ center, to_opencv @ normal)

@@ -1,0 +1,157 @@
+"""What annotation files say about pictures of boxes, in OpenCV axes; no pixels are read here.
+
+Points are ``uv_source``: pixels of the picture, the centre of the top-left pixel is (0, 0). Points of space are in the
+frame of the camera that took it. The nine points have the order of :mod:`cogkp.geometry.cuboid`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.geometry.camera_frame import CameraFrame
+
+__all__ = ["BoxDataSize", "BoxRecord", "Ground", "PictureIndex", "PictureRecord"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@attrs.frozen(eq=False)
+class Ground:
+    """The plane that things stand on.
+
+    Args:
+        center: (3,) one of its points, length unit of the file.
+        normal: (3,) of any length, away from the ground.
+    """
+
+    center: FloatArray
+    normal: FloatArray
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class BoxRecord:
+    """One labelled object; what the file neither says nor implies is None.
+
+    Args:
+        name: of the object within its file.
+        category: its class.
+        where: file and key, for people.
+        uv_source: (9, 2) pixels; may lie outside the picture.
+        xyz_camera: (9, 3) the points in space, length unit of the file.
+        cuboid_to_camera: (4, 4) pose.
+        size_xyz: (3,) full side lengths, positive, true or in any unit.
+        visibility: 0 hidden to 1 in full sight.
+        symmetric: whether turns of the object look alike; None where the file does not say.
+        num_symmetry: how many turns do; None where the file does not say.
+        given: keys of the file that say this; the others were derived from these.
+    """
+
+    name: str
+    category: str
+    where: str
+    uv_source: FloatArray
+    xyz_camera: FloatArray | None
+    cuboid_to_camera: FloatArray | None
+    size_xyz: FloatArray | None
+    visibility: float
+    symmetric: bool | None
+    num_symmetry: int | None
+    given: frozenset[str]
+
+    def turns(self, otherwise: int) -> int:
+        """Say after how many equal turns about its y axis the object has looked alike.
+
+        Args:
+            otherwise: the number for objects whose file does not say it.
+
+        Returns:
+            At least 1, which is no symmetry.
+        """
+        if self.symmetric is False:
+            return 1
+        return otherwise if self.num_symmetry is None else self.num_symmetry
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class PictureRecord:
+    """One picture and what stands in it.
+
+    Args:
+        root: the data set's folder.
+        image: the picture.
+        annotation: the file beside it; pictures without labels may have none.
+        size_wh: width and height, pixels.
+        K: (3, 3) intrinsics, pixels; None where nobody knows them.
+        camera_frame: the axes of the file, which are OpenCV's no more.
+        boxes: in the order of the file.
+        ground: what they stand on; None where the file does not say.
+        object_height: true height of the objects, length unit of the file; None where the file does not say.
+    """
+
+    root: Path
+    image: Path
+    annotation: Path
+    size_wh: tuple[int, int]
+    K: FloatArray | None
+    camera_frame: CameraFrame
+    boxes: tuple[BoxRecord, ...]
+    ground: Ground | None
+    object_height: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Path of the picture within its root, without suffix; outputs mirror it."""
+        return self.image.relative_to(self.root).with_suffix("").as_posix()
+
+
+@attrs.frozen(eq=False)
+class PictureIndex:
+    """What one folder offers.
+
+    Args:
+        root: the folder.
+        pictures: in the order of their paths.
+        dropped: how many pictures, files or boxes were left out, by reason.
+    """
+
+    root: Path
+    pictures: tuple[PictureRecord, ...]
+    dropped: Mapping[str, int]
+
+
+@attrs.frozen
+class BoxDataSize:
+    """How much data there is.
+
+    Args:
+        records: pictures.
+        views: pictures too; each has one view.
+        dropped: what was left out, by reason.
+        labelled: how many boxes there are of each category.
+    """
+
+    records: int
+    views: int
+    dropped: Mapping[str, int]
+    labelled: Mapping[str, int]
+
+    @classmethod
+    def of(cls, indices: Sequence[PictureIndex]) -> BoxDataSize:
+        """Count what several folders offer together."""
+        pictures = [picture for index in indices for picture in index.pictures]
+        dropped: Counter[str] = Counter()
+        for index in indices:
+            dropped.update(index.dropped)
+        boxes = Counter(box.category for picture in pictures for box in picture.boxes)
+        return cls(len(pictures), len(pictures), dict(dropped), dict(boxes))
+
+    def __str__(self) -> str:
+        boxes = ", ".join(f"{name} {count}" for name, count in self.labelled.items()) or "none"
+        left_out = "".join(f"; {count} left out: {reason}" for reason, count in self.dropped.items())
+        return f"{self.records} images; boxes: {boxes}{left_out}"

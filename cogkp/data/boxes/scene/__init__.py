@@ -1,0 +1,1 @@
+"""Rendered images of textured boxes and cans, with exact poses and sizes."""

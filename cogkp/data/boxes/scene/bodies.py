@@ -1,0 +1,217 @@
+"""Textured bodies in front of a camera: boxes and cans as faces with exact maps from texels to pixels.
+
+A body is convex, so the faces that look at the camera never hide each other. OpenCV axes; the pose of a body is that of
+its box, object axes as in :mod:`cogkp.geometry.cuboid`.
+"""
+
+from __future__ import annotations
+
+import attrs
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.boxes.scene.faces import cylinder_textures, face_textures
+
+__all__ = ["Body", "Face", "coverage", "paint_body", "silhouette", "upright_body"]
+
+FloatArray = npt.NDArray[np.floating]
+Texture = npt.NDArray[np.float32]
+
+SEGMENTS = 48
+"""Flat strips of which a can's wall is made; a multiple of the number of equal turns it is labelled with."""
+
+MOST_TURNS_OF_A_BOX = 4
+SHORTEST_EDGE_PX = 1e-6
+AMBIENT = 0.45
+
+# Upper left corner of each face as seen from outside, its way right and its way down, in half sizes of a box.
+FACE_FRAMES = (
+    ((1, 1, 1), (0, 0, -2), (0, -2, 0)),
+    ((-1, 1, -1), (0, 0, 2), (0, -2, 0)),
+    ((-1, 1, -1), (2, 0, 0), (0, 0, 2)),
+    ((-1, -1, 1), (2, 0, 0), (0, 0, -2)),
+    ((-1, 1, 1), (2, 0, 0), (0, -2, 0)),
+    ((1, 1, -1), (-2, 0, 0), (0, -2, 0)),
+)
+
+
+@attrs.frozen(eq=False)
+class Face:
+    """A flat piece of a body, in the body's own axes.
+
+    Args:
+        corner: (3,) upper left corner of its texture.
+        right: (3,) from there along the rows.
+        down: (3,) from there along the columns.
+        texture: (T, T, 3), or one column.
+        outline: (N, 3) corners of what belongs to the body.
+    """
+
+    corner: FloatArray
+    right: FloatArray
+    down: FloatArray
+    texture: Texture
+    outline: FloatArray
+
+    @property
+    def normal(self) -> FloatArray:
+        """(3,) of length one, out of the body."""
+        across = np.cross(self.down, self.right)
+        return np.asarray(across / np.linalg.norm(across))
+
+
+@attrs.frozen(eq=False)
+class Body:
+    """A convex body made of faces."""
+
+    faces: tuple[Face, ...]
+
+    @property
+    def vertices(self) -> FloatArray:
+        """(N, 3) all corners, some of them several times."""
+        return np.concatenate([face.outline for face in self.faces])
+
+
+def _quad(corner: FloatArray, right: FloatArray, down: FloatArray, texture: Texture) -> Face:
+    outline = np.stack([corner, corner + right, corner + right + down, corner + down])
+    return Face(corner, right, down, texture, outline)
+
+
+def _box(size_xyz: FloatArray, textures: tuple[Texture, ...]) -> Body:
+    frames = 0.5 * size_xyz * np.array(FACE_FRAMES)
+    return Body(
+        tuple(_quad(frame[0], frame[1], frame[2], texture) for frame, texture in zip(frames, textures, strict=True))
+    )
+
+
+def _can(size_xyz: FloatArray, wall: Texture, lid: Texture) -> Body:
+    """A prism of many sides; its wall touches the box in the middle of the box's sides."""
+    angles = 2 * np.pi * (np.arange(SEGMENTS + 1) - 0.5) / SEGMENTS
+    half = 0.5 * size_xyz
+    ring = np.stack([half[0] * np.sin(angles), np.zeros_like(angles), half[2] * np.cos(angles)], -1)
+    up, down = np.array([0.0, half[1], 0.0]), np.array([0.0, -size_xyz[1], 0.0])
+    strips = [_quad(ring[k] + up, ring[k + 1] - ring[k], down, wall) for k in range(SEGMENTS)]
+    caps = []
+    for height, frame in ((up, FACE_FRAMES[2]), (-up, FACE_FRAMES[3])):
+        corner, right, below = half * np.array(frame)
+        caps.append(Face(corner, right, below, lid, ring[:-1] + height))
+    return Body((*strips, *caps))
+
+
+def upright_body(rng: np.random.Generator, size_xyz: FloatArray, turns: int) -> Body:
+    """Make a body that fills its box.
+
+    Args:
+        rng: draws its colours and prints.
+        size_xyz: (3,) full side lengths.
+        turns: after how many equal turns about its height it looks alike; above 4 it is a can.
+    """
+    if turns > MOST_TURNS_OF_A_BOX:
+        return _can(size_xyz, *cylinder_textures(rng))
+    return _box(size_xyz, face_textures(rng, turns))
+
+
+def _seen(K: FloatArray, points: FloatArray) -> FloatArray:
+    moved = points @ K.T
+    return np.asarray(moved[:, :2] / moved[:, 2:])
+
+
+def silhouette(body: Body, pose: FloatArray, K: FloatArray) -> FloatArray:
+    """Outline a body in the picture: (N, 2) pixels, convex."""
+    seen = _seen(K, body.vertices @ pose[:3, :3].T + pose[:3, 3])
+    return np.asarray(cv2.convexHull(seen.astype(np.float32))[:, 0], np.float64)
+
+
+def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
+    """Find what a convex outline covers of a picture.
+
+    Args:
+        outline: (N, 2) pixels, in either sense.
+        shape_hw: height and width of the picture.
+
+    Returns:
+        (H, W) float32, share of each pixel: exact along straight edges, and nearly so at corners.
+    """
+    height, width = shape_hw
+    u, v = np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
+    along = np.roll(outline, -1, axis=0) - outline
+    length = np.hypot(along[:, 0], along[:, 1])
+    inward = np.stack([-along[:, 1], along[:, 0]], -1)
+    if (inward * (outline.mean(0) - outline)).sum() < 0:
+        inward = -inward
+    depth = np.full((height, width), np.inf, np.float32)
+    kept = length > SHORTEST_EDGE_PX
+    normals = inward[kept] / length[kept, None]
+    offsets = -(outline[kept] * normals).sum(-1)
+    for (across, down), offset in zip(normals.astype(np.float32), offsets.astype(np.float32), strict=True):
+        np.minimum(depth, across * u + (down * v + offset), out=depth)
+    return np.asarray(np.clip(depth + np.float32(0.5), 0.0, 1.0), np.float32)
+
+
+def paint_body(canvas: FloatArray, body: Body, pose: FloatArray, K: FloatArray, light: FloatArray) -> Texture:
+    """Paint a body over a picture, in place.
+
+    Args:
+        canvas: (H, W, 3) float32 linear RGB.
+        body: what to paint.
+        pose: (4, 4) its axes to the camera's.
+        K: (3, 3) intrinsics, pixels.
+        light: (3,) unit vector towards the light, camera axes.
+
+    Returns:
+        (H, W) float32, the share of each pixel that it covers.
+    """
+    height, width = canvas.shape[:2]
+    covered = np.zeros((height, width), np.float32)
+    outline = silhouette(body, pose, K)
+    low = np.clip(np.floor(outline.min(0)).astype(int) - 1, 0, (width, height))
+    high = np.clip(np.ceil(outline.max(0)).astype(int) + 2, 0, (width, height))
+    if (low >= high).any():
+        return covered
+    window = slice(low[1], high[1]), slice(low[0], high[0])
+    shape_hw = (int(high[1] - low[1]), int(high[0] - low[0]))
+    shift = np.array([[1.0, 0.0, -low[0]], [0.0, 1.0, -low[1]], [0.0, 0.0, 1.0]])
+    covered[window] = coverage(outline - low, shape_hw)
+    under = canvas[window]
+    under += covered[window][..., None] * (_painted(body, pose, shift @ K, light, shape_hw) - under)
+    return covered
+
+
+def _painted(body: Body, pose: FloatArray, K: FloatArray, light: FloatArray, shape_hw: tuple[int, int]) -> Texture:
+    """Lay the visible faces side by side, the one that is seen best first; it also fills what no other covers."""
+    patch = np.zeros((*shape_hw, 3), np.float32)
+    turned = [(pose[:3, :3] @ face.normal, face.outline @ pose[:3, :3].T + pose[:3, 3], face) for face in body.faces]
+    towards = [float(-normal @ corners[0] / np.linalg.norm(corners[0])) for normal, corners, _ in turned]
+    order = [index for index in np.argsort(towards)[::-1].tolist() if towards[index] > 0]
+    for place, index in enumerate(order):
+        normal, corners, face = turned[index]
+        bright = AMBIENT + (1 - AMBIENT) * max(0.0, float(normal @ light))
+        colours = _warped(face, pose, K, shape_hw) * np.float32(bright)
+        share = coverage(_seen(K, corners), shape_hw)[..., None] if place else np.float32(1.0)
+        patch += share * (colours - patch)
+    return patch
+
+
+def _warped(face: Face, pose: FloatArray, K: FloatArray, shape_hw: tuple[int, int]) -> Texture:
+    """See the plane of a face through the camera; its rows and columns are first made as wide as they appear."""
+    ends = np.stack([face.corner, face.corner + face.right, face.corner + face.down])
+    seen = _seen(K, ends @ pose[:3, :3].T + pose[:3, 3])
+    rows, columns = face.texture.shape[:2]
+    (right_u, right_v), (down_u, down_v) = seen[1:] - seen[0]
+    area = abs(right_u * down_v - right_v * down_u)
+    apart = area / np.hypot(right_u, right_v), area / np.hypot(down_u, down_v)
+    size = [max(2, min(count, round(float(length)))) for count, length in zip((rows, columns), apart, strict=True)]
+    if columns == 1:
+        size[1] = 1
+    texels = cv2.resize(face.texture, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    to_face = np.array([[1 / size[1], 0.0, 0.5 / size[1]], [0.0, 1 / size[0], 0.5 / size[0]], [0.0, 0.0, 1.0]])
+    plane = np.stack([face.right, face.down, face.corner], -1)
+    to_camera = pose[:3, :3] @ plane
+    to_camera[:, 2] += pose[:3, 3]
+    return np.asarray(
+        cv2.warpPerspective(
+            texels, K @ to_camera @ to_face, shape_hw[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        ),
+        np.float32,
+    )

@@ -1,0 +1,85 @@
+"""What training and evaluation ask of a data set of any family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from cogkp.data.sample import Encoded
+
+__all__ = ["Draw", "ImageDataset", "SingleViewDataset", "SizeReport", "Split"]
+
+Split = Literal["train", "preview", "validation", "evaluation"]
+"""'train' and 'preview' augment; 'validation' reads the validation data, 'evaluation' the main data, both plain."""
+
+
+class Draw(NamedTuple):
+    """Which item is wanted, and all that its randomness may depend on.
+
+    Args:
+        epoch: pass over the data.
+        position: place within the epoch.
+        item: its place in the data set.
+        seed: of the whole run.
+    """
+
+    epoch: int
+    position: int
+    item: int
+    seed: int = 0
+
+
+class SizeReport(Protocol):
+    """How much a data set holds; ``str`` of it is one line for people."""
+
+    @property
+    def labelled(self) -> Mapping[str, int]:
+        """How often each point or box is labelled, by name; a training needs one that is not 0."""
+
+
+class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
+    """Base of a data set whose items are single images, each drawn once an epoch."""
+
+    views_per_item = 1
+    item_weights: npt.NDArray[np.float64] | None = None
+
+    @property
+    def items_per_epoch(self) -> int:
+        """How many items an epoch draws."""
+        return len(self)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class ImageDataset(Protocol):
+    """Images with labels, drawn by index; each item is one view, or the views of one moment."""
+
+    @property
+    def views_per_item(self) -> int:
+        """Images of one item: two for a stereo pair, else one."""
+
+    @property
+    def items_per_epoch(self) -> int:
+        """How many items an epoch draws."""
+
+    @property
+    def item_weights(self) -> npt.NDArray[np.float64] | None:
+        """How often each item is drawn, adding up to one; None where each is taken once."""
+
+    @property
+    def size_report(self) -> SizeReport:
+        """How much there is."""
+
+    @property
+    def fingerprint(self) -> Sequence[Mapping[str, Any]]:
+        """What the data is, root by root, to be compared with another day's; see :mod:`cogkp.data.fingerprint`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+        """Make one item; the same key gives the same item in any process."""

@@ -1,9 +1,0 @@
-"""Foreign label files become StructuredDatasets.
-
-A new format is one function ``Path -> Imported`` and one line in ``registry.IMPORTERS``; it reads labels and names
-files, and writes nothing.
-"""
-
-from cogkp.data.importers.registry import IMPORTERS, ImportResult, import_dataset
-
-__all__ = ["IMPORTERS", "ImportResult", "import_dataset"]

@@ -1,0 +1,1 @@
+"""Images with labelled points: records, data sets, importers and a rendered recording."""

@@ -1,0 +1,168 @@
+"""Records become samples: read, draw one map, cut, change pixels, and let the codec encode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
+from cogkp.data.augment import AugmentPipeline
+from cogkp.data.dataset import Draw, Split
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
+from cogkp.data.keypoint.fingerprint import fingerprint
+from cogkp.data.keypoint.labels import KeypointLabels
+from cogkp.data.keypoint.records import Index, Record, RecordingSize, View
+from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
+from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
+from cogkp.data.sample import Encoded, Sample
+from cogkp.errors import DataError
+from cogkp.geometry.warp import ImageWarp
+
+__all__ = ["AugmentedKeypointDataset", "open_roots"]
+
+
+class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
+    """Images with labelled points, and class masks where they are trained, cropped and augmented.
+
+    An item is one view, or the (left, right) views of one line where stereo pairing is enabled.
+
+    Args:
+        config: which data and what happens to it.
+        split: 'train' and 'preview' augment the main roots, 'evaluation' reads them plain, 'validation' reads the
+            validation roots plain.
+        encode: makes the targets of a sample.
+
+    Raises:
+        DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
+    """
+
+    Config: ClassVar[type[KeypointConfig]] = KeypointConfig
+
+    def __init__(self, config: KeypointConfig, split: Split, encode: Callable[[Sample[KeypointLabels]], Any]) -> None:
+        self.config = config
+        self.split = split
+        self.pipeline = AugmentPipeline(config.augmentations, training=split in ("train", "preview"))
+        self._encode = encode
+        roots = config.validation.base_dir if split == "validation" else config.base_dir
+        masks = config.data_mappings.mask if config.targets.segmentation else None
+        self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
+        self._items = [item for index in self._indices for item in self._items_of(index)]
+        rig = paired_rig(config)
+        if rig is not None:
+            records = [record for record, _ in self._items]
+            check_frames(records, rig)
+            check_labels(records, rig, str(config.calibration_file))
+
+    def _items_of(self, index: Index) -> list[tuple[Record, tuple[View, ...]]]:
+        if self.config.stereo_pairing.enabled:
+            return [(record, record.views) for record in index.records]
+        return [(record, (view,)) for record in index.records for view in record.views]
+
+    @property
+    def views_per_item(self) -> int:
+        """How many images an item has: two for a stereo pair, else one."""
+        return len(self._items[0][1])
+
+    @cached_property
+    def size_report(self) -> RecordingSize:
+        """Lines, images and labels, counted."""
+        return RecordingSize.of(self._indices, self.config.point_names)
+
+    @cached_property
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """What the data is, root by root, to be compared with another day's; see :mod:`cogkp.data.fingerprint`."""
+        return fingerprint(self._indices, paired_rig(self.config))
+
+    @property
+    def item_weights(self) -> npt.NDArray[np.float64] | None:
+        """How often each item is drawn, adding up to one; None where each is taken once.
+
+        Raises:
+            DataError: the configured weights do not fit the roots.
+        """
+        sampling = self.config.sampling
+        if self.split != "train" or not sampling.enabled:
+            return None
+        return _spread(sampling.weights or (1.0,) * len(self._indices), [len(self._items_of(i)) for i in self._indices])
+
+    @property
+    def items_per_epoch(self) -> int:
+        """How many items an epoch draws."""
+        sampling = self.config.sampling
+        if self.split != "train" or not sampling.enabled or sampling.samples_per_epoch is None:
+            return len(self)
+        return sampling.samples_per_epoch * len(self) // self.size_report.records
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+        """Make one item; the same key gives the same item in any process."""
+        draw = Draw(*key) if isinstance(key, tuple) else Draw(0, key, key)
+        record, views = self._items[draw.item]
+        seeds = np.random.SeedSequence([draw.seed, draw.epoch, draw.position]).spawn(len(views))
+        samples = (self._sample(record, view, np.random.default_rng(s)) for view, s in zip(views, seeds, strict=True))
+        return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
+
+    def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
+        image = read_grey(view.image)
+        size_wh = (image.shape[1], image.shape[0])
+        warp = self.pipeline.draw_warp(size_wh, view.uv_source, view.labelled, generator)
+        crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)
+        order = self.pipeline.point_order(warp, len(view.labelled))
+        labels = KeypointLabels(
+            uv_source=view.uv_source[order],
+            labelled=view.labelled[order],
+            xyz_world=record.xyz_world[order],
+            located=record.located[order],
+            mask_crop=self._mask_crop(view, size_wh, warp),
+        )
+        return Sample(crop[None], labels, warp, size_wh, f"{record.root.name}:{record.line} {view.camera}")
+
+    def _mask_crop(self, view: View, size_wh: tuple[int, int], warp: ImageWarp) -> npt.NDArray[np.uint8] | None:
+        if not self.config.targets.segmentation:
+            return None
+        if view.mask is None:
+            side = self.pipeline.output_size
+            return np.full((side, side), MISSING_MASK_IGNORE_INDEX, np.uint8)
+        return self.pipeline.render_mask(read_mask(view.mask, size_wh, num_classes=self.config.num_classes), warp)
+
+
+def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
+    """Index several data sets.
+
+    Args:
+        roots: their folders; relative ones start at the working directory.
+        mappings: which entries of a line are images, points and masks.
+
+    Raises:
+        DataError: none is configured, one is faulty, or no usable line is left.
+    """
+    if not roots:
+        raise DataError("no data set is configured", expected="at least one folder in base_dir")
+    indices = [StructuredDataset(Path(root)).index(mappings) for root in roots]
+    if not any(index.records for index in indices):
+        reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
+        raise DataError(
+            "no usable line is left", where=", ".join(roots), got="; ".join(reasons) or f"no line in any {LINES_FILE}"
+        )
+    return indices
+
+
+def _spread(weights: Sequence[float], counts: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Share each root's weight evenly among its items."""
+    if len(weights) != len(counts):
+        raise DataError(
+            "sampling.weights does not fit base_dir", expected=f"{len(counts)} weights", got=str(len(weights))
+        )
+    spread = np.concatenate([np.full(n, weight / max(n, 1)) for weight, n in zip(weights, counts, strict=True)])
+    if not spread.sum() > 0:
+        raise DataError("no data set with lines has a weight above zero", got=str(list(weights)))
+    return np.asarray(spread / spread.sum())

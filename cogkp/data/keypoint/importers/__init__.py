@@ -1,0 +1,9 @@
+"""Foreign label files become StructuredDatasets.
+
+A new format is one function ``Path -> Imported`` and one line in ``registry.IMPORTERS``; it reads labels and names
+files, and writes nothing.
+"""
+
+from cogkp.data.keypoint.importers.registry import IMPORTERS, ImportResult, import_dataset
+
+__all__ = ["IMPORTERS", "ImportResult", "import_dataset"]

@@ -1,0 +1,235 @@
+"""Label tables of DeepLabCut and Lightning Pose: CSV files with the three header rows scorer, bodyparts and coords.
+
+A row names a picture, in one column (``labeled-data/m4s1/img0000.png``) or in three, and gives x and y for each point.
+An empty cell or ``NaN`` means not labelled. A ``likelihood`` column, which prediction tables have, is checked and left
+out; where a ``visible`` column holds 0 the point counts as not labelled. Pixels are taken as they are: both programs
+count from the centre of the top-left pixel, as we do.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import attrs
+
+from cogkp.data.images import read_grey
+from cogkp.data.importing import Imported, ImportedLine, located
+from cogkp.errors import DataError, ImageError, Problem
+
+__all__ = ["read_deeplabcut"]
+
+COORDS = ("x", "y", "likelihood", "visible")
+HEADER = ("scorer", "bodyparts", "coords")
+MISSING = ("", "nan")
+PARENTS_SEARCHED = 3
+
+log = logging.getLogger("cogkp")
+
+
+@attrs.frozen
+class LabelTable:
+    """One label file, its header understood.
+
+    Args:
+        path: the file.
+        index_columns: how many columns name the picture.
+        columns: for each point, the column of each coordinate it has.
+        rows: line number and cells of each labelled picture.
+    """
+
+    path: Path
+    index_columns: int
+    columns: Mapping[str, Mapping[str, int]]
+    rows: tuple[tuple[int, list[str]], ...]
+
+
+def _tables_in(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise DataError("no such file or folder", where=str(source))
+    found = sorted(path for path in source.rglob("CollectedData*.csv") if path.is_file())
+    if not found:
+        raise DataError("no label table found", where=str(source), expected="CollectedData*.csv in it or below it")
+    return found
+
+
+def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """Read the rows that hold anything, with their line numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            numbered = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError("the label table cannot be read", where=str(path), got=str(error)) from error
+    return [(number, row) for number, row in numbered if any(row)]
+
+
+def _check_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
+    firsts = [row[0] for _, row in rows[:4]]
+    if "individuals" in firsts:
+        raise DataError(
+            "label tables of several animals are not supported",
+            where=str(path),
+            expected=f"header rows {', '.join(HEADER)}",
+            got=f"header rows {', '.join(firsts)}",
+            hint="Export one table per animal.",
+        )
+    if tuple(firsts[:3]) != HEADER:
+        shown = ", ".join(map(repr, firsts[:3])) or "an empty file"
+        raise DataError(
+            "not a label table",
+            where=str(path),
+            expected=f"first cells {', '.join(HEADER)}",
+            got=f"first cells {shown}",
+        )
+
+
+def _point_columns(names: list[str], coords: list[str], first: int) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Map each point and coordinate to its column; also say what is wrong with the header."""
+    columns: dict[str, dict[str, int]] = {}
+    wrong = []
+    for column in range(first, max(len(names), len(coords))):
+        name = names[column] if column < len(names) else ""
+        coord = coords[column] if column < len(coords) else ""
+        place = f"column {column + 1} ({name!r}, {coord!r})"
+        if not name or coord not in COORDS:
+            wrong.append(f"{place} is not a point and one of {', '.join(COORDS)}")
+        elif coord in columns.setdefault(_key(name), {}):
+            wrong.append(f"{place} appears twice")
+        else:
+            columns[_key(name)][coord] = column
+    wrong += [f"point {name!r} lacks x or y" for name, have in columns.items() if not {"x", "y"} <= set(have)]
+    return columns, wrong if columns else [*wrong, "no points"]
+
+
+def _key(name: str) -> str:
+    """Make a point's name usable within a datakey, where dots separate levels."""
+    return name.replace(".", "_")
+
+
+def _open_table(path: Path) -> LabelTable:
+    rows = _read_cells(path)
+    _check_header(path, rows)
+    (_, scorers), (_, names), (number, coords) = rows[:3]
+    index_columns = next((i for i, cell in enumerate(scorers) if i and cell), len(scorers))
+    columns, wrong = _point_columns(names, coords, index_columns)
+    if wrong:
+        problems = [Problem("odd header", where=f"{path}:{number}", got=line) for line in wrong]
+        raise DataError.listing(problems)
+    if len(rows) == len(HEADER):
+        raise DataError("the label table has no rows", where=str(path))
+    return LabelTable(path, index_columns, columns, tuple(rows[3:]))
+
+
+def _number(cell: str) -> float | None:
+    """Read a cell; None where nothing is labelled; ValueError for anything that is not a finite number."""
+    if cell.lower() in MISSING:
+        return None
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(f"not a finite number: {cell!r}")
+    return value
+
+
+def _point(cells: Mapping[str, str]) -> tuple[list[float] | None, str]:
+    """Read one point of one row; also say what is wrong with it, if anything."""
+    try:
+        values = {coord: _number(cell) for coord, cell in cells.items()}
+    except ValueError as error:
+        return None, str(error)
+    x, y = values["x"], values["y"]
+    if (x is None) != (y is None):
+        return None, "only one of x and y"
+    if x is None or y is None or values.get("visible") == 0:
+        return None, ""
+    return [x, y], ""
+
+
+def _find_picture(table: Path, cells: Sequence[str]) -> Path:
+    """Look for a named picture beside its table, below the folders above it, and under its bare name; decode it."""
+    name = PurePosixPath("/".join(cells).replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or not name.name:
+        raise ImageError("a picture must lie within the project", got=repr(str(name)))
+    folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
+    candidates = [*(folder / name for folder in folders), table.parent / name.name]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise ImageError("no such picture", got=repr(str(name)))
+    read_grey(found)
+    return found
+
+
+def _line(table: LabelTable, number: int, row: list[str]) -> tuple[ImportedLine | None, list[Problem]]:
+    where = f"{table.path}:{number}"
+    expected = table.index_columns + sum(map(len, table.columns.values()))
+    if len(row) != expected:
+        return None, [Problem("wrong number of cells", where, str(expected), str(len(row)))]
+    read = {
+        name: _point({coord: row[column] for coord, column in columns.items()})
+        for name, columns in table.columns.items()
+    }
+    points = {name: point for name, (point, _) in read.items()}
+    problems = [
+        Problem(f"bad label of {name!r}", where, "two numbers, or empty cells", wrong)
+        for name, (_, wrong) in read.items()
+        if wrong
+    ]
+    try:
+        picture = _find_picture(table.path, row[: table.index_columns])
+    except ImageError as error:
+        return None, [*problems, located(error.problem, where)]
+    record: dict[str, Any] = {"image": picture, "points": points, "source": "/".join(row[: table.index_columns])}
+    return ImportedLine(record=record, where=where), problems
+
+
+def _repeated(lines: Sequence[ImportedLine]) -> list[Problem]:
+    first: dict[Path, str] = {}
+    problems = []
+    for line in lines:
+        picture = line.record["image"].resolve()
+        if picture in first:
+            problems.append(Problem("picture labelled twice", line.where, got=f"{picture.name}, see {first[picture]}"))
+        first.setdefault(picture, line.where)
+    return problems
+
+
+def _check_same_points(tables: Sequence[LabelTable]) -> None:
+    first = tables[0]
+    for table in tables[1:]:
+        odd = sorted(set(table.columns) ^ set(first.columns))
+        if odd:
+            raise DataError(
+                "label tables name different points", where=f"{table.path} and {first.path}", got=", ".join(odd)
+            )
+
+
+def read_deeplabcut(source: Path) -> Imported:
+    """Read one label table, or all ``CollectedData*.csv`` below a folder.
+
+    Args:
+        source: CSV file, or project folder.
+
+    Returns:
+        One line per picture: ``image``, ``points.<name>`` (null where not labelled) and ``source``.
+
+    Raises:
+        DataError: anything is wrong with the tables or the pictures they name.
+    """
+    tables = [_open_table(path) for path in _tables_in(source)]
+    _check_same_points(tables)
+    results = [_line(table, number, row) for table in tables for number, row in table.rows]
+    lines = tuple(line for line, _ in results if line is not None)
+    problems = [problem for _, found in results for problem in found] + _repeated(lines)
+    if problems:
+        raise DataError.listing(problems)
+    names = list(tables[0].columns)
+    log.info("%d pictures with %d points from %d tables", len(lines), len(names), len(tables))
+    return Imported(
+        lines=lines, config={"data_mappings": {"x": ["image"], "y": [[f"points.{name}" for name in names]]}}
+    )

@@ -1,0 +1,121 @@
+"""Importing a foreign data set: read, divide, write both parts and a configuration to train with, or write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.config.keypoint.default_losses import starting_loss_terms
+from cogkp.data.importing import Imported, ImportedLine, Importer, divide, importer_of
+from cogkp.data.keypoint.importers.deeplabcut import read_deeplabcut
+from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
+from cogkp.data.keypoint.structured import write_structured
+from cogkp.errors import DataError
+from cogkp.files import staged_folder, write_json
+from cogkp.progress import SILENT, Progress
+
+__all__ = ["IMPORTERS", "ImportResult", "import_dataset"]
+
+IMPORTERS: Mapping[str, Importer] = {
+    "deeplabcut": read_deeplabcut,
+    "lightning-pose": read_deeplabcut,
+    "stereo-pairs": read_stereo_pairs,
+}
+
+CALIBRATION_FILE = "calibration.config.json"
+CONFIG_FILE = "keypoint.json"
+PARTS = ("train", "validation")
+
+
+@attrs.frozen(kw_only=True)
+class ImportResult:
+    """What an import wrote.
+
+    Args:
+        train: root of the training lines.
+        validation: root of the validation lines; None where none were set aside.
+        counts: lines per part, ``train`` and ``validation``.
+        config: configuration file, ready for training.
+    """
+
+    train: Path
+    validation: Path | None
+    counts: Mapping[str, int]
+    config: Path
+
+
+def _write_part(
+    root: Path, lines: Sequence[ImportedLine], calibration: Mapping[str, Any] | None, progress: Progress
+) -> None:
+    def records() -> Iterator[Mapping[str, Any]]:
+        with progress.work(f"writing {root.name}", len(lines)) as step:
+            for line in lines:
+                yield line.record
+                step.advance()
+
+    write_structured(root, records())
+    if calibration is not None:
+        write_json(root / CALIBRATION_FILE, calibration)
+
+
+def _config(imported: Imported, train: Path, validation: Path | None) -> dict[str, Any]:
+    extra = {} if imported.calibration is None else {"calibration_file": (train / CALIBRATION_FILE).as_posix()}
+    return {
+        "prefix": train.parent.name or "model",
+        "base_dir": [train.as_posix()],
+        **imported.config,
+        "loss_terms": starting_loss_terms(
+            segmentation="mask" in imported.config["data_mappings"], segments=imported.segments
+        ),
+        **extra,
+        "validation": {"base_dir": [] if validation is None else [validation.as_posix()]},
+    }
+
+
+def import_dataset(
+    source: Path,
+    destination: Path,
+    *,
+    format: str,
+    validation: float = 0.1,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> ImportResult:
+    """Turn a foreign data set into StructuredDatasets and a configuration that trains on them.
+
+    Writes ``train/``, ``validation/`` (where lines are set aside) and ``keypoint.json``. All of it appears at once,
+    when it is complete; pictures are copied byte for byte. Paths in the configuration begin like ``destination``.
+
+    Args:
+        source: file or folder of the foreign format; only read.
+        destination: folder to create; may exist if it is empty.
+        format: a key of ``IMPORTERS``.
+        validation: share of the lines set aside, rounded down; ignored for lines whose source says where they belong.
+        seed: of that draw.
+        progress: is told of each line.
+
+    Returns:
+        Where everything lies, and how much of it.
+
+    Raises:
+        DataError: the format is unknown, or the source is wrong; every problem has its line.
+        OutputError: the destination cannot be written or is not empty.
+    """
+    imported = importer_of(format, IMPORTERS, validation)(source)
+    parts = divide(imported.lines, validation, seed, "validation")
+    if "train" not in parts:
+        raise DataError("no line is left to train on", where=str(source))
+    roots = {name: destination / name for name in PARTS if name in parts}
+    with staged_folder(destination) as staging:
+        for name in roots:
+            _write_part(staging / name, parts[name], imported.calibration, progress)
+        write_json(staging / CONFIG_FILE, _config(imported, roots["train"], roots.get("validation")))
+    return ImportResult(
+        train=roots["train"],
+        validation=roots.get("validation"),
+        counts={name: len(parts.get(name, ())) for name in PARTS},
+        config=destination / CONFIG_FILE,
+    )

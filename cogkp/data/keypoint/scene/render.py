@@ -1,0 +1,159 @@
+"""From a seed and an index to one frame: grey images, exact points and exact class masks of both cameras.
+
+What belongs to the scene (pose, light, materials, clutter, things in the way) is drawn once per frame and seen by both
+cameras; what belongs to a camera (exposure, vignette, focus, noise) is drawn for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.keypoint.scene.body import Look, draw_tool, lay, link_capsule
+from cogkp.data.keypoint.scene.rig import project, stereo_head
+from cogkp.data.keypoint.scene.tool import PoseRange, sample_tool
+from cogkp.data.scene.backdrop import paint_backdrop, view_backdrop
+from cogkp.data.scene.paint import cover, lit
+from cogkp.geometry.camera import PinholeCamera
+
+__all__ = ["RenderedFrame", "RenderedView", "render_frame"]
+
+FloatArray = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.uint8]
+
+
+@attrs.frozen(eq=False)
+class RenderedView:
+    """What one camera recorded.
+
+    Args:
+        image: (H, W) uint8.
+        mask: (H, W) uint8 indices into ``cogkp.data.keypoint.scene.body.CLASSES``.
+        uv: (3, 2) float64, tip, turn, end, pixels.
+    """
+
+    image: npt.NDArray[np.uint8]
+    mask: Mask
+    uv: npt.NDArray[np.float64]
+
+
+@attrs.frozen(eq=False)
+class RenderedFrame:
+    """One moment.
+
+    Args:
+        xyz_world: (3, 3) float64, rows tip, turn, end.
+        views: by camera name.
+    """
+
+    xyz_world: npt.NDArray[np.float64]
+    views: Mapping[str, RenderedView]
+
+
+def _cast_shadow(canvas: FloatArray, silhouette: Mask, light: FloatArray) -> None:
+    """Darken the backdrop beside the tool, away from the light, in place; computed at a quarter of the size."""
+    height, width = silhouette.shape
+    small = cv2.resize((silhouette > 0).astype(np.float32), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+    shift = np.array([[1, 0, -7 * light[0]], [0, 1, -7 * light[1]]])
+    soft = cv2.GaussianBlur(cv2.warpAffine(small, shift, small.shape[::-1]), (0, 0), 2.0)
+    canvas *= 1.0 - 0.55 * cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+@attrs.frozen(eq=False)
+class Obstacle:
+    """A rod, a cable or a finger between the cameras and the tool."""
+
+    ends_world: npt.NDArray[np.float64]
+    radii: tuple[float, float]
+    albedo: float
+    gloss: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, xyz_world: FloatArray) -> Obstacle:
+        """Draw one that crosses the tool somewhere between its points."""
+        start = int(rng.integers(0, 2))
+        share = rng.uniform(-0.15, 1.15)
+        crossing = (1 - share) * xyz_world[start] + share * xyz_world[start + 1]
+        nearer = crossing * rng.uniform(0.8, 0.93)
+        heading = rng.uniform(0, 2 * np.pi)
+        reach = np.array([np.cos(heading), np.sin(heading), rng.uniform(-0.3, 0.3)])
+        spread = rng.uniform(0.2, 6.0, 2)
+        ends = np.stack([nearer - spread[0] * reach, nearer + spread[1] * reach])
+        thickness = rng.uniform(0.06, 0.16)
+        return cls(ends, (thickness, thickness * rng.uniform(0.7, 1.3)), rng.uniform(0.05, 0.8), rng.uniform(0.0, 0.3))
+
+
+def _draw_obstacle(
+    canvas: FloatArray, mask: Mask, camera: PinholeCamera, obstacle: Obstacle, light: FloatArray
+) -> None:
+    uv, depth = project(camera, obstacle.ends_world)
+    capsule = link_capsule(uv, float(camera.K[0, 0]) / depth, (0, 1), obstacle.radii)
+    patch = cover(capsule, canvas.shape)
+    if patch is not None:
+        lay(canvas, mask, patch, lit(patch, obstacle.albedo, light, obstacle.gloss), 0)
+
+
+def _develop(rng: np.random.Generator, canvas: FloatArray) -> npt.NDArray[np.uint8]:
+    """Turn linear grey into a photograph: falling-off light, soft focus, shot and read noise, tone curve, 8 bits."""
+    height, width = canvas.shape
+    v = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    u = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    slope = rng.uniform(-0.25, 0.25, 2).astype(np.float32)
+    falloff = 1.0 + slope[0] * u + slope[1] * v - np.float32(rng.uniform(0.05, 0.2)) * (u * u + v * v)
+    light = np.clip(canvas * falloff * np.float32(rng.uniform(0.75, 1.2)), 0.0, 1.2)
+    focused = cv2.GaussianBlur(light, (0, 0), rng.uniform(0.45, 1.1))
+    noise = rng.standard_normal(canvas.shape, dtype=np.float32)
+    exposed = focused + noise * np.sqrt(2e-5 + np.float32(rng.uniform(1e-4, 8e-4)) * focused)
+    toned = np.clip(exposed, 0.0, 1.0) ** np.float32(rng.uniform(0.6, 0.85))
+    return np.asarray(np.round(toned * 255), dtype=np.uint8)
+
+
+def render_frame(
+    seed: int, index: int, cameras: Mapping[str, PinholeCamera] | None = None, pose: PoseRange | None = None
+) -> RenderedFrame:
+    """Render one moment of the recording that belongs to a seed.
+
+    Args:
+        seed: names the recording.
+        index: names the frame; frames are independent of each other.
+        cameras: those that record; None means :func:`cogkp.data.keypoint.scene.rig.stereo_head`.
+        pose: how the tool may stand.
+
+    Returns:
+        The same frame for the same arguments, always.
+    """
+    cameras = cameras or stereo_head()
+    rng = np.random.default_rng([seed, index])
+    xyz_world = sample_tool(rng, cameras, pose)
+    look = Look.draw(rng)
+    texture, depth = paint_backdrop(rng, look.light), rng.uniform(13.0, 15.0)
+    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
+    views = {}
+    for name, camera in cameras.items():
+        canvas = view_backdrop(texture, camera, depth)
+        views[name] = _record(rng, camera, canvas, xyz_world, look, obstacles)
+    return RenderedFrame(xyz_world, views)
+
+
+def _record(
+    rng: np.random.Generator,
+    camera: PinholeCamera,
+    canvas: FloatArray,
+    xyz_world: npt.NDArray[np.float64],
+    look: Look,
+    obstacles: list[Obstacle],
+) -> RenderedView:
+    uv, depth = project(camera, xyz_world)
+    focal_px = float(camera.K[0, 0])
+    silhouette = np.zeros(canvas.shape, np.uint8)
+    draw_tool(canvas.copy(), silhouette, uv, depth, focal_px, look)
+    _cast_shadow(canvas, silhouette, look.light)
+    mask = np.zeros_like(silhouette)
+    draw_tool(canvas, mask, uv, depth, focal_px, look)
+    for obstacle in obstacles:
+        _draw_obstacle(canvas, mask, camera, obstacle, look.light)
+    return RenderedView(_develop(rng, canvas), mask, uv)

@@ -1,0 +1,128 @@
+"""The two calibrated cameras behind a configuration's stereo pairs, and whether recorded frames fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.config.keypoint.spec import KeypointConfig
+from cogkp.data.calibration import PairConsistency, check_pairs, read_calibration
+from cogkp.data.images import image_size
+from cogkp.data.keypoint.records import Record, View
+from cogkp.errors import DataError, Problem
+from cogkp.geometry.rig import CameraRig
+
+__all__ = ["check_frames", "check_labels", "judge_labels", "paired_rig", "rig_of_views"]
+
+FloatArray = npt.NDArray[np.float64]
+
+ENOUGH_LINES = 1000
+"""So many labelled lines, spread over a recording, tell whether it fits its cameras; training need not wait for all."""
+
+
+def paired_rig(config: KeypointConfig) -> CameraRig | None:
+    """Read the cameras of a configuration's stereo pairs.
+
+    Returns:
+        The cameras of ``data_mappings.x`` in that order, float64; None where pairs or calibration are not configured.
+
+    Raises:
+        DataError: the calibration cannot be used, or lacks a camera that the mappings name.
+    """
+    if not config.stereo_pairing.enabled or config.calibration_file is None:
+        return None
+    rig = read_calibration(config.calibration_file)
+    return rig_of_views(rig, config.data_mappings.x, config.calibration_file)
+
+
+def rig_of_views(rig: CameraRig, datakeys: Sequence[str], file: str) -> CameraRig:
+    """Choose the cameras that datakeys of pictures name, in their order; ``file`` stands in the error if one lacks."""
+    return rig.select([_camera_of(key, rig, file) for key in datakeys])
+
+
+def _camera_of(datakey: str, rig: CameraRig, file: str) -> str:
+    """Find the part of a datakey that names a camera: 'LL' of 'LL.image'."""
+    named = [part for part in datakey.split(".") if part in rig.names]
+    if not named:
+        raise DataError(
+            "the calibration lacks a camera",
+            where=file,
+            expected=f"one that the datakey {datakey!r} names",
+            got=", ".join(rig.names),
+        )
+    return named[0]
+
+
+def check_frames(records: Iterable[Record], rig: CameraRig) -> None:
+    """Refuse frames whose size is not that of their camera, or an exact uniform scale of it.
+
+    Args:
+        records: stereo lines; only the headers of their pictures are read.
+        rig: the cameras of their views, in order.
+
+    Raises:
+        DataError: lists every frame that does not fit.
+    """
+    problems = [problem for record in records for problem in _misfits(record, rig)]
+    if problems:
+        raise DataError.listing(problems)
+
+
+def _misfits(record: Record, rig: CameraRig) -> Iterator[Problem]:
+    for view, name in zip(record.views, rig.names, strict=True):
+        (width, height), (full_width, full_height) = image_size(view.image), rig[name].size_wh
+        if width * full_height != height * full_width:
+            yield Problem(
+                "the frame does not fit its camera",
+                str(view.image),
+                expected=f"{full_width}x{full_height}, the resolution of camera {name}, or a uniform scale of it",
+                got=f"{width}x{height}",
+                hint="Calibrate at this size, or correct the resolution in the calibration.",
+            )
+
+
+def judge_labels(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
+    """Measure whether points that were labelled in both views fit the cameras.
+
+    Args:
+        records: stereo lines whose frames fit the cameras.
+        rig: the two cameras of their views, in order.
+    """
+    points = [_labelled(record, rig) for record in records]
+    left, right = (np.concatenate([np.zeros((0, 2)), *side]) for side in zip(*points, strict=True))
+    return check_pairs(rig.cameras[0], rig.cameras[1], left, right)
+
+
+def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
+    """Refuse labels that cannot be of these cameras, above all of exchanged ones.
+
+    Args:
+        records: stereo lines whose frames fit the cameras.
+        rig: the two cameras of their views, in order.
+        where: names the calibration, for the error.
+
+    Raises:
+        DataError: the cameras look swapped, their poses inverted, or the labels do not meet in space.
+    """
+    labelled = [record for record in records if all(view.labelled.any() for view in record.views)]
+    some = labelled[:: max(1, len(labelled) // ENOUGH_LINES)]
+    problem = judge_labels(some, rig).problem() if some else None
+    if problem is not None:
+        raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")
+
+
+def _labelled(record: Record, rig: CameraRig) -> tuple[FloatArray, FloatArray]:
+    """Return the points of a line that both views show, (N, 2) each, in pixels of the calibrated frames."""
+    left, right = record.views
+    both = left.labelled & right.labelled
+    one, other = (
+        _calibrated(view, camera.size_wh[0])[both] for view, camera in zip((left, right), rig.cameras, strict=True)
+    )
+    return one, other
+
+
+def _calibrated(view: View, width: int) -> FloatArray:
+    """Move labels of a uniformly scaled frame to where the calibrated frame has them."""
+    return np.asarray((view.uv_source + 0.5) * (width / image_size(view.image)[0]) - 0.5)

@@ -1,6 +1,0 @@
-"""The StructuredDataset form: a folder with ``data.jsonl``, one line per multi-camera frame record, and its images."""
-
-from cogkp.data.structured.reader import LINES_FILE, Line, StructuredDataset, find, read_lines
-from cogkp.data.structured.writer import write_structured
-
-__all__ = ["LINES_FILE", "Line", "StructuredDataset", "find", "read_lines", "write_structured"]

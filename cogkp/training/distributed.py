@@ -1,0 +1,239 @@
+"""Several processes that train one network together: what they tell each other, and how they end.
+
+Each rank reads its part of every batch, and all of them take the same step. The first one alone writes and speaks.
+Everything goes through plain torch.distributed; docs/decisions/0010-distributed.md says why.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, cast
+
+import attrs
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+from cogkp.config.torchrun import ALONE, Launch, launched
+from cogkp.errors import RankError, TrainingError
+
+__all__ = ["SINGLE", "Ranks", "joined", "together"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for the others: a slow disk is no fault, and a dead process is noticed in other ways."""
+
+FAILED = "cogkp/failed"
+
+log = logging.getLogger("cogkp")
+
+
+@attrs.frozen
+class Ranks:
+    """The processes of one training, as seen from one of them.
+
+    All methods are collective: every rank calls them, in the same order. Where there is one rank they do nothing.
+
+    Args:
+        launch: which one this is.
+    """
+
+    launch: Launch = ALONE
+
+    @classmethod
+    def here(cls) -> Ranks:
+        """Return the ranks this process joined, itself alone where it joined none."""
+        return cls(launched()) if dist.is_available() and dist.is_initialized() else cls()
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one rank only."""
+        return self.launch.ranks == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes and speaks."""
+        return self.launch.first
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add up tensors of one shape; every rank gets the same bits. No gradient flows."""
+        return self._reduced(tensor, dist.ReduceOp.SUM)
+
+    def least(self, number: int) -> int:
+        """Return the smallest of the ranks' numbers."""
+        return number if self.alone else int(self._reduced(torch.tensor(number), dist.ReduceOp.MIN))
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Say of each flag whether any rank raised it."""
+        if self.alone:
+            return flags
+        raised: list[bool] = self._reduced(torch.tensor(flags, dtype=torch.int32), dist.ReduceOp.MAX).bool().tolist()
+        return tuple(raised)
+
+    def _reduced(self, tensor: Tensor, operation: Any) -> Tensor:
+        if self.alone:
+            return tensor
+        result = tensor.detach().clone()
+        with _answered():
+            dist.all_reduce(result, operation)
+        return result
+
+    def gather(self, value: R) -> list[R]:
+        """Return the values of all ranks, in their order; they are pickled on the way."""
+        if self.alone:
+            return [value]
+        found: list[Any] = [None] * self.launch.ranks
+        with _answered():
+            dist.all_gather_object(found, value)
+        return cast(list[R], found)
+
+    def from_first(self, make: Callable[[], R]) -> R:
+        """Make a value on the first rank, and hand it to the others."""
+        if self.alone:
+            return make()
+        held: list[Any] = [make() if self.first else None]
+        with _answered():
+            dist.broadcast_object_list(held)
+        return cast(R, held[0])
+
+    def copy_first(self, model: nn.Module) -> None:
+        """Give every rank the first one's parameters and buffers."""
+        if self.alone:
+            return
+        with _answered():
+            for tensor in model.state_dict().values():
+                dist.broadcast(tensor, 0)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up the gradients in place, in one message; the same parameters have one on each rank."""
+        if self.alone:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return
+        total = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        parts = torch.split(total, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def require_same(self, value: Any, what: str) -> None:
+        """Refuse to go on where the ranks hold different values.
+
+        Raises:
+            TrainingError: they do.
+        """
+        found = self.gather(value)
+        others = [rank for rank, other in enumerate(found) if other != found[0]]
+        if others:
+            raise TrainingError(
+                f"the ranks do not have the same {what}",
+                got=f"another {what} on rank {', '.join(map(str, others))} than on rank 0",
+                hint="Give every machine the same files.",
+            )
+
+    def only_first(self, error: Exception) -> Exception:
+        """Choose what to raise where every rank meets the same error: the first one tells it."""
+        return error if self.first else self.told_elsewhere()
+
+    def told_elsewhere(self) -> RankError:
+        """Make what to raise where another rank tells why all of them end."""
+        return RankError.beside_the_point()
+
+
+SINGLE = Ranks()
+"""One process that trains by itself."""
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Say in our own words that another rank is gone."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise RankError(
+            "another rank is gone, or does not answer",
+            got=str(error).splitlines()[0],
+            hint="Where it said nothing itself, it was killed, by hand or for want of memory.",
+        ) from error
+
+
+def together(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function join the other ranks before it begins; see :func:`joined`."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with joined():
+            return function(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Meet the other processes that ``torchrun`` started; a process by itself goes on alone.
+
+    The group is left when the process ends, so that several trainings may follow each other. Where an error ends
+    several ranks, one of them raises it; the others raise a :class:`RankError` that needs no words.
+
+    Raises:
+        TrainingError: there is no such group, or no GPU for this rank.
+    """
+    launch = launched()
+    if launch.ranks == 1:
+        yield Ranks()
+        return
+    store = _meet(launch)
+    level = log.level
+    log.setLevel(level if launch.first else logging.ERROR)
+    try:
+        yield Ranks(launch)
+    except RankError as error:
+        raise error if not error.told and _is_ours_to_tell(store, launch) else RankError.beside_the_point() from error
+    except Exception as error:
+        if _is_ours_to_tell(store, launch):
+            raise
+        raise RankError.beside_the_point() from error
+    finally:
+        log.setLevel(level)
+
+
+@functools.cache
+def _meet(launch: Launch) -> Any:
+    """Wait for the other ranks, once in the life of a process; return the place where all can leave notes."""
+    on_gpu = torch.cuda.is_available()
+    if on_gpu and launch.local_rank >= torch.cuda.device_count():
+        raise TrainingError(
+            "there is no GPU for this rank",
+            where=str(launch),
+            expected=f"at most {torch.cuda.device_count()} processes on this machine, one per GPU",
+            got=f"{launch.local_rank + 1} or more",
+            hint="Lower --nproc-per-node, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on processors.",
+        )
+    if on_gpu:
+        torch.cuda.set_device(launch.local_rank)
+    try:
+        store, rank, ranks = next(iter(rendezvous("env://", timeout=PATIENCE)))
+        # Words and flags travel between processors also where tensors travel between GPUs: no GPU is kept waiting.
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            "the ranks cannot meet", where=str(launch), got=str(error).splitlines()[0], hint="Start with torchrun."
+        ) from error
+    atexit.register(dist.destroy_process_group)
+    return store
+
+
+def _is_ours_to_tell(store: Any, launch: Launch) -> bool:
+    """Claim the telling of what ended the training; the first rank that does has the word."""
+    with suppress(RuntimeError):
+        return bool(store.compare_set(FAILED, "", str(launch.rank)) == str(launch.rank).encode())
+    return True  # whoever kept the notes is gone

@@ -1,0 +1,73 @@
+"""Who is told of a training in either family: the history, its table, TensorBoard and the watchdog."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.artifacts.runs import METRICS_NAME, TABLE_NAME
+from cogkp.config.train import TrainOptions
+from cogkp.data.sample import Batch
+from cogkp.pictures import draw_batch
+from cogkp.tasks.base import Task
+from cogkp.training.epoch_table import EpochTableSink
+from cogkp.training.history import HistorySink
+from cogkp.training.plan import Plan
+from cogkp.training.sanity import Watchdog
+from cogkp.training.sinks import Sink, TensorBoardSink
+
+__all__ = ["board_sinks", "usual_sinks"]
+
+log = logging.getLogger("cogkp")
+
+
+def usual_sinks(
+    task: Task,
+    plan: Plan,
+    steps_per_epoch: int,
+    folder: Path,
+    *,
+    board: Path | None,
+    restored: bool,
+    earlier: Path | None = None,
+) -> list[Sink]:
+    """Make the listeners of a training that writes into a folder.
+
+    Args:
+        task: draws pictures for TensorBoard, where the options ask for them.
+        plan: says where the training begins.
+        steps_per_epoch: length of an epoch.
+        folder: of the run.
+        board: folder of its TensorBoard events; None writes none.
+        restored: whether what was told beyond the plan's position is to be dropped or hidden.
+        earlier: the history that goes on, where it lies in another folder.
+    """
+    position = (plan.epoch, plan.step) if restored else None
+    hidden = (plan.epoch * steps_per_epoch + plan.step, plan.epoch) if restored else None
+    lines = HistorySink(
+        folder / METRICS_NAME, log_interval=plan.options.log_interval, restored=position, earlier=earlier
+    )
+    table = EpochTableSink(folder / TABLE_NAME, lines.kept)
+    return [lines, table, *board_sinks(task, plan.options, board, hidden), Watchdog()]
+
+
+def board_sinks(
+    task: Task, options: TrainOptions, log_dir: Path | None, restored: tuple[int, int] | None = None
+) -> list[Sink]:
+    """Open TensorBoard's files; none where no folder is given."""
+    if log_dir is None:
+        return []
+
+    log.info("TensorBoard log: %s", log_dir)
+
+    def draw(batch: Batch[Any], outputs: Any) -> npt.NDArray[np.uint8]:
+        return draw_batch(task.codec, batch, outputs)
+
+    sink = TensorBoardSink(
+        log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw, restored=restored
+    )
+    return [sink]

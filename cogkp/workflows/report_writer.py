@@ -1,0 +1,186 @@
+"""What an evaluation of any family leaves behind: its document, its pictures and its page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from cogkp.artifacts.checkpoint import Checkpoint
+from cogkp.artifacts.evaluations import EVALUATION_NAME, PAGE_NAME, write_evaluation
+from cogkp.artifacts.run_record import describe_machine, library_versions
+from cogkp.data.dataset import ImageDataset
+from cogkp.data.images import write_png
+from cogkp.data.sample import collate
+from cogkp.errors import EvaluationError
+from cogkp.files import write_text
+from cogkp.measures.bootstrap import LEVEL, RESAMPLES, Interval
+from cogkp.measures.figures import Figure, intervals
+from cogkp.pictures import draw_comparison, draw_pairs
+from cogkp.tasks.base import Codec, Metrics, Report, StereoMetrics
+from cogkp.training.evaluator import Predict
+from cogkp.visual.canvas import Picture
+from cogkp.workflows.evaluation_page import POINTS, Shown, Words, evaluation_page, interval_text
+from cogkp.workflows.report_parts import draw_worst, jpeg
+from cogkp.workflows.setup import spread
+
+__all__ = ["EvaluationResult", "Judged", "metrics_in", "surroundings", "training_facts"]
+
+PICTURED_VIEWS = 16
+PICTURED_PAIRS = 5
+
+
+@attrs.frozen
+class EvaluationResult:
+    """What an evaluation found.
+
+    Args:
+        report: everything, ready for JSON.
+        text: the same as a table.
+        json_path: the report on disk.
+        picture_path: predictions drawn over frames.
+        html_path: everything on one page, pictures included.
+        space_picture_path: predictions in both views and in space; None where no stereo pair could be judged.
+    """
+
+    report: Mapping[str, Any]
+    text: str
+    json_path: Path
+    picture_path: Path
+    html_path: Path
+    space_picture_path: Path | None = None
+
+
+def surroundings() -> dict[str, Any]:
+    """Say when, by which command, with which libraries and on which machine this is done."""
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "versions": library_versions(),
+        "machine": describe_machine(),
+    }
+
+
+def metrics_in(metrics: Metrics, world_unit_mm: float | None) -> Metrics:
+    """Let an evaluation report lengths in millimetres, where that is asked for.
+
+    Raises:
+        EvaluationError: the family judges nothing in world units.
+    """
+    if world_unit_mm is None:
+        return metrics
+    if not isinstance(metrics, StereoMetrics):
+        raise EvaluationError(
+            "there are no lengths in world units", expected="no world_unit_mm", got=f"{world_unit_mm:g}"
+        )
+    return metrics.in_millimetres(world_unit_mm)
+
+
+def training_facts(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Say how a network was trained, as far as its file tells; an exported one tells nothing."""
+    if checkpoint is None:
+        return {"config": {}, "options": {}, "epochs": 0, "steps": 0, "library": "", "data": {}}
+    return {
+        "config": dict(checkpoint.provenance.config),
+        "options": dict(checkpoint.provenance.options),
+        "epochs": checkpoint.state.epoch,
+        "steps": checkpoint.state.step,
+        "library": checkpoint.library,
+        "data": dict(checkpoint.provenance.fingerprint),
+    }
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Judged:
+    """An evaluation that lacks nothing but its files.
+
+    Args:
+        codec: of the task.
+        dataset: what was evaluated.
+        predict: the network.
+        metrics: what has seen all of it.
+        report: what that says.
+        circumstances: what was evaluated, with what, by whom and where; ``checkpoint`` and ``split`` among it.
+        history: epoch lines of the training; empty where nobody kept them.
+        words: of the page.
+    """
+
+    codec: Codec
+    dataset: ImageDataset
+    predict: Predict
+    metrics: Metrics
+    report: Report
+    circumstances: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]] = ()
+    words: Words = POINTS
+
+    def written(self, folder: Path, worst: int) -> EvaluationResult:
+        """Write everything.
+
+        Args:
+            folder: where; it is there already.
+            worst: how many of the worst images the page shows.
+
+        Raises:
+            OutputError: something cannot be written.
+        """
+        title = str(self.circumstances["checkpoint"])
+        spans = intervals(self.report.evidence)
+        overall = {"overall": dict(self.report.scalars())}
+        content = {**self.circumstances, **overall, **self.report.to_dict(), **_told(self.report, spans)}
+        write_evaluation(folder / EVALUATION_NAME, content, self.report.evidence.to_dict())
+        picture = draw_comparison(self.codec, self.predict, spread(self.dataset, PICTURED_VIEWS), title=title)
+        write_png(folder / "predictions.png", picture)
+        in_space = _draw_space(self.codec, self.metrics, self.predict, self.dataset, title)
+        pictures = [(jpeg(picture), "Labels and predictions of images spread over the data")]
+        if in_space is not None:
+            write_png(folder / "predictions_3d.png", in_space)
+            pictures.append((jpeg(in_space), "Stereo pairs from the worst to the best: both views, and space"))
+        shown = Shown(
+            content=content,
+            report=self.report,
+            intervals=spans,
+            pictures=pictures,
+            worst=draw_worst(self.codec, self.predict, self.dataset, self.report.evidence, worst),
+            history=self.history,
+            words=self.words,
+        )
+        write_text(folder / PAGE_NAME, evaluation_page(shown))
+        told = interval_text(spans, len(self.report.evidence.frames))
+        return EvaluationResult(
+            report=content,
+            text=f"{title} on {self.words.data(self.circumstances['split'])}\n{self.report.text()}\n{told}",
+            json_path=folder / EVALUATION_NAME,
+            picture_path=folder / "predictions.png",
+            html_path=folder / PAGE_NAME,
+            space_picture_path=None if in_space is None else folder / "predictions_3d.png",
+        )
+
+
+def _told(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]:
+    figures = [
+        {"measure": figure.key, "of": figure.of, "figure": figure.name, "unit": figure.unit, **attrs.asdict(interval)}
+        for figure, interval in spans.items()
+    ]
+    how = {"method": "percentile bootstrap over frames", "level": LEVEL, "resamples": RESAMPLES, "seed": 0}
+    return {
+        "notes": list(report.notes()),
+        "intervals": {**how, "frames": len(report.evidence.frames), "figures": figures},
+    }
+
+
+def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> Picture | None:
+    """Draw the worst pair and others spread down to the best; None where no family or no pair is judged in space."""
+    ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
+    if not isinstance(metrics, StereoMetrics) or not ranked:
+        return None
+    ranks = np.unique(np.linspace(0, len(ranked) - 1, PICTURED_PAIRS).round().astype(int)).tolist()
+    batch = collate([dataset[ranked[rank]] for rank in ranks])
+    notes = [f"{rank + 1} of {len(ranked)} from the worst:" for rank in ranks]
+    return draw_pairs(codec, metrics, predict, batch, notes, title)
