@@ -19,13 +19,13 @@ from cogkp.files import write_bytes, write_json
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid_fit import Plane
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import Outline
 from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.overlays import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
 from cogkp.visual.canvas import Picture
 from cogkp.visual.figure import enlarged_tile
+from cogkp.visual.marks import Outline
 from cogkp.visual.outline import draw_outlines
 from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
 from cogkp.workflows.centerpose_pictures import (

@@ -39,9 +39,13 @@ ROOMS = {
     "data.boxes": room("errors files progress config geometry data", "attrs cv2 numpy torch"),
     "models": room("errors geometry.heatmap", "torch"),
     "measures": room("errors", "attrs numpy"),
-    "tasks.base": room("errors config geometry data models measures", "attrs numpy torch"),
-    "tasks.keypoint": room("errors config geometry data models measures tasks.base", "attrs numpy torch"),
-    "tasks.centerpose": room("errors config geometry data measures models tasks.base", "attrs numpy torch"),
+    "tasks.base": room("errors config geometry data models measures visual.marks", "attrs numpy torch"),
+    "tasks.keypoint": room(
+        "errors config geometry data models measures tasks.base inference.processor visual", "attrs numpy torch"
+    ),
+    "tasks.centerpose": room(
+        "errors config geometry data models measures tasks.base inference.processor visual", "attrs numpy torch"
+    ),
     "tasks.registry": room("errors config tasks.base tasks.centerpose tasks.keypoint", "attrs torch"),
     "artifacts": room("errors files config tasks.base", "attrs cattrs numpy torch"),
     "training": room(
@@ -54,7 +58,7 @@ ROOMS = {
         "errors progress geometry data.images tasks.base artifacts",
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
-    "visual": room("errors measures tasks.base", "attrs cv2 numpy"),
+    "visual": room("errors measures", "attrs cv2 numpy"),
     "pictures": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors files progress config geometry data models measures tasks artifacts training export inference visual "

@@ -16,12 +16,12 @@ from torch import Tensor
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
 from cogkp.data.sample import Batch, Sample
-from cogkp.tasks.base import Marks
 from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
 from cogkp.tasks.centerpose.overlays import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from cogkp.visual.marks import Marks
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 

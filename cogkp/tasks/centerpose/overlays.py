@@ -16,11 +16,11 @@ from torch import Tensor
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.cuboid import EDGES, POINTS, UNIT_POINTS
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.base import Marks, Outline
 from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import ObjectPose
+from cogkp.visual.marks import Marks, Outline
 
 __all__ = ["box_outline", "detection_outlines", "pose_outline", "prediction_marks", "truth_marks"]
 

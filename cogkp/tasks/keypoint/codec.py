@@ -21,7 +21,7 @@ from cogkp.data.sample import Batch, Sample
 from cogkp.geometry.heatmap import crop_to_grid, moments
 from cogkp.geometry.uncertainty import move_covariance, remove_blur, with_noise
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.base import Marks
+from cogkp.visual.marks import Marks
 
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 
