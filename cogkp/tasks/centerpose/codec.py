@@ -16,8 +16,8 @@ from torch import Tensor
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
 from cogkp.data.sample import Batch, Sample
-from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
-from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
+from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
+from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
 from cogkp.tasks.centerpose.overlays import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
@@ -88,20 +88,21 @@ class CenterPoseCodec:
         return CenterPoseTargets(taught, object_truth(sample.labels))
 
     def decoded(self, outputs: Any) -> DecodedObjects:
-        """Decode maps; what an exported network has decoded already stays as it is."""
-        return outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+        """Decode maps to arrays; what an exported network has decoded already stays as it is."""
+        found = outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+        return DecodedObjects(*(_array(field) for field in found))
 
-    def decode(self, outputs: Any, source_to_crop: Tensor) -> Detections:
+    def decode(self, outputs: Any, source_to_crop: Any) -> Detections:
         """Find objects in the full frames.
 
         Args:
-            outputs: of the network, or of an exported one.
-            source_to_crop: (B, 3, 3) float64.
+            outputs: of the network, or of an exported one; tensors or arrays.
+            source_to_crop: (B, 3, 3) float64, of either kind.
 
         Returns:
-            The likely objects of all pictures. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
+            The likely objects of all images. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
         """
-        return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
+        return find_objects(self.decoded(outputs), _array(source_to_crop), self.targets.stride, self.filtering)
 
     def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (3, S, S) in its colours: (S, S, 3) RGB, on the scale 0..1."""
@@ -109,8 +110,13 @@ class CenterPoseCodec:
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
         """Show the labelled boxes of each input."""
-        return truth_marks(batch.targets.truth, batch.source_to_crop)
+        truth = ObjectTruth(*map(_array, batch.targets.truth))
+        return truth_marks(truth, _array(batch.source_to_crop))
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
         """Show the boxes that the network sees on each input."""
         return prediction_marks(self.decoded(outputs), self.targets.stride, self.filtering)
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    return values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.rotation import quaternion_from_rotation
@@ -65,7 +63,7 @@ def _object(index: int, pose: ObjectPose, cuboid: Cuboids, category: str) -> dic
         "location": to_camera[:3, 3].tolist(),
         "quaternion_xyzw": quaternion.tolist(),
         "projected_keypoints_2d": [pose.uv[1:].mean(0).tolist(), *pose.uv[1:].tolist()],
-        "keypoints_3d": cuboid.points().to(torch.float64).tolist(),
+        "keypoints_3d": cuboid.points().tolist(),
         "relative_scale": pose.relative_size.tolist(),
         "keypoints_2d": pose.uv_direct.tolist(),
         "class": category,

@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.cuboid import EDGES, POINTS, UNIT_POINTS
-from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.centerpose.decode import DecodedObjects
-from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
+from cogkp.geometry.plane_map import map_points
+from cogkp.geometry.pnp import see_points
+from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import ObjectPose
 from cogkp.visual.marks import Marks, Outline
@@ -56,18 +53,18 @@ def _sizes(size_xyz: FloatArray) -> str:
     return "/".join(f"{side:.3f}" for side in size_xyz)
 
 
-def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
+def truth_marks(truth: ObjectTruth, source_to_crop: FloatArray) -> list[Marks]:
     """Show the labelled boxes of each input.
 
     Args:
-        truth: of a batch.
+        truth: of a batch, arrays.
         source_to_crop: (B, 3, 3) float64.
     """
-    uv = ImageWarp(source_to_crop.unsqueeze(1)).apply(truth.uv_source).cpu().numpy()
-    labelled, size = truth.labelled.cpu().numpy(), truth.size_xyz.cpu().numpy()
+    uv = map_points(source_to_crop[:, None], truth.uv_source)
+    size = truth.size_xyz
     return [
         _marks([box_outline(points, _sizes(sides)) for points, sides in zip(uv[b][rows], size[b][rows], strict=True)])
-        for b, rows in enumerate(labelled)
+        for b, rows in enumerate(truth.labelled)
     ]
 
 
@@ -77,8 +74,8 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
     Objects with a side that is not above zero are left out: they have no pose, so that no evaluation counts them.
     """
     count = len(decoded.scores)
-    found = find_objects(decoded, torch.eye(3, dtype=torch.float64).expand(count, 3, 3), stride, rules)
-    found = found.pick((found.relative_size > 0).all(-1))
+    found = find_objects(decoded, np.tile(np.eye(3), (count, 1, 1)), stride, rules)
+    found = found.pick(np.asarray((found.relative_size > 0).all(-1)))
     outlines = detection_outlines(found)
     rows = found.image.tolist()
     return [_marks([each for each, row in zip(outlines, rows, strict=True) if row == b]) for b in range(count)]
@@ -86,28 +83,28 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
 
 def detection_outlines(found: Detections) -> list[Outline]:
     """Show each object as its centre sees its corners, in the pixels these are in."""
-    corners = found.uv_direct.numpy()
-    points = np.concatenate((corners.mean(1, keepdims=True), corners), 1)
+    points = np.concatenate((found.uv_direct.mean(1, keepdims=True), found.uv_direct), 1)
     return [
         box_outline(uv, f"{score:.2f}  {_sizes(size)}")
-        for uv, size, score in zip(points, found.relative_size.numpy(), found.score.tolist(), strict=True)
+        for uv, size, score in zip(points, found.relative_size, found.score, strict=True)
     ]
 
 
-def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Outline:
-    """Show a pose in the picture it was found in.
+def pose_outline(
+    pose: ObjectPose, K: FloatArray, axis_size: float = 0.5, distortion: FloatArray | None = None
+) -> Outline:
+    """Show a pose in the image it was found in.
 
     Args:
         pose: the object.
-        K: (3, 3) intrinsics, pixels of the picture.
+        K: (3, 3) intrinsics, pixels of the image.
         axis_size: length of the axes, in the unit of the predicted sizes.
+        distortion: (D,) of the lens, OpenCV order; none if None.
 
     Returns:
         Points in pixels of the full frame.
     """
     length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
     ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
-    camera = PinholeCamera(torch.as_tensor(K, dtype=torch.float64), torch.eye(4, dtype=torch.float64), (0, 0))
-    seen = camera.project(torch.from_numpy(ends))
-    uv = np.where(seen.valid[:, None], seen.uv, np.nan)
+    uv = see_points(ends[None], np.asarray(K, np.float64), distortion)[0]
     return Outline(np.concatenate((pose.uv, uv)), NAMES, LINES, _sizes(pose.relative_size))
