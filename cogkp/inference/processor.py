@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prepared", "Prediction", "Processor", "Shapes"]
+__all__ = ["Prediction", "Prepared", "Processor", "Shapes"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Shapes = Mapping[str, tuple[int | str, ...]]
