@@ -50,6 +50,13 @@ def at_least_float32(array: Array, *others: Array) -> Array:
     return cast(array, dtype)
 
 
+def is_floating(array: Array) -> bool:
+    """Say whether an array holds floating-point numbers."""
+    if isinstance(array, NUMPY):
+        return array.dtype.kind == "f"
+    return bool(array.is_floating_point())
+
+
 def counting(count: int, like: Array) -> Array:
     """Return 0, 1, 2, ... in the dtype, and on the device, of another array."""
     xp = namespace(like)
@@ -60,11 +67,6 @@ def like(values: Array, other: Array) -> Array:
     """Return values as an array of the kind, dtype and device of another; a tensor keeps its gradient."""
     xp = namespace(other)
     return np.asarray(values, other.dtype) if xp is np else xp.as_tensor(values, dtype=other.dtype, device=other.device)
-
-
-def is_floating(array: Array) -> bool:
-    """Tell whether an array holds floating-point numbers."""
-    return bool(array.dtype.kind == "f" if namespace(array) is np else array.is_floating_point())
 
 
 def check_points(name: str, points: Array, width: int, axes: str = "N") -> None:

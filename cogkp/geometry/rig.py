@@ -15,11 +15,11 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError, closest
 from cogkp.geometry.camera import PinholeCamera, Projection
+from cogkp.geometry.covariance import move_covariance
 from cogkp.geometry.distortion import distort_jacobian
 from cogkp.geometry.point_covariance import least_squares_covariance
 from cogkp.geometry.robust_triangulation import THRESHOLD_PX, RobustTriangulated, triangulate_robust
 from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
-from cogkp.geometry.uncertainty import move_covariance
 
 __all__ = ["CameraRig"]
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cogkp.data.dataset import ImageDataset, Split
 from cogkp.data.sample import Batch, Sample
+from cogkp.inference.processor import Prepared
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.visual.marks import Marks, SpaceMarks
 
@@ -62,6 +63,14 @@ class Codec(Protocol):
 
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
+
+    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+        """Make the network's input of one image as evaluation does, and say where its pixels went.
+
+        Args:
+            image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`. A family may take more, as a box
+                to look into.
+        """
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:
         """Turn network outputs into results in pixels of the full frame.
@@ -215,7 +224,10 @@ class Task(Protocol):
     """One family, configured."""
 
     config: Any
-    model: nn.Module
+
+    @property
+    def model(self) -> nn.Module:
+        """The network; training changes it in place."""
 
     @property
     def codec(self) -> Codec:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from cogkp.config.augment import Affine, Crop, Flip, Stage
-from cogkp.errors import ConfigError, Problem
+from cogkp.data.crop import Bounds, crop_map
 from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["Drawn", "Scene", "draw_spatial"]
@@ -61,35 +61,18 @@ def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, 
 
 @draw_spatial.register
 def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn:
-    corner, size_wh = _region(stage, scene, generator, training)
+    bounds, shift = _bounds(scene) if stage.region == "points" else None, None
+    if training and bounds is not None:
+        shift = generator.uniform(-stage.jitter, stage.jitter, 2)
     side = stage.output_size
-    return Drawn(ImageWarp.fit(corner, size_wh, side), (side, side))
+    return Drawn(ImageWarp(torch.from_numpy(crop_map(stage, scene.size_wh, bounds, shift))), (side, side))
 
 
-Rectangle = tuple[tuple[float, float], tuple[float, float]]
-
-
-def _region(stage: Crop, scene: Scene, generator: np.random.Generator, training: bool) -> Rectangle:
-    """Choose the outer top-left corner and the size of the rectangle that is cut."""
-    if stage.region == "box":
-        if stage.box is None:
-            raise ConfigError([Problem("crop region 'box' needs a box", expected="[left, top, width, height]")])
-        left, top, width, height = stage.box
-        return (left - 0.5, top - 0.5), (width, height)
+def _bounds(scene: Scene) -> Bounds | None:
+    """Bound the labelled points that lie in the image."""
     middle = 0.5 * np.subtract(scene.size_wh, 1)
     inside = scene.labelled & (np.abs(scene.uv - middle) <= middle + 0.5).all(axis=1)
-    if stage.region == "points" and inside.any():
-        return _around(stage, scene.uv[inside], generator, training)
-    return (-0.5, -0.5), scene.size_wh
-
-
-def _around(stage: Crop, uv: npt.NDArray[np.float64], generator: np.random.Generator, training: bool) -> Rectangle:
-    """Put a square round points, with room on each side and, in training, a little beside the middle."""
-    low, high = uv.min(axis=0), uv.max(axis=0)
-    side = max(float((high - low).max()) * (1.0 + 2.0 * stage.margin), stage.min_size_px)
-    move = generator.uniform(-stage.jitter, stage.jitter, 2) * side if training else np.zeros(2)
-    left, top = 0.5 * (low + high) + move - 0.5 * side
-    return (float(left), float(top)), (side, side)
+    return Bounds(scene.uv[inside].min(axis=0), scene.uv[inside].max(axis=0)) if inside.any() else None
 
 
 @draw_spatial.register

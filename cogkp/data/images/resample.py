@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images.reading import MISSING_MASK_IGNORE_INDEX
+from cogkp.geometry.plane_map import map_points
 
 __all__ = ["warp_image", "warp_mask"]
 
@@ -72,15 +73,10 @@ def _warped(image: npt.NDArray[Any], matrix: Matrix, size_wh: tuple[int, int], h
     return cv2.warpPerspective(image, matrix, size_wh, flags=how, borderValue=outside)
 
 
-def _moved(matrix: Matrix, uv: Matrix) -> Matrix:
-    moved = uv @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(moved[:, :2] / moved[:, 2:])
-
-
 def _shrink(source_to_crop: Matrix, crop_to_source: Matrix, size_wh: tuple[int, int]) -> tuple[float, float]:
     """Say how many source pixels per crop pixel go along each source axis, at the middle of the crop."""
     middle = 0.5 * np.subtract(size_wh, 1.0)[None]
-    depth = source_to_crop[2, :2] @ _moved(crop_to_source, middle)[0] + source_to_crop[2, 2]
+    depth = source_to_crop[2, :2] @ map_points(crop_to_source, middle)[0] + source_to_crop[2, 2]
     jacobian = (source_to_crop[:2, :2] - middle.T * source_to_crop[2:, :2]) / depth
     return 1.0 / math.hypot(*jacobian[:, 0]), 1.0 / math.hypot(*jacobian[:, 1])
 
@@ -93,7 +89,7 @@ def _seen_region(
     if crop_to_source[2, :2].any():
         return 0, 0, *frame_wh
     right, bottom = size_wh[0] - 0.5, size_wh[1] - 0.5
-    corners = _moved(crop_to_source, np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
+    corners = map_points(crop_to_source, np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
     room = 2.0 * np.maximum(shrink_uv, 1.0) + 2.0
     low = np.clip(np.floor(corners.min(axis=0) - room), 0, frame_wh)
     high = np.clip(np.ceil(corners.max(axis=0) + room) + 1, 0, frame_wh)

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.images import to_colour
 from cogkp.data.sample import Batch, Sample
+from cogkp.inference.processor import Prepared
 from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
@@ -76,6 +78,12 @@ class CenterPoseCodec:
             targets=attrs.evolve(self.targets, side=max(size_wh)),
             view=attrs.evolve(self.view, side=max(size_wh), size_wh=size_wh),
         )
+
+    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+        """Make the network's input (3, H, W) of a whole image (H, W) or (H, W, 3) RGB."""
+        rgb, size_wh = to_colour(image), (image.shape[1], image.shape[0])
+        warp = self.view.plain_map(size_wh)
+        return Prepared(self.view.scaled(self.view.cut(rgb, warp)), warp.matrix.numpy(), size_wh, image)
 
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one picture.

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogkp.geometry.uncertainty import inside_region, missing_noise, with_noise
+from cogkp.geometry.covariance import with_noise
+from cogkp.geometry.uncertainty import inside_region, missing_noise
 from cogkp.measures.evidence import Curve, Line
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 
