@@ -24,11 +24,11 @@ from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import CheckpointError, ConfigError, ExportError
-from cogkp.geometry.letterbox import letterbox
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
+from tests.builders.warps import letterbox
 
 WIDTH, HEIGHT = 96, 64
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import to_colour
 from cogkp.data.sample import Batch, Sample
 from cogkp.inference.processor import Prepared
@@ -81,9 +81,7 @@ class CenterPoseCodec:
 
     def prepare(self, image: npt.NDArray[Any]) -> Prepared:
         """Make the network's input (3, H, W) of a whole image (H, W) or (H, W, 3) RGB."""
-        rgb, size_wh = to_colour(image), (image.shape[1], image.shape[0])
-        warp = self.view.plain_map(size_wh)
-        return Prepared(self.view.scaled(self.view.cut(rgb, warp)), warp.matrix.numpy(), size_wh, image)
+        return Prepared(*self.view.of(to_colour(image)), (image.shape[1], image.shape[0]), image)
 
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one picture.

@@ -114,7 +114,9 @@ def find_objects(decoded: DecodedObjects, source_to_crop: FloatArray, stride: in
     finite = np.concatenate([np.isfinite(part[likely]) for part in decoded], -1).all(-1)
     image, row = (index[finite] for index in likely.nonzero())
     bboxes, scores, _, clses, obj_scale, direct, peaks = (part[image, row] for part in decoded)
-    cells = np.concatenate((bboxes, direct, peaks), -1).astype(np.float64).reshape(len(row), -1, 2)
+    cells = (
+        np.concatenate((bboxes, direct, peaks), -1).astype(np.float64).reshape(len(row), TWO_CORNERS + 2 * CORNERS, 2)
+    )
     moved = _moved(np.linalg.inv(np.asarray(source_to_crop, np.float64))[image], stride * cells)
     corners, uv_direct, uv_peaks = moved[:, :TWO_CORNERS], moved[:, TWO_CORNERS:-CORNERS], moved[:, -CORNERS:]
     peaked = np.asarray((cells[:, -CORNERS:] > 0.5 * MISSING).all(-1))

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.geometry.cuboid import Cuboids
+from cogkp.geometry.cuboid import CORNERS, Cuboids
 from cogkp.geometry.cuboid_fit import Plane, scale_from_height, scale_from_plane
 from cogkp.geometry.pnp import CuboidPoses, see_points, solve_cuboids, to_true_size
 from cogkp.geometry.pose import Poses
@@ -200,7 +200,7 @@ def _solved(
 ) -> CuboidPoses:
     solid = np.asarray((detections.relative_size > 0).all(-1))
     peaks = np.where(detections.peaked[..., None], detections.uv_peaks, np.nan)
-    uv = np.stack((detections.uv_direct, peaks), -2).reshape(len(peaks), -1, 2)
+    uv = np.stack((detections.uv_direct, peaks), -2).reshape(len(peaks), 2 * CORNERS, 2)
     uv = np.where(solid[:, None, None], uv, np.nan)
     weights = np.broadcast_to(np.tile((rules.direct_weight, rules.peak_weight), uv.shape[1] // 2), uv.shape[:2])
     size = np.where(solid[:, None], detections.relative_size, 1.0)

@@ -148,7 +148,7 @@ class _Verb:
         if not group:
             return
         outputs = self.model.predict(torch.from_numpy(np.stack([each.image for each in group])))
-        source_to_crop = np.stack([each.source_to_crop for each in group])
+        source_to_crop = torch.from_numpy(np.stack([each.source_to_crop for each in group]))
         detections = self.model.task.codec.decode(outputs, source_to_crop)
         if not self.config.inference.use_pnp:
             yield from (detections.pick(detections.image == row) for row in range(len(group)))
