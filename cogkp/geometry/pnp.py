@@ -359,7 +359,7 @@ def see_points(xyz_camera: Array, K: Array, distortion: Array | None = None) -> 
 
         seen = _camera(K, np.asarray(distortion, np.float64)).project(torch.tensor(xyz_camera))
         return np.where(seen.valid.numpy()[..., None], seen.uv.numpy(), np.nan)
-    pixel = xyz_camera @ K.swapaxes(-1, -2)
+    pixel = (xyz_camera[..., None, :] * K[..., None, :, :]).sum(-1)
     depth = pixel[..., 2:]
     return np.asarray(pixel[..., :2] / np.where(depth > MIN_DEPTH, depth, np.nan))
 

@@ -27,6 +27,8 @@ MISSING = -10000.0
 # Pixels are counted as areas, both ends included.
 BOTH_ENDS = 1.0
 TWO_CORNERS = 2
+PLACES = TWO_CORNERS + 2 * CORNERS
+PLACES = TWO_CORNERS + 2 * CORNERS
 
 
 class DecodedObjects(NamedTuple):
@@ -114,9 +116,7 @@ def find_objects(decoded: DecodedObjects, source_to_crop: FloatArray, stride: in
     finite = np.concatenate([np.isfinite(part[likely]) for part in decoded], -1).all(-1)
     image, row = (index[finite] for index in likely.nonzero())
     bboxes, scores, _, clses, obj_scale, direct, peaks = (part[image, row] for part in decoded)
-    cells = (
-        np.concatenate((bboxes, direct, peaks), -1).astype(np.float64).reshape(len(row), TWO_CORNERS + 2 * CORNERS, 2)
-    )
+    cells = np.concatenate((bboxes, direct, peaks), -1).astype(np.float64).reshape(len(row), PLACES, 2)
     moved = _moved(np.linalg.inv(np.asarray(source_to_crop, np.float64))[image], stride * cells)
     corners, uv_direct, uv_peaks = moved[:, :TWO_CORNERS], moved[:, TWO_CORNERS:-CORNERS], moved[:, -CORNERS:]
     peaked = np.asarray((cells[:, -CORNERS:] > 0.5 * MISSING).all(-1))
@@ -135,7 +135,7 @@ def find_objects(decoded: DecodedObjects, source_to_crop: FloatArray, stride: in
 
 def _moved(matrix: FloatArray, points: FloatArray) -> FloatArray:
     """Move (M, N, 2) by (M, 3, 3)."""
-    moved = points @ matrix[:, :, :2].swapaxes(-1, -2) + matrix[:, None, :, 2]
+    moved = (points[..., None, :] * matrix[:, None, :, :2]).sum(-1) + matrix[:, None, :, 2]
     return np.asarray(moved[..., :2] / moved[..., 2:])
 
 
