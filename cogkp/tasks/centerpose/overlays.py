@@ -6,7 +6,7 @@ end; drawings of poses show the true one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,13 @@ from cogkp.geometry.cuboid import EDGES, POINTS, UNIT_POINTS
 from cogkp.geometry.plane_map import map_points
 from cogkp.geometry.pnp import see_points
 from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
-from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import ObjectPose
 from cogkp.visual.marks import Marks, Outline
 
-__all__ = ["box_outline", "detection_outlines", "pose_outline", "prediction_marks", "truth_marks"]
+if TYPE_CHECKING:
+    from cogkp.tasks.centerpose.ground_truth import ObjectTruth
+
+__all__ = ["box_outline", "detection_outlines", "detection_points", "pose_outline", "prediction_marks", "truth_marks"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -83,11 +85,15 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
 
 def detection_outlines(found: Detections) -> list[Outline]:
     """Show each object as its centre sees its corners, in the pixels these are in."""
-    points = np.concatenate((found.uv_direct.mean(1, keepdims=True), found.uv_direct), 1)
     return [
         box_outline(uv, f"{score:.2f}  {_sizes(size)}")
-        for uv, size, score in zip(points, found.relative_size, found.score, strict=True)
+        for uv, size, score in zip(detection_points(found), found.relative_size, found.score, strict=True)
     ]
+
+
+def detection_points(found: Detections) -> FloatArray:
+    """(M, 9, 2) corners as each object's centre sees them, after their mean."""
+    return np.concatenate((found.uv_direct.mean(1, keepdims=True), found.uv_direct), 1)
 
 
 def pose_outline(
