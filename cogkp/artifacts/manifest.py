@@ -294,7 +294,7 @@ def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:
     own = {key.removeprefix(_PREFIX): value for key, value in pairs.items() if key.startswith(_PREFIX)}
     try:
         record = {key: json.loads(value) for key, value in own.items()}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError("metadata is not JSON", where=where, got=str(error)) from error
     return _structure(record, where)
 
@@ -320,7 +320,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError("manifest is missing", where=str(path), hint="It is written beside the model.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError("manifest cannot be read", where=str(path), got=str(error)) from error
 
 

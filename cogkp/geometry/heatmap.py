@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cogkp.geometry.arrays import at_least_float32
 from cogkp.geometry.heatmap_moments import crop_to_grid, grid_to_crop, mean_and_deviations
 
 __all__ = ["centred_heatmap", "expectation", "gaussian_heatmap", "soft_argmax", "spatial_softmax"]
@@ -18,6 +17,11 @@ REACH = 0.05  # cells inside the outermost centre, where a mean can still lie
 NEWTON_STEPS = 6
 LEAST_VARIANCE = 0.01  # square cells; smaller only where a bell is narrower than a cell
 TINY = 1e-9  # cells
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    # Not that of cogkp.geometry.arrays: this one is part of graphs that are traced and compiled.
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
@@ -37,7 +41,7 @@ def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
         tensor([[[0.2500, 0.2500],
                  [0.2500, 0.2500]]])
     """
-    logits = at_least_float32(heatmap_logits)
+    logits = _at_least_float32(heatmap_logits)
     return logits.reshape(*logits.shape[:-2], -1).softmax(-1).reshape(logits.shape)
 
 
@@ -149,12 +153,13 @@ def expectation(heatmaps: Tensor, stride: float) -> Tensor:
         >>> expectation(one_cell, stride=4)
         tensor([[9.5000, 5.5000]])
     """
-    mass = at_least_float32(heatmaps)
+    mass = _at_least_float32(heatmaps)
     columns = torch.arange(mass.shape[-1], dtype=mass.dtype, device=mass.device)
     rows = torch.arange(mass.shape[-2], dtype=mass.dtype, device=mass.device)
     u = (mass.sum(-2) * columns).sum(-1)
     v = (mass.sum(-1) * rows).sum(-1)
-    return grid_to_crop(torch.stack((u, v), -1), stride)
+    uv_crop: Tensor = grid_to_crop(torch.stack((u, v), -1), stride)
+    return uv_crop
 
 
 def soft_argmax(heatmap_logits: Tensor, stride: float) -> Tensor:

@@ -42,7 +42,8 @@ ROOMS = {
     "measures": room("errors", "attrs numpy"),
     "tasks.base": room("errors config geometry data models measures inference.processor", "attrs numpy torch"),
     "tasks.keypoint": room(
-        "errors config config.keypoint geometry data data.keypoint models measures tasks.base inference.processor visual",
+        "errors config config.keypoint geometry data data.keypoint models measures tasks.base inference.processor "
+        "visual",
         "attrs cv2 numpy torch",
     ),
     "tasks.centerpose": room(
