@@ -1,13 +1,13 @@
-"""A trained model that can be asked about an image: from a checkpoint, an ONNX file or an engine, without a configuration.
+"""A trained model that can be asked about an image: a checkpoint, an ONNX file or an engine.
 
-An ONNX file is opened and asked without torch.
+The file says what it is, so that no configuration is needed. An ONNX file is opened and asked without torch.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, overload
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import as_image, read_image
-from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ImageError, ModelError, closest
+from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ModelError, closest
 from cogkp.families import Family, family_named
 from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, infer_rows, open_exported
 from cogkp.inference.processor import Prediction, Prepared, Processor, Shapes
@@ -218,16 +218,16 @@ class Model:
         return self._answer([self._prepared(image, bgr, max_value, "image", look)], known)[0]
 
     def predict(
-        self, images: Sequence[ImageLike], *, bgr: bool = False, max_value: float | None = None, **ask: Any
+        self, images: Iterable[ImageLike], *, bgr: bool = False, max_value: float | None = None, **ask: Any
     ) -> list[Prediction]:
         """Ask about many images, a group at a time; see :meth:`__call__`."""
-        look, known = self._sorted(ask)
+        images, (look, known) = list(images), self._sorted(ask)
         for name, value in ask.items():
             if isinstance(value, list) and len(value) != len(images):
                 raise ModelError(
                     f"{name} does not fit the images", expected=f"{len(images)} values", got=str(len(value))
                 )
-        size = min(self._runner.rows[1] or GROUP, GROUP)
+        size = self._runner.rows[1] or GROUP
         found: list[Prediction] = []
         for start in range(0, len(images), size):
             rows = range(start, min(start + size, len(images)))
@@ -268,7 +268,9 @@ class Model:
         return self._processor.prepare(as_image(image, bgr=bgr, max_value=max_value, where=where), **look)
 
     def _answer(self, prepared: list[Prepared], known: Mapping[str, Any]) -> list[Prediction]:
-        rows = np.stack([each.input for each in prepared]).astype(self._dtype, copy=False)
+        one = len(prepared) == 1
+        rows = prepared[0].input[None] if one else np.stack([each.input for each in prepared])
+        rows = rows.astype(self._dtype, copy=False)
         return list(self._processor.predictions(infer_rows(self._runner, rows), prepared, **known))
 
     def close(self) -> None:

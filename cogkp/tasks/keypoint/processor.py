@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import attrs
@@ -20,7 +21,7 @@ from cogkp.config.issues import RefusedError
 from cogkp.data.crop import Bounds, crop_map
 from cogkp.data.images import to_grey, warp_image
 from cogkp.errors import ArtifactError, CogkpError, ModelError, NotFiniteError
-from cogkp.geometry.plane_map import map_points
+from cogkp.geometry.plane_map import inverse_map, map_points
 from cogkp.inference.processor import Prepared, Shapes
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.prediction import KeypointPrediction
@@ -139,26 +140,39 @@ class KeypointProcessor:
         """
         uv_crop = outputs["keypoints"].astype(np.float32, copy=False)
         heatmaps = outputs["heatmaps"].astype(np.float32, copy=False)
-        side = self.crop.output_size
-        crop_to_source = np.linalg.inv(np.stack([each.source_to_crop for each in prepared]))
-        points, sure = map_points(crop_to_source, uv_crop), confidence(uv_crop, heatmaps, side)
-        if not (np.isfinite(points).all() and np.isfinite(sure).all()):
+        crop_to_source = np.stack([inverse_map(each.source_to_crop) for each in prepared])
+        points = map_points(crop_to_source, uv_crop)
+        if not np.isfinite(points).all():
             raise NotFiniteError("the network puts out what is not a number", where=self.where)
-        covariances: Sequence[Array | None] = [None] * len(prepared)
-        if self.noise_px is not None and self.kernel_sigma_px is not None:
-            spread = heatmap_spread(heatmaps, side, self.kernel_sigma_px)
-            covariances = list(source_covariance(spread, self.noise_px, crop_to_source, uv_crop))
+        sure = partial(confidence, uv_crop, heatmaps, self.crop.output_size)
+        known = partial(self._covariances, heatmaps, uv_crop, crop_to_source)
+        if len(prepared) > 1:
+            # What nobody asks for costs nothing for a single image, but kept heatmaps would fill the memory for many.
+            sure, known = partial(_itself, sure()), partial(_itself, known())
         return [
             KeypointPrediction(
                 names=self.names,
                 points=points[row],
-                confidence=sure[row],
-                covariance=covariances[row],
+                confidences=sure,
+                covariances=known,
+                row=row,
                 mask_crop=None if self.num_classes is None else _likeliest(outputs["mask_logits"][row]),
                 seen=seen,
             )
             for row, seen in enumerate(prepared)
         ]
+
+    def _covariances(self, heatmaps: Array, uv_crop: Array, crop_to_source: Array) -> Array | None:
+        """State how well points are known, (B, N, 2, 2) pixels of the images squared; None where nobody knows."""
+        if self.noise_px is None or self.kernel_sigma_px is None:
+            return None
+        spread = heatmap_spread(heatmaps, self.crop.output_size, self.kernel_sigma_px)
+        covariances: Array = source_covariance(spread, self.noise_px, crop_to_source, uv_crop)
+        return covariances
+
+
+def _itself(values: Array | None) -> Array | None:
+    return values
 
 
 def processor_of(
