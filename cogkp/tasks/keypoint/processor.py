@@ -107,7 +107,7 @@ class KeypointProcessor:
             return None
         numbers = _numbers(box)
         if numbers is None or not (numbers[:2] <= numbers[2:]).all():
-            hint = "Give several boxes as a list, one for each image of a list." * (np.ndim(box) > 1)
+            hint = "With a list of images, give a list of boxes: one for each."
             raise ModelError("not a box", where=self.where, expected=BOX, got=str(box), hint=hint)
         low, high = numbers[:2], numbers[2:]
         if (high < -0.5).any() or (low > np.subtract(size_wh, 0.5)).any():  # noqa: PLR2004 - half a pixel
