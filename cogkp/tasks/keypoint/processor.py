@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cogkp.config.augment import Crop
 from cogkp.config.converter import CONVERTER
-from cogkp.config.fields import at_least, between, more_than, setting
+from cogkp.config.fields import between, setting
 from cogkp.config.issues import RefusedError
 from cogkp.data.crop import Bounds, crop_map
 from cogkp.data.images import to_grey, warp_image
@@ -35,6 +35,7 @@ Array = npt.NDArray[Any]
 FACTS = ("region", "box", "margin", "min_size_px")
 """What a model file must say of its crop."""
 BOX_NUMBERS = 4
+WIDEST_PX = 1e4
 BOX = "(left, top, right, bottom) in pixels of the image, left <= right and top <= bottom"
 
 
@@ -49,12 +50,12 @@ class KeypointProcessor:
         None,
         "Standard deviation of the Gaussian that heatmaps are trained towards, crop pixels; 0 where their shape is not "
         "trained, null where nobody knows.",
-        at_least(0.0),
+        between(0.0, WIDEST_PX),
     )
     noise_px: float | None = setting(
         None,
         "Standard deviation of what a heatmap cannot know, crop pixels; null where nobody knows.",
-        more_than(0.0),
+        between(1e-9, WIDEST_PX),
     )
     where: str = setting("", "The model's file, for messages.")
 
