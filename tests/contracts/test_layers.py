@@ -81,8 +81,8 @@ ROOMS = {
         "errors files progress config config.keypoint data data.keypoint artifacts training pictures workflows", "attrs"
     ),
     "front door": room(
-        "errors families config config.keypoint config.centerpose geometry data data.keypoint models inference workflows "
-        "workflows.families.keypoint demonstration",
+        "errors families config config.keypoint config.centerpose geometry data data.keypoint models inference "
+        "workflows workflows.families.keypoint demonstration",
         "",
     ),
     "cli_api": room(
