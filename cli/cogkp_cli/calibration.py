@@ -15,11 +15,11 @@ FAILED = 1
 
 def check(
     files: flag.CalibrationFiles,
-    size: flag.PictureSize = None,
+    size: flag.ImageSize = None,
     names: flag.CameraNames = None,
     config: flag.LabelConfig = None,
     data: flag.LabelRoots = None,
-    output: flag.CheckPicture = None,
+    output: flag.CalibrationDrawing = None,
     convert: flag.Converted = None,
     as_json: flag.Json = False,
 ) -> None:

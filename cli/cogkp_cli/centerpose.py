@@ -135,7 +135,7 @@ def validate(
     folder: flag.BoxFolder,
     camera_frame: flag.CameraFrameOfFiles = None,
     tolerance: flag.TolerancePx = 2.0,
-    output: flag.BoxPicture = None,
+    output: flag.BoxCheckDrawing = None,
     as_json: flag.Json = False,
 ) -> None:
     """Check annotation files against themselves, and draw pictures with their boxes."""

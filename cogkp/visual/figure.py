@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.tasks.base import ViewMarks
-from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv, text_width, write_text
+from cogkp.visual.canvas import RgbImage, as_rgb, enlarge, enlarged_uv, text_width, write_text
 from cogkp.visual.grid import DARK, image_grid
 from cogkp.visual.outline import RED
 from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
@@ -77,29 +77,29 @@ def error_caption(comparison: LabelledPrediction) -> str:
 
 def enlarged_tile(
     image: npt.NDArray[np.generic], mask: npt.NDArray[np.uint8] | None, min_side_px: int
-) -> tuple[Picture, int]:
+) -> tuple[RgbImage, int]:
     """Enlarge a frame by the least whole factor that makes its longer side reach a size, and tint its mask.
 
     Returns:
         The tile, and the factor.
     """
-    picture = as_picture(image)
-    factor = max(1, -(-min_side_px // max(picture.shape[:2])))
-    tile = enlarge(picture, factor)
+    rgb = as_rgb(image)
+    factor = max(1, -(-min_side_px // max(rgb.shape[:2])))
+    tile = enlarge(rgb, factor)
     return (tile if mask is None else tint_mask(tile, mask)), factor
 
 
 def comparison_tile(
     comparison: LabelledPrediction, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX
-) -> Picture:
+) -> RgbImage:
     """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
     tile, factor = enlarged_tile(comparison.image, comparison.mask, min_side_px)
     return enlarged_errors(tile, factor, comparison, colours)
 
 
 def enlarged_errors(
-    tile: Picture, factor: int, marks: LabelledPrediction | ViewMarks, colours: Sequence[Colour]
-) -> Picture:
+    tile: RgbImage, factor: int, marks: LabelledPrediction | ViewMarks, colours: Sequence[Colour]
+) -> RgbImage:
     """Draw truth and prediction over a tile that is ``factor`` times as large as what they were marked in."""
     return draw_errors(
         tile,
@@ -117,7 +117,7 @@ def legend_bar(
     colours: Sequence[Colour],
     width: int,
     shapes: Sequence[tuple[Shape, str, Colour]] = (),
-) -> Picture:
+) -> RgbImage:
     """Explain shapes first, then the colour of each point; wraps where the sheet ends."""
     entries = list(shapes)
     entries += [("dot", name, colour) for name, colour in zip(names, colours, strict=True)]
@@ -143,7 +143,7 @@ def comparison_sheet(
     title: str = "",
     columns: int | None = None,
     min_side_px: int = MIN_TILE_PX,
-) -> Picture:
+) -> RgbImage:
     """Set frames with truth and prediction side by side, each with its errors, under one legend.
 
     Args:

@@ -24,7 +24,7 @@ from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.overlays import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.outline import draw_outlines
 from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
@@ -188,7 +188,7 @@ class _Verb:
         return [pose_outline(pose, picture.record.K, self.config.inference.axis_size) for pose in found]
 
 
-def _drawn(picture: Loaded, outlines: Sequence[Outline]) -> Picture:
+def _drawn(picture: Loaded, outlines: Sequence[Outline]) -> RgbImage:
     """Draw objects into their picture, which is enlarged where lines and letters would cover it."""
     tile, factor = enlarged_tile(picture.pixels, None, LEAST_SIDE_PX)
     text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(tile.shape[:2])))

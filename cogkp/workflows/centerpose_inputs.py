@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
-from cogkp.data.boxes.folders import find_pictures
+from cogkp.data.boxes.folders import find_images
 from cogkp.data.images import read_colour
 from cogkp.errors import DataError
 
 __all__ = ["Shown", "evenly", "pictures_at_hand"]
 
-Picture = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.float32]
 
 log = logging.getLogger("cogkp")
 
@@ -42,7 +42,7 @@ class Shown:
         width, height = facts["size_wh_px"]
         return cls((int(width), int(height)), facts["mean"], facts["std"])
 
-    def __call__(self, path: Path) -> Picture:
+    def __call__(self, path: Path) -> FloatImage:
         """Read a picture: (3, H, W) float32.
 
         Raises:
@@ -71,7 +71,7 @@ def pictures_at_hand(config: CenterPoseConfig) -> tuple[Path, ...]:
         if folder is None or not Path(folder).is_dir():
             continue
         try:
-            return find_pictures(Path(folder))
+            return find_images(Path(folder))
         except DataError as error:
             log.warning("%s", error)
     return ()

@@ -14,7 +14,7 @@ from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, re
 from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_pictures
+from cogkp.data.boxes.folders import find_images
 from cogkp.errors import DataError
 from cogkp.export.int8_onnx import quantised, read_by_convolutions
 from cogkp.export.typed_onnx import read_onnx
@@ -62,7 +62,7 @@ def with_int8_layers(
         EngineError: ``layers`` cannot be had.
     """
     wanted, model = config.gen_trt_engine.tensorrt.calibration, read_onnx(onnx)
-    pictures = [path for each in wanted.cal_image_dir for path in find_pictures(Path(each))]
+    pictures = [path for each in wanted.cal_image_dir for path in find_images(Path(each))]
     shown = Shown.of(manifest.facts["input"])
     largest = _largest(wanted, onnx, model, manifest, _Pictures(pictures, shown, manifest.batch_size, progress))
     copy = folder / onnx.name

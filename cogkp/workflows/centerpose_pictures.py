@@ -17,9 +17,9 @@ from torch import Tensor
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
-from cogkp.data.boxes.folders import find_pictures
+from cogkp.data.boxes.folders import find_images
 from cogkp.data.boxes.reader import read_unlabelled
-from cogkp.data.boxes.records import PictureRecord
+from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.images import read_colour
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -45,7 +45,7 @@ class Pictures:
         problems: what is wrong with each of the others.
     """
 
-    usable: tuple[PictureRecord, ...]
+    usable: tuple[ImageRecord, ...]
     problems: tuple[Problem, ...]
 
 
@@ -59,7 +59,7 @@ class Loaded(NamedTuple):
         source_to_crop: (3, 3) float64.
     """
 
-    record: PictureRecord
+    record: ImageRecord
     pixels: npt.NDArray[np.float32]
     image: npt.NDArray[np.float32]
     source_to_crop: Tensor
@@ -95,8 +95,8 @@ def find_inference_pictures(config: CenterPoseConfig) -> Pictures:
         DataError: there are no pictures, or none of them can be used; then all faults are listed.
     """
     root = Path(config.dataset.inference_data or "")
-    read = [_read(root, image, config) for image in find_pictures(root)]
-    usable = tuple(each for each in read if isinstance(each, PictureRecord))
+    read = [_read(root, image, config) for image in find_images(root)]
+    usable = tuple(each for each in read if isinstance(each, ImageRecord))
     problems = tuple(each for each in read if isinstance(each, Problem))
     if not usable:
         blind = [problem for problem in problems if problem.what == NO_CAMERA]
@@ -105,7 +105,7 @@ def find_inference_pictures(config: CenterPoseConfig) -> Pictures:
     return Pictures(usable, problems)
 
 
-def _read(root: Path, image: Path, config: CenterPoseConfig) -> PictureRecord | Problem:
+def _read(root: Path, image: Path, config: CenterPoseConfig) -> ImageRecord | Problem:
     K = config.inference.K
     try:
         record = read_unlabelled(
@@ -132,7 +132,7 @@ def _no_camera(root: Path, count: int) -> DataError:
     )
 
 
-def _remark_camera(pictures: Sequence[PictureRecord], config: CenterPoseConfig) -> None:
+def _remark_camera(pictures: Sequence[ImageRecord], config: CenterPoseConfig) -> None:
     """Say what looks as if the experiment's camera had not taken the pictures."""
     K = config.inference.K
     if K is None:
@@ -151,7 +151,7 @@ def _remark_camera(pictures: Sequence[PictureRecord], config: CenterPoseConfig) 
 
 
 def loaded_groups(
-    pictures: Sequence[PictureRecord], view: BoxInput, size: int, workers: int
+    pictures: Sequence[ImageRecord], view: BoxInput, size: int, workers: int
 ) -> Iterator[list[Loaded | Problem]]:
     """Read pictures in groups, in order; one that cannot be read is its problem.
 
@@ -162,7 +162,7 @@ def loaded_groups(
         workers: threads that read.
     """
 
-    def load(record: PictureRecord) -> Loaded | Problem:
+    def load(record: ImageRecord) -> Loaded | Problem:
         try:
             pixels = read_colour(record.image)
         except DataError as error:
@@ -175,18 +175,18 @@ def loaded_groups(
             yield list(pool.map(load, pictures[start : start + size]))
 
 
-def result_names(pictures: Sequence[PictureRecord]) -> list[str]:
+def result_names(pictures: Sequence[ImageRecord]) -> list[str]:
     """Choose the path of each picture's results below their folder, without the last suffix; they mirror the pictures.
 
     Where two pictures of one folder share a stem, or one has a name that is taken, the results of that folder keep the
     whole names: ``a.png.json`` beside ``a.jpg.json``.
 
     Example:
-        >>> from cogkp.data.boxes.records import PictureRecord
+        >>> from cogkp.data.boxes.records import ImageRecord
         >>> from cogkp.geometry.camera_frame import CameraFrame
         >>> def at(name):
         ...     path = Path("in") / name
-        ...     return PictureRecord(root=Path("in"), image=path, annotation=path, size_wh=(1, 1), K=None,
+        ...     return ImageRecord(root=Path("in"), image=path, annotation=path, size_wh=(1, 1), K=None,
         ...                          camera_frame=CameraFrame.OPENCV, boxes=(), ground=None)
         >>> result_names([at("a/0.jpg"), at("b/0.jpg"), at("b/0.png")])
         ['a/0', 'b/0.jpg', 'b/0.png']

@@ -107,7 +107,7 @@ def evaluation_page(shown: Shown) -> str:
             )
             if shown.worst
             else "",
-            page.section("Predictions", *(page.picture(data, told, told) for data, told in shown.pictures)),
+            page.section("Predictions", *(page.image(data, told, told) for data, told in shown.pictures)),
             page.section("Training", page.columns(*training)),
             page.section(
                 "Configuration",

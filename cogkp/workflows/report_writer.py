@@ -18,14 +18,14 @@ from cogkp.artifacts.run_record import describe_machine, library_versions
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import write_png
 from cogkp.data.sample import collate
+from cogkp.drawing import draw_comparison, draw_pairs
 from cogkp.errors import EvaluationError
 from cogkp.files import write_text
 from cogkp.measures.bootstrap import LEVEL, RESAMPLES, Interval
 from cogkp.measures.figures import Figure, intervals
-from cogkp.pictures import draw_comparison, draw_pairs
 from cogkp.tasks.base import Codec, Metrics, Report, StereoMetrics
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 from cogkp.workflows.evaluation_page import POINTS, Shown, Words, evaluation_page, interval_text
 from cogkp.workflows.report_parts import draw_worst, jpeg
 from cogkp.workflows.setup import spread
@@ -175,7 +175,7 @@ def _told(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]:
     }
 
 
-def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> Picture | None:
+def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> RgbImage | None:
     """Draw the worst pair and others spread down to the best; None where no family or no pair is judged in space."""
     ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
     if not isinstance(metrics, StereoMetrics) or not ranked:

@@ -26,8 +26,8 @@ from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.torchrun import Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset, Split
+from cogkp.drawing import draw_batch
 from cogkp.errors import CogkpError, DataError
-from cogkp.pictures import draw_batch
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task

@@ -55,13 +55,13 @@ ROOMS = {
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "visual": room("errors measures tasks.base", "attrs cv2 numpy"),
-    "pictures": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
+    "drawing": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors files progress config geometry data models measures tasks artifacts training export inference visual "
-        "pictures",
+        "drawing",
         "attrs cv2 numpy torch",
     ),
-    "demonstration": room("errors files progress config data artifacts training pictures workflows", "attrs"),
+    "demonstration": room("errors files progress config data artifacts training drawing workflows", "attrs"),
     "front door": room("errors progress config geometry data models training.ranks workflows demonstration", ""),
     "cli": room("files progress", "attrs rich typer"),
     "cli.window": room("files", "cv2"),

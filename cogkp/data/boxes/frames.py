@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.boxes.records import BoxRecord, PictureRecord
+from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
@@ -90,16 +90,16 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
     return float(np.nan_to_num(distance, nan=np.inf).max())
 
 
-def judge_frame(pictures: Sequence[PictureRecord]) -> FrameFit:
+def judge_frame(records: Sequence[ImageRecord]) -> FrameFit:
     """Try all camera axes on pictures whose files declare the same ones.
 
     Args:
-        pictures: read under the declared axes.
+        records: read under the declared axes.
     """
-    if not pictures:
+    if not records:
         return FrameFit(None, {})
-    declared = pictures[0].camera_frame
-    known = [(box, picture.K) for picture in pictures if picture.K is not None for box in picture.boxes]
+    declared = records[0].camera_frame
+    known = [(box, record.K) for record in records if record.K is not None for box in record.boxes]
     medians = {}
     for frame in CameraFrame:
         # The numbers of the file, read as if they were in this frame: back to the file's axes, then on from there.

@@ -174,9 +174,9 @@ class CenterPoseLoss:
         targets: ObjectTargets = batch.targets.objects
         picked = targets.pick(self.choose(outputs, targets))
         counted = picked.taught.any(-1) | (self.symmetry == "object")
-        pictures = batch.over_step(counted.new_tensor(len(counted), dtype=torch.int64))
+        images = batch.over_step(counted.new_tensor(len(counted), dtype=torch.int64))
         parts = {
-            name: torch.where(counted, term(outputs, picked), 0.0).sum() / pictures for name, term in self.terms.items()
+            name: torch.where(counted, term(outputs, picked), 0.0).sum() / images for name, term in self.terms.items()
         }
         total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return LossReport(total, parts, self.weights)

@@ -61,7 +61,7 @@ def test_colours_reach_the_network_in_its_order_and_scale(root):
     rgb = view.cut(read_colour(root / "0000.png"), sample.source_to_crop)
     expected = (rgb[..., 2] - view.mean[0]) / view.std[0]  # first channel of the network: blue
     np.testing.assert_allclose(sample.image[0], expected, atol=1e-6)
-    np.testing.assert_allclose(view.shown(sample.image), rgb, atol=1e-6)
+    np.testing.assert_allclose(view.to_rgb(sample.image), rgb, atol=1e-6)
     assert sample.image.shape == (3, SIDE, SIDE)
     assert sample.image.dtype == np.float32
 
@@ -151,20 +151,20 @@ def test_a_mirrored_box_is_a_box_again():
 
 @pytest.mark.parametrize("turns", [1, 2, 4, 12])
 def test_turned_labels_are_the_turned_box(tmp_path, turns):
-    picture = read_objectron(write_set(tmp_path, 1)).pictures[0]
-    labels = labels_of(picture, turns)
+    record = read_objectron(write_set(tmp_path, 1)).records[0]
+    labels = labels_of(record, turns)
     assert labels.uv_source.shape == (turns, 1, 9, 2)
     assert labels.hypotheses.all()
-    (record,) = picture.boxes
+    (box,) = record.boxes
     for index in range(turns):
         turn = cv2.Rodrigues(np.array([0.0, 2 * math.pi * index / turns, 0.0]))[0]
-        rotation = record.cuboid_to_camera[:3, :3] @ turn
-        points = record.size_xyz * np.array(UNIT_POINTS) @ rotation.T + record.cuboid_to_camera[:3, 3]
+        rotation = box.cuboid_to_camera[:3, :3] @ turn
+        points = box.size_xyz * np.array(UNIT_POINTS) @ rotation.T + box.cuboid_to_camera[:3, 3]
         np.testing.assert_allclose(labels.uv_source[index, 0], points @ K[:2].T / points[:, 2:], atol=1e-6)
 
 
 def test_half_a_turn_only_renumbers_the_corners(tmp_path):
-    labels = labels_of(read_objectron(write_set(tmp_path, 1)).pictures[0], 2)
+    labels = labels_of(read_objectron(write_set(tmp_path, 1)).records[0], 2)
     np.testing.assert_allclose(labels.uv_source[1, 0], labels.uv_source[0, 0][[0, 6, 5, 8, 7, 2, 1, 4, 3]], atol=1e-9)
 
 
@@ -208,13 +208,13 @@ def test_colour_changes_are_drawn_within_their_limits():
 
 
 def test_saturation_keeps_grey_levels_and_light_follows_the_principal_colours():
-    picture = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    image = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
     only = BoxAugment(brightness=0.0, contrast=0.0, lighting=0.0)
-    changed = change_colours(picture, only, np.random.default_rng(3))
+    changed = change_colours(image, only, np.random.default_rng(3))
     to_grey = lambda image: cv2.cvtColor(np.ascontiguousarray(image, np.float32), cv2.COLOR_RGB2GRAY)  # noqa: E731
-    np.testing.assert_allclose(to_grey(changed), to_grey(picture), atol=1e-5)
+    np.testing.assert_allclose(to_grey(changed), to_grey(image), atol=1e-5)
     light = BoxAugment(brightness=0.0, contrast=0.0, saturation=0.0)
-    shifts = np.array([(change_colours(picture, light, np.random.default_rng(s)) - picture)[0, 0] for s in range(2000)])
+    shifts = np.array([(change_colours(image, light, np.random.default_rng(s)) - image)[0, 0] for s in range(2000)])
     vectors, values = np.array(light.eigenvectors), np.array(light.eigenvalues)
     covariance = vectors @ np.diag((0.1 * values) ** 2) @ vectors.T
     np.testing.assert_allclose(np.cov(shifts[:, ::-1].T), covariance, atol=0.1 * covariance.max())
