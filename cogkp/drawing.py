@@ -70,10 +70,10 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Labe
         LabelledPrediction(
             image=codec.display_image(image),
             truth_uv=truth.uv_crop,
-            truth_shown=truth.shown,
+            truth_visible=truth.shown,
             predicted_uv=found.uv_crop,
             # Without a label nobody can say whether the point is in the picture at all.
-            predicted_shown=found.shown & truth.shown,
+            predicted_visible=found.shown & truth.shown,
             mask=found.mask,
             name=name,
             frame_px=scale,
@@ -128,8 +128,8 @@ def draw_pairs(
         for marks in metrics.space_marks(predict(batch.image), batch)
         for left, right in (marks.views,)
     ]
-    told = [attrs.evolve(pair, note=note) for pair, note in zip(pairs, notes, strict=True)] if notes else pairs
-    return pair_sheet(told, title=title)
+    noted = [attrs.evolve(pair, note=note) for pair, note in zip(pairs, notes, strict=True)] if notes else pairs
+    return pair_sheet(noted, title=title)
 
 
 def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> RgbImage:

@@ -20,9 +20,9 @@ from cogkp.training.graph import network_graph
 from cogkp.training.learner import BatchResult
 from cogkp.training.seeding import undisturbed_rng
 
-__all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
+__all__ = ["DrawBatch", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
 
-Draw = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
+DrawBatch = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
 """Render a batch with its labels, or, where outputs are given, with the predictions: (H, W, 3) uint8 RGB."""
 
 
@@ -120,7 +120,7 @@ class TensorBoardSink:
         *,
         verbose: bool = False,
         log_interval: int = 10,
-        draw: Draw | None = None,
+        draw: DrawBatch | None = None,
         restored: tuple[int, int] | None = None,
     ) -> None:
         steps, epochs = (None, None) if restored is None else restored

@@ -43,9 +43,9 @@ class LabelledPrediction:
     Args:
         image: grey or RGB, uint8 or 0..1.
         truth_uv: (N, 2).
-        truth_shown: (N,) bool, labelled points.
+        truth_visible: (N,) bool, labelled points.
         predicted_uv: (N, 2).
-        predicted_shown: (N,) bool; None means all.
+        predicted_visible: (N,) bool; None means all.
         mask: (H, W) predicted class ids, or None.
         caption: one line; empty means the errors of this tile.
         name: which frame this is; stands behind the errors.
@@ -54,9 +54,9 @@ class LabelledPrediction:
 
     image: npt.NDArray[np.generic]
     truth_uv: FloatArray
-    truth_shown: BoolArray
+    truth_visible: BoolArray
     predicted_uv: FloatArray
-    predicted_shown: BoolArray | None = None
+    predicted_visible: BoolArray | None = None
     mask: npt.NDArray[np.uint8] | None = None
     caption: str = ""
     name: str = ""
@@ -65,10 +65,10 @@ class LabelledPrediction:
 
 def error_caption(comparison: LabelledPrediction) -> str:
     """Say how far the predictions of one tile are from their labels, in pixels of the full frame."""
-    shown = comparison.truth_shown
-    if comparison.predicted_shown is not None:
-        shown = shown & comparison.predicted_shown
-    errors = np.linalg.norm(comparison.predicted_uv[shown] - comparison.truth_uv[shown], axis=-1)
+    visible = comparison.truth_visible
+    if comparison.predicted_visible is not None:
+        visible = visible & comparison.predicted_visible
+    errors = np.linalg.norm(comparison.predicted_uv[visible] - comparison.truth_uv[visible], axis=-1)
     finite = errors[np.isfinite(errors)] * comparison.frame_px
     if not finite.size:
         return "nothing to compare"
@@ -105,8 +105,8 @@ def enlarged_errors(
         tile,
         enlarged_uv(marks.truth_uv, factor),
         enlarged_uv(marks.predicted_uv, factor),
-        truth_shown=marks.truth_shown,
-        predicted_shown=marks.predicted_shown,
+        truth_visible=marks.truth_visible,
+        predicted_visible=marks.predicted_visible,
         colours=colours,
         radius=max(5.0, max(tile.shape[:2]) / 90),
     )

@@ -68,26 +68,26 @@ def draw_lens(lens: DrawnLens, width_px: int) -> RgbImage:
     if largest <= NOTHING_PX and lens.valid.all():
         return _with_heading(np.zeros((0, inner, 3), np.uint8), lens, "no lens distortion", width_px)
     frame = _heat(length, lens.valid, largest, size)
-    told = "the lens moves nothing"
+    legend = "the lens moves nothing"
     if largest > NOTHING_PX:
         factor = _magnification(largest * inner / lens.size_wh[0])
         _draw_arrows(frame, lens, shift * (inner / lens.size_wh[0]) * factor)
-        told = f"arrows lead to the pinhole's pixels{'' if factor == 1 else f', {factor} x as long'}"
+        legend = f"arrows lead to the pinhole's pixels{'' if factor == 1 else f', {factor} x as long'}"
     if not lens.valid.all():
-        told += "; grey: cannot be undone"
-    sheet = _with_heading(frame, lens, told, width_px)
+        legend += "; grey: cannot be undone"
+    sheet = _with_heading(frame, lens, legend, width_px)
     if largest > NOTHING_PX:
         _draw_bar(sheet, largest, (MARGIN_PX + inner + 8, TITLE_PX), size[1])
     return sheet
 
 
-def _with_heading(frame: RgbImage, lens: DrawnLens, told: str, width_px: int) -> RgbImage:
+def _with_heading(frame: RgbImage, lens: DrawnLens, legend: str, width_px: int) -> RgbImage:
     height, inner = frame.shape[:2]
     sheet = np.full((height + TITLE_PX + MARGIN_PX, width_px, 3), DARK, np.uint8)
     sheet[TITLE_PX : TITLE_PX + height, MARGIN_PX : MARGIN_PX + inner] = frame
     title = f"{lens.name}  {lens.size_wh[0]}x{lens.size_wh[1]}"
     write_text(sheet, fit_text(title, TEXT_PX + 1, inner), (MARGIN_PX, 18), TEXT_PX + 1, WHITE)
-    write_text(sheet, fit_text(told, TEXT_PX, inner), (MARGIN_PX, 36), TEXT_PX, GREY)
+    write_text(sheet, fit_text(legend, TEXT_PX, inner), (MARGIN_PX, 36), TEXT_PX, GREY)
     return sheet
 
 

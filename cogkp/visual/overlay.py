@@ -105,8 +105,8 @@ def draw_errors(
     truth_uv: FloatArray,
     predicted_uv: FloatArray,
     *,
-    truth_shown: BoolArray | None = None,
-    predicted_shown: BoolArray | None = None,
+    truth_visible: BoolArray | None = None,
+    predicted_visible: BoolArray | None = None,
     colours: Sequence[Colour] | None = None,
     radius: float = 5.0,
 ) -> RgbImage:
@@ -116,8 +116,8 @@ def draw_errors(
         image: (H, W, 3) uint8 RGB.
         truth_uv: (N, 2) pixels of ``image``.
         predicted_uv: (N, 2) pixels of ``image``.
-        truth_shown: (N,) points with a label; None means all.
-        predicted_shown: (N,) points with a prediction worth drawing; None means all.
+        truth_visible: (N,) points with a label; None means all.
+        predicted_visible: (N,) points with a prediction worth drawing; None means all.
         colours: one per point; None takes the palette's.
         radius: of each mark, pixels.
 
@@ -127,13 +127,13 @@ def draw_errors(
     drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(truth_uv))
     far = float(max(image.shape[:2]))
-    both = _visible(image, truth_uv, truth_shown, far) & _visible(image, predicted_uv, predicted_shown, far)
+    both = _visible(image, truth_uv, truth_visible, far) & _visible(image, predicted_uv, predicted_visible, far)
     for index in np.flatnonzero(both).tolist():
         start, stop = _fixed(truth_uv[index]), _fixed(predicted_uv[index])
         for ink, width in ((BLACK, 3), (colours[index], 1)):
             cv2.line(drawn, start, stop, ink, width, cv2.LINE_AA, SUBPIXEL_BITS)
-    drawn = draw_points(drawn, truth_uv, shown=truth_shown, shape="ring", colours=colours, radius=radius)
-    return draw_points(drawn, predicted_uv, shown=predicted_shown, shape="cross", colours=colours, radius=radius)
+    drawn = draw_points(drawn, truth_uv, shown=truth_visible, shape="ring", colours=colours, radius=radius)
+    return draw_points(drawn, predicted_uv, shown=predicted_visible, shape="cross", colours=colours, radius=radius)
 
 
 def draw_curves(image: RgbImage, curves_uv: FloatArray, colours: Sequence[Colour], width: int = 1) -> RgbImage:

@@ -100,11 +100,11 @@ def _write_errors(bar: RgbImage, marks: SpaceMarks, colours: Sequence[Colour], l
     """Say how far each point is off, in its colour, worst first and as many as there is room for."""
     errors = np.where(marks.found, np.linalg.norm(marks.xyz_found - marks.xyz_true, axis=-1), np.inf)
     drawn = view_of(marks, MIN_TILE_PX).holds(marks.xyz_found)
-    told = [(f"off by, {marks.unit}:", GREY)]
+    parts = [(f"off by, {marks.unit}:", GREY)]
     for point in sorted(np.flatnonzero(marks.known).tolist(), key=lambda n: -errors[n]):
         figure = f"{errors[point]:.3g}{'' if drawn[point] else ' (not drawn)'}" if marks.found[point] else "lost"
-        told.append((f"{marks.point_names[point]} {figure}", colours[point]))
-    for text, colour in told:
+        parts.append((f"{marks.point_names[point]} {figure}", colours[point]))
+    for text, colour in parts:
         if left + text_width(text, CAPTION_PX) > bar.shape[1]:
             return
         write_text(bar, text, (left, 17), CAPTION_PX, colour)

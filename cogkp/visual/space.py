@@ -143,8 +143,8 @@ def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Rg
         image,
         true,
         found,
-        truth_shown=marks.known,
-        predicted_shown=shown,
+        truth_visible=marks.known,
+        predicted_visible=shown,
         colours=colours,
         radius=max(5.0, size_px / 75),
     )

@@ -21,7 +21,7 @@ from cogkp.data.calibration import (
 )
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
-from cogkp.data.keypoint.stereo import check_frames, judge_labels, rig_of_views
+from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
@@ -110,7 +110,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
     records = [record for index in indices for record in index.records]
     check_frames(records, pair)
-    return judge_labels(records, pair)
+    return pair_consistency(records, pair)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:

@@ -127,7 +127,7 @@ def between(figure: Figure, interval: Interval) -> str:
     """
     if interval.low is None or interval.high is None:
         return ""
-    return f"{figure.told(interval.low)} to {figure.told(interval.high)}"
+    return f"{figure.format(interval.low)} to {figure.format(interval.high)}"
 
 
 def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
@@ -138,7 +138,7 @@ def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
     for figure, interval in intervals.items():
         if figure.of == ALL and (ends := between(figure, interval)):
             unit = f" {figure.unit}" if figure.unit else ""
-            told = f"{figure.name} {figure.told(interval.value)}{unit} ({ends})"
+            told = f"{figure.name} {figure.format(interval.value)}{unit} ({ends})"
             lines.setdefault(figure.title, []).append(told)
     said = [f"{title}: {', '.join(figures)}" for title, figures in lines.items()]
     return "\n".join([f"95 % intervals over {frames} frames", *said])
@@ -203,7 +203,7 @@ def _cards(intervals: Mapping[Figure, Interval]) -> list[page.Card]:
         if figure.of != ALL:
             continue
         ends = between(figure, interval)
-        value = f"{figure.told(interval.value)} {figure.unit}".strip()
+        value = f"{figure.format(interval.value)} {figure.unit}".strip()
         found.append(page.Card(f"{figure.title}, {figure.name}", value, f"95 %: {ends}" if ends else ""))
     return found
 
@@ -248,7 +248,7 @@ def _measured(measure: Measure) -> str:
 
 def _cell(figure: Figure, interval: Interval) -> str:
     ends = between(figure, interval)
-    return f"{figure.told(interval.value)}  ({ends})" if ends else figure.told(interval.value)
+    return f"{figure.format(interval.value)}  ({ends})" if ends else figure.format(interval.value)
 
 
 def _indented(value: Any) -> str:

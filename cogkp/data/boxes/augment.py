@@ -17,7 +17,7 @@ from cogkp.geometry.cuboid import POINTS
 from cogkp.geometry.letterbox import letterbox, square_crop
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["BoxAugment", "BoxInput", "change_colours", "draw_map", "point_order"]
+__all__ = ["BoxAugment", "BoxInput", "change_colours", "point_order", "sample_warp"]
 
 FloatImage = npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -111,7 +111,7 @@ class BoxInput:
         return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)
 
 
-def draw_map(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
+def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
     """Draw the one map from a picture to the network's input.
 
     Args:

@@ -171,13 +171,13 @@ def _problems(
 ) -> Iterator[Problem]:
     """Say all that is wrong with one box; searches for a better order of points are few, since they take long."""
     yield from _space_problems(box)
-    seen = None if record.K is None else reprojection_px(box, record.K)
-    if seen is not None and seen > tolerance_px:
+    error_px = None if record.K is None else reprojection_px(box, record.K)
+    if error_px is not None and error_px > tolerance_px:
         yield Problem(
             "the points of space do not fall on their pixels",
             box.where,
             f"at most {tolerance_px:g} px between keypoints_3d, seen through the intrinsics, and projected_cuboid",
-            _px(seen),
+            _px(error_px),
         )
     if residual_px is not None and residual_px > tolerance_px:
         yield Problem(

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, draw_map, point_order
+from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, point_order, sample_warp
 from cogkp.data.boxes.fingerprint import fingerprint
 from cogkp.data.boxes.labels import ObjectLabels, labels_of
 from cogkp.data.boxes.reader import Need, read_objectron
 from cogkp.data.boxes.records import BoxDataSize, ImageIndex, ImageRecord
-from cogkp.data.dataset import Draw, SingleViewDataset, Split
+from cogkp.data.dataset import ItemKey, SingleViewDataset, Split
 from cogkp.data.images import read_colour
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
@@ -96,18 +96,20 @@ class ObjectDataset(SingleViewDataset):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+    def __getitem__(self, key: ItemKey | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""
-        draw = Draw(*key) if isinstance(key, tuple) else Draw(0, key, key)
-        generator = np.random.default_rng([draw.seed, draw.epoch, draw.position])
-        sample = self._sample(self._records[draw.item], generator)
+        wanted = ItemKey(*key) if isinstance(key, tuple) else ItemKey(0, key, key)
+        generator = np.random.default_rng([wanted.seed, wanted.epoch, wanted.position])
+        sample = self._sample(self._records[wanted.item], generator)
         return (Encoded(sample, self._encode(sample)),)
 
     def _sample(self, record: ImageRecord, generator: np.random.Generator) -> Sample[ObjectLabels]:
         pixels = read_colour(record.image)
         training = self.split in ("train", "preview")
         size_wh = record.size_wh
-        warp = draw_map(size_wh, self.view.side, self.augment, generator) if training else self.view.plain_map(size_wh)
+        warp = (
+            sample_warp(size_wh, self.view.side, self.augment, generator) if training else self.view.plain_map(size_wh)
+        )
         crop = self.view.cut(pixels, warp)
         if training:
             crop = change_colours(crop, self.augment, generator)

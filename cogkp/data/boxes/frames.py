@@ -16,7 +16,7 @@ from cogkp.errors import Problem
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "judge_frame", "project", "reprojection_px"]
+__all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "fit_camera_frame", "project", "reprojection_px"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,12 +55,12 @@ class FrameFit(NamedTuple):
             "points of space and their pixels do not agree under the declared camera axes",
             where,
             f"camera_frame '{self.better.value}' ({self.residual_px[self.better]:.2g} px)",
-            f"'{self.declared.value}' ({_told(self.residual_px[self.declared])})",
+            f"'{self.declared.value}' ({_residual_text(self.residual_px[self.declared])})",
             f"Declare camera_frame '{self.better.value}'.",
         )
 
 
-def _told(residual_px: float) -> str:
+def _residual_text(residual_px: float) -> str:
     return f"{residual_px:.0f} px" if np.isfinite(residual_px) else "behind the camera"
 
 
@@ -90,7 +90,7 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
     return float(np.nan_to_num(distance, nan=np.inf).max())
 
 
-def judge_frame(records: Sequence[ImageRecord]) -> FrameFit:
+def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
     """Try all camera axes on pictures whose files declare the same ones.
 
     Args:

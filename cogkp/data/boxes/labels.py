@@ -96,8 +96,8 @@ def labels_of(
     uv = np.zeros((rows, len(boxes), POINTS, 2))
     counted = np.zeros((rows, len(boxes)), np.bool_)
     for m, box in enumerate(boxes):
-        seen = turned_pixels(box.uv_source, box.xyz_camera, box.cuboid_to_camera, record.K, turns[m])
-        uv[: len(seen), m], counted[: len(seen), m] = seen, True
+        projected = turned_pixels(box.uv_source, box.xyz_camera, box.cuboid_to_camera, record.K, turns[m])
+        uv[: len(projected), m], counted[: len(projected), m] = projected, True
     return ObjectLabels(
         uv_source=uv,
         hypotheses=counted,
@@ -137,5 +137,5 @@ def turned_pixels(
     turned[:, 0, 2], turned[:, 2, 0], turned[:, 1, 1] = np.sin(angles), -np.sin(angles), 1.0
     rotation, middle = pose[:3, :3], pose[:3, 3]
     moved = (xyz - middle) @ (rotation @ turned @ rotation.T).transpose(0, 2, 1) + middle
-    seen = project(K, moved)
-    return np.concatenate([uv[None], seen]) if np.isfinite(seen).all() else uv[None]
+    projected = project(K, moved)
+    return np.concatenate([uv[None], projected]) if np.isfinite(projected).all() else uv[None]

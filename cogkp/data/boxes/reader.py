@@ -21,7 +21,7 @@ from cogkp.data.boxes.box_fields import read_box
 from cogkp.data.boxes.clip import intrinsics_of
 from cogkp.data.boxes.fields import Fields, read_annotation
 from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
-from cogkp.data.boxes.frames import FrameFit, judge_frame
+from cogkp.data.boxes.frames import FrameFit, fit_camera_frame
 from cogkp.data.boxes.records import BoxRecord, Ground, ImageIndex, ImageRecord
 from cogkp.data.images import image_size
 from cogkp.errors import DataError, Problem
@@ -79,7 +79,7 @@ def scan_objectron(
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
-    fits = [judge_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
+    fits = [fit_camera_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
     worst = next((fit for fit in fits if fit.better is not None), None)
     if worst is None:
         problems += [_behind(box) for record in records for box in record.boxes if _is_behind(box)]
@@ -235,14 +235,14 @@ class _AnnotationReader:
         return box
 
     def _frame(self, camera: Fields) -> CameraFrame:
-        said = camera.word("camera_frame")
-        if said is not None and said not in FRAMES:
+        declared = camera.word("camera_frame")
+        if declared is not None and declared not in FRAMES:
             raise camera.wrong("camera_frame", f"one of {', '.join(FRAMES)}")
-        if said is None:
+        if declared is None:
             return self.camera_frame or FALLBACK_FRAME
-        if self.camera_frame is not None and self.camera_frame is not FRAMES[said]:
+        if self.camera_frame is not None and self.camera_frame is not FRAMES[declared]:
             raise camera.wrong("camera_frame", f"{self.camera_frame.value!r}, as declared")
-        return FRAMES[said]
+        return FRAMES[declared]
 
     def _intrinsics(self, camera: Fields, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
         given = camera.within("intrinsics")
@@ -265,8 +265,8 @@ class _AnnotationReader:
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
     """Compare the picture with the size its annotation was made for."""
     for key, length in zip(("width", "height"), size_wh, strict=True):
-        said = camera.whole(key, 1)
-        if said not in (None, length):
+        declared = camera.whole(key, 1)
+        if declared not in (None, length):
             raise camera.wrong(
                 key,
                 f"{length}, as the picture has",

@@ -69,7 +69,7 @@ class CenterPoseCodec:
             view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
         )
 
-    def seen_at(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
+    def for_input_size(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
         """Take pictures of another size, which need not be square; the grid of targets is the square that holds it."""
         return attrs.evolve(
             self,

@@ -102,8 +102,8 @@ def _paint_boxes(
         mask = paint_body(canvas, body, box.pose, world.K, light)
         masks = {other: before * (1 - mask) for other, before in masks.items()}
         masks[place] = mask
-    seen = np.array([masks[place].sum() for place in range(len(areas))])
-    return tuple(np.clip(seen / areas, 0.0, 1.0).tolist())
+    visible_px = np.array([masks[place].sum() for place in range(len(areas))])
+    return tuple(np.clip(visible_px / areas, 0.0, 1.0).tolist())
 
 
 def _light(rng: np.random.Generator, up: FloatArray) -> FloatArray:
