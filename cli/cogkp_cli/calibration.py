@@ -39,7 +39,7 @@ def check(
         convert=convert,
     )
     report.say(found.report.text())
-    report.wrote(found.picture_path, found.converted_path)
-    report.finish(**found.report.to_dict(), picture=found.picture_path, converted=found.converted_path)
+    report.wrote(found.drawing_path, found.converted_path)
+    report.finish(**found.report.to_dict(), picture=found.drawing_path, converted=found.converted_path)
     if found.report.problem is not None:
         raise typer.Exit(FAILED)

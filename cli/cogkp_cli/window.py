@@ -166,12 +166,12 @@ class TkDisplay:
 
     def ask(self, image: Image) -> bool:
         """Show a picture, wait for a key; false when the user wants to leave."""
-        picture = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
+        photo = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
         too_large = max(
-            picture.width() / self._root.winfo_screenwidth(), picture.height() / self._root.winfo_screenheight()
+            photo.width() / self._root.winfo_screenwidth(), photo.height() / self._root.winfo_screenheight()
         )
-        picture = picture.subsample(math.ceil(too_large))
-        self._label.configure(image=picture)
+        photo = photo.subsample(math.ceil(too_large))
+        self._label.configure(image=photo)
         self._root.wait_variable(self._answer)
         return self._answer.get() not in QUIT_WORDS
 

@@ -90,7 +90,7 @@ class Provenance:
         data: names of the data set roots.
         run: name of the run folder.
         fingerprint: what the data was, as :mod:`cogkp.data.fingerprint` tells it; empty where nobody recorded it.
-        family: name of the model family, see :mod:`cogkp.families`.
+        family: name of the model family, see :mod:`cogkp.families`; empty in files of before format 5.
         network: the network in a few words, for messages; empty in files of before format 5.
     """
 
@@ -112,6 +112,11 @@ class Checkpoint:
     state: TrainingState
     provenance: Provenance
     library: str = attrs.field(factory=lambda: metadata.version("cogkp"))
+
+    @property
+    def family(self) -> str:
+        """Name of the model family; files of before format 5 are known by their configuration."""
+        return self.provenance.family or family_of_plain(self.provenance.config)
 
     def save(self, folder: RunFolder, *, keep_last: int = 1, best: bool = False) -> Path:
         """Write the run's checkpoint and the mirror, each atomically.
@@ -247,13 +252,10 @@ def _from_third(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_fourth(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 4 lacked: the family's name."""
+    """Add what format 4 lacked: the names of family and network."""
     provenance = content.get("provenance")
-    if not isinstance(provenance, dict):
-        return content | {"format": 5}
-    config = provenance.get("config")
-    family = family_of_plain(config) if isinstance(config, dict) else ""
-    return content | {"format": 5, "provenance": {"family": family, "network": "", **provenance}}
+    added = {"provenance": {"family": "", "network": "", **provenance}} if isinstance(provenance, dict) else {}
+    return content | {"format": 5} | added
 
 
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {

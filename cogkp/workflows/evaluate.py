@@ -11,6 +11,7 @@ import attrs
 
 from cogkp.config.plain import plain_hash
 from cogkp.data.dataset import Split
+from cogkp.files import make_folder
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.training.evaluator import evaluate as measure
@@ -77,6 +78,8 @@ def evaluate(
         metrics = metrics_in(opened.task.metrics(thresholds_px), world_unit_mm)
         dataset = opened.task.datasets(job.split)
         loader = open_loader(dataset, job.loading, shuffle=False)
+        if output_dir is not None:
+            make_folder(output_dir)  # before the work, which would be lost where this is refused
         report = measure(opened.predict, opened.task, loader, progress, metrics=metrics)
         found = write_report(
             job.folder(),

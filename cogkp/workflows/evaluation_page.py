@@ -50,7 +50,7 @@ class PageContent:
         content: the document of the evaluation.
         report: the family's own account.
         intervals: of every figure.
-        pictures: files with a description each, most telling first.
+        drawings: files with a description each, most telling first.
         worst: file, strong line and small line of the worst images, worst first.
         history: epoch lines of the training; empty where nobody kept them.
         words: what things are called.
@@ -59,7 +59,7 @@ class PageContent:
     content: Mapping[str, Any]
     report: Report
     intervals: Mapping[Figure, Interval]
-    pictures: Sequence[tuple[bytes, str]]
+    drawings: Sequence[tuple[bytes, str]]
     worst: Sequence[tuple[bytes, str, str]]
     history: Sequence[Mapping[str, Any]]
     words: Words
@@ -93,7 +93,7 @@ def evaluation_page(shown: PageContent) -> str:
             )
             if shown.worst
             else "",
-            page.section("Predictions", *(page.image(data, told, told) for data, told in shown.pictures)),
+            page.section("Predictions", *(page.image(data, told, told) for data, told in shown.drawings)),
             page.section("Training", page.columns(*training)),
             page.section(
                 "Configuration",

@@ -33,8 +33,8 @@ from cogkp.workflows.setup import evenly, spread
 
 __all__ = ["EvaluationResult", "metrics_in", "surroundings", "training_facts", "write_report"]
 
-PICTURED_VIEWS = 16
-PICTURED_PAIRS = 5
+DRAWN_VIEWS = 16
+DRAWN_PAIRS = 5
 
 
 @attrs.frozen
@@ -47,9 +47,9 @@ class EvaluationResult:
         text: the figures as tables.
         headline: those worth a glance, in one line.
         json_path: the report on disk.
-        picture_path: predictions drawn over frames.
+        drawing_path: predictions drawn over frames.
         html_path: everything on one page, pictures included.
-        space_picture_path: predictions in both views and in space; None where no stereo pair could be judged.
+        drawing_3d_path: predictions in both views and in space; None where no stereo pair could be judged.
         text_path: tables of all figures; None where the family writes none.
         rows_path: errors object by object, CSV; None where the family writes none.
     """
@@ -59,9 +59,9 @@ class EvaluationResult:
     text: str
     headline: str
     json_path: Path
-    picture_path: Path
+    drawing_path: Path
     html_path: Path
-    space_picture_path: Path | None = None
+    drawing_3d_path: Path | None = None
     text_path: Path | None = None
     rows_path: Path | None = None
 
@@ -136,7 +136,7 @@ def write_report(
     overall = {"overall": dict(report.scalars())}
     content = {**circumstances, **overall, **report.to_dict(), **_figures(report, spans)}
     write_evaluation(folder / EVALUATION_NAME, content, report.evidence.to_dict())
-    drawing = draw_comparison(codec, model.predict, spread(dataset, PICTURED_VIEWS), title=title)
+    drawing = draw_comparison(codec, model.predict, spread(dataset, DRAWN_VIEWS), title=title)
     write_png(folder / "predictions.png", drawing)
     in_space = _draw_space(codec, metrics, model.predict, dataset, title)
     drawings = [(jpeg(drawing), "Labels and predictions of images spread over the data")]
@@ -147,7 +147,7 @@ def write_report(
         content=content,
         report=report,
         intervals=spans,
-        pictures=drawings,
+        drawings=drawings,
         worst=draw_worst(codec, model.predict, dataset, report.evidence, worst),
         history=read_epochs(model.home / METRICS_NAME) if model.checkpoint else [],
         words=words,
@@ -160,9 +160,9 @@ def write_report(
         text=f"{title} on {words.data(circumstances['split'])}\n{report.text()}\n{last}",
         headline=report.headline(),
         json_path=folder / EVALUATION_NAME,
-        picture_path=folder / "predictions.png",
+        drawing_path=folder / "predictions.png",
         html_path=folder / PAGE_NAME,
-        space_picture_path=None if in_space is None else folder / "predictions_3d.png",
+        drawing_3d_path=None if in_space is None else folder / "predictions_3d.png",
     )
 
 
@@ -183,7 +183,7 @@ def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: Image
     ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
     if not isinstance(metrics, StereoMetrics) or not ranked:
         return None
-    ranks = evenly(len(ranked), PICTURED_PAIRS)
+    ranks = evenly(len(ranked), DRAWN_PAIRS)
     batch = collate([dataset[ranked[rank]] for rank in ranks])
     notes = [f"{rank + 1} of {len(ranked)} from the worst:" for rank in ranks]
     return draw_pairs(codec, metrics, predict, batch, notes, title)

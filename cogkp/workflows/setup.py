@@ -74,13 +74,13 @@ def require_family(restored: Restored, config: Any) -> None:
     Raises:
         CheckpointError: it is of another one.
     """
-    wanted, provenance = family_of(config).name, restored.checkpoint.provenance
-    if provenance.family != wanted:
+    wanted, checkpoint = family_of(config).name, restored.checkpoint
+    if checkpoint.family != wanted:
         raise CheckpointError(
             "the checkpoint is of another family",
             where=str(restored.path),
             expected=wanted,
-            got=f"{provenance.family or 'an unknown family'}, with the points {', '.join(provenance.points)}",
+            got=f"{checkpoint.family or 'an unknown family'}, with the points {', '.join(checkpoint.provenance.points)}",
             hint="Give the configuration it was trained with, or a checkpoint of this one's family.",
         )
 

@@ -24,7 +24,7 @@ from cogkp.data.images import read_colour
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["Loaded", "Pictures", "find_inference_pictures", "loaded_groups", "require_apart", "result_names"]
+__all__ = ["InferenceImages", "Loaded", "find_inference_images", "loaded_groups", "require_apart", "result_names"]
 
 CAMERA = (
     "intrinsics in the JSON file beside it, or all four numbers of the camera in the experiment's inference section"
@@ -37,7 +37,7 @@ log = logging.getLogger("cogkp")
 
 
 @attrs.frozen
-class Pictures:
+class InferenceImages:
     """What a folder offers.
 
     Args:
@@ -72,10 +72,10 @@ def require_apart(config: CenterPoseConfig) -> None:
         OutputError: it does.
         ConfigError: one of both folders is not given.
     """
-    results, pictures = results_of(config, "inference").path, config.dataset.inference_data
-    if not pictures:
+    results, records = results_of(config, "inference").path, config.dataset.inference_data
+    if not records:
         raise ConfigError([Problem("missing value", "dataset.inference_data", "a folder of pictures", "nothing")])
-    ends = results.resolve(), Path(pictures).resolve()
+    ends = results.resolve(), Path(records).resolve()
     if any(one in (other, *other.parents) for one, other in (ends, ends[::-1])):
         raise OutputError(
             "results would be written among the pictures",
@@ -85,7 +85,7 @@ def require_apart(config: CenterPoseConfig) -> None:
         )
 
 
-def find_inference_pictures(config: CenterPoseConfig) -> Pictures:
+def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
     """Find the pictures below ``dataset.inference_data``.
 
     Args:
@@ -102,7 +102,7 @@ def find_inference_pictures(config: CenterPoseConfig) -> Pictures:
         blind = [problem for problem in problems if problem.what == NO_CAMERA]
         raise _no_camera(root, len(blind)) if len(blind) == len(problems) else DataError.listing(problems)
     _remark_camera(usable, config)
-    return Pictures(usable, problems)
+    return InferenceImages(usable, problems)
 
 
 def _read(root: Path, image: Path, config: CenterPoseConfig) -> ImageRecord | Problem:
@@ -132,16 +132,16 @@ def _no_camera(root: Path, count: int) -> DataError:
     )
 
 
-def _remark_camera(pictures: Sequence[ImageRecord], config: CenterPoseConfig) -> None:
+def _remark_camera(records: Sequence[ImageRecord], config: CenterPoseConfig) -> None:
     """Say what looks as if the experiment's camera had not taken the pictures."""
     K = config.inference.K
     if K is None:
         return
     given = np.array(K)
-    ours = [picture for picture in pictures if picture.K is not None and np.array_equal(picture.K, given)]
-    if len(ours) < len(pictures):
-        own = len(pictures) - len(ours)
-        log.info("%d of %d pictures bring their own camera; the experiment's is for the others", own, len(pictures))
+    ours = [record for record in records if record.K is not None and np.array_equal(record.K, given)]
+    if len(ours) < len(records):
+        own = len(records) - len(ours)
+        log.info("%d of %d pictures bring their own camera; the experiment's is for the others", own, len(records))
     (cx, cy), outside = given[:2, 2], []
     outside = [each for each in ours if not (0 < cx < each.size_wh[0] and 0 < cy < each.size_wh[1])]
     if outside:
@@ -151,12 +151,12 @@ def _remark_camera(pictures: Sequence[ImageRecord], config: CenterPoseConfig) ->
 
 
 def loaded_groups(
-    pictures: Sequence[ImageRecord], view: BoxInput, size: int, workers: int
+    records: Sequence[ImageRecord], view: BoxInput, size: int, workers: int
 ) -> Iterator[list[Loaded | Problem]]:
     """Read pictures in groups, in order; one that cannot be read is its problem.
 
     Args:
-        pictures: which.
+        records: which.
         view: what the network takes.
         size: pictures of a group.
         workers: threads that read.
@@ -171,11 +171,11 @@ def loaded_groups(
         return Loaded(record, pixels, view.scaled(view.cut(pixels, warp)), warp.matrix)
 
     with ThreadPoolExecutor(max(1, min(workers, size))) as pool:
-        for start in range(0, len(pictures), size):
-            yield list(pool.map(load, pictures[start : start + size]))
+        for start in range(0, len(records), size):
+            yield list(pool.map(load, records[start : start + size]))
 
 
-def result_names(pictures: Sequence[ImageRecord]) -> list[str]:
+def result_names(records: Sequence[ImageRecord]) -> list[str]:
     """Choose the path of each picture's results below their folder, without the last suffix; they mirror the pictures.
 
     Where two pictures of one folder share a stem, or one has a name that is taken, the results of that folder keep the
@@ -191,10 +191,10 @@ def result_names(pictures: Sequence[ImageRecord]) -> list[str]:
         >>> result_names([at("a/0.jpg"), at("b/0.jpg"), at("b/0.png")])
         ['a/0', 'b/0.jpg', 'b/0.png']
     """
-    stems = Counter((picture.image.parent, picture.image.stem.lower()) for picture in pictures)
+    stems = Counter((record.image.parent, record.image.stem.lower()) for record in records)
     crowded = {folder for (folder, stem), count in stems.items() if count > 1}
-    crowded |= {picture.root for picture in pictures if picture.name.lower() == TAKEN}
+    crowded |= {record.root for record in records if record.name.lower() == TAKEN}
     return [
-        picture.image.relative_to(picture.root).as_posix() if picture.image.parent in crowded else picture.name
-        for picture in pictures
+        record.image.relative_to(record.root).as_posix() if record.image.parent in crowded else record.name
+        for record in records
     ]

@@ -16,7 +16,7 @@ from cogkp.data.boxes.folders import find_images
 from cogkp.data.images import read_colour
 from cogkp.errors import DataError
 
-__all__ = ["NetworkInput", "pictures_at_hand"]
+__all__ = ["NetworkInput", "available_images"]
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -58,7 +58,7 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     return float(first), float(second), float(third)
 
 
-def pictures_at_hand(config: CenterPoseConfig) -> tuple[Path, ...]:
+def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
     """List the pictures of the first of an experiment's folders that has any; none where they cannot be had."""
     data = config.dataset
     for folder in (data.val_data, data.test_data, data.train_data, data.inference_data):

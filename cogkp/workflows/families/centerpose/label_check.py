@@ -28,8 +28,8 @@ from cogkp.workflows.setup import evenly
 
 __all__ = ["BoxLabelCheck", "check_box_labels"]
 
-PICTURE_SUFFIX = ".check.png"
-MOST_PICTURES = 16
+DRAWING_SUFFIX = ".check.png"
+MAX_IMAGES = 16
 COLUMNS = 4
 TILE_PX = 480
 CROSS_PX = 3.0
@@ -41,11 +41,11 @@ class BoxLabelCheck:
 
     Args:
         report: all numbers and problems; ``report.text()`` is for people.
-        picture_path: pictures with their boxes; None where none could be read.
+        drawing_path: pictures with their boxes; None where none could be read.
     """
 
     report: LabelReport
-    picture_path: Path | None
+    drawing_path: Path | None
 
 
 def check_box_labels(
@@ -78,7 +78,7 @@ def check_box_labels(
     tiles = [tile for record in _chosen(report) if (tile := _tile(record)) is not None]
     if not tiles:
         return BoxLabelCheck(report, None)
-    path = output or Path(f"{root.resolve().name}{PICTURE_SUFFIX}")
+    path = output or Path(f"{root.resolve().name}{DRAWING_SUFFIX}")
     images, captions = zip(*tiles, strict=True)
     write_png(path, image_grid(images, captions=captions, columns=min(COLUMNS, len(images))))
     return BoxLabelCheck(report, path)
@@ -96,9 +96,9 @@ def _frame(word: str | None) -> CameraFrame | None:
 def _chosen(report: LabelReport) -> Sequence[ImageRecord]:
     """Take half of the pictures from the worst, and spread the others evenly over the folder."""
     worst = sorted(report.checked, key=lambda file: (-len(file.problems), -file.worst_px))
-    wanted = {file.name for file in worst[: MOST_PICTURES // 2] if file.problems}
+    wanted = {file.name for file in worst[: MAX_IMAGES // 2] if file.problems}
     rest = [record for record in report.records if record.name not in wanted]
-    even = {rest[index].name for index in evenly(len(rest), MOST_PICTURES - len(wanted))}
+    even = {rest[index].name for index in evenly(len(rest), MAX_IMAGES - len(wanted))}
     return [record for record in report.records if record.name in wanted | even]
 
 

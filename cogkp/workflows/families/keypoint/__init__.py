@@ -233,8 +233,6 @@ class KeypointAdapter:
         options = TrainOptions(batch_size=asked.batch_size or BATCH_SIZE, num_workers=asked.num_workers or 0)
         _require_runnable(config, options)
         chosen: Split = asked.split or ("validation" if config.validation.base_dir else "evaluation")
-        if asked.output_dir is not None:
-            make_folder(asked.output_dir)  # before the work, which would be lost where this is refused
         with self._opened(config, asked.model or LATEST, asked.checkpoint_root) as model:
             yield _Evaluation(
                 model=model, split=chosen, loading=options, output_dir=asked.output_dir, subject=config.prefix
