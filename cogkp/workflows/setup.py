@@ -80,7 +80,7 @@ def require_family(restored: Restored, config: Any) -> None:
             "the checkpoint is of another family",
             where=str(restored.path),
             expected=wanted,
-            got=f"{checkpoint.family or 'an unknown family'}, with the points {', '.join(checkpoint.provenance.points)}",
+            got=f"{checkpoint.family or 'an unknown family'}: {', '.join(checkpoint.provenance.points)}",
             hint="Give the configuration it was trained with, or a checkpoint of this one's family.",
         )
 

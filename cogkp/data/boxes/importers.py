@@ -91,14 +91,14 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
     problems = [*scan.problems, *_damaged([item.image for item in scan.index.records])]
     if problems:
         raise DataError.listing(problems)
-    pictures = []
+    items = []
     for pair in find_labelled(source).labelled:
         content = dict(read_annotation(pair.annotation).content)
         camera = {**content.get("camera_data", {}), "camera_frame": CameraFrame.OPENGL.value}
         above = pair.image.relative_to(source).parts[:-1]
         part = PARTS.get(above[0]) if above else None
         inner = above if part is None else above[1:]
-        pictures.append(
+        items.append(
             ImportedImage(
                 image=pair.image,
                 stem="/".join((*inner, pair.image.stem)),
@@ -106,7 +106,7 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
                 part=part,
             )
         )
-    return pictures
+    return items
 
 
 def read_tampar(source: Path) -> list[ImportedImage]:
@@ -221,11 +221,11 @@ def import_boxes(
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
         raise DataError("the source is not there", where=str(source), expected="a folder")
-    pictures = read(source)
-    if not pictures:
+    items = read(source)
+    if not items:
         raise DataError("there are no labelled pictures", where=str(source))
-    parts = divide(pictures, validation, seed, "val")
-    with staged_folder(destination) as staging, progress.work("writing", len(pictures)) as step:
+    parts = divide(items, validation, seed, "val")
+    with staged_folder(destination) as staging, progress.work("writing", len(items)) as step:
         for part, chosen in parts.items():
             for item in chosen:
                 _write(staging / part, item)
