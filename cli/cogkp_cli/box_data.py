@@ -35,7 +35,7 @@ def import_boxes(
 
 def render_boxes(
     destination: flag.Destination,
-    images: flag.BoxPictures = 1000,
+    images: flag.BoxImageCount = 1000,
     validation: flag.ValidationShare = 0.1,
     shape: flag.BoxShape = "carton",
     symmetric: flag.BoxTurns = 1,

@@ -295,7 +295,7 @@ CalibrationFiles = Annotated[
         show_default=False,
     ),
 ]
-PictureSize = Annotated[
+ImageSize = Annotated[
     tuple[int, int] | None,
     typer.Option("--size", metavar="W H", help="Size of the pictures, where the file does not say it."),
 ]
@@ -313,7 +313,7 @@ LabelRoots = Annotated[
     list[Path] | None,
     typer.Option("--data", metavar="ROOT", help="Data set with these labels instead of the config's; repeatable."),
 ]
-CheckPicture = Annotated[
+CalibrationDrawing = Annotated[
     Path | None, typer.Option("--output", metavar="PNG", help="Where the drawing goes; beside the file if unset.")
 ]
 Converted = Annotated[
@@ -362,7 +362,7 @@ TolerancePx = Annotated[
         callback=_positive,
     ),
 ]
-BoxPicture = Annotated[
+BoxCheckDrawing = Annotated[
     Path | None,
     typer.Option("--output", metavar="PNG", help="Where the drawing goes; the working directory if unset."),
 ]
@@ -371,7 +371,7 @@ BoxFormat = Annotated[
     str,
     typer.Argument(metavar="FORMAT", help="cuboid-opengl or tampar, as the library knows them.", show_default=False),
 ]
-BoxPictures = Annotated[int, typer.Option("--images", min=1, metavar="N", help="Pictures to draw, of both parts.")]
+BoxImageCount = Annotated[int, typer.Option("--images", min=1, metavar="N", help="Pictures to draw, of both parts.")]
 BoxShape = Annotated[
     str, typer.Option("--shape", metavar="NAME", help="carton, cereal_box, book, crate or can; also the category.")
 ]

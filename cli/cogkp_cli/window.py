@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from cogkp.files import write_bytes
 
-__all__ = ["MAX_PICTURES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
+__all__ = ["MAX_IMAGES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
 
 TITLE = "dataset preview"
-MAX_PICTURES = 16
+MAX_IMAGES = 16
 POLL_MS = 30
 MAX_SIDE_PX = 900
 ESCAPE = 27
@@ -85,11 +85,11 @@ def leaf_through(images: Iterable[Image], display: Display) -> int:
 
 
 def _write(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Write at most ``MAX_PICTURES``: nobody is there to stop a long recording."""
+    """Write at most ``MAX_IMAGES``: nobody is there to stop a long recording."""
     files: list[Path] = []
     for image in images:
-        if len(files) == MAX_PICTURES:
-            say(f"stopped after {MAX_PICTURES} batches; there are more")
+        if len(files) == MAX_IMAGES:
+            say(f"stopped after {MAX_IMAGES} batches; there are more")
             break
         files.append(directory / f"preview_{len(files):04d}.png")
         _write_png(files[-1], image)
@@ -166,12 +166,12 @@ class TkDisplay:
 
     def ask(self, image: Image) -> bool:
         """Show a picture, wait for a key; false when the user wants to leave."""
-        picture = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
+        photo = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
         too_large = max(
-            picture.width() / self._root.winfo_screenwidth(), picture.height() / self._root.winfo_screenheight()
+            photo.width() / self._root.winfo_screenwidth(), photo.height() / self._root.winfo_screenheight()
         )
-        picture = picture.subsample(math.ceil(too_large))
-        self._label.configure(image=picture)
+        photo = photo.subsample(math.ceil(too_large))
+        self._label.configure(image=photo)
         self._root.wait_variable(self._answer)
         return self._answer.get() not in QUIT_WORDS
 

@@ -187,8 +187,8 @@ def in_use(folder: RunFolder) -> Iterator[RunFolder]:
 
 @contextmanager
 def _forgotten_unless_learnt(folder: RunFolder) -> Iterator[None]:
-    told = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
-    new = [path for path in told if not path.exists()]
+    expected = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
+    new = [path for path in expected if not path.exists()]
     try:
         yield
     finally:

@@ -128,8 +128,8 @@ def divide(
     if len(free) < len(lines):
         log.info("the source has its own split; %d of %d lines follow it", len(lines) - len(free), len(lines))
     order = np.random.default_rng(seed).permutation(len(free))
-    drawn = {free[place] for place in order[: validation_count(len(free), fraction)]}
+    validation_lines = {free[place] for place in order[: validation_count(len(free), fraction)]}
     parts: dict[str, list[PartedT]] = {}
     for index, line in enumerate(lines):
-        parts.setdefault(line.part or (validation if index in drawn else "train"), []).append(line)
+        parts.setdefault(line.part or (validation if index in validation_lines else "train"), []).append(line)
     return parts

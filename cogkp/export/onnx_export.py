@@ -193,7 +193,7 @@ class _Open(nn.Module):
 def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Tracing) -> bytes:
     outputs = [entry.name for entry in (*signature.outputs, *signature.inner)]
     inputs = [entry.name for entry in signature.inputs]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as heard:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         draft = Path(folder) / "draft.onnx"
         try:
@@ -212,7 +212,7 @@ def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Trac
             raise ExportError(
                 "module cannot be exported to ONNX", where=type(module).__name__, got=_first_line(error)
             ) from error
-        for warning in heard:
+        for warning in caught:
             _LOG.debug("while exporting: %s", warning.message)
         return draft.read_bytes()
 

@@ -155,11 +155,11 @@ def _run(command: list[str], timeout: float | None = None) -> subprocess.Complet
 
 
 def _require_success(done: subprocess.CompletedProcess[str], engine: Path) -> None:
-    said = " | ".join(line.strip() for line in done.stdout.splitlines()[-_TAIL_LINES:] if line.strip())
+    output = " | ".join(line.strip() for line in done.stdout.splitlines()[-_TAIL_LINES:] if line.strip())
     if done.returncode != 0:
-        raise EngineError("trtexec failed", expected="exit code 0", got=f"{done.returncode}: {said}")
+        raise EngineError("trtexec failed", expected="exit code 0", got=f"{done.returncode}: {output}")
     if not engine.is_file() or engine.stat().st_size == 0:
-        raise EngineError("trtexec wrote no engine", got=said)
+        raise EngineError("trtexec wrote no engine", got=output)
 
 
 def _version(help_text: str) -> str:

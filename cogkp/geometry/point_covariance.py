@@ -156,9 +156,9 @@ def _known(matrix: Tensor, views: Views, known: Tensor) -> Tensor:
     return torch.where(known[..., None, None], matrix * views.frame.unit.square()[..., None, None, None], 0.0)
 
 
-def _absolute(weights: Tensor, seen: Tensor) -> Tensor:
-    used = (seen > 0) & (weights > 0) & torch.isfinite(weights)
-    return torch.where(used, weights.to(seen.dtype), 0.0)
+def _absolute(weights: Tensor, observed: Tensor) -> Tensor:
+    used = (observed > 0) & (weights > 0) & torch.isfinite(weights)
+    return torch.where(used, weights.to(observed.dtype), 0.0)
 
 
 def _entries(uv_covariance: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:

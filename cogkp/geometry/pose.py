@@ -166,8 +166,8 @@ def _slopes(pose: Tensor, xyz: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     ahead = place[..., 2:] > MIN_DEPTH
     inverse = torch.where(ahead, place[..., 2:], 1.0).reciprocal()
     block = K[..., None, :2, :2]
-    seen = (block * (place[..., :2] * inverse).unsqueeze(-2)).sum(-1)
-    by_place = torch.cat((block.expand(*seen.shape, 2), -seen.unsqueeze(-1)), -1) * inverse.unsqueeze(-1)
+    projected = (block * (place[..., :2] * inverse).unsqueeze(-2)).sum(-1)
+    by_place = torch.cat((block.expand(*projected.shape, 2), -projected.unsqueeze(-1)), -1) * inverse.unsqueeze(-1)
     return torch.cat((cross(local.unsqueeze(-2), by_place), by_place), -1), ahead.squeeze(-1)
 
 

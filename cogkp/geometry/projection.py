@@ -160,10 +160,10 @@ def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
     points = torch.where(finite.unsqueeze(-1), xyz_world, 0.0).to(work_dtype(xyz_world, P))
     matrix = cameras.P.to(points.dtype)
     moved = (matrix[..., None, :, :3] * points.unsqueeze(-2)).sum(-1) + matrix[..., None, :, 3]
-    seen = finite & cameras.usable.unsqueeze(-1)
+    usable = finite & cameras.usable.unsqueeze(-1)
     depth = moved[..., 2]
-    valid = seen & (depth > MIN_DEPTH)
+    valid = usable & (depth > MIN_DEPTH)
     uv = moved[..., :2] / torch.where(valid, depth, 1.0).unsqueeze(-1)
     return Projection(
-        torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(seen, depth, 0.0).to(dtype), valid
+        torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(usable, depth, 0.0).to(dtype), valid
     )

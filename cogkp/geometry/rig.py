@@ -104,8 +104,8 @@ class CameraRig:
         Gradient: as :meth:`PinholeCamera.project`.
         Source: as :meth:`PinholeCamera.project`.
         """
-        seen = [camera.project(xyz_world) for camera in self.cameras]
-        uv, depth, valid = zip(*seen, strict=True)
+        projections = [camera.project(xyz_world) for camera in self.cameras]
+        uv, depth, valid = zip(*projections, strict=True)
         return Projection(torch.stack(uv, -3), torch.stack(depth, -2), torch.stack(valid, -2))
 
     def undistort_pixels(self, uv: Tensor) -> Tensor:
@@ -239,8 +239,8 @@ class CameraRig:
 def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:
     """Return (..., N, 2, 2), how undistorted pixels change with those of the sensor; zero where there are none."""
     K = camera.K.to(straight.dtype).unsqueeze(-3)
-    seen = straight.isfinite().all(-1)
-    u, v = torch.where(seen.unsqueeze(-1), straight, K[..., :2, 2]).unbind(-1)
+    finite = straight.isfinite().all(-1)
+    u, v = torch.where(finite.unsqueeze(-1), straight, K[..., :2, 2]).unbind(-1)
     y = (v - K[..., 1, 2]) / K[..., 1, 1]
     x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
     lens = distort_jacobian(torch.stack((x, y), -1), camera.distortion.to(x))
@@ -249,7 +249,7 @@ def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:
     undone = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2) * over[..., None, None]
     to_pixels = K[..., :2, :2]
     jacobian = _multiply(_multiply(to_pixels, undone), torch.linalg.inv(to_pixels))
-    return torch.where(seen[..., None, None], jacobian, 0.0)
+    return torch.where(finite[..., None, None], jacobian, 0.0)
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:

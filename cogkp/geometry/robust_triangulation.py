@@ -118,11 +118,11 @@ def _vote(uv: Tensor, P: Tensor, used: Tensor, threshold_px: float, min_angle_ra
         found = triangulate_views(uv, P, agreed.to(torch.float64), min_angle_rad=angle)
         again = _square_error(found.xyz_world, uv, P, used) < threshold_px**2
         agreed = torch.where(found.valid.unsqueeze(-2), again, agreed)
-    told = used.sum(-2, keepdim=True) > PAIR
-    return torch.where(told, agreed, used)
+    determined = used.sum(-2, keepdim=True) > PAIR
+    return torch.where(determined, agreed, used)
 
 
 def _square_error(xyz_world: Tensor, uv: Tensor, P: Tensor, used: Tensor) -> Tensor:
     """Return (..., V, N) pixels squared; infinite where a view is not used or has the point behind it."""
-    seen = reproject(xyz_world.unsqueeze(-3), P)
-    return torch.where(used & seen.valid, (seen.uv - uv).square().sum(-1), torch.inf)
+    reprojected = reproject(xyz_world.unsqueeze(-3), P)
+    return torch.where(used & reprojected.valid, (reprojected.uv - uv).square().sum(-1), torch.inf)

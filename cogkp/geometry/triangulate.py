@@ -35,7 +35,7 @@ from cogkp.geometry.normal_equations import (
     shared_frame,
     sum_views,
     weigh,
-    well_seen,
+    well_conditioned,
 )
 from cogkp.geometry.point_covariance import covariance
 from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
@@ -237,7 +237,7 @@ def _linear(views: Views, factors: Tensor, min_angle_rad: float, dtype: torch.dt
     guess, _ = _least_squares(sum_views(factors, numbers))
     depth = views.frame.along(2, guess).clamp_min(MIN_GUESSED_DEPTH)
     local, determined = _least_squares(sum_views(factors, numbers * depth.square().reciprocal().unsqueeze(-3)))
-    valid = determined & well_seen(views, local, min_angle_rad)
+    valid = determined & well_conditioned(views, local, min_angle_rad)
     return torch.where(valid.unsqueeze(-2), views.frame.to_world(local), 0.0).to(dtype), valid
 
 

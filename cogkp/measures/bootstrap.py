@@ -87,11 +87,11 @@ def bootstrap(
     values = {name: np.atleast_1d(statistic(once)[0]) for name, statistic in statistics.items()}
     if frames < least_frames:
         return {name: [Interval(float(value)) for value in found.ravel()] for name, found in values.items()}
-    drawn: dict[Any, list[FloatArray]] = {name: [] for name in statistics}
-    for counts in _draws(frames, resamples, seed):
+    resampled: dict[Any, list[FloatArray]] = {name: [] for name in statistics}
+    for counts in _resampled_counts(frames, resamples, seed):
         for name, statistic in statistics.items():
-            drawn[name].append(statistic(counts).reshape(len(counts), -1))
-    return {name: _intervals(values[name].ravel(), np.concatenate(drawn[name]), level) for name in statistics}
+            resampled[name].append(statistic(counts).reshape(len(counts), -1))
+    return {name: _intervals(values[name].ravel(), np.concatenate(resampled[name]), level) for name in statistics}
 
 
 def share_of_sums(part: FloatArray, whole: FloatArray) -> Statistic:
@@ -149,7 +149,7 @@ def _at_rank(ranked: FloatArray, below: FloatArray, rank: FloatArray) -> FloatAr
     return found
 
 
-def _draws(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+def _resampled_counts(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
     """Draw frames with replacement; the draws do not depend on how many are held at once."""
     generator = np.random.default_rng(seed)
     at_once = max(1, CELLS_AT_ONCE // frames)
@@ -159,10 +159,10 @@ def _draws(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(chosen.ravel(), minlength=rows * frames).reshape(rows, frames).astype(np.float64)
 
 
-def _intervals(values: FloatArray, drawn: FloatArray, level: float) -> list[Interval]:
+def _intervals(values: FloatArray, resampled: FloatArray, level: float) -> list[Interval]:
     ends = ((1 - level) / 2, (1 + level) / 2)
     found = []
-    for value, column in zip(values.tolist(), drawn.T, strict=True):
+    for value, column in zip(values.tolist(), resampled.T, strict=True):
         finite = column[np.isfinite(column)]
         # Where half of the draws say nothing, the others say too little.
         usable = np.isfinite(value) and 2 * len(finite) >= len(column)

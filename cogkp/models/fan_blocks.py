@@ -108,8 +108,8 @@ class TokenAttention(nn.Module):
         """Map (B, n, channels) to the same shape."""
         query = _by_head(self.query(tokens), self.heads)
         key, value = (_by_head(half, self.heads) for half in self.key_value(tokens).chunk(2, -1))
-        seen = F.scaled_dot_product_attention(query, key, value)
-        projected: Tensor = self.project(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        projected: Tensor = self.project(attended.transpose(1, 2).flatten(2))
         return projected
 
 

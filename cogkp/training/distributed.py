@@ -141,9 +141,9 @@ class Ranks:
 
     def only_first(self, error: Exception) -> Exception:
         """Choose what to raise where every rank meets the same error: the first one tells it."""
-        return error if self.first else self.told_elsewhere()
+        return error if self.first else self.reported_elsewhere()
 
-    def told_elsewhere(self) -> RankError:
+    def reported_elsewhere(self) -> RankError:
         """Make what to raise where another rank tells why all of them end."""
         return RankError.beside_the_point()
 
@@ -196,9 +196,11 @@ def joined() -> Iterator[Ranks]:
     try:
         yield Ranks(launch)
     except RankError as error:
-        raise error if not error.told and _is_ours_to_tell(store, launch) else RankError.beside_the_point() from error
+        raise (
+            error if not error.reported and _reports_first(store, launch) else RankError.beside_the_point()
+        ) from error
     except Exception as error:
-        if _is_ours_to_tell(store, launch):
+        if _reports_first(store, launch):
             raise
         raise RankError.beside_the_point() from error
     finally:
@@ -232,7 +234,7 @@ def _meet(launch: Launch) -> Any:
     return store
 
 
-def _is_ours_to_tell(store: Any, launch: Launch) -> bool:
+def _reports_first(store: Any, launch: Launch) -> bool:
     """Claim the telling of what ended the training; the first rank that does has the word."""
     with suppress(RuntimeError):
         return bool(store.compare_set(FAILED, "", str(launch.rank)) == str(launch.rank).encode())

@@ -53,9 +53,9 @@ def evaluate(
     Raises:
         EvaluationError: nothing could be measured.
     """
-    judge = task.metrics() if metrics is None else metrics
-    measure(predict, judge, loader, progress, label=label)
-    return judge.compute()
+    accumulator = task.metrics() if metrics is None else metrics
+    measure(predict, accumulator, loader, progress, label=label)
+    return accumulator.compute()
 
 
 def measure(

@@ -63,7 +63,7 @@ class EventFile:
 
         self._add(step, summary=histogram(tag, values, _edges()))
 
-    def add_picture(self, tag: str, rgb: npt.NDArray[np.uint8], step: int) -> None:
+    def add_image(self, tag: str, rgb: npt.NDArray[np.uint8], step: int) -> None:
         """Add a picture, (H, W, 3) uint8 RGB; tensorboardX's own way would need one more imaging package."""
         from tensorboardX.proto.summary_pb2 import Summary
 

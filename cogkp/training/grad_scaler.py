@@ -40,7 +40,7 @@ class LossScale:
         """Bring the gradients to their true size, once per step and before they are clipped."""
         self._scaler.unscale_(optimizer)
 
-    def judge(self, scalars: Iterable[float], gradient_norm: float) -> int:
+    def check_step(self, scalars: Iterable[float], gradient_norm: float) -> int:
         """Look at a step's figures, and leave it out where the loss is a number and the gradient is not.
 
         Returns:

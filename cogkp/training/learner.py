@@ -102,7 +102,7 @@ class Learner:
         return cls(model, loss, optimizer, plan, precision, shown, average, ranks, scaling)
 
     @property
-    def judged(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The network to validate: the average where there is one."""
         return self.model if self.average is None else self.average.model
 
@@ -131,7 +131,7 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.options.clip_norm or math.inf)
         outputs, figures = zip(*passes, strict=True)
         scalars, length = _read(figures, shares, norm, self.ranks)
-        skipped = self.scaling.judge(scalars.values(), length)
+        skipped = self.scaling.check_step(scalars.values(), length)
         return BatchResult(_joined(outputs), scalars, length, sum(images), skipped)
 
     def _most_parts(self, batch: Batch[Any]) -> int:
@@ -156,7 +156,7 @@ class Learner:
 
     def finish(self) -> None:
         """Leave the network in evaluation mode, with the averaged weights where there are some."""
-        self.model.load_state_dict(self.judged.state_dict())
+        self.model.load_state_dict(self.eval_model.state_dict())
         self.model.eval()
         normalise_over_ranks(self.model, False)
 

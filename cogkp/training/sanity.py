@@ -47,10 +47,10 @@ class Watchdog:
         if len(self.losses) >= self.steps:
             return
         self.losses.append(event.comparison.scalars["loss"])
-        heard = set() if event.comparison.skipped else _with_gradient(self.silent)
-        self.silent = {name: part for name, part in self.silent.items() if name not in heard}
+        learning = set() if event.comparison.skipped else _with_gradient(self.silent)
+        self.silent = {name: part for name, part in self.silent.items() if name not in learning}
         if len(self.losses) == self.steps:
-            self._judge()
+            self._check()
 
     def epoch(self, event: EpochEvent) -> None:
         """Hear nothing new."""
@@ -61,9 +61,9 @@ class Watchdog:
     def close(self) -> None:
         """Judge a training that ended while it was watched."""
         if FEWEST_STEPS <= len(self.losses) < self.steps:
-            self._judge()
+            self._check()
 
-    def _judge(self) -> None:
+    def _check(self) -> None:
         count, low, high = len(self.losses), min(self.losses), max(self.losses)
         if high - low <= STILL * max(abs(high), abs(low)):
             hint = "check labels and learning rate, or look with --preview-data and --overfit-one-batch"

@@ -33,7 +33,7 @@ from cogkp.training.plan import Plan
 from cogkp.training.running_mean import Means
 from cogkp.training.save_timer import SaveClock
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
-from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, told
+from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, share_text
 
 __all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
 
@@ -221,7 +221,7 @@ class _Run:
         if stopped and not steps:
             self.save(position)  # the folder may be a new one
         if steps:
-            log.info("time: %s", told(self.watch.shares()))
+            log.info("time: %s", share_text(self.watch.shares()))
         interrupted = position[0] < plan.last_epoch and not stopped
         return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
 
@@ -297,7 +297,7 @@ class _Run:
             scalars |= {f"validation/{name}": value for name, value in report.scalars().items()}
             self.work.advance(0, validation=report.headline())
         shares = self.watch.split()
-        self.lines.tell(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
+        self.lines.log_epoch(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
         self.advice.consider(self.watch.seconds, self.watch.shares())
         event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars, shares)
         try:
@@ -319,26 +319,26 @@ class _Run:
         """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
         if self.loaders.validation is None:
             return None
-        own = self.judge(self.loaders.validation)
-        judged = self.ranks.gather(own)
+        own = self.evaluate(self.loaders.validation)
+        results = self.ranks.gather(own)
         try:
-            if any(isinstance(each, CogkpError) for each in judged):
-                raise own if isinstance(own, CogkpError) else self.ranks.told_elsewhere()
-            seen = [each for each in judged if each is not None and not isinstance(each, CogkpError)]
-            return merged(seen).compute() if len(seen) == len(judged) else None
+            if any(isinstance(each, CogkpError) for each in results):
+                raise own if isinstance(own, CogkpError) else self.ranks.reported_elsewhere()
+            measured = [each for each in results if each is not None and not isinstance(each, CogkpError)]
+            return merged(measured).compute() if len(measured) == len(results) else None
         except NotFiniteError as error:
             raise _left_the_numbers(error, epoch, self.checkpointer.last) from error
         except CogkpError:
-            if not any(isinstance(each, NotFiniteError) for each in judged):
+            if not any(isinstance(each, NotFiniteError) for each in results):
                 self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
             raise
 
-    def judge(self, batches: Batches) -> Metrics | CogkpError | None:
+    def evaluate(self, batches: Batches) -> Metrics | CogkpError | None:
         """Judge the predictions for this rank's part; None where somebody asks to stop."""
-        judged, metrics = self.learner.judged, self.task.metrics()
-        predict = torch_predictor(judged, self.learner.precision)
+        model, metrics = self.learner.eval_model, self.task.metrics()
+        predict = torch_predictor(model, self.learner.precision)
         try:
-            with evaluating(judged):
+            with evaluating(model):
                 measure(predict, metrics, _Stoppable(batches, self.interrupt))
         except _StoppedError:
             return None

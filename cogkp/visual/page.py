@@ -21,9 +21,9 @@ __all__ = [
     "facts",
     "folded",
     "gallery",
+    "image",
     "page",
     "paragraphs",
-    "picture",
     "section",
     "table",
     "verbatim",
@@ -129,7 +129,7 @@ def verbatim(text: str) -> str:
     return f"<pre>{escape(text)}</pre>" if text else ""
 
 
-def picture(data: bytes, description: str, caption: str = "") -> str:
+def image(data: bytes, description: str, caption: str = "") -> str:
     """Put a picture into the page.
 
     Args:
@@ -144,18 +144,18 @@ def picture(data: bytes, description: str, caption: str = "") -> str:
     return f'<figure class="picture"><img src="{_uri(data)}" alt="{escape(description)}">{below}</figure>'
 
 
-def gallery(pictures: Sequence[tuple[bytes, str, str]]) -> str:
+def gallery(images: Sequence[tuple[bytes, str, str]]) -> str:
     """Set pictures in a grid, each with a strong and a small line below.
 
     Args:
-        pictures: file, strong line, small line.
+        images: file, strong line, small line.
     """
     each = (
         f'<figure><img src="{_uri(data)}" alt="{escape(name)}">'
         f"<figcaption><b>{escape(name)}</b><br>{escape(note)}</figcaption></figure>"
-        for data, name, note in pictures
+        for data, name, note in images
     )
-    return f'<div class="gallery">{"".join(each)}</div>' if pictures else ""
+    return f'<div class="gallery">{"".join(each)}</div>' if images else ""
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -232,8 +232,8 @@ def _lines(entries: Sequence[FigureDifference]) -> list[str]:
 
 def _cells(each: FigureDifference) -> tuple[str, ...]:
     figure = each.figure
-    values = ("-" if value is None else figure.told(value) for value in (each.first, each.second))
-    delta = "-" if each.delta is None else figure.told(each.delta.value, signed=True)
+    values = ("-" if value is None else figure.format(value) for value in (each.first, each.second))
+    delta = "-" if each.delta is None else figure.format(each.delta.value, signed=True)
     unit = f", {figure.unit}" if figure.unit else ""
     return (f"{figure.of}: {figure.name}{unit}", *values, delta, each.verdict())
 

@@ -30,7 +30,7 @@ SIZE_WH = (96, 72)
 def labelled(tmp_path_factory):
     """An experiment on labelled pictures, and a model that says their truth in their order."""
     folder = tmp_path_factory.mktemp("labelled")
-    config = tiny_experiment(folder, pictures=PICTURES)
+    config = tiny_experiment(folder, images=PICTURES)
     return config, write_said(folder / "said.onnx", truth_of(config), SIDE)
 
 
@@ -68,7 +68,7 @@ def objects_of(folder, name):
 
 def test_files_say_what_the_evaluation_judges(experiment):
     found = infer_experiment(experiment)
-    assert (found.pictures, found.objects, found.problems) == (PICTURES, PICTURES, ())
+    assert (found.images, found.objects, found.problems) == (PICTURES, PICTURES, ())
     task = CenterPoseTask(experiment)
     dataset = task.datasets("evaluation")
     batch = collate([dataset[index] for index in range(PICTURES)])
@@ -185,7 +185,7 @@ def test_what_cannot_be_used_is_left_out_and_told(experiment):
     content["camera_data"]["intrinsics"]["fx"] = 0
     (folder / "00001.json").write_text(json.dumps(content))
     found = infer_experiment(experiment)
-    assert found.pictures == 1
+    assert found.images == 1
     assert sorted(path.name for path in found.folder.glob("0*.json")) == ["00002.json"]
     told = "\n".join(found.problems)
     assert "00000.jpg" in told
@@ -193,7 +193,7 @@ def test_what_cannot_be_used_is_left_out_and_told(experiment):
     assert "no camera is assumed" in told
     (folder / "00002.jpg").write_bytes(b"")
     none = infer_experiment(experiment)
-    assert (none.pictures, len(none.problems)) == (0, PICTURES)
+    assert (none.images, len(none.problems)) == (0, PICTURES)
     (folder / "00000.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
         infer_experiment(experiment)
@@ -213,11 +213,11 @@ def test_folders_that_cannot_be_meant_are_refused(experiment, tmp_path):
 @pytest.mark.parametrize("place", [".", "..", "results", "../in/a/b"])
 def test_results_stay_apart_from_the_pictures_and_a_refusal_writes_nothing(experiment, place):
     """What lies above the pictures is refused too: it would hold both, and both are trees of pictures."""
-    pictures = pictures_of(experiment)
-    before = sorted(pictures.parent.rglob("*"))
+    images = pictures_of(experiment)
+    before = sorted(images.parent.rglob("*"))
     with pytest.raises(OutputError, match="among the pictures"):
-        infer_experiment(with_section(experiment, "inference", results_dir=str(pictures / place)))
-    assert sorted(pictures.parent.rglob("*")) == before
+        infer_experiment(with_section(experiment, "inference", results_dir=str(images / place)))
+    assert sorted(images.parent.rglob("*")) == before
 
 
 def test_neither_files_nor_drawings_where_none_are_wanted(experiment):

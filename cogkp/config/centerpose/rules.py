@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from cogkp.config.centerpose.dataset import CORNERS
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import Problem
 
 __all__ = ["check", "findings", "remarks"]
@@ -107,9 +107,9 @@ def mirror_swaps_corners(config: CenterPoseConfig) -> Iterator[Finding]:
     for i, pair in enumerate(config.dataset.flip_idx):
         where: Steps = ("dataset", "flip_idx", i)
         if not all(1 <= corner <= CORNERS for corner in pair):
-            yield Finding(where, "no such corner", f"numbers from 1 to {CORNERS}", shown(list(pair)))
+            yield Finding(where, "no such corner", f"numbers from 1 to {CORNERS}", short_repr(list(pair)))
         if pair[0] == pair[1] or seen & set(pair):
-            yield Finding(where, "corner swapped twice", "each corner once", shown(list(pair)))
+            yield Finding(where, "corner swapped twice", "each corner once", short_repr(list(pair)))
         seen.update(pair)
 
 
@@ -145,14 +145,14 @@ def steps_rise(config: CenterPoseConfig) -> Iterator[Finding]:
     steps = config.train.optim.lr_steps
     if list(steps) != sorted(set(steps)):
         where: Steps = ("train", "optim", "lr_steps")
-        yield Finding(where, "epochs out of order", "each later than the one before", shown(list(steps)))
+        yield Finding(where, "epochs out of order", "each later than the one before", short_repr(list(steps)))
 
 
 def gpus_differ(config: CenterPoseConfig, verb: Verb) -> Iterator[Finding]:
     """No GPU is named twice."""
     ids = getattr(config, verb).gpu_ids
     if len(set(ids)) != len(ids):
-        yield Finding((verb, "gpu_ids"), "GPU named twice", "each index once", shown(list(ids)))
+        yield Finding((verb, "gpu_ids"), "GPU named twice", "each index once", short_repr(list(ids)))
 
 
 def camera_is_known(config: CenterPoseConfig) -> Iterator[Finding]:
@@ -164,7 +164,7 @@ def camera_is_known(config: CenterPoseConfig) -> Iterator[Finding]:
         if value is None or value <= 0:
             reads = tuple(("inference", other) for other in CAMERA)
             yield Finding(
-                ("inference", name), "unusable camera", "a number > 0", shown(value), INTRINSICS_HINT, reads=reads
+                ("inference", name), "unusable camera", "a number > 0", short_repr(value), INTRINSICS_HINT, reads=reads
             )
 
 

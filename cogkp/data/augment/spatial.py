@@ -18,7 +18,7 @@ from cogkp.config.augment import Affine, Crop, Flip, Stage
 from cogkp.errors import ConfigError, Problem
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["Drawn", "Scene", "draw_spatial"]
+__all__ = ["SampledWarp", "Scene", "sample_stage_warp"]
 
 
 class Scene(NamedTuple):
@@ -34,12 +34,12 @@ class Scene(NamedTuple):
     uv: npt.NDArray[np.float64]
     labelled: npt.NDArray[np.bool_]
 
-    def moved(self, drawn: Drawn) -> Scene:
+    def moved(self, sampled: SampledWarp) -> Scene:
         """Follow a drawn map."""
-        return Scene(drawn.size_wh, drawn.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
+        return Scene(sampled.size_wh, sampled.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
 
 
-class Drawn(NamedTuple):
+class SampledWarp(NamedTuple):
     """What a stage decided."""
 
     warp: ImageWarp
@@ -47,7 +47,9 @@ class Drawn(NamedTuple):
 
 
 @singledispatch
-def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool) -> Drawn | None:
+def sample_stage_warp(
+    _stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool
+) -> SampledWarp | None:
     """Draw the map of one stage, or None where it moves nothing.
 
     Args:
@@ -59,11 +61,11 @@ def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, 
     return None
 
 
-@draw_spatial.register
-def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn:
+@sample_stage_warp.register
+def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp:
     corner, size_wh = _region(stage, scene, generator, training)
     side = stage.output_size
-    return Drawn(ImageWarp.fit(corner, size_wh, side), (side, side))
+    return SampledWarp(ImageWarp.fit(corner, size_wh, side), (side, side))
 
 
 Rectangle = tuple[tuple[float, float], tuple[float, float]]
@@ -92,8 +94,8 @@ def _around(stage: Crop, uv: npt.NDArray[np.float64], generator: np.random.Gener
     return (float(left), float(top)), (side, side)
 
 
-@draw_spatial.register
-def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
+@sample_stage_warp.register
+def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp | None:
     if not training or generator.random() >= stage.probability:
         return None
     width, height = scene.size_wh
@@ -101,11 +103,11 @@ def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, trai
     scale = math.exp(generator.uniform(math.log(stage.scale[0]), math.log(stage.scale[1])))
     du, dv = generator.uniform(-stage.shift, stage.shift, 2) * (width, height)
     turn = ImageWarp.turn(angle_rad, scale, (0.5 * (width - 1), 0.5 * (height - 1)))
-    return Drawn(turn.then(ImageWarp.translate(float(du), float(dv))), scene.size_wh)
+    return SampledWarp(turn.then(ImageWarp.translate(float(du), float(dv))), scene.size_wh)
 
 
-@draw_spatial.register
-def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
+@sample_stage_warp.register
+def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp | None:
     if not training or generator.random() >= stage.probability:
         return None
-    return Drawn(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)
+    return SampledWarp(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)

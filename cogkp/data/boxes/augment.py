@@ -17,9 +17,9 @@ from cogkp.geometry.cuboid import POINTS
 from cogkp.geometry.letterbox import letterbox, square_crop
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["BoxAugment", "BoxInput", "change_colours", "draw_map", "point_order"]
+__all__ = ["BoxAugment", "BoxInput", "change_colours", "point_order", "sample_warp"]
 
-Picture = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
 
 CROP_SCALES = tuple(0.1 * step for step in range(6, 14))
@@ -90,11 +90,11 @@ class BoxInput:
         """Fit a whole picture of that width and height into the input."""
         return letterbox(size_wh, self._size_wh)
 
-    def cut(self, picture: Picture, warp: ImageWarp) -> Picture:
+    def cut(self, image: FloatImage, warp: ImageWarp) -> FloatImage:
         """Cut the input out of a picture (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
-        return warp_image(picture, warp.matrix.numpy(), self._size_wh)
+        return warp_image(image, warp.matrix.numpy(), self._size_wh)
 
-    def scaled(self, rgb: Picture) -> Picture:
+    def scaled(self, rgb: FloatImage) -> FloatImage:
         """Turn the colours of a cut (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
 
         Example:
@@ -105,13 +105,13 @@ class BoxInput:
         changed = (rgb[..., ::-1] - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
 
-    def shown(self, image: Picture) -> Picture:
+    def to_rgb(self, image: FloatImage) -> FloatImage:
         """Turn the network's input (3, S, S) back into colours (S, S, 3) RGB in 0..1, for people."""
         bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
         return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)
 
 
-def draw_map(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
+def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
     """Draw the one map from a picture to the network's input.
 
     Args:
@@ -163,7 +163,7 @@ def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
     return order
 
 
-def change_colours(rgb: Picture, augment: BoxAugment, generator: np.random.Generator) -> Picture:
+def change_colours(rgb: FloatImage, augment: BoxAugment, generator: np.random.Generator) -> FloatImage:
     """Change brightness, contrast and saturation in random order, then the light's colour.
 
     Args:
@@ -180,7 +180,7 @@ def change_colours(rgb: Picture, augment: BoxAugment, generator: np.random.Gener
     # Each change mixes the picture with something: with black, with its mean grey, with its own grey.
     others = (np.zeros(1, np.float32), np.full(1, grey.mean(), np.float32), grey)
     limits = (augment.brightness, augment.contrast, augment.saturation)
-    changed: Picture = rgb
+    changed: FloatImage = rgb
     for kind in generator.permutation(len(others)).tolist():
         share = np.float32(1.0 + generator.uniform(-limits[kind], limits[kind]))
         changed = changed * share + others[kind] * (np.float32(1.0) - share)

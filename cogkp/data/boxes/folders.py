@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cogkp.errors import DataError, Problem
 
-__all__ = ["SUFFIXES", "FolderContent", "Labelled", "find_labelled", "find_pictures"]
+__all__ = ["SUFFIXES", "FolderContent", "Labelled", "find_images", "find_labelled"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 ANNOTATION = ".json"
@@ -72,7 +72,7 @@ def find_labelled(root: Path) -> FolderContent:
     )
 
 
-def find_pictures(root: Path) -> tuple[Path, ...]:
+def find_images(root: Path) -> tuple[Path, ...]:
     """Look for pictures, labelled or not, in a folder and all folders below it.
 
     Args:

@@ -21,8 +21,8 @@ from cogkp.data.boxes.box_fields import read_box
 from cogkp.data.boxes.clip import intrinsics_of
 from cogkp.data.boxes.fields import Fields, read_annotation
 from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
-from cogkp.data.boxes.frames import FrameFit, judge_frame
-from cogkp.data.boxes.records import BoxRecord, Ground, PictureIndex, PictureRecord
+from cogkp.data.boxes.frames import FrameFit, fit_camera_frame
+from cogkp.data.boxes.records import BoxRecord, Ground, ImageIndex, ImageRecord
 from cogkp.data.images import image_size
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
@@ -55,7 +55,7 @@ class Scan:
         frame: how well points and pixels agree under the declared and other camera axes.
     """
 
-    index: PictureIndex
+    index: ImageIndex
     problems: tuple[Problem, ...]
     files: int
     frame: FrameFit
@@ -78,17 +78,17 @@ def scan_objectron(
     reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset(need))
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
-    pictures = [outcome.picture for outcome in outcomes if outcome.picture is not None]
-    fits = [judge_frame([each for each in pictures if each.camera_frame is frame]) for frame in CameraFrame]
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    fits = [fit_camera_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
     worst = next((fit for fit in fits if fit.better is not None), None)
     if worst is None:
-        problems += [_behind(box) for picture in pictures for box in picture.boxes if _is_behind(box)]
+        problems += [_behind(box) for record in records for box in record.boxes if _is_behind(box)]
     else:
         problems += [problem for fit in fits if (problem := fit.problem(str(root))) is not None]
     dropped = Counter(found.dropped)
-    kept = tuple(_seen(picture, dropped) for picture in pictures)
+    kept = tuple(_seen(record, dropped) for record in records)
     declared = worst or next((fit for fit in fits if fit.declared is not None), FrameFit(None, {}))
-    return Scan(PictureIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
+    return Scan(ImageIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
 
 
 def read_objectron(
@@ -97,7 +97,7 @@ def read_objectron(
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
     need: Collection[Need] = (),
-) -> PictureIndex:
+) -> ImageIndex:
     """Find and check every labelled picture of a folder.
 
     Args:
@@ -130,7 +130,7 @@ def read_objectron(
 
 def read_unlabelled(
     root: Path, image: Path, *, camera_frame: CameraFrame | None = None, intrinsics: FloatArray | None = None
-) -> PictureRecord:
+) -> ImageRecord:
     """Read what is known of a picture beside its boxes, from its header and from the file beside it, if there is one.
 
     Args:
@@ -171,21 +171,21 @@ def _behind(box: BoxRecord) -> Problem:
     )
 
 
-def _seen(picture: PictureRecord, dropped: Counter[str]) -> PictureRecord:
+def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
     """Leave out boxes of which the picture cannot show anything."""
-    last_edge = np.array(picture.size_wh) + FIRST_EDGE
+    last_edge = np.array(record.size_wh) + FIRST_EDGE
     kept = tuple(
         box
-        for box in picture.boxes
+        for box in record.boxes
         if (box.uv_source.max(axis=0) >= FIRST_EDGE).all() and (box.uv_source.min(axis=0) <= last_edge).all()
     )
-    if len(kept) < len(picture.boxes):
-        dropped["a box wholly outside its picture"] += len(picture.boxes) - len(kept)
-    return attrs.evolve(picture, boxes=kept)
+    if len(kept) < len(record.boxes):
+        dropped["a box wholly outside its picture"] += len(record.boxes) - len(kept)
+    return attrs.evolve(record, boxes=kept)
 
 
 class _Outcome(NamedTuple):
-    picture: PictureRecord | None
+    record: ImageRecord | None
     problems: list[Problem]
 
 
@@ -206,15 +206,15 @@ class _AnnotationReader:
             return _Outcome(None, [error.problem])
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
-        picture = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
-        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)])
+        record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
+        return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)])
 
-    def surroundings(self, pair: Labelled, fields: Fields) -> PictureRecord:
+    def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
         camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
         size_wh = _checked_size(camera, image_size(pair.image))
         frame = self._frame(camera)
-        return PictureRecord(
+        return ImageRecord(
             root=self.root,
             image=pair.image,
             annotation=pair.annotation,
@@ -235,14 +235,14 @@ class _AnnotationReader:
         return box
 
     def _frame(self, camera: Fields) -> CameraFrame:
-        said = camera.word("camera_frame")
-        if said is not None and said not in FRAMES:
+        declared = camera.word("camera_frame")
+        if declared is not None and declared not in FRAMES:
             raise camera.wrong("camera_frame", f"one of {', '.join(FRAMES)}")
-        if said is None:
+        if declared is None:
             return self.camera_frame or FALLBACK_FRAME
-        if self.camera_frame is not None and self.camera_frame is not FRAMES[said]:
+        if self.camera_frame is not None and self.camera_frame is not FRAMES[declared]:
             raise camera.wrong("camera_frame", f"{self.camera_frame.value!r}, as declared")
-        return FRAMES[said]
+        return FRAMES[declared]
 
     def _intrinsics(self, camera: Fields, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
         given = camera.within("intrinsics")
@@ -265,8 +265,8 @@ class _AnnotationReader:
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
     """Compare the picture with the size its annotation was made for."""
     for key, length in zip(("width", "height"), size_wh, strict=True):
-        said = camera.whole(key, 1)
-        if said not in (None, length):
+        declared = camera.whole(key, 1)
+        if declared not in (None, length):
             raise camera.wrong(
                 key,
                 f"{length}, as the picture has",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["BoxDataSize", "BoxRecord", "Ground", "PictureIndex", "PictureRecord"]
+__all__ = ["BoxDataSize", "BoxRecord", "Ground", "ImageIndex", "ImageRecord"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -79,7 +79,7 @@ class BoxRecord:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class PictureRecord:
+class ImageRecord:
     """One picture and what stands in it.
 
     Args:
@@ -111,17 +111,17 @@ class PictureRecord:
 
 
 @attrs.frozen(eq=False)
-class PictureIndex:
+class ImageIndex:
     """What one folder offers.
 
     Args:
         root: the folder.
-        pictures: in the order of their paths.
+        records: in the order of their paths.
         dropped: how many pictures, files or boxes were left out, by reason.
     """
 
     root: Path
-    pictures: tuple[PictureRecord, ...]
+    records: tuple[ImageRecord, ...]
     dropped: Mapping[str, int]
 
 
@@ -142,14 +142,14 @@ class BoxDataSize:
     labelled: Mapping[str, int]
 
     @classmethod
-    def of(cls, indices: Sequence[PictureIndex]) -> BoxDataSize:
+    def of(cls, indices: Sequence[ImageIndex]) -> BoxDataSize:
         """Count what several folders offer together."""
-        pictures = [picture for index in indices for picture in index.pictures]
+        records = [record for index in indices for record in index.records]
         dropped: Counter[str] = Counter()
         for index in indices:
             dropped.update(index.dropped)
-        boxes = Counter(box.category for picture in pictures for box in picture.boxes)
-        return cls(len(pictures), len(pictures), dict(dropped), dict(boxes))
+        boxes = Counter(box.category for record in records for box in record.boxes)
+        return cls(len(records), len(records), dict(dropped), dict(boxes))
 
     def __str__(self) -> str:
         boxes = ", ".join(f"{name} {count}" for name, count in self.labelled.items()) or "none"

@@ -41,7 +41,7 @@ def warp_image(
     """
     crop_to_source = np.linalg.inv(source_to_crop)
     shrink_uv = _shrink(source_to_crop, crop_to_source, size_wh)
-    left, top, right, bottom = _seen_region(image.shape, crop_to_source, size_wh, shrink_uv)
+    left, top, right, bottom = _sampled_region(image.shape, crop_to_source, size_wh, shrink_uv)
     if right <= left or bottom <= top:
         return np.zeros((*size_wh[::-1], *image.shape[2:]), np.float32)
     region = image[top:bottom, left:right]
@@ -85,7 +85,7 @@ def _shrink(source_to_crop: Matrix, crop_to_source: Matrix, size_wh: tuple[int, 
     return 1.0 / math.hypot(*jacobian[:, 0]), 1.0 / math.hypot(*jacobian[:, 1])
 
 
-def _seen_region(
+def _sampled_region(
     shape: tuple[int, ...], crop_to_source: Matrix, size_wh: tuple[int, int], shrink_uv: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """Bound the part of the source that reaches the crop: left, top, right, bottom; all of it in perspective."""

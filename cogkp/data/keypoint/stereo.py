@@ -14,7 +14,7 @@ from cogkp.data.keypoint.records import Record, View
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["check_frames", "check_labels", "judge_labels", "paired_rig", "rig_of_views"]
+__all__ = ["check_frames", "check_labels", "pair_consistency", "paired_rig", "rig_of_views"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def _misfits(record: Record, rig: CameraRig) -> Iterator[Problem]:
             )
 
 
-def judge_labels(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
+def pair_consistency(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
     """Measure whether points that were labelled in both views fit the cameras.
 
     Args:
@@ -108,7 +108,7 @@ def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
     """
     labelled = [record for record in records if all(view.labelled.any() for view in record.views)]
     some = labelled[:: max(1, len(labelled) // ENOUGH_LINES)]
-    problem = judge_labels(some, rig).problem() if some else None
+    problem = pair_consistency(some, rig).problem() if some else None
     if problem is not None:
         raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")
 

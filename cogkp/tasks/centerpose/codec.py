@@ -69,7 +69,7 @@ class CenterPoseCodec:
             view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
         )
 
-    def seen_at(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
+    def for_input_size(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
         """Take pictures of another size, which need not be square; the grid of targets is the square that holds it."""
         return attrs.evolve(
             self,
@@ -103,9 +103,9 @@ class CenterPoseCodec:
         """
         return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
 
-    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (3, S, S) in its colours: (S, S, 3) RGB, on the scale 0..1."""
-        return self.view.shown(image.cpu().numpy())
+        return self.view.to_rgb(image.cpu().numpy())
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
         """Show the labelled boxes of each input."""

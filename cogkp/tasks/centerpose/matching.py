@@ -147,8 +147,8 @@ def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, t
     """
     eye = torch.eye(4, dtype=torch.float64)
     turned = _wide(true).turned(symmetry_angles(turns))
-    seen = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
-    apart = (seen - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
+    projected = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
+    apart = (projected - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
     distance: Tensor = torch.linalg.vector_norm(apart, dim=-1)
     nearest: Tensor = distance.mean(-1).amin(0)
     return nearest

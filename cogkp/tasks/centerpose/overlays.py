@@ -108,6 +108,6 @@ def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Out
     length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
     ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
     camera = PinholeCamera(torch.as_tensor(K, dtype=torch.float64), torch.eye(4, dtype=torch.float64), (0, 0))
-    seen = camera.project(torch.from_numpy(ends))
-    uv = np.where(seen.valid[:, None], seen.uv, np.nan)
+    projected = camera.project(torch.from_numpy(ends))
+    uv = np.where(projected.valid[:, None], projected.uv, np.nan)
     return Outline(np.concatenate((pose.uv, uv)), NAMES, LINES, _sizes(pose.relative_size))

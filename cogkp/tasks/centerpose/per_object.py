@@ -44,7 +44,7 @@ class ObjectRows:
     """Accumulate the errors of objects that are asked for; each is held against one box at most."""
 
     def __init__(self) -> None:
-        self._pictures: list[str] = []
+        self._images: list[str] = []
         self._tables: list[FloatArray] = []
 
     def add(self, name: str, asked: BoolArray, objects: npt.NDArray[np.int64], errors: FloatArray) -> None:
@@ -61,12 +61,12 @@ class ObjectRows:
         table[asked, 0] = 0.0  # what is not found shares no space
         held = asked[objects]
         table[objects[held]] = errors[held]
-        self._pictures.append(name)
+        self._images.append(name)
         self._tables.append(table[asked])
 
     def merge(self, other: ObjectRows) -> None:
         """Take in what another one saw after this one."""
-        self._pictures += other._pictures
+        self._images += other._images
         self._tables += other._tables
 
     def evidence(self, thresholds_px: Sequence[float]) -> Evidence:
@@ -94,7 +94,7 @@ class ObjectRows:
             )
             for number, kind in enumerate(kinds)
         )
-        return Evidence(tuple(self._pictures), measures)
+        return Evidence(tuple(self._images), measures)
 
 
 def _quantities(thresholds_px: tuple[float, ...]) -> tuple[Quantity, ...]:

@@ -153,7 +153,11 @@ def find_poses(
     rows = found.valid
     cuboids = found.cuboids[rows]
     return ObjectPoses(
-        detections.pick(rows), cuboids, _seen(cuboids, K[rows].double()), found.residual_px[rows], found.metric[rows]
+        detections.pick(rows),
+        cuboids,
+        _in_front(cuboids, K[rows].double()),
+        found.residual_px[rows],
+        found.metric[rows],
     )
 
 
@@ -181,7 +185,7 @@ def _grown(found: CuboidPoses, image: Tensor, height: Tensor | None, ground: Pla
     return to_true_size(found, scale._replace(factor=factor, valid=wanted))
 
 
-def _seen(cuboids: Cuboids, K: Tensor) -> Tensor:
+def _in_front(cuboids: Cuboids, K: Tensor) -> Tensor:
     """(M, 9, 2) pixels of points, all of which are in front of the camera: every corner counted in its pose."""
     pixel = cuboids.points() @ K.mT
     return pixel[..., :2] / pixel[..., 2:]

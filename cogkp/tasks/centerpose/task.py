@@ -60,7 +60,7 @@ class CenterPoseTask:
     def __init__(self, config: CenterPoseConfig, *, size_wh: tuple[int, int] | None = None) -> None:
         self.config = config
         codec = CenterPoseCodec.of(config)
-        self.codec = codec if size_wh is None else codec.seen_at(size_wh)
+        self.codec = codec if size_wh is None else codec.for_input_size(size_wh)
         self.model = CenterPoseNetwork(
             config.model.backbone.model_type,
             conv_gru=config.model.use_convGRU,

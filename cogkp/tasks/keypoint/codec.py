@@ -205,7 +205,7 @@ class KeypointCodec:
         grid = torch.arange(cells, device=crop_px.device, dtype=crop_px.dtype)
         return ((grid - centre.unsqueeze(-1)).abs() <= CONFIDENCE_RADIUS_CELLS).to(crop_px.dtype)
 
-    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (1, S, S) as it is: (S, S) grey, on the scale 0..1."""
         grey: npt.NDArray[np.floating[Any]] = image[0].cpu().numpy()
         return grey

@@ -148,7 +148,7 @@ def test_two_pictures_of_one_stem_are_refused(tmp_path):
 def test_equal_names_in_different_folders_are_fine(tmp_path):
     write_set(tmp_path / "one", 1)
     write_set(tmp_path / "two", 1)
-    assert [picture.name for picture in read_objectron(tmp_path).pictures] == ["one/0000", "two/0000"]
+    assert [record.name for record in read_objectron(tmp_path).records] == ["one/0000", "two/0000"]
 
 
 def test_all_faults_are_listed_together(tmp_path):

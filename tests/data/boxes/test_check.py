@@ -148,8 +148,8 @@ def test_boxes_on_their_side_are_told_for_the_whole_folder(tmp_path):
 
 def test_a_damaged_picture_is_told_and_the_rest_checked(tmp_path):
     write_set(tmp_path, 3)
-    picture = tmp_path / "0001.png"
-    picture.write_bytes(picture.read_bytes()[:-40])
+    record = tmp_path / "0001.png"
+    record.write_bytes(record.read_bytes()[:-40])
     report = check_root(tmp_path)
     (problem,) = report.problems
     assert "0001.png" in str(problem)

@@ -64,5 +64,5 @@ def test_without_objects_nothing_is_claimed():
 def test_batches_add_up():
     first = agreement([(0.9, 10, 10)], [(0.9, 11, 10)])
     both = first.joined(outputs((0.8, 20, 20)), outputs((0.8, 20, 20)))
-    assert both.pictures == 2
+    assert both.images == 2
     assert both.corners_px.shape == (2, 8)

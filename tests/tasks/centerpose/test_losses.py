@@ -12,7 +12,7 @@ from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.letterbox import letterbox
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
-from cogkp.tasks.centerpose.heatmaps import draw_peaks
+from cogkp.tasks.centerpose.heatmaps import render_gaussians
 from cogkp.tasks.centerpose.loss_config import UNDEFINED, LossSettings
 from cogkp.tasks.centerpose.losses import build_loss
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
@@ -73,8 +73,10 @@ def slow_picture(maps, t, height):
         total, count = total + np.abs(maps["hp_offset"][:, y, x] - t.hp_offset[o, j]).sum(), count + 2
     found["hp_offset"] = total / (count + 1e-4)
     one = torch.from_numpy
-    center = draw_peaks(one(t.ind)[None, :, None], one(t.radius)[None], one(t.taught)[None, :, None], (height, height))
-    corner = draw_peaks(one(t.hp_ind)[None], one(t.radius)[None], one(t.hp_mask)[None], (height, height))
+    center = render_gaussians(
+        one(t.ind)[None, :, None], one(t.radius)[None], one(t.taught)[None, :, None], (height, height)
+    )
+    corner = render_gaussians(one(t.hp_ind)[None], one(t.radius)[None], one(t.hp_mask)[None], (height, height))
     found["hm"] = slow_focal(maps["hm"], center[0].numpy())
     found["hm_hp"] = slow_focal(maps["hm_hp"], corner[0].numpy())
     return found

@@ -54,8 +54,8 @@ def test_a_foreign_file_is_reported_drawn_and_converted(opencv: Path, tmp_path: 
     assert found.report.format == FORMATS[1]
     assert [camera.name for camera in found.report.cameras] == ["UL", "UR"]
     assert found.report.problem is None
-    assert found.picture_path == tmp_path / "stereo.check.png"
-    assert cv2.imread(str(found.picture_path)).shape[1] > 1000
+    assert found.drawing_path == tmp_path / "stereo.check.png"
+    assert cv2.imread(str(found.drawing_path)).shape[1] > 1000
     assert found.converted_path is not None
     assert same(read_calibration(found.converted_path), toed_in())
 

@@ -14,7 +14,7 @@ from cogkp.data.boxes.scene.world import CORNERS, BoxWorld, Placed, sample_world
 from cogkp.data.scene.backdrop import paint_backdrop
 from cogkp.errors import DataError
 
-__all__ = ["BoxPicture", "BoxScene", "render_box_picture"]
+__all__ = ["BoxImage", "BoxScene", "render_box_image"]
 
 FloatArray = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.float32]
 ALIKE = (1, 2, 4, 6, 8, 12, 16, 24)
 """Numbers of equal turns that bodies can be made with."""
 
-PICTURES_PER_BACKDROP = 16
+IMAGES_PER_BACKDROP = 16
 SHADOW = 0.5
 FULL = 255
 
@@ -53,7 +53,7 @@ class BoxScene:
 
 
 @attrs.frozen(eq=False)
-class BoxPicture:
+class BoxImage:
     """One picture.
 
     Args:
@@ -67,7 +67,7 @@ class BoxPicture:
     visibility: tuple[float, ...]
 
 
-def render_box_picture(seed: int, index: int, scene: BoxScene) -> BoxPicture:
+def render_box_image(seed: int, index: int, scene: BoxScene) -> BoxImage:
     """Render one picture of the series that belongs to a seed.
 
     Args:
@@ -82,11 +82,11 @@ def render_box_picture(seed: int, index: int, scene: BoxScene) -> BoxPicture:
     count = int(rng.integers(1, scene.most_boxes + 1))
     world = sample_world(rng, scene.size_wh, shape=scene.shape, count=count, turns=scene.turns)
     light = _light(rng, world.up)
-    canvas = _backdrop(rng, seed, index // PICTURES_PER_BACKDROP, scene.size_wh)
+    canvas = _backdrop(rng, seed, index // IMAGES_PER_BACKDROP, scene.size_wh)
     for box in world.boxes:
         _cast_shadow(canvas, box, world, light)
     visibility = _paint_boxes(rng, canvas, world, light, scene.turns)
-    return BoxPicture(_developed(rng, canvas), world, visibility)
+    return BoxImage(_developed(rng, canvas), world, visibility)
 
 
 def _paint_boxes(
@@ -102,8 +102,8 @@ def _paint_boxes(
         mask = paint_body(canvas, body, box.pose, world.K, light)
         masks = {other: before * (1 - mask) for other, before in masks.items()}
         masks[place] = mask
-    seen = np.array([masks[place].sum() for place in range(len(areas))])
-    return tuple(np.clip(seen / areas, 0.0, 1.0).tolist())
+    visible_px = np.array([masks[place].sum() for place in range(len(areas))])
+    return tuple(np.clip(visible_px / areas, 0.0, 1.0).tolist())
 
 
 def _light(rng: np.random.Generator, up: FloatArray) -> FloatArray:

@@ -151,7 +151,7 @@ def _point(cells: Mapping[str, str]) -> tuple[list[float] | None, str]:
     return [x, y], ""
 
 
-def _find_picture(table: Path, cells: Sequence[str]) -> Path:
+def _find_image(table: Path, cells: Sequence[str]) -> Path:
     """Look for a named picture beside its table, below the folders above it, and under its bare name; decode it."""
     name = PurePosixPath("/".join(cells).replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or not name.name:
@@ -181,10 +181,10 @@ def _line(table: LabelTable, number: int, row: list[str]) -> tuple[ImportedLine 
         if wrong
     ]
     try:
-        picture = _find_picture(table.path, row[: table.index_columns])
+        image = _find_image(table.path, row[: table.index_columns])
     except ImageError as error:
         return None, [*problems, located(error.problem, where)]
-    record: dict[str, Any] = {"image": picture, "points": points, "source": "/".join(row[: table.index_columns])}
+    record: dict[str, Any] = {"image": image, "points": points, "source": "/".join(row[: table.index_columns])}
     return ImportedLine(record=record, where=where), problems
 
 
@@ -192,10 +192,10 @@ def _repeated(lines: Sequence[ImportedLine]) -> list[Problem]:
     first: dict[Path, str] = {}
     problems = []
     for line in lines:
-        picture = line.record["image"].resolve()
-        if picture in first:
-            problems.append(Problem("picture labelled twice", line.where, got=f"{picture.name}, see {first[picture]}"))
-        first.setdefault(picture, line.where)
+        image = line.record["image"].resolve()
+        if image in first:
+            problems.append(Problem("picture labelled twice", line.where, got=f"{image.name}, see {first[image]}"))
+        first.setdefault(image, line.where)
     return problems
 
 

@@ -55,7 +55,7 @@ def _from_edge(value: Any) -> Any:
     return value
 
 
-def _picture(root: Path, name: Any) -> Path:
+def _image_path(root: Path, name: Any) -> Path:
     if not isinstance(name, str):
         raise ImageError("a picture is missing", got=repr(name))
     path = root / name
@@ -69,11 +69,11 @@ def _view(root: Path, camera: str, view: Any) -> dict[str, Any]:
     """Make the record of one camera; DataError says what is wrong with it."""
     if not isinstance(view, dict):
         raise DataError("a camera is missing", expected=f"an object {camera!r}", got=repr(view))
-    pictures = {key: _picture(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
+    images = {key: _image_path(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
     missing = [name for name in TRAINED if not _is_point(view.get(name))]
     if missing:
         raise DataError(f"{camera} lacks points", expected="[x, y]", got=", ".join(missing))
-    return {**{key: _from_edge(value) for key, value in view.items()}, **pictures}
+    return {**{key: _from_edge(value) for key, value in view.items()}, **images}
 
 
 def _line_or_problem(root: Path, number: int, text: str) -> ImportedLine | Problem:

@@ -44,7 +44,7 @@ from cogkp.workflows.adapter import (
 )
 from cogkp.workflows.evaluation_page import Words
 from cogkp.workflows.families.centerpose.engine import engine_job
-from cogkp.workflows.families.centerpose.inputs import NetworkInput, pictures_at_hand
+from cogkp.workflows.families.centerpose.inputs import NetworkInput, available_images
 from cogkp.workflows.families.centerpose.model import (
     input_size,
     open_experiment_checkpoint,
@@ -223,7 +223,7 @@ def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
     export, data = config.export, config.dataset
     shown = NetworkInput((export.input_width, export.input_height), data.mean, data.std)
     try:
-        paths = pictures_at_hand(config)
+        paths = available_images(config)
         return {paths[row].name: shown(paths[row]) for row in evenly(len(paths), PARITY_SAMPLES)}
     except DataError as error:
         log.warning("comparing on drawn inputs alone, since a picture cannot be read: %s", error)
@@ -243,6 +243,6 @@ def rows_of(evidence: Evidence) -> str:
     first = evidence.measures[0]
     for row, column in np.argwhere(np.isfinite(first.values)).tolist():
         cells = [measure.values[row, column] for measure in evidence.measures]
-        picture = evidence.frames[first.frame[row]]
-        writer.writerow([picture, column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
+        image = evidence.frames[first.frame[row]]
+        writer.writerow([image, column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
     return stream.getvalue()

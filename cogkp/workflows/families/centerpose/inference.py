@@ -25,13 +25,13 @@ from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.overlays import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.outline import draw_outlines
 from cogkp.workflows.families.centerpose.inference_images import (
+    InferenceImages,
     Loaded,
-    Pictures,
-    find_inference_pictures,
+    find_inference_images,
     loaded_groups,
     require_apart,
     result_names,
@@ -55,7 +55,7 @@ class ExperimentInference:
 
     Args:
         folder: of its results; below it the files of each picture, in the tree of the pictures.
-        pictures: that were looked at.
+        images: that were looked at.
         objects: found in all of them.
         up_to_scale: objects whose lengths are known up to one common factor only.
         problems: a line for each picture that could not be used.
@@ -63,7 +63,7 @@ class ExperimentInference:
     """
 
     folder: Path
-    pictures: int
+    images: int
     objects: int
     up_to_scale: int
     problems: tuple[str, ...]
@@ -91,15 +91,15 @@ def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -
     started = time.perf_counter()
     require_apart(config)
     with at_work(config, "inference") as (results, status):
-        pictures = find_inference_pictures(config)
+        images = find_inference_images(config)
         with opened_model(config, "inference") as model:
-            tally = _Verb(config, model, results.path).over(pictures, progress)
-        kpi = {"pictures": tally.pictures, "objects": tally.objects, "unusable": len(tally.problems)}
+            tally = _Verb(config, model, results.path).over(images, progress)
+        kpi = {"pictures": tally.images, "objects": tally.objects, "unusable": len(tally.problems)}
         message = "the inference is done" + (", but not all pictures could be used" if tally.problems else "")
         status.write("SUCCESS", message, verbosity="WARNING" if tally.problems else "INFO", kpi=kpi)
     return ExperimentInference(
         folder=results.path,
-        pictures=tally.pictures,
+        images=tally.images,
         objects=tally.objects,
         up_to_scale=tally.up_to_scale,
         problems=tuple(map(str, tally.problems)),
@@ -110,7 +110,7 @@ def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -
 @attrs.define
 class _Tally:
     problems: list[Problem]
-    pictures: int = 0
+    images: int = 0
     objects: int = 0
     up_to_scale: int = 0
 
@@ -123,21 +123,21 @@ class _Verb:
     model: OpenedModel
     folder: Path
 
-    def over(self, pictures: Pictures, progress: Progress) -> _Tally:
+    def over(self, images: InferenceImages, progress: Progress) -> _Tally:
         data, section = self.config.dataset, self.config.inference
         size = data.batch_size if section.batch_size < 1 else section.batch_size
-        names = dict(zip((each.image for each in pictures.usable), result_names(pictures.usable), strict=True))
-        tally = _Tally(list(pictures.problems))
+        names = dict(zip((each.image for each in images.usable), result_names(images.usable), strict=True))
+        tally = _Tally(list(images.problems))
         codec = self.model.task.codec
         assert isinstance(codec, CenterPoseCodec)
-        groups = loaded_groups(pictures.usable, codec.view, size, data.workers)
-        with progress.work("inference", len(pictures.usable)) as work:
+        groups = loaded_groups(images.usable, codec.view, size, data.workers)
+        with progress.work("inference", len(images.usable)) as work:
             for group in groups:
                 good = [each for each in group if isinstance(each, Loaded)]
                 tally.problems += [each for each in group if isinstance(each, Problem)]
                 for each, found in zip(good, self.found(good), strict=True):
                     self.write(each, found, names[each.record.image])
-                    tally.pictures += 1
+                    tally.images += 1
                     tally.objects += len(found)
                     tally.up_to_scale += int((~found.metric).sum()) if isinstance(found, ObjectPoses) else 0
                 work.advance(len(group), objects=str(tally.objects))
@@ -169,31 +169,31 @@ class _Verb:
             ground=Plane(center, normal),
         )
 
-    def write(self, picture: Loaded, found: ObjectPoses | Detections, name: str) -> None:
+    def write(self, loaded: Loaded, found: ObjectPoses | Detections, name: str) -> None:
         """Write what was found in one picture."""
         section, path = self.config.inference, self.folder / name
         if section.save_json:
-            write_json(path.with_name(f"{path.name}.json"), self.record(picture, found))
+            write_json(path.with_name(f"{path.name}.json"), self.record(loaded, found))
         if section.save_visualization:
-            drawing = encode_image(_drawn(picture, self.outlines(picture, found)), DRAWING_SUFFIX)
+            drawing = encode_image(_drawing(loaded, self.outlines(loaded, found)), DRAWING_SUFFIX)
             write_bytes(path.with_name(path.name + DRAWING_SUFFIX), drawing)
 
-    def record(self, picture: Loaded, found: ObjectPoses | Detections) -> dict[str, Any]:
-        data, name = self.config.dataset, picture.record.image.name
+    def record(self, loaded: Loaded, found: ObjectPoses | Detections) -> dict[str, Any]:
+        data, name = self.config.dataset, loaded.record.image.name
         if isinstance(found, Detections):
             return detection_record(name, found, data.category)
         axes = CameraFrame.OPENCV if self.config.inference.opencv else CameraFrame(data.camera_frame)
         return inference_record(name, found, data.category, axes)
 
-    def outlines(self, picture: Loaded, found: ObjectPoses | Detections) -> list[Outline]:
+    def outlines(self, loaded: Loaded, found: ObjectPoses | Detections) -> list[Outline]:
         if isinstance(found, Detections):
             return detection_outlines(found)
-        assert picture.record.K is not None
-        return [pose_outline(pose, picture.record.K, self.config.inference.axis_size) for pose in found]
+        assert loaded.record.K is not None
+        return [pose_outline(pose, loaded.record.K, self.config.inference.axis_size) for pose in found]
 
 
-def _drawn(picture: Loaded, outlines: Sequence[Outline]) -> Picture:
+def _drawing(loaded: Loaded, outlines: Sequence[Outline]) -> RgbImage:
     """Draw objects into their picture, which is enlarged where lines and letters would cover it."""
-    tile, factor = enlarged_tile(picture.pixels, None, LEAST_SIDE_PX)
+    tile, factor = enlarged_tile(loaded.pixels, None, LEAST_SIDE_PX)
     text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(tile.shape[:2])))
     return draw_outlines(tile, outlines, factor=factor, text_px=text_px)

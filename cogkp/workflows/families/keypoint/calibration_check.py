@@ -21,7 +21,7 @@ from cogkp.data.calibration import (
 )
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
-from cogkp.data.keypoint.stereo import check_frames, judge_labels, rig_of_views
+from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
@@ -33,7 +33,7 @@ __all__ = ["CalibrationCheck", "check_calibration"]
 
 FloatArray = npt.NDArray[np.float64]
 
-PICTURE_SUFFIX = ".check.png"
+DRAWING_SUFFIX = ".check.png"
 REACH_IN_BASELINES = 3.0
 FAR_IN_BASELINES = 8.0
 PAST_CONVERGENCE = 1.25
@@ -47,12 +47,12 @@ class CalibrationCheck:
 
     Args:
         report: all numbers and notes; ``report.text()`` is for people.
-        picture_path: the drawing.
+        drawing_path: the drawing.
         converted_path: our JSON file, where one was asked for.
     """
 
     report: CalibrationReport
-    picture_path: Path
+    drawing_path: Path
     converted_path: Path | None
 
 
@@ -89,11 +89,11 @@ def check_calibration(
     files = tuple(map(str, calibration.files))
     found = None if config is None else _compare(rig, config, data, " and ".join(files))
     report = summarize(rig, format=calibration.format, files=files, consistency=found)
-    picture = output or calibration.files[0].with_suffix(PICTURE_SUFFIX)
-    write_png(picture, _draw(rig, report, " and ".join(file.name for file in calibration.files)))
+    drawing = output or calibration.files[0].with_suffix(DRAWING_SUFFIX)
+    write_png(drawing, _draw(rig, report, " and ".join(file.name for file in calibration.files)))
     if convert is not None:
         write_calibration(rig, convert)
-    return CalibrationCheck(report, picture, convert)
+    return CalibrationCheck(report, drawing, convert)
 
 
 def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None, file: str) -> PairConsistency:
@@ -110,7 +110,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
     records = [record for index in indices for record in index.records]
     check_frames(records, pair)
-    return judge_labels(records, pair)
+    return pair_consistency(records, pair)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:
