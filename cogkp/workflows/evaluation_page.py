@@ -203,8 +203,13 @@ def _about_intervals(frames: int) -> str:
     )
 
 
+def _counts(root: Mapping[str, Any]) -> str:
+    """Write what a fingerprint counts: '8 lines, 16 images'."""
+    return ", ".join(f"{value} {name}" for name, value in root.items() if isinstance(value, int))
+
+
 def _facts(content: Mapping[str, Any], evidence: Evidence) -> dict[str, str]:
-    roots = (f"{each['root']}: {each['lines']} lines, {each['images']} images" for each in content["data"])
+    roots = (f"{each['root']}: {_counts(each)}" for each in content["data"])
     labels = (f"{measure.title}: {_measured(measure)}" for measure in evidence.measures)
     return {
         "checkpoint": content["checkpoint"],
