@@ -42,8 +42,7 @@ class Dots(SingleViewDataset):
             [{"root": f"dots {first}", "images": count}],
         )
 
-    def __len__(self) -> int:
-        return self.count
+    __len__ = lambda self: self.count
 
     def __getitem__(self, key):
         item = key if isinstance(key, int) else key[2]
@@ -63,11 +62,8 @@ class Found:
     uv: Any
     image: Any
 
-    def draw(self):
-        return np.repeat((self.image[..., None] * 255).astype(np.uint8), 3, -1)
-
-    def to_dict(self):
-        return {"uv": self.uv.tolist()}
+    draw = lambda self: np.repeat((self.image[..., None] * 255).astype(np.uint8), 3, -1)
+    to_dict = lambda self: {"uv": self.uv.tolist()}
 
 
 class Errors:
