@@ -21,6 +21,7 @@ from cogkp.measures.compare import FigureDifference, aligned, differences, on_co
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import ALL
 from cogkp.workflows.comparison_page import Compared, Side, comparison_page
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.report_parts import read_epochs
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
@@ -29,8 +30,8 @@ __all__ = ["ComparisonResult", "compare"]
 TOLD_OF_POINTS = ("mean",)
 
 
-@attrs.frozen
-class ComparisonResult:
+@attrs.frozen(repr=False)
+class ComparisonResult(Printable):
     """What a comparison found.
 
     Args:
@@ -44,6 +45,10 @@ class ComparisonResult:
     text: str
     html_path: Path
     paired: bool
+
+    def summary(self) -> str:
+        """Return the figures, and the page that shows more."""
+        return f"{self.text}\nreport: {self.html_path}"
 
 
 def compare(

@@ -27,6 +27,7 @@ from cogkp.tasks.base import Codec, Metrics, Report, StereoMetrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import RgbImage
 from cogkp.workflows.evaluation_page import PageContent, Words, evaluation_page, interval_text
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.report_parts import draw_worst, jpeg, read_epochs
 from cogkp.workflows.setup import OpenedModel, evenly, spread
 
@@ -36,8 +37,8 @@ DRAWN_VIEWS = 16
 DRAWN_PAIRS = 5
 
 
-@attrs.frozen
-class EvaluationResult:
+@attrs.frozen(repr=False)
+class EvaluationResult(Printable):
     """What an evaluation found.
 
     Args:
@@ -63,6 +64,14 @@ class EvaluationResult:
     drawing_3d_path: Path | None = None
     text_path: Path | None = None
     rows_path: Path | None = None
+
+    def summary(self) -> str:
+        """Return the figures, and the page that shows more."""
+        return f"{self.text}\nreport: {self.html_path}"
+
+    def drawing(self) -> Path | None:
+        """Return the predictions drawn over images."""
+        return self.drawing_path
 
 
 def surroundings() -> dict[str, Any]:

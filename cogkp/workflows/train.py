@@ -35,6 +35,7 @@ from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.loggers import tensorboard, usual_loggers
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.resume import changed_data, without_best
 from cogkp.workflows.setup import open_loader
 from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
@@ -44,8 +45,8 @@ __all__ = ["DryRunResult", "TrainResult", "dry_run", "train"]
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen
-class DryRunResult:
+@attrs.frozen(repr=False)
+class DryRunResult(Printable):
     """What one optimiser step showed.
 
     Args:
@@ -62,9 +63,14 @@ class DryRunResult:
     seconds: float
     log_dir: Path | None
 
+    def summary(self) -> str:
+        """Say what the step showed."""
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in self.parts.items())
+        return f"dry run: loss {self.loss:.4g} ({parts}), {self.parameters:,} parameters, {self.seconds:.1f} s"
 
-@attrs.frozen
-class TrainResult:
+
+@attrs.frozen(repr=False)
+class TrainResult(Printable):
     """How a training ended.
 
     Args:
@@ -95,6 +101,14 @@ class TrainResult:
     stopped: str = ""
     report: Path | None = None
     to_evaluate: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Say how far the training came, and which files it left."""
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.scalars.items())
+        how = f"interrupted after {self.epochs} epochs" if self.interrupted else f"{self.epochs} epochs"
+        files = {"checkpoint": self.checkpoint, "best": self.best, "report": self.report}
+        lines = [f"{how}, {self.seconds:.0f} s; {self.plan}", *filter(None, [self.stopped, figures])]
+        return "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items() if path is not None)])
 
 
 def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path | None = LOG_DIR) -> DryRunResult:
