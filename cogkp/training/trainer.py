@@ -1,6 +1,6 @@
 """The training loop: epochs of steps, an evaluation where there is data for it, and a checkpoint after each.
 
-It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end``, then ``_Run.one_epoch``.
+It knows a Task, never a family. Read downwards: ``fit``, then ``_Training.to_the_end``, then ``_Training.one_epoch``.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def fit(
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
     ):
-        run = _Run.start(task, learner, loaders, sinks, checkpointer, work, interrupt, restored)
+        run = _Training.start(task, learner, loaders, sinks, checkpointer, work, interrupt, restored)
         result = run.to_the_end()
     learner.finish()
     return result
@@ -151,7 +151,7 @@ class _Passed:
 
 
 @attrs.define(eq=False)
-class _Run:
+class _Training:
     task: Task
     learner: Learner
     loaders: Loaders
@@ -179,7 +179,7 @@ class _Run:
         work: Step,
         interrupt: Interrupt,
         restored: Checkpoint | None,
-    ) -> _Run:
+    ) -> _Training:
         """Begin where the plan says; the figures of an epoch that was under way go on."""
         plan = learner.plan
         return cls(
