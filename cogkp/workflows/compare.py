@@ -20,9 +20,9 @@ from cogkp.files import write_text
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import ALL
-from cogkp.workflows.adapter import CHECKPOINT_ROOT
 from cogkp.workflows.comparison_page import Compared, Side, comparison_page
 from cogkp.workflows.report_parts import read_epochs
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 __all__ = ["ComparisonResult", "compare"]
 

@@ -16,7 +16,8 @@ from cogkp.export.deploy import deploy
 from cogkp.export.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
 from cogkp.progress import SILENT, Progress
-from cogkp.workflows.adapter import CHECKPOINT_ROOT, MODELS_ROOT, ExportRequest, adapter_of
+from cogkp.workflows.adapter import MODELS_ROOT, ExportRequest, adapter_of
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 __all__ = ["ExportResult", "export", "missing_builder"]
 

@@ -26,10 +26,9 @@ from cogkp.measures.figures import Figure, intervals
 from cogkp.tasks.base import Codec, Metrics, Report, StereoMetrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import RgbImage
-from cogkp.workflows.adapter import OpenedModel
 from cogkp.workflows.evaluation_page import PageContent, Words, evaluation_page, interval_text
 from cogkp.workflows.report_parts import draw_worst, jpeg, read_epochs
-from cogkp.workflows.setup import evenly, spread
+from cogkp.workflows.setup import OpenedModel, evenly, spread
 
 __all__ = ["EvaluationResult", "metrics_in", "surroundings", "training_facts", "write_report"]
 

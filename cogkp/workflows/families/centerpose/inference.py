@@ -28,7 +28,6 @@ from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
 from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.outline import draw_outlines
-from cogkp.workflows.adapter import OpenedModel
 from cogkp.workflows.families.centerpose.inference_images import (
     InferenceImages,
     Loaded,
@@ -39,6 +38,7 @@ from cogkp.workflows.families.centerpose.inference_images import (
 )
 from cogkp.workflows.families.centerpose.model import opened_model
 from cogkp.workflows.families.centerpose.results_folder import at_work
+from cogkp.workflows.setup import OpenedModel
 
 __all__ = ["ExperimentInference", "infer_experiment"]
 

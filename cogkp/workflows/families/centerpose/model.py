@@ -18,8 +18,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.inference.exported import Exported
 from cogkp.tasks.centerpose.decode import DecodedObjects
-from cogkp.workflows.adapter import OpenedModel
-from cogkp.workflows.setup import is_exported, open_model, require_family
+from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_family
 
 __all__ = [
     "FAMILY",
