@@ -39,7 +39,7 @@ NO_CAMERA = np.eye(3)
 
 
 class CuboidPoses(NamedTuple):
-    """Boxes found in a picture.
+    """Boxes found in an image.
 
     Args:
         cuboids: M boxes, float64, frame of the camera, OpenCV axes.
@@ -75,7 +75,7 @@ def solve_pnp(
         max_residual_px: a pose that fits worse is not valid, pixels.
 
     Returns:
-        The poses with the least weighted squared distances in the picture freed from its lens; see
+        The poses with the least weighted squared distances in the image freed from its lens; see
         :class:`cogkp.geometry.pose.Poses`. Valid: at least four different points that do not lie on a line count, all
         of them are in front of the camera, and they fit.
 

@@ -1,4 +1,4 @@
-"""Poses of known objects in one picture: move them until their points' pixels fit, and say how well they are known.
+"""Poses of known objects in one image: move them until their points' pixels fit, and say how well they are known.
 
 OpenCV axes; pixels without lens distortion. A pose changes by a turn about the object's own origin, with its axis in
 the camera's frame, and by a shift, in this order: six numbers.
@@ -61,7 +61,7 @@ def _check_intrinsics(K: Tensor) -> None:
             "a pose needs the camera's intrinsics",
             expected="finite numbers, focal lengths > 0 px",
             got=f"focal lengths {focal.reshape(-1, 2)[0].tolist()}",
-            hint="Calibrate the camera, or read its intrinsics from the picture's metadata.",
+            hint="Calibrate the camera, or read its intrinsics from the image's metadata.",
         )
 
 

@@ -26,7 +26,7 @@ NO_GAIN_PX2 = 1e-16
 
 
 class _Linearised(NamedTuple):
-    """Points as a pose puts them into the picture.
+    """Points as a pose puts them into the image.
 
     Args:
         local: (M, N, 3) turned but not shifted.

@@ -4,7 +4,7 @@ Pixel rule: the centre of the top-left pixel is (0, 0), so resizing by s maps u 
 Computed in float64; the factories build only invertible maps, so that every prediction finds its way home.
 
 Axes: N points; leading axes of ``matrix`` are batch axes.
-Knows nothing of: pixels' values (see cogkp.data.images) and which map a picture needs (see cogkp.data.augment).
+Knows nothing of: pixels' values (see cogkp.data.images) and which map an image needs (see cogkp.data.augment).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 2.4 (plane projective maps).
 """
 

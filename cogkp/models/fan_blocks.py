@@ -204,7 +204,7 @@ class FullyAttentionalBlock(nn.Module):
 
 
 class ScaledNormPair(nn.Module):
-    """What a class-attention block does to the tokens of the picture, which never see the class token.
+    """What a class-attention block does to the tokens of the image, which never see the class token.
 
     Args:
         channels: that come in and go out.

@@ -64,7 +64,7 @@ class EventFile:
         self._add(step, summary=histogram(tag, values, _edges()))
 
     def add_image(self, tag: str, rgb: npt.NDArray[np.uint8], step: int) -> None:
-        """Add a picture, (H, W, 3) uint8 RGB; tensorboardX's own way would need one more imaging package."""
+        """Add an image, (H, W, 3) uint8 RGB; tensorboardX's own way would need one more imaging package."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         height, width = rgb.shape[:2]

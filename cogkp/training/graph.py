@@ -1,4 +1,4 @@
-"""The picture of a network for TensorBoard, from a trace; tensorboardX alone would need TensorBoard itself for it."""
+"""The graph of a network for TensorBoard, from a trace; tensorboardX alone would need TensorBoard itself."""
 
 from __future__ import annotations
 

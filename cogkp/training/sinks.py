@@ -104,9 +104,9 @@ class TensorBoardSink:
 
     Args:
         log_dir: folder of this run's events.
-        verbose: also write histograms of weights and gradients, and pictures.
+        verbose: also write histograms of weights and gradients, and images.
         log_interval: steps from one of these to the next; the first step has one, so that a dry run shows them.
-        draw: renders the pictures; None leaves them out.
+        draw: makes the drawings; None leaves them out.
         restored: steps and epochs that were done when the training was restored; what an earlier training logged
             beyond them is hidden. None for a new run.
 

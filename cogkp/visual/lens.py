@@ -55,7 +55,7 @@ def draw_lens(lens: DrawnLens, width_px: int) -> RgbImage:
 
     Args:
         lens: what to draw.
-        width_px: of the picture.
+        width_px: of the drawing.
 
     Returns:
         (H, width_px, 3) uint8 RGB; grey where the lens cannot be undone.

@@ -218,7 +218,7 @@ def test_a_damaged_newest_save_costs_one_save_and_not_the_run(config, tmp_path, 
 
 
 def test_a_faulty_validation_picture_does_not_cost_the_epoch(config, tmp_path):
-    (tmp_path / "held_out" / "B" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "held_out" / "B" / "1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png"):
         trained(config, tmp_path)
     (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
