@@ -1,4 +1,4 @@
-"""Poses of known objects from the pixels of their points: a first guess by OpenCV, the best pose by our own fit.
+"""PnP: the pose of a known object from the pixels of its points; OpenCV's SQPnP, then our own refinement.
 
 The first guess is SQPnP: it never lands behind the camera, which the iterative solver does when pixels are noisy.
 The fit then trusts each pixel as far as its weight says, which no solver of OpenCV can.
@@ -63,7 +63,7 @@ def solve_pnp(
     *,
     max_residual_px: float = math.inf,
 ) -> Poses:
-    """Find where objects are whose points and pixels are known.
+    """Estimate the poses of objects with known points from the pixels of those points.
 
     Args:
         uv: (M, N, 2) float, pixels. A pixel that is not finite, or where the lens cannot be undone, is left out.
@@ -162,7 +162,7 @@ def solve_cuboids(
     metric: bool = False,
     max_residual_px: float = math.inf,
 ) -> CuboidPoses:
-    """Find boxes from the pixels of their corners.
+    """Estimate the poses of boxes from the pixels of their corners.
 
     Args:
         uv: (M, 8 D, 2) float, pixels, D of each corner one after the other: row r shows corner 1 + r // D, in the

@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written by whoever adds to them.
+"""Write TensorBoard event files without a background thread.
 
 tensorboardX's own writer hands events to a thread; when that dies of a full disk, those who add wait for ever.
 """

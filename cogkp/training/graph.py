@@ -1,4 +1,4 @@
-"""The graph of a network for TensorBoard, from a trace; tensorboardX alone would need TensorBoard itself."""
+"""Trace a network into a TensorBoard graph; tensorboardX alone would need TensorBoard itself."""
 
 from __future__ import annotations
 

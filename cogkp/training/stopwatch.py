@@ -1,4 +1,4 @@
-"""Where a training's wall time goes: waiting for data, learning, or keeping what was learned."""
+"""Measure where a training spends its wall time: waiting for data, computing, validating and saving."""
 
 from __future__ import annotations
 

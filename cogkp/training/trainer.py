@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, an evaluation where there is data for it, and a checkpoint after each.
+"""The training loop: epochs of steps, a validation where there is data for it, and a checkpoint after each epoch.
 
 It knows a Task, never a family. Read downwards: ``fit``, then ``_Training.to_the_end``, then ``_Training.one_epoch``.
 """
@@ -122,7 +122,7 @@ def fit(
 def rehearse(
     task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink], *, device: torch.device | None = None
 ) -> BatchResult:
-    """Take one optimiser step and save nothing: shows that data, network, loss and sinks work together.
+    """Take one optimiser step and save nothing: checks that data, network, loss and loggers work together.
 
     Raises:
         TrainingError: as :func:`fit`.
@@ -285,7 +285,7 @@ class _Training:
         return comparison
 
     def close_epoch(self, epoch: int, rate: float, started: float) -> dict[str, float] | None:
-        """Validate, tell everybody and save; return all figures, or None where somebody stopped the validation."""
+        """Validate, log and save; return all metrics, or None where somebody stopped the validation."""
         validates = self.loaders.validation is not None and self.learner.plan.validates(epoch)
         report = self.validate(epoch) if validates else None
         self.watch.lap(VALIDATE_SAVE)
@@ -327,7 +327,7 @@ class _Training:
             measured = [each for each in results if each is not None and not isinstance(each, CogkpError)]
             return merged(measured).compute() if len(measured) == len(results) else None
         except NotFiniteError as error:
-            raise _left_the_numbers(error, epoch, self.checkpointer.last) from error
+            raise _not_finite_in_validation(error, epoch, self.checkpointer.last) from error
         except CogkpError:
             if not any(isinstance(each, NotFiniteError) for each in results):
                 self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
@@ -347,11 +347,11 @@ class _Training:
         return metrics
 
 
-def _left_the_numbers(error: NotFiniteError, epoch: int, last_good: Path | None) -> TrainingError:
+def _not_finite_in_validation(error: NotFiniteError, epoch: int, last_good: Path | None) -> TrainingError:
     return TrainingError(
-        "the training left the numbers",
+        "predictions became NaN or infinite",
         where=f"the validation after epoch {epoch + 1}",
-        got=f"points that are not numbers in {error.problem.where}",
+        got=f"such points in {error.problem.where}",
         hint=f"{kept(last_good)} Lower the learning rate.",
     )
 

@@ -1,4 +1,4 @@
-"""What a lens does to its frame: how far, and where to, each pixel has been moved."""
+"""Draw lens distortion: how far, and in which direction, each pixel is moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole objects drawn over an image: lines, numbers of points, and one line of text each.
+"""Draw boxes over an image: edges, numbered corners, axes, and one line of text each.
 
 Red edges and green numbers, axes red, green and blue, as the drawings of object poses usually have them; truth beside a
 prediction is white and thin.

@@ -1,4 +1,4 @@
-"""Points and masks drawn over an image, finer than its pixels.
+"""Draw points, errors, curves and masks over an image, at sub-pixel precision.
 
 A hollow ring is truth, a filled cross is a prediction, and a thin line joins the two: shapes tell them apart, colours
 only tell which point it is. All marks have a dark rim, so that they can be seen on any ground. Points that are not

@@ -1,4 +1,4 @@
-"""One page of HTML that needs nothing else: styles and images inside, no script and no links.
+"""A self-contained HTML page: styles and images inside, no script and no links.
 
 Functions return pieces of HTML. Everything that users named is escaped; pieces are joined, never parsed.
 """

@@ -1,4 +1,4 @@
-"""Points of space as a drawing: seen obliquely from above the left camera, so that depth shows, without perspective."""
+"""Draw points of space from obliquely above the left camera, without perspective."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
     assert (found.pictures, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
     task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))
-    codec = task.codec.seen_at((WIDTH, HEIGHT))
+    codec = task.codec.for_input_size((WIDTH, HEIGHT))
     shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
     for path in available_images(experiment):
         with torch.inference_mode():
