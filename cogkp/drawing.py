@@ -72,7 +72,7 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Labe
             truth_uv=truth.uv_crop,
             truth_visible=truth.shown,
             predicted_uv=found.uv_crop,
-            # Without a label nobody can say whether the point is in the picture at all.
+            # Without a label nobody can say whether the point is in the image at all.
             predicted_visible=found.shown & truth.shown,
             mask=found.mask,
             name=name,
@@ -84,7 +84,7 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Labe
 
 
 def _outlined(comparison: LabelledPrediction, truth: Marks, found: Marks) -> LabelledPrediction:
-    """Draw whole objects into the picture, enlarged first; points are drawn over it later."""
+    """Draw whole objects into the image, enlarged first; points are drawn over it later."""
     if not truth.outlines and not found.outlines:
         return comparison
     tile, factor = enlarged_tile(comparison.image, None, MIN_OUTLINED_PX)

@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_as_opencv_does(folder / "stereo.yml")
 
-    # The file does not say how large the pictures were, so we do.
+    # The file does not say how large the images were, so we do.
     found = cogkp.check_calibration(
         folder / "stereo.yml", size_wh=(640, 480), convert=folder / "calibration.config.json"
     )

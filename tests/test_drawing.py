@@ -1,4 +1,4 @@
-"""Pictures of batches say the same as the figures beside them."""
+"""Images of batches say the same as the figures beside them."""
 
 from __future__ import annotations
 

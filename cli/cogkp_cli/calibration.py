@@ -28,7 +28,7 @@ def check(
     if config is not None and not config.exists():
         raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
     if data and config is None:
-        raise typer.BadParameter("needs --config, which names pictures and points.", param_hint="'--data'")
+        raise typer.BadParameter("needs --config, which names images and points.", param_hint="'--data'")
     found = cogkp.check_calibration(
         files[0] if len(files) == 1 else files,
         size_wh=size,

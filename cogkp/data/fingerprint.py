@@ -1,6 +1,6 @@
 """What a data set is, in a few words that another day can be compared with: names, sizes and labels, no pixels.
 
-A file whose pixels changed while its size did not goes unnoticed; reading every picture would cost minutes.
+A file whose pixels changed while its size did not goes unnoticed; reading every image would cost minutes.
 """
 
 from __future__ import annotations

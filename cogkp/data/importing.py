@@ -49,7 +49,7 @@ class ImportedLine:
     """One frame record.
 
     Args:
-        record: what :func:`cogkp.data.keypoint.structured.write_structured` takes; a ``Path`` names a picture to copy.
+        record: what :func:`cogkp.data.keypoint.structured.write_structured` takes; a ``Path`` names an image to copy.
         where: file and row it came from, for people.
         part: where the source itself puts it; None leaves that to the seed.
     """

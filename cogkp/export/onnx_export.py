@@ -1,4 +1,4 @@
-"""Turn a torch module into one ONNX file: float32 weights, float32 inputs and outputs, fixed batch or any.
+"""Export a torch module to one ONNX file: float32 weights, inputs and outputs, fixed or dynamic batch.
 
 The names and order of the outputs are the fields of the NamedTuple the module returns; they are listed nowhere else.
 """
@@ -92,7 +92,7 @@ def _require_fields(module: nn.Module, outputs: Any, specs: Sequence[OutputSpec]
     declared = tuple(output.name for output in specs)
     if names != declared:
         raise ExportError(
-            "module returns other outputs than declared",
+            "the module's outputs are not the declared ones",
             where=type(module).__name__,
             expected=f"a NamedTuple with the fields {', '.join(declared)}",
             got=", ".join(names) or type(outputs).__name__,

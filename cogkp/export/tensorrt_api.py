@@ -1,4 +1,4 @@
-"""Build an engine with a TensorRT Python package: TensorRT 10 or 11, or TensorRT-RTX.
+"""Build an engine with the Python API of TensorRT 10 or 11, or of TensorRT-RTX.
 
 All three take the precision from the types in the graph. TensorRT 11 and RTX know no other way, and TensorRT 10 is
 asked for it by a flag of the network; so one route serves them, and the head stays float32 in each.

@@ -1,4 +1,4 @@
-"""Move points of space until their pixels fit.
+"""Refine triangulated points by Gauss-Newton on the reprojection error.
 
 Axes: V views, N points; leading axes are batch axes and broadcast.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section A6.1.

@@ -1,4 +1,4 @@
-"""Bring any number of cameras and their pixels into one frame, and sum what they say about each point.
+"""Normal equations for triangulation: cameras and pixels in one centred frame, summed over the views.
 
 The frame is centred between the cameras and as large as they stand apart; pixels stay as they are. What a view adds to
 the normal equations of a point is linear in four numbers of its pixel, w, w u, w v and w (u^2 + v^2), with factors that
@@ -236,7 +236,7 @@ def prepare(uv: Tensor, P: Tensor, weights: Tensor | None) -> Views:
 
 @torch.no_grad()
 def well_conditioned(views: Views, local: Tensor, min_angle_rad: float) -> Tensor:
-    """Tell which points (..., 3, N) lie in front of the cameras that count, on rays that spread as far as asked for.
+    """Tell which points (..., 3, N) lie in front of the cameras that count and are seen under a large enough angle.
 
     With unit rays r of M views, M^2 less the squared norm of the sum of r r^T is the sum of sin^2 over all ordered
     pairs of rays; two rays at the least angle a, and any more that add as much, reach M sin^2(a).

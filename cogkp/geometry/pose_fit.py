@@ -1,4 +1,4 @@
-"""What lies below cogkp.geometry.pose.refine_poses: few small objects, many small steps.
+"""The Levenberg-Marquardt loop of cogkp.geometry.pose.refine_poses, in NumPy: few small objects, many small steps.
 
 Written for numpy: on arrays this small an operation of torch costs several times as much, and no gradient is wanted.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section A6.2.
@@ -26,7 +26,7 @@ NO_GAIN_PX2 = 1e-16
 
 
 class _Linearised(NamedTuple):
-    """Points as a pose puts them into the picture.
+    """Projected points and what their Jacobian is made of.
 
     Args:
         local: (M, N, 3) turned but not shifted.
@@ -90,7 +90,7 @@ def refined(start: Array, xyz: Array, uv: Array, K: Array, weights: Array, steps
 
 
 def fit_poses(pose: Array, xyz: Array, pixel: Array, block: Array, trust: Array, steps: int) -> Fitted:
-    """Lower the weighted squared distances of pixels step by step; see :func:`cogkp.geometry.pose.refine_poses`.
+    """Lower the weighted squared reprojection error step by step; see :func:`cogkp.geometry.pose.refine_poses`.
 
     Args:
         pose: (M, 4, 4) float64, finite, where to start.

@@ -1,4 +1,4 @@
-"""What a 3x4 projection matrix says about its camera: where it stands, what a pixel sees, how far a point is.
+"""What a 3x4 projection matrix holds: the camera's centre, viewing rays, depth, and reprojection.
 
 OpenCV axes; pixels without lens distortion. A matrix counts up to scale and sign, P = K [R | t] being one choice.
 Camera algebra is done in float64 whatever comes in: it is small, and its differences of large numbers are not.
@@ -130,7 +130,7 @@ def _usable(P: Tensor) -> Tensor:
 
 
 def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
-    """Find the pixels that see given points of space.
+    """Project points of space to pixels without lens distortion.
 
     Args:
         xyz_world: (..., N, 3) float, world unit; leading axes broadcast with those of ``P``.

@@ -1,4 +1,4 @@
-"""Several cameras that are bolted together, found by name: from their pixels, lens included, to points and back.
+"""A calibrated rig of named cameras: projection, undistortion and triangulation.
 
 World: the frame of the calibration; every camera's pose refers to it.
 
@@ -90,7 +90,7 @@ class CameraRig:
         return torch.stack([camera.K @ camera.world_to_camera[..., :3, :] for camera in self.cameras], -3)
 
     def project(self, xyz_world: Tensor) -> Projection:
-        """Find the pixels of every camera that see given points of space.
+        """Project points of space to the pixels of every camera.
 
         Args:
             xyz_world: (..., N, 3) float, world unit.
@@ -131,7 +131,7 @@ class CameraRig:
     def triangulate(
         self, uv: Tensor, weights: Tensor | None = None, *, min_angle_rad: float = MIN_ANGLE_RAD
     ) -> Triangulated:
-        """Find the points of space that the cameras see.
+        """Triangulate points from the pixels of all cameras.
 
         Two cameras without weights use the closed form, others the weighted linear solution.
 
@@ -164,7 +164,7 @@ class CameraRig:
         threshold_px: float = THRESHOLD_PX,
         min_angle_rad: float = MIN_ANGLE_RAD,
     ) -> RobustTriangulated:
-        """Find the points of space that most cameras see, leaving out views that disagree with them.
+        """Triangulate points, leaving out views that disagree with the others.
 
         Args:
             uv: (..., V, N, 2) float, pixels of each camera's frame, lens included; not finite where not seen.
@@ -188,7 +188,7 @@ class CameraRig:
         )
 
     def covariance(self, xyz_world: Tensor, uv: Tensor, uv_covariance: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Say how well the points are known that :meth:`triangulate` finds from uncertain pixels, to first order.
+        """Return the covariance of the points that :meth:`triangulate` finds from uncertain pixels, to first order.
 
         Args:
             xyz_world: (..., N, 3) float, world unit, as triangulated.

@@ -1,4 +1,4 @@
-"""Covariances: moved by a map, freed of a blur, measured against, and turned into regions of a stated share.
+"""Covariances: propagate them through a map, remove blur, add noise, Mahalanobis distances and confidence regions.
 
 A covariance of zero, which no measurement has, says that nothing is known; such rows are marked and not counted.
 
@@ -37,7 +37,7 @@ NOISE_TOLERANCE = 1e-4
 
 
 class Distance(NamedTuple):
-    """How far offsets reach, in standard deviations.
+    """Mahalanobis distances of offsets.
 
     Args:
         squared: (...) float, no unit; zero where not valid.
@@ -72,7 +72,7 @@ def _check_square(covariance: Tensor, size: int | None = None) -> None:
 
 
 def move_covariance(covariance: Tensor, jacobian: Tensor) -> Tensor:
-    """Carry covariances through a map, to first order: J C J^T.
+    """Propagate covariances through a map to first order: J C J^T.
 
     Args:
         covariance: (..., D, D) float, symmetric.
@@ -108,7 +108,7 @@ def move_covariance(covariance: Tensor, jacobian: Tensor) -> Tensor:
 
 
 def remove_blur(covariance: Tensor, sigma: float) -> Tensor:
-    """Take a round Gaussian blur out of covariances; what would fall below zero is held there.
+    """Subtract an isotropic Gaussian blur from covariances; what would fall below zero is held there.
 
     Args:
         covariance: (..., 2, 2) float, symmetric, unit squared.
@@ -147,7 +147,7 @@ def remove_blur(covariance: Tensor, sigma: float) -> Tensor:
 
 
 def with_noise(covariance: Tensor, noise: float) -> Tensor:
-    """Add round noise that covariances do not know of.
+    """Add isotropic noise to covariances.
 
     Args:
         covariance: (..., D, D) float, symmetric, positive semidefinite, unit squared.
@@ -174,7 +174,7 @@ def with_noise(covariance: Tensor, noise: float) -> Tensor:
 
 
 def mahalanobis2(offset: Tensor, covariance: Tensor) -> Distance:
-    """Measure offsets in standard deviations, squared: d^T C^-1 d.
+    """Return the squared Mahalanobis distance of offsets: d^T C^-1 d.
 
     Args:
         offset: (..., D) float, unit of the space.
@@ -280,7 +280,7 @@ def _held(radius2: float, dimensions: int) -> float:
 
 
 def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
-    """Tell which offsets lie inside the region that a covariance says holds a share of them.
+    """Tell which offsets lie inside the confidence region of a stated share.
 
     Args:
         offset: (..., D) float, from the estimate to the truth or back, unit of the space.
@@ -308,7 +308,7 @@ def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
 
 
 def missing_noise(offset: Tensor, covariance: Tensor, share: float) -> float:
-    """Find the round noise that covariances lack for their regions to hold a share of the offsets.
+    """Find the isotropic noise to add so that confidence regions hold the stated share of the offsets.
 
     More noise never leaves an offset out that was inside, so the number inside only grows with it and is bisected.
 

@@ -1,4 +1,4 @@
-"""Exported models of any origin as predictors: who runs a file, and how any number of pictures gets through it."""
+"""Exported models of any origin as predictors: who runs a file, and how any number of images gets through it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
         outputs: a NamedTuple whose fields are names of its outputs.
 
     Returns:
-        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Pictures pass in
+        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Images pass in
         groups that the model takes; a group that is too small is filled up with copies.
 
     Raises:
@@ -110,7 +110,7 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
 
 
 def _run(runner: Runner, entry: InputFacts, image: Tensor, fewest: int) -> dict[str, Array]:
-    """Run a group of pictures, filled up to a number with copies of its last one."""
+    """Run a group of images, filled up to a number with copies of its last one."""
     group = image.numpy().astype(entry.dtype)
     filled = np.concatenate([group, np.repeat(group[-1:], max(0, fewest - len(group)), axis=0)])
     return {name: values[: len(group)] for name, values in runner.infer({entry.name: filled}).items()}

@@ -1,4 +1,4 @@
-"""How far a figure might have been off with other frames: the bootstrap over frames.
+"""Bootstrap confidence intervals over frames.
 
 Frames are drawn with replacement, and everything in a frame comes along, since errors in one image are alike. The
 same draw serves all figures, so that the difference of two networks on the same frames is judged frame by frame.
@@ -34,7 +34,7 @@ CELLS_AT_ONCE = 500_000
 
 @attrs.frozen
 class Interval:
-    """Where a figure lies.
+    """A metric's value with its confidence interval.
 
     Args:
         value: of the frames as they are.
@@ -61,7 +61,7 @@ def bootstrap(
     seed: int = 0,
     least_frames: int = LEAST_FRAMES,
 ) -> dict[Any, list[Interval]]:
-    """Find percentile intervals of several figures from the same draws of frames.
+    """Compute percentile intervals of several metrics from the same resamples of frames.
 
     Args:
         statistics: figures by name.
@@ -150,7 +150,7 @@ def _at_rank(ranked: FloatArray, below: FloatArray, rank: FloatArray) -> FloatAr
 
 
 def _resampled_counts(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """Draw frames with replacement; the draws do not depend on how many are held at once."""
+    """Sample frames with replacement; the samples do not depend on how many are held at once."""
     generator = np.random.default_rng(seed)
     at_once = max(1, CELLS_AT_ONCE // frames)
     for start in range(0, resamples, at_once):

@@ -1,4 +1,4 @@
-"""Two evaluations side by side, and whether their difference can be told from chance."""
+"""Compare two evaluations: the difference of each metric, with its bootstrap interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures that evidence holds, each with its interval, and its curves and histograms."""
+"""Metrics of an evaluation (mean, median, share within a limit) with their intervals, curves and histograms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_SHOWN = 95.0
 
 @attrs.frozen
 class Figure:
-    """What one number is about.
+    """Name, unit and direction of one metric.
 
     Args:
         key: of the measure or ratio.

@@ -62,7 +62,7 @@ class LossReport:
 
 @attrs.frozen(eq=False)
 class Outline:
-    """One object as points and lines over a picture, in its pixels.
+    """One object as points and lines over an image, in its pixels.
 
     Args:
         uv: (N, 2) float; NaN where a point cannot be drawn.

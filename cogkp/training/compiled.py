@@ -1,4 +1,4 @@
-"""The network compiled by torch, for the passes of a training alone."""
+"""Compile the network with torch.compile, for training only."""
 
 from __future__ import annotations
 

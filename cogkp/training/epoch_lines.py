@@ -1,4 +1,4 @@
-"""What the log says of each epoch: one short line, and fewer of them where epochs fly by."""
+"""Log one short line per epoch; fewer where epochs are short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told how a training goes; a new kind of log is a new sink, and the trainer does not change."""
+"""Loggers of a training: their interface, and TensorBoard; a new log is a new sink."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ class EpochEvent:
 
 
 class Sink(Protocol):
-    """Something that listens to a training; it must not change the model."""
+    """A logger of a training; it must not change the model."""
 
     def start(self, model: nn.Module, example: Tensor) -> None:
         """Begin; ``example`` is an input the model accepts."""
 
     def step(self, event: StepEvent) -> None:
-        """Hear of a step."""
+        """Log a step."""
 
     def epoch(self, event: EpochEvent) -> None:
-        """Hear of an epoch."""
+        """Log an epoch."""
 
     def flush(self) -> None:
-        """Write down all that was heard; called before each checkpoint, so that no log is behind it."""
+        """Write everything to disk; called before each checkpoint, so that no log is behind it."""
 
     def close(self) -> None:
         """End; called also when the training fails."""
@@ -104,9 +104,9 @@ class TensorBoardSink:
 
     Args:
         log_dir: folder of this run's events.
-        verbose: also write histograms of weights and gradients, and pictures.
+        verbose: also write histograms of weights and gradients, and images.
         log_interval: steps from one of these to the next; the first step has one, so that a dry run shows them.
-        draw: renders the pictures; None leaves them out.
+        draw: makes the drawings; None leaves them out.
         restored: steps and epochs that were done when the training was restored; what an earlier training logged
             beyond them is hidden. None for a new run.
 

@@ -1,4 +1,4 @@
-"""Where a training's wall time goes: waiting for data, learning, or keeping what was learned."""
+"""Measure where a training spends its wall time: waiting for data, computing, validating and saving."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class DataAdvice:
         if self._workers < self._cores:
             return f"raise --num-workers, which is {self._workers} ({self._cores} cores here)"
         busy = f"its {self._workers} loader processes keep all {self._cores} cores busy"
-        return f"{busy}; smaller pictures on disk or fewer augmentations would make it faster"
+        return f"{busy}; smaller images on disk or fewer augmentations would make it faster"
 
 
 def share_text(shares: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Axes of charts: from values to places in a drawing, round ticks, and the frame with its labels as SVG text."""
+"""Axes of SVG charts: scale, round ticks, grid lines and labels."""
 
 from __future__ import annotations
 

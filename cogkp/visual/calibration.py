@@ -1,4 +1,4 @@
-"""A calibration on one sheet: the rig from two sides, and the lens of each camera."""
+"""Draw a calibration on one sheet: the rig from two sides, and the distortion of each lens."""
 
 from __future__ import annotations
 

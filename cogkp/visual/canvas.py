@@ -1,6 +1,6 @@
-"""Pictures as arrays: colour, size and words.
+"""RGB images as arrays: conversion, resizing and text.
 
-Pictures are (H, W, 3) uint8 RGB. Functions return new arrays unless they say otherwise.
+Images are (H, W, 3) uint8 RGB. Functions return new arrays unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEXT_SCALE_PER_PX = 1 / 22
 
 
 def as_rgb(image: npt.NDArray[np.generic]) -> RgbImage:
-    """Make any image a picture.
+    """Convert an image to RGB, uint8.
 
     Args:
         image: (H, W), (1, H, W), (H, W, 1) or (H, W, 3); uint8, or float on the scale 0..1.
@@ -55,7 +55,7 @@ def enlarged_uv(uv: npt.NDArray[np.floating], factor: int) -> npt.NDArray[np.flo
 def fit_width(
     image: npt.NDArray[np.generic], uv: npt.NDArray[np.floating], width_px: int
 ) -> tuple[RgbImage, npt.NDArray[np.float64]]:
-    """Resize a picture to a width, and its points with it.
+    """Resize an image to a width, and its points with it.
 
     Args:
         image: grey or RGB, uint8 or 0..1.
@@ -63,7 +63,7 @@ def fit_width(
         width_px: of the result.
 
     Returns:
-        The picture and the points in it.
+        The image and the points in it.
 
     Example:
         >>> fit_width(np.zeros((4, 8, 3), np.uint8), np.array([[0.0, 3.0]]), 16)[1]

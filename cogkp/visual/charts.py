@@ -1,4 +1,4 @@
-"""Charts as SVG text: lines, bars and intervals, with axes, ticks and a legend; they follow the page's light or dark.
+"""Charts as SVG: lines, histograms and intervals, for light and dark pages.
 
 Every function is pure and returns a whole ``<figure>``. Words of users are escaped.
 """

@@ -1,4 +1,4 @@
-"""Predictions over frames beside the truth: one sheet that can be read at a glance."""
+"""Draw predictions beside the labels on one sheet of frames."""
 
 from __future__ import annotations
 

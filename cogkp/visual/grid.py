@@ -1,4 +1,4 @@
-"""Many pictures as one."""
+"""A grid of images as one image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CAPTION_BAR_PX = 20
 
 
 def _shape_to(image: RgbImage, shape_hw: tuple[int, int]) -> RgbImage:
-    """Shrink or enlarge a picture to a tile, unstretched, and pad what is left."""
+    """Shrink or enlarge an image to a tile, unstretched, and pad what is left."""
     height, width = shape_hw
     scale = min(height / image.shape[0], width / image.shape[1])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -47,11 +47,11 @@ def image_grid(
     columns: int | None = None,
     gap_px: int = 4,
 ) -> RgbImage:
-    """Arrange pictures in a grid of equal tiles.
+    """Arrange images in a grid of equal tiles.
 
     Args:
         images: at least one; grey or RGB, uint8 or 0..1; the first gives the size of all tiles.
-        captions: one line per picture, set below it.
+        captions: one line per image, set below it.
         columns: tiles per row; None makes as many rows as columns, a square grid.
         gap_px: space around each tile.
 
@@ -59,7 +59,7 @@ def image_grid(
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no images.
 
     Example:
         >>> image_grid([np.zeros((32, 32), np.uint8)] * 5).shape
@@ -67,7 +67,7 @@ def image_grid(
     """
     tiles = [as_rgb(image) for image in images]
     if not tiles:
-        raise ValueError("a grid needs at least one picture")
+        raise ValueError("a grid needs at least one image")
     side = math.ceil(math.sqrt(len(tiles)))
     rows = side if columns is None else math.ceil(len(tiles) / columns)
     tiles = [_shape_to(tile, (tiles[0].shape[0], tiles[0].shape[1])) for tile in tiles]

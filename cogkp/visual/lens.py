@@ -1,4 +1,4 @@
-"""What a lens does to its frame: how far, and where to, each pixel has been moved."""
+"""Draw lens distortion: how far, and in which direction, each pixel is moved."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def draw_lens(lens: DrawnLens, width_px: int) -> RgbImage:
 
     Args:
         lens: what to draw.
-        width_px: of the picture.
+        width_px: of the drawing.
 
     Returns:
         (H, width_px, 3) uint8 RGB; grey where the lens cannot be undone.

@@ -1,4 +1,4 @@
-"""Whole objects drawn over a picture: lines, numbers of points, and one line of text each.
+"""Draw boxes over an image: edges, numbered corners, axes, and one line of text each.
 
 Red edges and green numbers, axes red, green and blue, as the drawings of object poses usually have them; truth beside a
 prediction is white and thin.
@@ -33,18 +33,18 @@ TEXT_PAD_PX = 4
 def draw_outlines(
     image: RgbImage, outlines: Sequence[Outline], *, factor: int = 1, plain: bool = False, text_px: int = 12
 ) -> RgbImage:
-    """Draw objects over a picture.
+    """Draw objects over an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        outlines: in pixels of the picture before it was enlarged; lines to points that are NaN or far outside are left
+        outlines: in pixels of the image before it was enlarged; lines to points that are NaN or far outside are left
             out.
         factor: by which ``image`` was enlarged.
         plain: thin white edges only, for the truth below a prediction.
         text_px: height of letters.
 
     Returns:
-        A new picture.
+        A new image.
     """
     drawn: RgbImage = image.copy()
     for outline in (attrs.evolve(each, uv=enlarged_uv(each.uv, factor)) for each in outlines):
@@ -80,7 +80,7 @@ def _names(image: RgbImage, outline: Outline, text_px: int) -> None:
 
 
 def _text(image: RgbImage, outline: Outline, text_px: int) -> None:
-    """Write white on black at the object's top left, pushed back into the picture where it would leave it."""
+    """Write white on black at the object's top left, pushed back into the image where it would leave it."""
     if not outline.text or not _inside(image, outline.uv).any():
         return
     left, top = np.nanmin(outline.uv, 0)

@@ -1,8 +1,8 @@
-"""Points and masks drawn over a picture, finer than its pixels.
+"""Draw points, errors, curves and masks over an image, at sub-pixel precision.
 
 A hollow ring is truth, a filled cross is a prediction, and a thin line joins the two: shapes tell them apart, colours
 only tell which point it is. All marks have a dark rim, so that they can be seen on any ground. Points that are not
-finite, not shown, or far outside the picture are left out.
+finite, not shown, or far outside the image are left out.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def draw_points(
     colours: Sequence[Colour] | None = None,
     radius: float = 5.0,
 ) -> RgbImage:
-    """Draw points over a picture.
+    """Draw points over an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -91,7 +91,7 @@ def draw_points(
         radius: of each mark, pixels.
 
     Returns:
-        A new picture.
+        A new image.
     """
     drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(uv))
@@ -122,7 +122,7 @@ def draw_errors(
         radius: of each mark, pixels.
 
     Returns:
-        A new picture.
+        A new image.
     """
     drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(truth_uv))
@@ -137,7 +137,7 @@ def draw_errors(
 
 
 def draw_curves(image: RgbImage, curves_uv: FloatArray, colours: Sequence[Colour], width: int = 1) -> RgbImage:
-    """Draw curves over a picture.
+    """Draw curves over an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -146,7 +146,7 @@ def draw_curves(image: RgbImage, curves_uv: FloatArray, colours: Sequence[Colour
         width: of the lines, pixels.
 
     Returns:
-        A new picture.
+        A new image.
     """
     drawn: RgbImage = image.copy()
     reach = float(max(image.shape[:2]))
@@ -170,13 +170,13 @@ def tint_mask(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        mask: (h, w) class ids; resized to the picture, and ids without a colour are left alone.
+        mask: (h, w) class ids; resized to the image, and ids without a colour are left alone.
         colours: by class id, None for no tint; None takes the palette's, background clear.
         opacity: of the tint, 0..1.
         contour_px: width of the outline, 0 for none.
 
     Returns:
-        A new picture.
+        A new image.
     """
     drawn: RgbImage = image.copy()
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""One page of HTML that needs nothing else: styles and pictures inside, no script, no address of anywhere.
+"""A self-contained HTML page: styles and images inside, no script and no links.
 
 Functions return pieces of HTML. Everything that users named is escaped; pieces are joined, never parsed.
 """
@@ -130,7 +130,7 @@ def verbatim(text: str) -> str:
 
 
 def image(data: bytes, description: str, caption: str = "") -> str:
-    """Put a picture into the page.
+    """Put an image into the page.
 
     Args:
         data: a PNG or JPEG file.
@@ -145,7 +145,7 @@ def image(data: bytes, description: str, caption: str = "") -> str:
 
 
 def gallery(images: Sequence[tuple[bytes, str, str]]) -> str:
-    """Set pictures in a grid, each with a strong and a small line below.
+    """Set images in a grid, each with a strong and a small line below.
 
     Args:
         images: file, strong line, small line.
@@ -172,5 +172,5 @@ def _cell(text: str) -> str:
 def _uri(data: bytes) -> str:
     kind = next((kind for start, kind in TYPES.items() if data.startswith(start)), None)
     if kind is None:
-        raise ValueError("a picture must be a PNG or a JPEG file")
+        raise ValueError("an image must be a PNG or a JPEG file")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

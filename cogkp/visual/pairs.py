@@ -1,4 +1,4 @@
-"""Stereo pairs, true and predicted: both views with epipolar lines beside a drawing of space, one pair per row."""
+"""Draw stereo pairs: both views with epipolar lines, and the triangulated points, one pair per row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rig from above and from the side: where its cameras stand, where they look, what they see in common.
+"""Draw a camera rig from above and from the side: positions, viewing directions and the common field of view.
 
 Space is shown in the axes of the rig's mean camera: right, down, forward. Cameras may look anywhere.
 """

@@ -1,4 +1,4 @@
-"""Points of space as a drawing: seen obliquely from above the left camera, so that depth shows, without perspective."""
+"""Draw points of space from obliquely above the left camera, without perspective."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class SpaceView:
 
 
 def view_of(marks: SpaceMarks, size_px: int) -> SpaceView:
-    """Choose the box that holds truth and predictions, and the scale at which it fills a square picture."""
+    """Choose the box that holds truth and predictions, and the scale at which it fills a square drawing."""
     low, high = _box(marks)
     cosine, sine = np.cos(DOWNWARDS_RAD), np.sin(DOWNWARDS_RAD)
     away = np.array([np.sin(SIDEWAYS_RAD) * cosine, sine, np.cos(SIDEWAYS_RAD) * cosine])
@@ -122,7 +122,7 @@ def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Rg
     Args:
         marks: what to draw.
         colours: one per point, RGB.
-        size_px: side of the picture.
+        size_px: side of the drawing.
 
     Returns:
         (S, S, 3) uint8 RGB.
@@ -188,7 +188,7 @@ class _Edge(NamedTuple):
     Args:
         axis: along which it runs.
         start: (3,) its lower end.
-        outward: (2,) unit vector in the picture, away from the box.
+        outward: (2,) unit vector in the drawing, away from the box.
     """
 
     axis: int

@@ -1,4 +1,4 @@
-"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, pictures, words.
+"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, images, words.
 
 They know what a task offers, never a family.
 """
@@ -31,7 +31,7 @@ VALIDATION = "validation/"
 
 
 def jpeg(image: RgbImage, widest_px: int = WIDEST_PX) -> bytes:
-    """Make a picture small enough for a page: at most so wide, as JPEG."""
+    """Make an image small enough for a page: at most so wide, as JPEG."""
     height, width = image.shape[:2]
     if width > widest_px:
         size = (widest_px, max(1, round(height * widest_px / width)))

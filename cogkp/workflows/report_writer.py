@@ -1,4 +1,4 @@
-"""What an evaluation of any family leaves behind: its document, its pictures and its page."""
+"""What an evaluation of any family leaves behind: its document, its images and its page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EvaluationResult(Printable):
         headline: those worth a glance, in one line.
         json_path: the report on disk.
         drawing_path: predictions drawn over frames.
-        html_path: everything on one page, pictures included.
+        html_path: everything on one page, images included.
         drawing_3d_path: predictions in both views and in space; None where no stereo pair could be judged.
         text_path: tables of all figures; None where the family writes none.
         rows_path: errors object by object, CSV; None where the family writes none.

@@ -1,4 +1,4 @@
-"""The preview: leaving through any key, and pictures on disk where no window can be had."""
+"""The preview: leaving through any key, and images on disk where no window can be had."""
 
 from __future__ import annotations
 

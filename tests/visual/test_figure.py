@@ -1,4 +1,4 @@
-"""A comparison sheet says how far predictions are, in words beside the picture."""
+"""A comparison sheet says how far predictions are, in words beside the image."""
 
 import attrs
 import numpy as np

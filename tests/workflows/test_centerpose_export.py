@@ -107,7 +107,7 @@ def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(ex
 
 
 def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(experiment, result, tmp_path):
-    """The file alone says its size; the network is asked on its own maps, and both answer in pixels of the picture."""
+    """The file alone says its size; the network is asked on its own maps, and both answer in pixels of the image."""
     section = InferenceSpec(
         trt_engine=str(result.onnx), results_dir=str(tmp_path), use_pnp=False, visualization_threshold=1e-6
     )
@@ -116,7 +116,7 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
     assert (found.pictures, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
     task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))
-    codec = task.codec.seen_at((WIDTH, HEIGHT))
+    codec = task.codec.for_input_size((WIDTH, HEIGHT))
     shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
     for path in available_images(experiment):
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Pictures without labels: what is found in them, where it is written, and whose camera saw it."""
+"""Images without labels: what is found in them, where it is written, and whose camera saw it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZE_WH = (96, 72)
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """An experiment on labelled pictures, and a model that says their truth in their order."""
+    """An experiment on labelled images, and a model that says their truth in their order."""
     folder = tmp_path_factory.mktemp("labelled")
     config = tiny_experiment(folder, images=PICTURES)
     return config, write_said(folder / "said.onnx", truth_of(config), SIDE)
@@ -36,7 +36,7 @@ def labelled(tmp_path_factory):
 
 @pytest.fixture
 def experiment(labelled, tmp_path):
-    """The same on a copy of the pictures alone."""
+    """The same on a copy of the images alone."""
     config, model = labelled
     shutil.copytree(config.dataset.test_data, tmp_path / "in")
     return attrs.evolve(
@@ -56,7 +56,7 @@ def without_labels(experiment):
 
 
 def camera_of(experiment):
-    """The camera of the first picture as an experiment names it; each has its own."""
+    """The camera of the first image as an experiment names it; each has its own."""
     said = json.loads(min(pictures_of(experiment).rglob("*.json")).read_text())["camera_data"]["intrinsics"]
     names = {"fx": "focal_length_x", "fy": "focal_length_y", "cx": "principle_point_x", "cy": "principle_point_y"}
     return {names[key]: said[key] for key in names}
@@ -206,16 +206,16 @@ def test_folders_that_cannot_be_meant_are_refused(experiment, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         infer_experiment(at(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="there are no pictures"):
+    with pytest.raises(DataError, match="there are no images"):
         infer_experiment(at(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize("place", [".", "..", "results", "../in/a/b"])
 def test_results_stay_apart_from_the_pictures_and_a_refusal_writes_nothing(experiment, place):
-    """What lies above the pictures is refused too: it would hold both, and both are trees of pictures."""
+    """What lies above the images is refused too: it would hold both, and both are trees of images."""
     images = pictures_of(experiment)
     before = sorted(images.parent.rglob("*"))
-    with pytest.raises(OutputError, match="among the pictures"):
+    with pytest.raises(OutputError, match="among the images"):
         infer_experiment(with_section(experiment, "inference", results_dir=str(images / place)))
     assert sorted(images.parent.rglob("*")) == before
 

@@ -18,8 +18,8 @@ RUNS: tuple[Verb, ...] = ("train", "evaluate", "inference")
 IN_BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
 CAMERA = ("principle_point_x", "principle_point_y", "focal_length_x", "focal_length_y")
 INTRINSICS_HINT = (
-    "Write the four numbers of the camera that took the pictures, from its calibration; "
-    "or null for all four where each picture brings its own."
+    "Write the four numbers of the camera that took the images, from its calibration; "
+    "or null for all four where each image brings its own."
 )
 
 
@@ -53,7 +53,7 @@ def one_category(config: CenterPoseConfig) -> Iterator[Finding]:
     """One network knows one category."""
     count = config.dataset.num_classes
     if count != 1:
-        hint = "Make one spec per category, with its own folders of pictures."
+        hint = "Make one spec per category, with its own folders of images."
         yield Finding(("dataset", "num_classes"), "wrong number of classes", "1", str(count), hint)
 
 
@@ -169,7 +169,7 @@ def camera_is_known(config: CenterPoseConfig) -> Iterator[Finding]:
 
 
 def batches_are_in_order(config: CenterPoseConfig) -> Iterator[Finding]:
-    """The fewest pictures are no more than the usual, and these no more than the most."""
+    """The fewest images are no more than the usual, and these no more than the most."""
     engine = config.gen_trt_engine.tensorrt
     sizes = (engine.min_batch_size, engine.opt_batch_size, engine.max_batch_size)
     if list(sizes) != sorted(sizes):

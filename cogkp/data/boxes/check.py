@@ -50,14 +50,14 @@ def check_root(
     tolerance_px: float = TOLERANCE_PX,
     progress: Progress = SILENT,
 ) -> LabelReport:
-    """Check every labelled picture of a folder; nothing ends the check but a folder that is not there.
+    """Check every labelled image of a folder; nothing ends the check but a folder that is not there.
 
     Args:
         root: the folder.
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
+        intrinsics: (3, 3) for images whose file has none, pixels.
         tolerance_px: largest distance that is no problem, pixels.
-        progress: is told of each picture.
+        progress: is told of each image.
 
     Returns:
         What was found, file by file, and all problems.
@@ -68,7 +68,7 @@ def check_root(
     scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics)
     problems = list(scan.problems)
     if not scan.files:
-        problems.append(Problem("there are no labelled pictures", str(root), "pictures with a JSON file beside them"))
+        problems.append(Problem("there are no labelled images", str(root), "images with a JSON file beside them"))
     wrong_frame = scan.frame.better is not None
     # Under wrong axes nothing in space is true, and to say so box by box would hide the one line that helps.
     checked = () if wrong_frame else check_images(scan.index.records, tolerance_px)

@@ -1,4 +1,4 @@
-"""Pictures of boxes become samples: read, draw one map, cut, change colours, and let the codec encode."""
+"""Images of boxes become samples: read, draw one map, cut, change colours, and let the codec encode."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ NEEDED: tuple[Need, ...] = ("scale",)
 
 
 class ObjectDataset(SingleViewDataset):
-    """Pictures with labelled boxes, as the network takes them.
+    """Images with labelled boxes, as the network takes them.
 
     Args:
         roots: folders in the form of Objectron; relative ones start at the working directory.
-        split: 'train' and 'preview' augment, 'validation' and 'evaluation' show whole pictures.
+        split: 'train' and 'preview' augment, 'validation' and 'evaluation' show whole images.
         encode: makes the targets of a sample.
         view: what the network takes.
         augment: what may happen in training.
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
-        need: what every picture or box must have.
+        intrinsics: (3, 3) for images whose file has none, pixels.
+        need: what every image or box must have.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
@@ -58,7 +58,7 @@ class ObjectDataset(SingleViewDataset):
         need: Collection[Need] = NEEDED,
     ) -> None:
         if not roots:
-            raise DataError("no data set is configured", expected=f"a folder of {split} pictures")
+            raise DataError("no data set is configured", expected=f"a folder of {split} images")
         self.split = split
         self.view = view or BoxInput()
         self.augment = augment or BoxAugment()
@@ -80,7 +80,7 @@ class ObjectDataset(SingleViewDataset):
 
     @cached_property
     def size_report(self) -> BoxDataSize:
-        """Pictures and boxes, counted."""
+        """Images and boxes, counted."""
         return BoxDataSize.of(self._indices)
 
     @cached_property

@@ -45,7 +45,7 @@ def read_annotation(path: Path) -> Fields:
 
 
 def image_problem(path: Path) -> Problem | None:
-    """Decode a picture and say what is wrong with it; None where it is whole."""
+    """Decode an image and say what is wrong with it; None where it is whole."""
     try:
         read_grey(path)
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""What folders of labelled pictures are, in a few words that another day can be compared with.
+"""What folders of labelled images are, in a few words that another day can be compared with.
 
 The form is that of :mod:`cogkp.data.fingerprint`, so that its ``changes`` tells both kinds apart from their yesterday.
 """
@@ -20,7 +20,7 @@ def fingerprint(indices: Sequence[ImageIndex]) -> list[dict[str, Any]]:
     """Describe several folders, ready for JSON, one entry each; the same wherever they lie.
 
     Returns:
-        For each its name, the count of pictures, and SHA-256 in hexadecimal of the pictures' names within the folder
+        For each its name, the count of images, and SHA-256 in hexadecimal of the images' names within the folder
         and sizes, and of the labels; both in the order of their paths. Numbers in a file may be written in another
         way without changing it.
     """

@@ -75,7 +75,7 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
     """Compare a box's points of space with its pixels.
 
     Args:
-        box: of a picture.
+        box: of an image.
         K: (3, 3) intrinsics, pixels.
         turn: (3, 3) rewrites the points in other axes first; None leaves them.
 
@@ -91,7 +91,7 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
 
 
 def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
-    """Try all camera axes on pictures whose files declare the same ones.
+    """Try all camera axes on images whose files declare the same ones.
 
     Args:
         records: read under the declared axes.

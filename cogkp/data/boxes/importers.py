@@ -47,7 +47,7 @@ VALUES_OF_A_CORNER = 3
 
 @attrs.frozen(kw_only=True)
 class ImportedImage:
-    """One labelled picture.
+    """One labelled image.
 
     Args:
         image: the file, copied byte for byte.
@@ -67,8 +67,8 @@ class BoxImportResult:
     """What an import wrote.
 
     Args:
-        folders: of each part, ``train``, ``val`` and ``test``, as far as there are pictures.
-        counts: pictures in each.
+        folders: of each part, ``train``, ``val`` and ``test``, as far as there are images.
+        counts: images in each.
     """
 
     folders: Mapping[str, Path]
@@ -76,16 +76,16 @@ class BoxImportResult:
 
 
 def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
-    """Read folders of pictures with CenterPose annotation files whose points of space are in OpenGL axes.
+    """Read folders of images with CenterPose annotation files whose points of space are in OpenGL axes.
 
     Pixels and intrinsics stay as they are: both count from the centre of the first pixel, and files in which they did
     not would not agree with themselves. All that is added is the name of the axes.
 
     Args:
-        source: holds ``train``, ``val`` or ``test``; pictures elsewhere are divided by the seed.
+        source: holds ``train``, ``val`` or ``test``; images elsewhere are divided by the seed.
 
     Raises:
-        DataError: anything is wrong with the files or the pictures.
+        DataError: anything is wrong with the files or the images.
     """
     scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL)
     problems = [*scan.problems, *_damaged([item.image for item in scan.index.records])]
@@ -113,14 +113,14 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     """Read parcels labelled with eight corners in COCO form (``annotations.json``).
 
     The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
-    edge of the picture, we count from the centre of the first pixel: half a pixel is taken from every corner. The
-    middle of a parcel is where the diagonals between its corners meet in the picture, as nearly as they do.
+    edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
+    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do.
 
     Args:
-        source: folder with the pictures and ``annotations.json``.
+        source: folder with the images and ``annotations.json``.
 
     Raises:
-        DataError: anything is wrong with the file or the pictures.
+        DataError: anything is wrong with the file or the images.
     """
     fields = read_annotation(source / ANNOTATIONS_FILE)
     parcels: dict[Any, list[Fields]] = {}
@@ -149,7 +149,7 @@ def _parcels_or_problem(
     try:
         name = entry.word("file_name")
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise entry.wrong("file_name", "a picture within the folder")
+            raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)
         boxes = [_parcel(parcel) for parcel in parcels.get(entry.content.get("id"), ())]
@@ -205,10 +205,10 @@ def import_boxes(
         source: folder of the foreign format; only read.
         destination: folder to create; may exist if it is empty.
         format: a key of ``BOX_IMPORTERS``.
-        validation: share of the pictures set aside, rounded down; ignored for those whose source says where they
+        validation: share of the images set aside, rounded down; ignored for those whose source says where they
             belong.
         seed: of that draw.
-        progress: is told of each picture.
+        progress: is told of each image.
 
     Returns:
         Where everything lies, and how much of it.
@@ -223,7 +223,7 @@ def import_boxes(
         raise DataError("the source is not there", where=str(source), expected="a folder")
     items = read(source)
     if not items:
-        raise DataError("there are no labelled pictures", where=str(source))
+        raise DataError("there are no labelled images", where=str(source))
     parts = divide(items, validation, seed, "val")
     with staged_folder(destination) as staging, progress.work("writing", len(items)) as step:
         for part, chosen in parts.items():

@@ -1,4 +1,4 @@
-"""The truth of one picture of boxes, as arrays.
+"""The truth of one image of boxes, as arrays.
 
 Axes: S symmetries, M boxes. Nine points in the order of :mod:`cogkp.geometry.cuboid`.
 """
@@ -23,7 +23,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @attrs.frozen(eq=False, kw_only=True)
 class ObjectLabels:
-    """What is known of the boxes in one picture; OpenCV axes, in front of the camera that took it.
+    """What is known of the boxes in one image; OpenCV axes, in front of the camera that took it.
 
     In a mirrored sample the pixels are numbered as the mirrored object's are; the places in space stay those of the
     object itself.
@@ -41,7 +41,7 @@ class ObjectLabels:
         categories: M words.
         K: (3, 3) float64 intrinsics, pixels of the full frame; None where nobody knows them.
         ground: what the boxes stand on; None where the file does not say.
-        room: the most boxes of any picture that may share a batch with this one, at least M.
+        room: the most boxes of any image that may share a batch with this one, at least M.
     """
 
     uv_source: FloatArray
@@ -76,13 +76,13 @@ def _stacked(values: Sequence[FloatArray | None], otherwise: FloatArray) -> tupl
 def labels_of(
     record: ImageRecord, num_symmetry: int = 1, rows: int | None = None, room: int | None = None
 ) -> ObjectLabels:
-    """Make the labels of one picture.
+    """Make the labels of one image.
 
     Args:
         record: its record.
         num_symmetry: equal turns of boxes whose file does not say how many they have.
         rows: S; None takes as many as these boxes need.
-        room: the most boxes of any picture of the set; None takes those of this one.
+        room: the most boxes of any image of the set; None takes those of this one.
 
     Returns:
         The labels; a box whose place or camera is not known has row 0 only.

@@ -1,4 +1,4 @@
-"""Read folders of pictures with one annotation file each, in the form of Objectron, into records in OpenCV axes.
+"""Read folders of images with one annotation file each, in the form of Objectron, into records in OpenCV axes.
 
 What a file leaves out is taken from what it says: pixels from points of space, points from pose and sizes, pose and
 sizes from points, intrinsics from the clip matrix. Nothing is made up: where nobody gives intrinsics there are none.
@@ -40,8 +40,8 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 
 FRAMES = {frame.value: frame for frame in CameraFrame}
 TINY = float(np.nextafter(0.0, 1.0))
-FIRST_EDGE = -0.5  # of the picture; the centre of its first pixel is 0
-CALIBRATE = "Calibrate the camera, or give the intrinsics of the pictures; no camera is assumed."
+FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
+CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
 
 
 @attrs.frozen(eq=False)
@@ -68,7 +68,7 @@ def scan_objectron(
     intrinsics: FloatArray | None = None,
     need: Collection[Need] = (),
 ) -> Scan:
-    """Look at every labelled picture of a folder and tell good from bad; see :func:`read_objectron`.
+    """Look at every labelled image of a folder and tell good from bad; see :func:`read_objectron`.
 
     Raises:
         DataError: there is no such folder.
@@ -98,29 +98,29 @@ def read_objectron(
     intrinsics: FloatArray | None = None,
     need: Collection[Need] = (),
 ) -> ImageIndex:
-    """Find and check every labelled picture of a folder.
+    """Find and check every labelled image of a folder.
 
     Args:
         root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
         camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
             those of Objectron. A file that says something else is refused.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
-        need: what every picture ('intrinsics') or box ('scale', 'pose') must have.
+        intrinsics: (3, 3) for images whose file has none, pixels.
+        need: what every image ('intrinsics') or box ('scale', 'pose') must have.
 
     Returns:
-        The pictures; boxes wholly outside theirs are left out, which is counted and logged.
+        The images; boxes wholly outside theirs are left out, which is counted and logged.
 
     Raises:
-        DataError: there is no such folder or no labelled picture, or files are faulty; all faults are listed.
+        DataError: there is no such folder or no labelled image, or files are faulty; all faults are listed.
     """
     scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need)
     if scan.problems:
         raise DataError.listing(scan.problems)
     if not scan.files:
         raise DataError(
-            "there are no labelled pictures",
+            "there are no labelled images",
             where=str(root),
-            expected="pictures with a JSON file of the same stem beside them",
+            expected="images with a JSON file of the same stem beside them",
             got="; ".join(f"{count} times {reason}" for reason, count in scan.index.dropped.items()),
         )
     for reason, count in scan.index.dropped.items():
@@ -131,19 +131,19 @@ def read_objectron(
 def read_unlabelled(
     root: Path, image: Path, *, camera_frame: CameraFrame | None = None, intrinsics: FloatArray | None = None
 ) -> ImageRecord:
-    """Read what is known of a picture beside its boxes, from its header and from the file beside it, if there is one.
+    """Read what is known of an image beside its boxes, from its header and from the file beside it, if there is one.
 
     Args:
         root: the data set's folder.
-        image: a picture in it.
+        image: an image in it.
         camera_frame: as in :func:`read_objectron`.
         intrinsics: as in :func:`read_objectron`.
 
     Returns:
-        The picture; boxes of the file are not looked at.
+        The image; boxes of the file are not looked at.
 
     Raises:
-        DataError: picture or file cannot be used.
+        DataError: image or file cannot be used.
     """
     reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset())
     annotation = image.with_suffix(ANNOTATION)
@@ -172,7 +172,7 @@ def _behind(box: BoxRecord) -> Problem:
 
 
 def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
-    """Leave out boxes of which the picture cannot show anything."""
+    """Leave out boxes of which the image cannot show anything."""
     last_edge = np.array(record.size_wh) + FIRST_EDGE
     kept = tuple(
         box
@@ -180,7 +180,7 @@ def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
         if (box.uv_source.max(axis=0) >= FIRST_EDGE).all() and (box.uv_source.min(axis=0) <= last_edge).all()
     )
     if len(kept) < len(record.boxes):
-        dropped["a box wholly outside its picture"] += len(record.boxes) - len(kept)
+        dropped["a box wholly outside its image"] += len(record.boxes) - len(kept)
     return attrs.evolve(record, boxes=kept)
 
 
@@ -263,14 +263,14 @@ class _AnnotationReader:
 
 
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
-    """Compare the picture with the size its annotation was made for."""
+    """Compare the image with the size its annotation was made for."""
     for key, length in zip(("width", "height"), size_wh, strict=True):
         declared = camera.whole(key, 1)
         if declared not in (None, length):
             raise camera.wrong(
                 key,
-                f"{length}, as the picture has",
-                "Scale points and intrinsics with the picture, or take the original.",
+                f"{length}, as the image has",
+                "Scale points and intrinsics with the image, or take the original.",
             )
     return size_wh
 

@@ -1,6 +1,6 @@
-"""What annotation files say about pictures of boxes, in OpenCV axes; no pixels are read here.
+"""What annotation files say about images of boxes, in OpenCV axes; no pixels are read here.
 
-Points are ``uv_source``: pixels of the picture, the centre of the top-left pixel is (0, 0). Points of space are in the
+Points are ``uv_source``: pixels of the image, the centre of the top-left pixel is (0, 0). Points of space are in the
 frame of the camera that took it. The nine points have the order of :mod:`cogkp.geometry.cuboid`.
 """
 
@@ -42,7 +42,7 @@ class BoxRecord:
         name: of the object within its file.
         category: its class.
         where: file and key, for people.
-        uv_source: (9, 2) pixels; may lie outside the picture.
+        uv_source: (9, 2) pixels; may lie outside the image.
         xyz_camera: (9, 3) the points in space, length unit of the file.
         cuboid_to_camera: (4, 4) pose.
         size_xyz: (3,) full side lengths, positive, true or in any unit.
@@ -80,12 +80,12 @@ class BoxRecord:
 
 @attrs.frozen(eq=False, kw_only=True)
 class ImageRecord:
-    """One picture and what stands in it.
+    """One image and what stands in it.
 
     Args:
         root: the data set's folder.
-        image: the picture.
-        annotation: the file beside it; pictures without labels may have none.
+        image: the image.
+        annotation: the file beside it; images without labels may have none.
         size_wh: width and height, pixels.
         K: (3, 3) intrinsics, pixels; None where nobody knows them.
         camera_frame: the axes of the file, which are OpenCV's no more.
@@ -106,7 +106,7 @@ class ImageRecord:
 
     @property
     def name(self) -> str:
-        """Path of the picture within its root, without suffix; outputs mirror it."""
+        """Path of the image within its root, without suffix; outputs mirror it."""
         return self.image.relative_to(self.root).with_suffix("").as_posix()
 
 
@@ -117,7 +117,7 @@ class ImageIndex:
     Args:
         root: the folder.
         records: in the order of their paths.
-        dropped: how many pictures, files or boxes were left out, by reason.
+        dropped: how many images, files or boxes were left out, by reason.
     """
 
     root: Path
@@ -130,8 +130,8 @@ class BoxDataSize:
     """How much data there is.
 
     Args:
-        records: pictures.
-        views: pictures too; each has one view.
+        records: images.
+        views: images too; each has one view.
         dropped: what was left out, by reason.
         labelled: how many boxes there are of each category.
     """

@@ -31,7 +31,7 @@ class BoxCheck:
         pnp_px: root mean square distance that a pose fitted to the pixels leaves; infinite where none is found.
         turn_deg: between the stated and the fitted pose, degrees.
         shift_share: between them, share of the distance from the camera.
-        inside: how many of the nine points lie in the picture.
+        inside: how many of the nine points lie in the image.
         visibility: as the file says, else 1.
     """
 
@@ -136,7 +136,7 @@ class LabelReport:
         if unknown := self._without_camera:
             have, them = ("have", "them") if unknown > 1 else ("has", "it")
             lines.append(
-                f"{unknown} of {counted(len(self.records), 'picture')} {have} no camera: "
+                f"{unknown} of {counted(len(self.records), 'image')} {have} no camera: "
                 f"evaluate and the validation of a training refuse {them}"
             )
         lines += [f"problem: {problem}" for problem in self.problems]

@@ -1,4 +1,4 @@
-"""A synthetic set of pictures of textured boxes in the form of Objectron, with exact points, poses and sizes.
+"""A synthetic set of images of textured boxes in the form of Objectron, with exact points, poses and sizes.
 
 Lengths are in metres. Each file names its camera axes.
 """
@@ -26,7 +26,7 @@ PROVENANCE = "rendered by cogkp"
 def box_annotation(
     rendered: BoxImage, scene: BoxScene, camera_frame: CameraFrame = CameraFrame.OBJECTRON
 ) -> dict[str, Any]:
-    """Write the truth of a rendered picture as the content of an annotation file.
+    """Write the truth of a rendered image as the content of an annotation file.
 
     Args:
         rendered: rendered from ``scene``.
@@ -58,19 +58,19 @@ def render_boxes(
     camera_frame: CameraFrame = CameraFrame.OBJECTRON,
     progress: Progress = SILENT,
 ) -> Path:
-    """Render pictures of boxes and write each with its annotation.
+    """Render images of boxes and write each with its annotation.
 
     Args:
         destination: folder to create; may exist if it is empty.
-        images: how many pictures, at least 1.
-        seed: names the series; other seeds give other pictures.
+        images: how many images, at least 1.
+        seed: names the series; other seeds give other images.
         shape: a category: 'carton', 'cereal_box', 'book', 'crate' or 'can'.
         symmetric: after how many equal turns about its height each object looks alike: 1 never, 2 or 4 for boxes with
             equal sides, 6, 8, 12, 16 or 24 for a can, which is the same all the way round.
-        most_boxes: each picture has one to so many.
-        size_wh: width and height of the pictures, pixels.
+        most_boxes: each image has one to so many.
+        size_wh: width and height of the images, pixels.
         camera_frame: the axes to write.
-        progress: is told of each picture.
+        progress: is told of each image.
 
     Returns:
         The folder.
@@ -81,7 +81,7 @@ def render_boxes(
     """
     scene = BoxScene(size_wh=size_wh, shape=shape, turns=symmetric, most_boxes=most_boxes)
     if images < 1:
-        raise DataError("there is nothing to render", expected="at least one picture", got=str(images))
+        raise DataError("there is nothing to render", expected="at least one image", got=str(images))
     destination = Path(destination)
     with staged_folder(destination) as staging, progress.work("rendering", images) as step:
         for index in range(images):

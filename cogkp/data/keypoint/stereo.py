@@ -38,7 +38,7 @@ def paired_rig(config: KeypointConfig) -> CameraRig | None:
 
 
 def rig_of_views(rig: CameraRig, datakeys: Sequence[str], file: str) -> CameraRig:
-    """Choose the cameras that datakeys of pictures name, in their order; ``file`` stands in the error if one lacks."""
+    """Choose the cameras that datakeys of images name, in their order; ``file`` stands in the error if one lacks."""
     return rig.select([_camera_of(key, rig, file) for key in datakeys])
 
 
@@ -59,7 +59,7 @@ def check_frames(records: Iterable[Record], rig: CameraRig) -> None:
     """Refuse frames whose size is not that of their camera, or an exact uniform scale of it.
 
     Args:
-        records: stereo lines; only the headers of their pictures are read.
+        records: stereo lines; only the headers of their images are read.
         rig: the cameras of their views, in order.
 
     Raises:

@@ -99,7 +99,7 @@ def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> Dec
             their order open, which is quicker.
 
     Returns:
-        K objects of each picture, also unlikely ones.
+        K objects of each image, also unlikely ones.
 
     Raises:
         ModelError: the grid has fewer than K cells. Not checked while tracing for export.
@@ -237,7 +237,7 @@ class DecodingNetwork(TwoSteps):
         rules: how they are read.
         maps: the NamedTuple it puts out.
 
-    Its input is (B, 3, H, W) float32, blue green red, normalised; it finds K objects in each picture.
+    Its input is (B, 3, H, W) float32, blue green red, normalised; it finds K objects in each image.
     """
 
     def __init__(self, network: nn.Module, rules: DecodeRules, maps: type[Any] = CenterPoseOutputs) -> None:

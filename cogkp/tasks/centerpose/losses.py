@@ -1,6 +1,6 @@
 """The terms of the object-pose loss; a term of weight 0 is never built.
 
-Each term is a mean per picture, and pictures count alike. Of the views of a symmetric object the one counts that fits
+Each term is a mean per image, and images count alike. Of the views of a symmetric object the one counts that fits
 the prediction best. All terms are computed in float32, also under autocast, and are finite with nothing to learn.
 
 Axes: B batch, S symmetric views, O objects. What judges single objects takes targets with and without the axis S.
@@ -34,7 +34,7 @@ class ObjectLossTerm(Protocol):
     """One summand, before its weight."""
 
     def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
-        """Judge pictures whose objects have one view each, fields (B, O, ...): (B,) float32."""
+        """Judge images whose objects have one view each, fields (B, O, ...): (B,) float32."""
 
     def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
         """Judge every view of every object alone, fields (B, S, O, ...): (B, S, O) float32."""

@@ -1,6 +1,6 @@
 """Judge predictions of poses by the published protocol, and beside it with each object matched at most once.
 
-Axes: B batch, T true objects of a picture.
+Axes: B batch, T true objects of an image.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class EvaluationRules:
 
 @attrs.frozen(eq=False)
 class Match:
-    """One picture's boxes found, and what each is held against.
+    """One image's boxes found, and what each is held against.
 
     Args:
         rows: (n,) which of the boxes found.
@@ -104,7 +104,7 @@ class CenterPoseMetrics:
         """Take in one batch.
 
         Raises:
-            EvaluationError: a picture's camera is not known.
+            EvaluationError: an image's camera is not known.
         """
         truth = ObjectTruth(*(field.cpu() for field in batch.targets.truth))
         self._require_cameras(truth, batch)
@@ -131,7 +131,7 @@ class CenterPoseMetrics:
                 "poses cannot be judged without the camera",
                 where=unknown[0],
                 expected="intrinsics in every annotation",
-                got=f"{len(unknown)} of {len(batch.ids)} pictures without",
+                got=f"{len(unknown)} of {len(batch.ids)} images without",
             )
 
     def _match_all(self, name: str, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
@@ -172,7 +172,7 @@ class CenterPoseMetrics:
         match: Match,
         errors: npt.NDArray[np.float64],
     ) -> None:
-        """Keep what the evidence shows of one picture."""
+        """Keep what the evidence shows of one image."""
         held = match.truth >= 0
         rows, objects = match.rows[held], known[match.truth[held]]
         true = Cuboids(truth.cuboid_to_camera[objects], truth.size_xyz[objects])
@@ -214,15 +214,15 @@ class CenterPoseMetrics:
         """Sum up.
 
         Raises:
-            EvaluationError: no picture has an object that can be judged.
+            EvaluationError: no image has an object that can be judged.
         """
         if not self._objects:
             raise EvaluationError(
-                f"there is nothing to evaluate: none of {self._images} pictures shows an object whose pose is known",
-                expected="an object in front of the camera, its middle in the picture, "
+                f"there is nothing to evaluate: none of {self._images} images shows an object whose pose is known",
+                expected="an object in front of the camera, its middle in the image, "
                 f"visibility above {self._rules.min_visibility:g}",
             )
-        # The published protocol counts all objects of a picture in which one is asked for.
+        # The published protocol counts all objects of an image in which one is asked for.
         counts: dict[Protocol, int] = {"reference": self._labelled, "once": self._objects}
         scores = {name: self._summed(name, count) for name, count in counts.items()}
         evidence = self._rows.evidence(self._thresholds_px)

@@ -1,6 +1,6 @@
-"""What each picture of an evaluation contributes, kept object by object.
+"""What each image of an evaluation contributes, kept object by object.
 
-Axes: R pictures, T objects of a picture, n matches.
+Axes: R images, T objects of an image, n matches.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class ObjectRows:
         self._tables: list[FloatArray] = []
 
     def add(self, name: str, asked: BoolArray, objects: npt.NDArray[np.int64], errors: FloatArray) -> None:
-        """Take in one picture.
+        """Take in one image.
 
         Args:
-            name: of the picture.
+            name: of the image.
             asked: (T,) which true objects are asked for.
             objects: (n,) which true object each match is about.
             errors: (n, 5) of each match: share of space, distance of corners in pixels, azimuth and elevation in
@@ -70,7 +70,7 @@ class ObjectRows:
         self._tables += other._tables
 
     def evidence(self, thresholds_px: Sequence[float]) -> Evidence:
-        """Return everything measured: a row per picture, a column per object asked for, in the order of its file.
+        """Return everything measured: a row per image, a column per object asked for, in the order of its file.
 
         Args:
             thresholds_px: where hits of corners are told, pixels of the full frame.
@@ -98,4 +98,4 @@ class ObjectRows:
 
 
 def _quantities(thresholds_px: tuple[float, ...]) -> tuple[Quantity, ...]:
-    return (IOU, Quantity(PIXELS, "Distance of corners in the picture", "px", thresholds_px), *ANGLES, ADD)
+    return (IOU, Quantity(PIXELS, "Distance of corners in the image", "px", thresholds_px), *ANGLES, ADD)

@@ -1,6 +1,6 @@
 """Where found objects are: boxes in space from the pixels of their corners.
 
-Axes: B pictures, M objects found in all pictures together.
+Axes: B images, M objects found in all images together.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ObjectPoses:
         return len(self.detections)
 
     def of_image(self, image: int) -> ObjectPoses:
-        """Keep the objects of one picture."""
+        """Keep the objects of one image."""
         rows = self.detections.image == image
         picked = self.detections.pick(rows)
         return ObjectPoses(picked, self.cuboids[rows], self.uv[rows], self.residual_px[rows], self.metric[rows])
@@ -128,12 +128,12 @@ def find_poses(
     """Find the boxes whose corners look as they were found.
 
     Args:
-        detections: of B pictures.
+        detections: of B images.
         K: (3, 3) or (B, 3, 3) float, intrinsics, pixels of the full frames.
         rules: how.
         metric: whether predicted sizes are true lengths.
-        height: (B,) float, true height of all objects of a picture, world unit; NaN where not known.
-        ground: what the objects of each picture stand on, (B, 3) each, world unit; NaN where not known. Where a height
+        height: (B,) float, true height of all objects of an image, world unit; NaN where not known.
+        ground: what the objects of each image stand on, (B, 3) each, world unit; NaN where not known. Where a height
             is known too, the height counts.
 
     Returns:

@@ -71,7 +71,7 @@ class Agreement:
 
     @property
     def figures(self) -> dict[str, float]:
-        """All of it as numbers by name; without objects only how many pictures were looked at."""
+        """All of it as numbers by name; without objects only how many images were looked at."""
         counts = {"pictures": float(self.images), "objects": float(len(self.scores) + self.lost)}
         if not len(self.scores):
             return {**counts, "lost": float(self.lost)}
@@ -89,7 +89,7 @@ class Agreement:
     def text(self) -> str:
         """Say it in one line."""
         found = self.figures
-        seen = f"{self.images} pictures"
+        seen = f"{self.images} images"
         if not found["objects"]:
             return f"no object above {self.threshold:g} in {seen}, so nothing could be compared"
         if "corner_px_median" not in found:

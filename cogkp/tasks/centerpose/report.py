@@ -17,7 +17,7 @@ __all__ = ["CenterPoseReport", "ProtocolScores"]
 # Which of the thresholds are told first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
 MIDDLE = 10
 
-# Boxes that are as near as this in the picture, its width and height being 1, are found.
+# Boxes that are as near as this in the image, its width and height being 1, are found.
 NEAR = 0.03
 
 
@@ -26,7 +26,7 @@ class ProtocolScores:
     """What one protocol says.
 
     Args:
-        found: boxes reported in pictures that show an object.
+        found: boxes reported in images that show an object.
         matched: how many of them are held against a true object.
         objects: how many there are to be found, against which recall is counted.
         mean: mean of each measure over those, None where there are none.
@@ -51,13 +51,13 @@ class CenterPoseReport:
     """The result.
 
     Args:
-        images: pictures seen.
-        skipped: pictures that show no object asked for.
+        images: images seen.
+        skipped: images that show no object asked for.
         objects: asked for.
         reference: the published protocol, by which two boxes may be right about one object, and objects that are not
             asked for are missed where they stand beside one that is.
         once: each object is held against one box at most.
-        evidence: what was measured picture by picture, each object held against one box at most.
+        evidence: what was measured image by image, each object held against one box at most.
     """
 
     images: int
@@ -147,10 +147,10 @@ class CenterPoseReport:
     def notes(self) -> list[str]:
         """Say what is wrong with the predictions as a whole."""
         if not self.reference.found:
-            return ["No box was found in any picture: the network is not trained, or the least score is too high."]
+            return ["No box was found in any image: the network is not trained, or the least score is too high."]
         pixel, iou = self.once.mean["pixel"], self.once.mean["iou"]
         if pixel is not None and iou == 0 and pixel < NEAR:
-            return ["Boxes are right in the pictures but share no space with the true ones: check camera and ground."]
+            return ["Boxes are right in the images but share no space with the true ones: check camera and ground."]
         return []
 
 

@@ -129,7 +129,7 @@ class CenterPoseTask:
                 "mean": list(data.mean),
                 "std": list(data.std),
             },
-            "crop": {"region": "the whole picture, as large as fits into the input, centred, black around it"},
+            "crop": {"region": "the whole image, as large as fits into the input, centred, black around it"},
             "points": {"names": [str(corner) for corner in range(1, 9)], "unit": "cells of the grid"},
             "stride_px": self.config.model.down_ratio,
             "num_select": export.num_select,

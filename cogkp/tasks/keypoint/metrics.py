@@ -250,7 +250,7 @@ class KeypointMetrics:
         finite = errors_px.isfinite().all(dim=-1)
         if not finite.all():
             named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
-            raise NotFiniteError("the network predicts points that are not numbers", where=named)
+            raise NotFiniteError("the network predicts points that are NaN or infinite", where=named)
         self._coverage.update(outputs, targets)
         confusion = None
         if found.mask is not None and self._num_classes:

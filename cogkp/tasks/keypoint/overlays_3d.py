@@ -25,7 +25,7 @@ __all__ = ["epipolar_lines", "space_marks"]
 
 REGION_SHARE = 0.9
 LINE_SAMPLES = 512
-# Nothing nearer than this many baselines is worth a line: two image widths of disparity are beyond any picture.
+# Nothing nearer than this many baselines is worth a line: two image widths of disparity are beyond any image.
 NEAREST_BASELINES = 0.5
 # Of the largest inverse depth: so far away that rays end within a thousandth of a pixel of the horizon.
 HORIZON = 1e-6

@@ -40,7 +40,7 @@ class Places(NamedTuple):
 
 
 def complaints(names: Sequence[str], places: Places) -> list[str]:
-    """Say which predictions are no better than not looking at the picture.
+    """Say which predictions are no better than not looking at the image.
 
     Args:
         names: of the points.

@@ -180,13 +180,13 @@ def test_pictures_without_a_camera_are_told_though_their_files_agree(tmp_path):
     write(tmp_path, "a", spoilt(annotation(), "camera_data"))
     report = check_root(tmp_path)
     assert report.problems == ()
-    refused = "1 of 4 pictures has no camera: evaluate and the validation of a training refuse it"
+    refused = "1 of 4 images has no camera: evaluate and the validation of a training refuse it"
     assert refused in report.text().splitlines()
     assert (report.to_dict()["pictures"], report.to_dict()["without_camera"]) == (4, 1)
     write(tmp_path, "b", spoilt(annotation(), "camera_data"))
-    assert "2 of 5 pictures have no camera" in check_root(tmp_path).text()
+    assert "2 of 5 images have no camera" in check_root(tmp_path).text()
 
 
 def test_an_empty_folder_is_a_problem(tmp_path):
     (problem,) = check_root(tmp_path).problems
-    assert "there are no labelled pictures" in str(problem)
+    assert "there are no labelled images" in str(problem)

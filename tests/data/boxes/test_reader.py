@@ -67,7 +67,7 @@ def test_clip_matrix_projects_as_the_intrinsics_do(frame):
     own = points @ frame_to_frame(CameraFrame.OPENCV, frame).numpy().T
     clip = np.hstack([own, np.ones((20, 1))]) @ matrix.T
     ndc = clip[:, :2] / clip[:, 3:]
-    if frame is CameraFrame.OPENGL:  # y points up in the picture
+    if frame is CameraFrame.OPENGL:  # y points up in the image
         uv = np.stack([(ndc[:, 0] + 1) / 2 * SIZE_WH[0], (1 - ndc[:, 1]) / 2 * SIZE_WH[1]], -1)
     else:  # the first coordinate is the vertical one
         uv = np.stack([(ndc[:, 1] + 1) / 2 * SIZE_WH[0], (ndc[:, 0] + 1) / 2 * SIZE_WH[1]], -1)
@@ -162,11 +162,11 @@ def test_only_folders_without_folders_are_read(tmp_path, caplog):
     names = ["train/video_1/0000", "train/video_1/0001", "train/video_2/0000"]
     assert [record.name for record in index.records] == names
     assert index.dropped == {
-        "a picture beside folders": 1,
-        "a picture without a JSON file": 1,
-        "a JSON file without a picture": 1,
+        "an image beside folders": 1,
+        "an image without a JSON file": 1,
+        "a JSON file without an image": 1,
     }
-    assert "left out 1 times: a picture beside folders" in caplog.text
+    assert "left out 1 times: an image beside folders" in caplog.text
     assert "3 images; boxes: crate 3; 1 left out" in str(BoxDataSize.of([index]))
 
 
@@ -184,7 +184,7 @@ def test_boxes_that_no_picture_shows_are_left_out(tmp_path):
     assert (partly.uv_source[:, 0] > SIZE_WH[0]).any()
     index = read_objectron(write(tmp_path, "a", annotation(boxes=[aside, partly])).parent)
     assert same_box(index.records[0].boxes[0], partly)
-    assert index.dropped == {"a box wholly outside its picture": 1}
+    assert index.dropped == {"a box wholly outside its image": 1}
 
 
 def test_wrong_axes_are_one_line_that_names_the_right_ones(tmp_path):

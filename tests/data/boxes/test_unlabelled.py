@@ -1,4 +1,4 @@
-"""Pictures without labels: which are found, and what is known of them."""
+"""Images without labels: which are found, and what is known of them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_all_folders_are_looked_into_in_a_fixed_order(tmp_path):
     names = ["b.png", "a/1.JPG", "a/c/2.bmp", ".hidden/3.png", "a/.4.png"]
     for name in names:
         record(tmp_path / name)
-    (tmp_path / "a" / "notes.txt").write_text("no picture")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
     assert found == ["b.png", "a/1.JPG", "a/c/2.bmp"]
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         find_images(tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         find_images(tmp_path / "none")

@@ -112,7 +112,7 @@ def test_textures_of_all_sides_differ():
 
 
 def test_nearer_boxes_are_painted_later():
-    """Where two outlines meet, a ray through the picture meets the box that was painted last first."""
+    """Where two outlines meet, a ray through the image meets the box that was painted last first."""
     crossings = 0
     for seed in range(40):
         world = sample_world(np.random.default_rng(seed), SIZE_WH, shape="carton", count=4, turns=1)

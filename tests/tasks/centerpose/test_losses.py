@@ -59,7 +59,7 @@ def slow_focal(logits, wanted):
 
 
 def slow_picture(maps, t, height):
-    """All terms of one picture whose objects show one view each, as described: loops, and nothing but loops."""
+    """All terms of one image whose objects show one view each, as described: loops, and nothing but loops."""
     found = {}
     place = [tuple(divmod(int(i), height)) for i in t.ind]
     columns = {"wh": t.wh, "reg": t.reg, "scale": t.scale, "hps": t.hps.reshape(len(place), 16)}
@@ -83,7 +83,7 @@ def slow_picture(maps, t, height):
 
 
 def slow_loss(outputs, targets):
-    """One view for all objects of a picture, chosen by the whole loss."""
+    """One view for all objects of an image, chosen by the whole loss."""
     chosen = []
     for b in range(len(targets.ind)):
         maps = {name: getattr(outputs, name)[b].detach().double().numpy() for name in CHANNELS}

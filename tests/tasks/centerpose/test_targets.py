@@ -127,7 +127,7 @@ def test_corners_come_back_from_the_grid_to_where_they_were_labelled(seed, name)
 
 
 def test_a_mirrored_picture_teaches_what_the_mirrored_scene_does():
-    """Where the mirrored scene is labelled in its own picture, nothing else changes."""
+    """Where the mirrored scene is labelled in its own image, nothing else changes."""
     labels = scene(np.random.default_rng(8), 5)
     width = SIZE_WH[0]
     mirrored = attrs.evolve(labels, uv_source=labels.uv_source * (-1, 1) + (width - 1, 0))

@@ -1,4 +1,4 @@
-"""Predictions that do not look at the picture are called so, and good ones are not."""
+"""Predictions that do not look at the image are called so, and good ones are not."""
 
 from __future__ import annotations
 

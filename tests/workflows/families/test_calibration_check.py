@@ -21,7 +21,7 @@ POINTS = ("tip", "end")
 
 
 def record(rig: Any, generator: np.random.Generator, shrink: int = 1) -> dict[str, Any]:
-    """One labelled line of small grey pictures of the calibrated size, or a fraction of it."""
+    """One labelled line of small grey images of the calibrated size, or a fraction of it."""
     xyz = generator.uniform((-1.0, -1.0, 6.0), (1.0, 1.0, 9.0), (len(POINTS), 3))
     seen = rig.project(torch.tensor(xyz)).uv.numpy()
     uv = (seen + 0.5) / shrink - 0.5

@@ -118,17 +118,17 @@ def _projected(K: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def silhouette(body: Body, pose: FloatArray, K: FloatArray) -> FloatArray:
-    """Outline a body in the picture: (N, 2) pixels, convex."""
+    """Outline a body in the image: (N, 2) pixels, convex."""
     projected = _projected(K, body.vertices @ pose[:3, :3].T + pose[:3, 3])
     return np.asarray(cv2.convexHull(projected.astype(np.float32))[:, 0], np.float64)
 
 
 def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
-    """Find what a convex outline covers of a picture.
+    """Find what a convex outline covers of an image.
 
     Args:
         outline: (N, 2) pixels, in either sense.
-        shape_hw: height and width of the picture.
+        shape_hw: height and width of the image.
 
     Returns:
         (H, W) float32, share of each pixel: exact along straight edges, and nearly so at corners.
@@ -150,7 +150,7 @@ def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
 
 
 def paint_body(canvas: FloatArray, body: Body, pose: FloatArray, K: FloatArray, light: FloatArray) -> Texture:
-    """Paint a body over a picture, in place.
+    """Paint a body over an image, in place.
 
     Args:
         canvas: (H, W, 3) float32 linear RGB.

@@ -1,4 +1,4 @@
-"""From a seed and an index to one picture of textured boxes with exact poses, sizes and visibility."""
+"""From a seed and an index to one image of textured boxes with exact poses, sizes and visibility."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class BoxScene:
     """What is to be rendered.
 
     Args:
-        size_wh: width and height of the pictures, pixels.
+        size_wh: width and height of the images, pixels.
         shape: a key of :data:`cogkp.data.boxes.scene.world.SHAPES`.
         turns: after how many equal turns about its height each body looks alike: 1, 2, 4, or more for a can.
-        most_boxes: each picture has one to so many.
+        most_boxes: each image has one to so many.
     """
 
     size_wh: tuple[int, int] = (320, 240)
@@ -54,12 +54,12 @@ class BoxScene:
 
 @attrs.frozen(eq=False)
 class BoxImage:
-    """One picture.
+    """One image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         world: the exact truth.
-        visibility: of each box, the share of its outline that is in the picture and not hidden.
+        visibility: of each box, the share of its outline that is in the image and not hidden.
     """
 
     image: npt.NDArray[np.uint8]
@@ -68,15 +68,15 @@ class BoxImage:
 
 
 def render_box_image(seed: int, index: int, scene: BoxScene) -> BoxImage:
-    """Render one picture of the series that belongs to a seed.
+    """Render one image of the series that belongs to a seed.
 
     Args:
         seed: names the series.
-        index: names the picture.
+        index: names the image.
         scene: what is to be seen.
 
     Returns:
-        The same picture for the same arguments, always.
+        The same image for the same arguments, always.
     """
     rng = np.random.default_rng([seed, index, 1])
     count = int(rng.integers(1, scene.most_boxes + 1))
@@ -114,7 +114,7 @@ def _light(rng: np.random.Generator, up: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=2)
 def _texture(seed: int, group: int) -> npt.NDArray[np.float32]:
-    """Paint a grey backdrop; several pictures show different parts of it in colours of their own."""
+    """Paint a grey backdrop; several images show different parts of it in colours of their own."""
     grey = paint_backdrop(np.random.default_rng([seed, group, 2]), np.array([0.3, 0.3, -0.9]))
     return np.asarray(grey, np.float32)
 

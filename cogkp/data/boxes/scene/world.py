@@ -90,13 +90,13 @@ def sample_world(rng: np.random.Generator, size_wh: tuple[int, int], *, shape: s
 
     Args:
         rng: the only source of randomness.
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         shape: a key of ``SHAPES``.
         count: how many boxes are wanted; fewer where there is no room.
         turns: after how many equal turns they look alike.
 
     Returns:
-        A world whose first box is wholly in the picture.
+        A world whose first box is wholly in the image.
 
     Raises:
         DataError: there is no such shape.
@@ -182,7 +182,7 @@ def _inside(box: Placed, K: FloatArray, size_wh: tuple[int, int]) -> bool:
 
 
 def _in_view(box: Placed, K: FloatArray, size_wh: tuple[int, int]) -> bool:
-    """Tell whether at least the middle of a box is in the picture."""
+    """Tell whether at least the middle of a box is in the image."""
     uv = _projected(box, K)
     return uv is not None and bool((uv.mean(0) >= 0).all() and (uv.mean(0) <= np.subtract(size_wh, 1)).all())
 

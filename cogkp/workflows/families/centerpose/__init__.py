@@ -226,7 +226,7 @@ def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
         paths = available_images(config)
         return {paths[row].name: shown(paths[row]) for row in evenly(len(paths), PARITY_SAMPLES)}
     except DataError as error:
-        log.warning("comparing on drawn inputs alone, since a picture cannot be read: %s", error)
+        log.warning("comparing on drawn inputs alone, since an image cannot be read: %s", error)
         return {}
 
 

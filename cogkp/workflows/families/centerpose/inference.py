@@ -1,4 +1,4 @@
-"""The verb ``inference`` of an experiment: objects in pictures without labels, as JSON and as drawings."""
+"""The verb ``inference`` of an experiment: objects in images without labels, as JSON and as drawings."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class ExperimentInference:
     """What an inference found.
 
     Args:
-        folder: of its results; below it the files of each picture, in the tree of the pictures.
+        folder: of its results; below it the files of each image, in the tree of the images.
         images: that were looked at.
         objects: found in all of them.
         up_to_scale: objects whose lengths are known up to one common factor only.
-        problems: a line for each picture that could not be used.
+        problems: a line for each image that could not be used.
         seconds: this call took.
     """
 
@@ -71,22 +71,22 @@ class ExperimentInference:
 
 
 def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -> ExperimentInference:
-    """Find objects in all pictures below ``dataset.inference_data``; labels are not needed.
+    """Find objects in all images below ``dataset.inference_data``; labels are not needed.
 
-    The camera is that of the JSON file beside a picture, else that of the experiment; no camera is assumed. For each
-    picture a JSON file and a drawing are written, in a tree that mirrors that of the pictures. Pictures that cannot be
+    The camera is that of the JSON file beside an image, else that of the experiment; no camera is assumed. For each
+    image a JSON file and a drawing are written, in a tree that mirrors that of the images. Images that cannot be
     used are left out and told.
 
     Args:
         config: the experiment; ``inference.checkpoint``, else ``inference.trt_engine``, names a checkpoint, an ONNX
             file or an engine.
-        progress: shows pictures.
+        progress: shows images.
 
     Raises:
         ConfigError: the experiment does not fit together, or names no model or no folder of results.
         ArtifactError: the model cannot be used, or is of another family.
-        DataError: there are no pictures, or none can be used.
-        OutputError: something cannot be written, or results would be written among the pictures.
+        DataError: there are no images, or none can be used.
+        OutputError: something cannot be written, or results would be written among the images.
     """
     started = time.perf_counter()
     require_apart(config)
@@ -95,7 +95,7 @@ def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -
         with opened_model(config, "inference") as model:
             tally = _Verb(config, model, results.path).over(images, progress)
         kpi = {"pictures": tally.images, "objects": tally.objects, "unusable": len(tally.problems)}
-        message = "the inference is done" + (", but not all pictures could be used" if tally.problems else "")
+        message = "the inference is done" + (", but not all images could be used" if tally.problems else "")
         status.write("SUCCESS", message, verbosity="WARNING" if tally.problems else "INFO", kpi=kpi)
     return ExperimentInference(
         folder=results.path,
@@ -117,7 +117,7 @@ class _Tally:
 
 @attrs.frozen(eq=False)
 class _Verb:
-    """An inference that lacks nothing but its pictures."""
+    """An inference that lacks nothing but its images."""
 
     config: CenterPoseConfig
     model: OpenedModel
@@ -144,7 +144,7 @@ class _Verb:
         return tally
 
     def found(self, group: Sequence[Loaded]) -> Iterator[ObjectPoses | Detections]:
-        """Find the objects of each picture of a group."""
+        """Find the objects of each image of a group."""
         if not group:
             return
         outputs = self.model.predict(torch.from_numpy(np.stack([each.image for each in group])))
@@ -170,7 +170,7 @@ class _Verb:
         )
 
     def write(self, loaded: Loaded, found: ObjectPoses | Detections, name: str) -> None:
-        """Write what was found in one picture."""
+        """Write what was found in one image."""
         section, path = self.config.inference, self.folder / name
         if section.save_json:
             write_json(path.with_name(f"{path.name}.json"), self.record(loaded, found))
@@ -193,7 +193,7 @@ class _Verb:
 
 
 def _drawing(loaded: Loaded, outlines: Sequence[Outline]) -> RgbImage:
-    """Draw objects into their picture, which is enlarged where lines and letters would cover it."""
+    """Draw objects into their image, which is enlarged where lines and letters would cover it."""
     tile, factor = enlarged_tile(loaded.pixels, None, LEAST_SIDE_PX)
     text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(tile.shape[:2])))
     return draw_outlines(tile, outlines, factor=factor, text_px=text_px)

@@ -1,4 +1,4 @@
-"""The pictures of an inference: which there are, what is known of them, how they are read, where their results go."""
+"""The images of an inference: which there are, what is known of them, how they are read, where their results go."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ __all__ = ["InferenceImages", "Loaded", "find_inference_images", "loaded_groups"
 CAMERA = (
     "intrinsics in the JSON file beside it, or all four numbers of the camera in the experiment's inference section"
 )
-NO_CAMERA = "the picture's camera is not known"
+NO_CAMERA = "the image's camera is not known"
 TAKEN = "status"
-"""A name in the folder of results whose JSON file is not a picture's."""
+"""A name in the folder of results whose JSON file is not an image's."""
 
 log = logging.getLogger("cogkp")
 
@@ -50,7 +50,7 @@ class InferenceImages:
 
 
 class Loaded(NamedTuple):
-    """One picture as it is and as the network takes it.
+    """One image as it is and as the network takes it.
 
     Args:
         record: what is known of it.
@@ -66,7 +66,7 @@ class Loaded(NamedTuple):
 
 
 def require_apart(config: CenterPoseConfig) -> None:
-    """Refuse a folder of results that lies among the pictures or holds them, before anything is written.
+    """Refuse a folder of results that lies among the images or holds them, before anything is written.
 
     Raises:
         OutputError: it does.
@@ -74,11 +74,11 @@ def require_apart(config: CenterPoseConfig) -> None:
     """
     results, records = results_of(config, "inference").path, config.dataset.inference_data
     if not records:
-        raise ConfigError([Problem("missing value", "dataset.inference_data", "a folder of pictures", "nothing")])
+        raise ConfigError([Problem("missing value", "dataset.inference_data", "a folder of images", "nothing")])
     ends = results.resolve(), Path(records).resolve()
     if any(one in (other, *other.parents) for one, other in (ends, ends[::-1])):
         raise OutputError(
-            "results would be written among the pictures",
+            "results would be written among the images",
             where=str(results),
             expected="a folder that neither holds dataset.inference_data nor lies in it",
             hint="Give another results_dir, or inference.results_dir.",
@@ -86,13 +86,13 @@ def require_apart(config: CenterPoseConfig) -> None:
 
 
 def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
-    """Find the pictures below ``dataset.inference_data``.
+    """Find the images below ``dataset.inference_data``.
 
     Args:
         config: with its ``inference`` section.
 
     Raises:
-        DataError: there are no pictures, or none of them can be used; then all faults are listed.
+        DataError: there are no images, or none of them can be used; then all faults are listed.
     """
     root = Path(config.dataset.inference_data or "")
     read = [_read(root, image, config) for image in find_images(root)]
@@ -126,14 +126,14 @@ def _no_camera(root: Path, count: int) -> DataError:
         "the camera is not known",
         where=str(root),
         expected=CAMERA,
-        got=f"neither for any of {count} pictures",
+        got=f"neither for any of {count} images",
         hint="Calibrate it, and set inference.focal_length_x, focal_length_y, principle_point_x and principle_point_y; "
         "inference.use_pnp=false finds corners without poses.",
     )
 
 
 def _remark_camera(records: Sequence[ImageRecord], config: CenterPoseConfig) -> None:
-    """Say what looks as if the experiment's camera had not taken the pictures."""
+    """Say what looks as if the experiment's camera had not taken the images."""
     K = config.inference.K
     if K is None:
         return
@@ -141,24 +141,24 @@ def _remark_camera(records: Sequence[ImageRecord], config: CenterPoseConfig) -> 
     ours = [record for record in records if record.K is not None and np.array_equal(record.K, given)]
     if len(ours) < len(records):
         own = len(records) - len(ours)
-        log.info("%d of %d pictures bring their own camera; the experiment's is for the others", own, len(records))
+        log.info("%d of %d images bring their own camera; the experiment's is for the others", own, len(records))
     (cx, cy), outside = given[:2, 2], []
     outside = [each for each in ours if not (0 < cx < each.size_wh[0] and 0 < cy < each.size_wh[1])]
     if outside:
         size = "{} x {}".format(*outside[0].size_wh)
-        told = "%s: the principal point (%g, %g) of the experiment's camera lies outside this picture of %s pixels"
+        told = "%s: the principal point (%g, %g) of the experiment's camera lies outside this image of %s pixels"
         log.warning(told + "; is the camera calibrated at this size?", outside[0].image, cx, cy, size)
 
 
 def loaded_groups(
     records: Sequence[ImageRecord], view: BoxInput, size: int, workers: int
 ) -> Iterator[list[Loaded | Problem]]:
-    """Read pictures in groups, in order; one that cannot be read is its problem.
+    """Read images in groups, in order; one that cannot be read is its problem.
 
     Args:
         records: which.
         view: what the network takes.
-        size: pictures of a group.
+        size: images of a group.
         workers: threads that read.
     """
 
@@ -176,9 +176,9 @@ def loaded_groups(
 
 
 def result_names(records: Sequence[ImageRecord]) -> list[str]:
-    """Choose the path of each picture's results below their folder, without the last suffix; they mirror the pictures.
+    """Choose the path of each image's results below their folder, without the last suffix; they mirror the images.
 
-    Where two pictures of one folder share a stem, or one has a name that is taken, the results of that folder keep the
+    Where two images of one folder share a stem, or one has a name that is taken, the results of that folder keep the
     whole names: ``a.png.json`` beside ``a.jpg.json``.
 
     Example:

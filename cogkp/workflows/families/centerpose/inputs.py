@@ -1,4 +1,4 @@
-"""Pictures as an exported network of the object-pose family takes them, to compare and to calibrate with."""
+"""Images as an exported network of the object-pose family takes them, to compare and to calibrate with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger("cogkp")
 
 
 class NetworkInput:
-    """How pictures become inputs of one network.
+    """How images become inputs of one network.
 
     Args:
         size_wh: width and height of the input, pixels.
@@ -43,7 +43,7 @@ class NetworkInput:
         return cls((int(width), int(height)), facts["mean"], facts["std"])
 
     def __call__(self, path: Path) -> FloatImage:
-        """Read a picture: (3, H, W) float32.
+        """Read an image: (3, H, W) float32.
 
         Raises:
             ImageError: the file cannot be used.
@@ -59,7 +59,7 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
-    """List the pictures of the first of an experiment's folders that has any; none where they cannot be had."""
+    """List the images of the first of an experiment's folders that has any; none where they cannot be had."""
     data = config.dataset
     for folder in (data.val_data, data.test_data, data.train_data, data.inference_data):
         if folder is None or not Path(folder).is_dir():

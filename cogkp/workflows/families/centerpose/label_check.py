@@ -41,7 +41,7 @@ class BoxLabelCheck:
 
     Args:
         report: all numbers and problems; ``report.text()`` is for people.
-        drawing_path: pictures with their boxes; None where none could be read.
+        drawing_path: images with their boxes; None where none could be read.
     """
 
     report: LabelReport
@@ -56,7 +56,7 @@ def check_box_labels(
     output: Path | None = None,
     progress: Progress = SILENT,
 ) -> BoxLabelCheck:
-    """Check a folder in the form of Objectron, and draw some of its pictures with their boxes.
+    """Check a folder in the form of Objectron, and draw some of its images with their boxes.
 
     Args:
         root: the folder; all folders below it are looked into.
@@ -64,7 +64,7 @@ def check_box_labels(
             'objectron'.
         tolerance_px: largest distance between two statements about one point that is no problem, pixels.
         output: the drawing, PNG; None puts it into the working directory, under the folder's name.
-        progress: is told of each picture.
+        progress: is told of each image.
 
     Returns:
         The report and the drawing.
@@ -94,7 +94,7 @@ def _frame(word: str | None) -> CameraFrame | None:
 
 
 def _chosen(report: LabelReport) -> Sequence[ImageRecord]:
-    """Take half of the pictures from the worst, and spread the others evenly over the folder."""
+    """Take half of the images from the worst, and spread the others evenly over the folder."""
     worst = sorted(report.checked, key=lambda file: (-len(file.problems), -file.worst_px))
     wanted = {file.name for file in worst[: MAX_IMAGES // 2] if file.problems}
     rest = [record for record in report.records if record.name not in wanted]

@@ -92,7 +92,7 @@ def input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[i
     fixed = isinstance(height, int) and isinstance(width, int) and height % stride == width % stride == 0
     if colours != COLOURS or not fixed:
         raise ArtifactError(
-            "pictures do not fit into the model's input",
+            "images do not fit into the model's input",
             where=str(path),
             expected=f"(B, 3, H, W) with H and W fixed, multiples of {stride}",
             got=str(list(shape)),

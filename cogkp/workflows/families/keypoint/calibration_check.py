@@ -70,9 +70,9 @@ def check_calibration(
 
     Args:
         path: a file; for OpenCV's two files both, one of them, or their folder.
-        size_wh: width and height of the pictures, where the file does not say it.
+        size_wh: width and height of the images, where the file does not say it.
         names: of the cameras, in the file's order; None takes those of the file.
-        config: names the points and pictures of labelled pairs; None compares with no labels.
+        config: names the points and images of labelled pairs; None compares with no labels.
         data: data set roots with these labels; None takes those of the configuration.
         output: the drawing, PNG; None puts it beside the file.
         convert: where our JSON file is written; None writes none.
@@ -102,7 +102,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
         raise DataError(
             "labels of two cameras are needed",
             where="data_mappings.x",
-            expected="two pictures",
+            expected="two images",
             got=", ".join(mappings.x),
             hint="Leave the configuration out to look at the calibration alone.",
         )
