@@ -16,7 +16,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from benchmarks.harness import compare, show, table
 from cogkp.artifacts.manifest import Origin
@@ -47,7 +46,7 @@ WAYS = {
         "import cv2, onnxruntime; session = onnxruntime.InferenceSession({file!r}, providers=['CPUExecutionProvider'])",
         "session.run(None, {{'input': np.zeros((1, 1, 256, 256), np.float32)}})",
     ),
-    "cogkp.load, first answer": ("from cogkp.inference.model import load; model = load({file!r})", "model(image).points"),
+    "cogkp.load, first answer": ("import cogkp; model = cogkp.load({file!r})", "model(image).points"),
 }
 
 
@@ -68,6 +67,8 @@ def export(folder: Path) -> Path:
 
 def bare(file: Path, image: npt.NDArray[np.uint8]) -> Callable[[], object]:
     """Cut the crop by one call of OpenCV and run ONNX Runtime's session."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -106,9 +107,9 @@ def main() -> None:
         with load(file, threads=1) as model:
             for title, shape in (("grey, 256 x 256", (256, 256)), ("colours, 640 x 480", (480, 640, 3))):
                 image = rng.integers(0, 256, shape, np.uint8)
-                grey = image if image.ndim == 2 else image[..., 0].copy()  # noqa: PLR2004
+                grey = image if image.ndim == 2 else image[..., 0].copy()
                 ways = {"session + warpAffine": bare(file, grey), "model(image)": lambda image=image: model(image)}
-                (table if image.ndim == 2 else show)(title, compare(ways, rounds=ROUNDS))  # noqa: PLR2004
+                (table if image.ndim == 2 else show)(title, compare(ways, rounds=ROUNDS))
 
 
 if __name__ == "__main__":

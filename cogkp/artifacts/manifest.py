@@ -274,8 +274,8 @@ def read_engine_manifest(engine_path: Path) -> Manifest:
         raise ArtifactError(
             "manifest belongs to another engine", where=str(manifest_path(source)), expected="that of an ONNX file"
         )
-    told = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
-    log.warning(told, engine_path, source.name)
+    message = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
+    log.warning(message, engine_path, source.name)
     return attrs.evolve(manifest, engine=EngineInfo("trtexec", UNKNOWN, UNKNOWN, None))
 
 

@@ -1,4 +1,4 @@
-"""Heatmap coordinates: from logits over a coarse grid to points in pixels of the network input.
+"""Heatmaps and coordinates: softmax, soft-argmax, Gaussian targets, and moments in pixels of the network input.
 
 Axes: B batch, N keypoints, h rows and w columns of the grid. A grid of stride s has one cell for s x s pixels;
 the centre of cell i lies at pixel (i + 0.5) s - 0.5, where the centre of the top-left pixel is (0, 0).
@@ -46,7 +46,7 @@ def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
 
 
 def gaussian_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, sigma_px: float) -> Tensor:
-    """Draw one Gaussian bump per point, centred below the size of a cell.
+    """Render one Gaussian per point, with its centre at sub-cell precision.
 
     Args:
         uv_crop: (..., 2) float, pixels of the crop.
@@ -72,7 +72,7 @@ def gaussian_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, 
 
 
 def centred_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, sigma_px: float) -> Tensor:
-    """Draw one bump per point whose mean is the point, also where the map's edge cuts a part of it off.
+    """Render one bump per point whose mean is the point, also where the map's edge cuts a part of it off.
 
     What an edge leaves of a Gaussian has its mean further inside: by 0.8 standard deviations for a point on the edge.
     Among all distributions over the cells, the one drawn here is closest to that Gaussian and has the right mean:
@@ -163,7 +163,7 @@ def expectation(heatmaps: Tensor, stride: float) -> Tensor:
 
 
 def soft_argmax(heatmap_logits: Tensor, stride: float) -> Tensor:
-    """Locate the peak of each heatmap differentiably, below the size of a cell.
+    """Locate the peak of each heatmap at sub-cell precision, differentiably.
 
     Args:
         heatmap_logits: (..., h, w) float, no unit, frame of the heatmap; must be finite.

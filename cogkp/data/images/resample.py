@@ -94,7 +94,7 @@ def _plan(shape_hw: tuple[int, int], source_to_crop: bytes, size_wh: tuple[int, 
     there = np.frombuffer(source_to_crop, np.float64).reshape(3, 3)
     back = np.linalg.inv(there)
     shrink_uv = _shrink(there, back, size_wh)
-    left, top, right, bottom = _seen_region(shape_hw, back, size_wh, shrink_uv)
+    left, top, right, bottom = _sampled_region(shape_hw, back, size_wh, shrink_uv)
     if right <= left or bottom <= top:
         return None
     seen_wh = right - left, bottom - top
@@ -110,7 +110,7 @@ def _shrink(source_to_crop: Matrix, crop_to_source: Matrix, size_wh: tuple[int, 
     return 1.0 / math.hypot(*jacobian[:, 0]), 1.0 / math.hypot(*jacobian[:, 1])
 
 
-def _seen_region(
+def _sampled_region(
     shape: tuple[int, ...], crop_to_source: Matrix, size_wh: tuple[int, int], shrink_uv: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """Bound the part of the source that reaches the crop: left, top, right, bottom; all of it in perspective."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cogkp.data.images import encode_image, read_image, to_colour, warp_mask
 from cogkp.geometry.plane_map import inverse_map
 from cogkp.inference.processor import Prepared
-from cogkp.visual.canvas import Picture, as_picture, write_text
+from cogkp.visual.canvas import RgbImage, as_rgb, write_text
 from cogkp.visual.overlay import draw_points, tint_mask
 from cogkp.visual.palette import point_colours
 
@@ -76,7 +76,7 @@ class KeypointPrediction:
         """Width and height of the image, pixels."""
         return self.seen.size_wh
 
-    def draw(self) -> Picture:
+    def draw(self) -> RgbImage:
         """Draw mask, points and names over the image: (H, W, 3) uint8 RGB.
 
         The image is not copied when it is given: what was written into the array since then is drawn, too.
@@ -88,7 +88,7 @@ class KeypointPrediction:
         if image is None:
             image = np.zeros(self.size_wh[::-1], np.uint8)
         pixels = read_image(image) if isinstance(image, Path) else image
-        drawn = as_picture(pixels if pixels.dtype == np.uint8 else to_colour(pixels))
+        drawn = as_rgb(pixels if pixels.dtype == np.uint8 else to_colour(pixels))
         if self.mask is not None:
             drawn = tint_mask(drawn, self.mask)
         radius = max(LEAST_RADIUS_PX, RADIUS_SHARE * max(self.size_wh))
@@ -121,9 +121,9 @@ class KeypointPrediction:
         return f"<{'{} x {}'.format(*self.size_wh)} pixels: {points}{mask}>"
 
     def _repr_html_(self) -> str:
-        picture = self.draw()
-        scale = min(1.0, NOTEBOOK_PX / max(picture.shape[:2]))
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+        drawn = self.draw()
+        scale = min(1.0, NOTEBOOK_PX / max(drawn.shape[:2]))
+        small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else drawn
         source = base64.b64encode(encode_image(np.asarray(small, np.uint8))).decode()
         sigmas = [""] * len(self.names)
         if self.covariance is not None:
