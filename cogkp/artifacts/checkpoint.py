@@ -90,7 +90,7 @@ class Provenance:
         data: names of the data set roots.
         run: name of the run folder.
         fingerprint: what the data was, as :mod:`cogkp.data.fingerprint` tells it; empty where nobody recorded it.
-        family: name of the model family, see :mod:`cogkp.families`.
+        family: name of the model family, see :mod:`cogkp.families`; empty in files of before format 5.
         network: the network in a few words, for messages; empty in files of before format 5.
     """
 
@@ -112,6 +112,11 @@ class Checkpoint:
     state: TrainingState
     provenance: Provenance
     library: str = attrs.field(factory=lambda: metadata.version("cogkp"))
+
+    @property
+    def family(self) -> str:
+        """Name of the model family; files of before format 5 are known by their configuration."""
+        return self.provenance.family or family_of_plain(self.provenance.config)
 
     def save(self, folder: RunFolder, *, keep_last: int = 1, best: bool = False) -> Path:
         """Write the run's checkpoint and the mirror, each atomically.
@@ -247,13 +252,10 @@ def _from_third(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_fourth(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 4 lacked: the family's name."""
+    """Add what format 4 lacked: the names of family and network."""
     provenance = content.get("provenance")
-    if not isinstance(provenance, dict):
-        return content | {"format": 5}
-    config = provenance.get("config")
-    family = family_of_plain(config) if isinstance(config, dict) else ""
-    return content | {"format": 5, "provenance": {"family": family, "network": "", **provenance}}
+    added = {"provenance": {"family": "", "network": "", **provenance}} if isinstance(provenance, dict) else {}
+    return content | {"format": 5} | added
 
 
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -292,8 +294,8 @@ def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[ty
     missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = sorted(name for name in wanted.keys() & found.keys() if not isinstance(found[name], wanted[name]))
     complaints = [
-        f"{word} {', '.join(map(str, names))}"
-        for word, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
+        f"{problem} {', '.join(map(str, names))}"
+        for problem, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
         if names
     ]
     if complaints:
@@ -332,12 +334,12 @@ def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
     """Say in a few words how the two differ; empty when they do not."""
     missing, unknown = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
     shaped = [name for name in wanted if name in saved and _shape(saved[name]) != _shape(wanted[name])]
-    said = [f"{len(names)} {word} (first: {names[0]})" for word, names in _named(missing, unknown) if names]
+    parts = [f"{len(names)} {problem} (first: {names[0]})" for problem, names in _named(missing, unknown) if names]
     if shaped:
         name = shaped[0]
-        said.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
-        said += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
-    return "; ".join(said)
+        parts.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
+        parts += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
+    return "; ".join(parts)
 
 
 def _named(missing: list[str], unknown: list[str]) -> tuple[tuple[str, list[str]], ...]:

@@ -1,4 +1,4 @@
-"""Covariances carried through a map, freed of a blur, with noise added; for NumPy arrays and torch tensors alike.
+"""Covariances: propagate them through a map, remove a blur, add noise; for NumPy arrays and torch tensors alike.
 
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.2 and appendix A2.
 """
@@ -28,7 +28,7 @@ def check_square(covariance: Array, size: int | None = None) -> None:
 
 
 def move_covariance(covariance: Array, jacobian: Array) -> Array:
-    """Carry covariances through a map, to first order: J C J^T.
+    """Propagate covariances through a map to first order: J C J^T.
 
     Args:
         covariance: (..., D, D) float array or tensor, symmetric.
@@ -64,7 +64,7 @@ def move_covariance(covariance: Array, jacobian: Array) -> Array:
 
 
 def remove_blur(covariance: Array, sigma: float) -> Array:
-    """Take a round Gaussian blur out of covariances; what would fall below zero is held there.
+    """Subtract an isotropic Gaussian blur from covariances; what would fall below zero is held there.
 
     Args:
         covariance: (..., 2, 2) float array or tensor, symmetric, unit squared.
@@ -103,7 +103,7 @@ def remove_blur(covariance: Array, sigma: float) -> Array:
 
 
 def with_noise(covariance: Array, noise: float) -> Array:
-    """Add round noise that covariances do not know of.
+    """Add isotropic noise to covariances.
 
     Args:
         covariance: (..., D, D) float array or tensor, symmetric, positive semidefinite, unit squared.

@@ -1,4 +1,4 @@
-"""Heatmap coordinates: from logits over a coarse grid to points in pixels of the network input.
+"""Heatmaps and coordinates: softmax, soft-argmax, Gaussian targets, and moments in pixels of the network input.
 
 Axes: B batch, N keypoints, h rows and w columns of the grid. A grid of stride s has one cell for s x s pixels;
 the centre of cell i lies at pixel (i + 0.5) s - 0.5, where the centre of the top-left pixel is (0, 0).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cogkp.geometry.arrays import at_least_float32
 from cogkp.geometry.heatmap_moments import crop_to_grid, grid_to_crop, mean_and_deviations
 
 __all__ = ["centred_heatmap", "expectation", "gaussian_heatmap", "soft_argmax", "spatial_softmax"]
@@ -18,6 +17,11 @@ REACH = 0.05  # cells inside the outermost centre, where a mean can still lie
 NEWTON_STEPS = 6
 LEAST_VARIANCE = 0.01  # square cells; smaller only where a bell is narrower than a cell
 TINY = 1e-9  # cells
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    # Not that of cogkp.geometry.arrays: this one is part of graphs that are traced and compiled.
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
@@ -37,12 +41,12 @@ def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
         tensor([[[0.2500, 0.2500],
                  [0.2500, 0.2500]]])
     """
-    logits = at_least_float32(heatmap_logits)
+    logits = _at_least_float32(heatmap_logits)
     return logits.reshape(*logits.shape[:-2], -1).softmax(-1).reshape(logits.shape)
 
 
 def gaussian_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, sigma_px: float) -> Tensor:
-    """Draw one Gaussian bump per point, centred below the size of a cell.
+    """Render one Gaussian per point, with its centre at sub-cell precision.
 
     Args:
         uv_crop: (..., 2) float, pixels of the crop.
@@ -68,7 +72,7 @@ def gaussian_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, 
 
 
 def centred_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, sigma_px: float) -> Tensor:
-    """Draw one bump per point whose mean is the point, also where the map's edge cuts a part of it off.
+    """Render one bump per point whose mean is the point, also where the map's edge cuts a part of it off.
 
     What an edge leaves of a Gaussian has its mean further inside: by 0.8 standard deviations for a point on the edge.
     Among all distributions over the cells, the one drawn here is closest to that Gaussian and has the right mean:
@@ -149,16 +153,17 @@ def expectation(heatmaps: Tensor, stride: float) -> Tensor:
         >>> expectation(one_cell, stride=4)
         tensor([[9.5000, 5.5000]])
     """
-    mass = at_least_float32(heatmaps)
+    mass = _at_least_float32(heatmaps)
     columns = torch.arange(mass.shape[-1], dtype=mass.dtype, device=mass.device)
     rows = torch.arange(mass.shape[-2], dtype=mass.dtype, device=mass.device)
     u = (mass.sum(-2) * columns).sum(-1)
     v = (mass.sum(-1) * rows).sum(-1)
-    return grid_to_crop(torch.stack((u, v), -1), stride)
+    uv_crop: Tensor = grid_to_crop(torch.stack((u, v), -1), stride)
+    return uv_crop
 
 
 def soft_argmax(heatmap_logits: Tensor, stride: float) -> Tensor:
-    """Locate the peak of each heatmap differentiably, below the size of a cell.
+    """Locate the peak of each heatmap at sub-cell precision, differentiably.
 
     Args:
         heatmap_logits: (..., h, w) float, no unit, frame of the heatmap; must be finite.

@@ -9,6 +9,7 @@ Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 2.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import Array, cast, namespace
 
-__all__ = ["affine_map", "fit_map", "map_jacobian", "map_points"]
+__all__ = ["affine_map", "fit_map", "inverse_map", "map_jacobian", "map_points"]
 
 MIN_DETERMINANT = 1e-12
 
@@ -63,6 +64,19 @@ def fit_map(corner_uv: tuple[float, float], size_wh: tuple[float, float], side: 
     scale = side / max(width, height)
     left, top = 0.5 * (side - scale * width), 0.5 * (side - scale * height)
     return affine_map((scale, 0.0, left - 0.5 - scale * corner_uv[0]), (0.0, scale, top - 0.5 - scale * corner_uv[1]))
+
+
+def inverse_map(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the way back of an invertible (3, 3) float64 matrix; not to be written to."""
+    return _inverse(matrix.tobytes())
+
+
+# A model that is asked about a stream of images needs the same one for each of them.
+@lru_cache(maxsize=64)
+def _inverse(matrix: bytes) -> npt.NDArray[np.float64]:
+    inverse = np.asarray(np.linalg.inv(np.frombuffer(matrix, np.float64).reshape(3, 3)), np.float64)
+    inverse.flags.writeable = False
+    return inverse
 
 
 def map_points(matrix: Array, uv: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Poses of known objects from the pixels of their points: a first guess by OpenCV, the best pose by our own fit.
+"""PnP: the pose of a known object from the pixels of its points; OpenCV's SQPnP, then our own refinement.
 
 The first guess is SQPnP: it never lands behind the camera, which the iterative solver does when pixels are noisy.
 The fit then trusts each pixel as far as its weight says, which no solver of OpenCV can.
@@ -291,7 +291,7 @@ def solve_cuboids(
     max_residual_px: float = math.inf,
     noise_px: float = 1.0,
 ) -> CuboidPoses:
-    """Find boxes from the pixels of their corners.
+    """Estimate the poses of boxes from the pixels of their corners.
 
     Args:
         uv: (M, 8 D, 2) float, pixels, D of each corner one after the other: row r shows corner 1 + r // D, in the

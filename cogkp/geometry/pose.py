@@ -1,4 +1,4 @@
-"""Poses of known objects in one image: move them until their points' pixels fit.
+"""Refine object poses by minimising the reprojection error, and compute their covariance.
 
 OpenCV axes; pixels without lens distortion. A pose changes by a turn about the object's own origin, with its axis in
 the camera's frame, and by a shift, in this order: six numbers. Few small objects, many small steps, no gradient: all
@@ -65,14 +65,14 @@ def _check_intrinsics(K: Array) -> None:
             "a pose needs the camera's intrinsics",
             expected="finite numbers, focal lengths > 0 px",
             got=f"focal lengths {focal.reshape(-1, 2)[0].tolist()}",
-            hint="Calibrate the camera, or read its intrinsics from the picture's metadata.",
+            hint="Calibrate the camera, or read its intrinsics from the image's metadata.",
         )
 
 
 def refine_poses(
     object_to_camera: Array, xyz_object: Array, uv: Array, K: Array, weights: Array | None = None, steps: int = 20
 ) -> Poses:
-    """Move poses so that the points' pixels fit as well as they can (Levenberg and Marquardt).
+    """Minimise the weighted reprojection error of poses (Levenberg-Marquardt).
 
     Args:
         object_to_camera: (M, 4, 4) float, rigid, where to start, with all points that count in front of the camera.
@@ -123,7 +123,7 @@ def refine_poses(
 
 
 class _Seen(NamedTuple):
-    """Points as a pose puts them into the picture.
+    """Points as a pose puts them into the image.
 
     Args:
         local: (M, N, 3) turned but not shifted.

@@ -1,4 +1,4 @@
-"""Rotations as matrices, quaternions and turning vectors.
+"""Rotations as matrices, quaternions and rotation vectors.
 
 A matrix acts on columns. A quaternion is (x, y, z, w), as in annotation files; it and its negative are one rotation.
 All functions take NumPy arrays or torch tensors, and return the same kind.
@@ -39,7 +39,7 @@ def _matrix(*entries: Array) -> Array:
 
 
 def about_y(angle_rad: Array) -> Array:
-    """Turn about the y axis, z towards x.
+    """Rotate about the y axis, z towards x.
 
     Args:
         angle_rad: (...) float, radians.
@@ -61,7 +61,7 @@ def about_y(angle_rad: Array) -> Array:
 
 
 def rotation_from_quaternion(quaternion_xyzw: Array) -> Array:
-    """Write quaternions as matrices.
+    """Convert quaternions to matrices.
 
     Args:
         quaternion_xyzw: (..., 4) float, of any length; where its square is zero or not finite, nothing turns.
@@ -94,7 +94,7 @@ def rotation_from_quaternion(quaternion_xyzw: Array) -> Array:
 
 
 def quaternion_from_rotation(rotation: Array) -> Array:
-    """Write matrices as quaternions.
+    """Convert matrices to quaternions.
 
     Args:
         rotation: (..., 3, 3) float, orthonormal, right-handed.
@@ -132,7 +132,7 @@ def quaternion_from_rotation(rotation: Array) -> Array:
 
 
 def rotation_from_vector(vector_rad: Array) -> Array:
-    """Turn about a vector by its length.
+    """Convert rotation vectors to matrices.
 
     Args:
         vector_rad: (..., 3) float, radians.

@@ -1,4 +1,4 @@
-"""Covariances measured against, and turned into regions of a stated share.
+"""Mahalanobis distances, and confidence regions of a stated share.
 
 A covariance of zero, which no measurement has, says that nothing is known; such rows are marked and not counted.
 
@@ -36,7 +36,7 @@ NOISE_TOLERANCE = 1e-4
 
 
 class Distance(NamedTuple):
-    """How far offsets reach, in standard deviations.
+    """Mahalanobis distances of offsets.
 
     Args:
         squared: (...) float, no unit; zero where not valid.
@@ -60,7 +60,7 @@ class Region(NamedTuple):
 
 
 def mahalanobis2(offset: Tensor, covariance: Tensor) -> Distance:
-    """Measure offsets in standard deviations, squared: d^T C^-1 d.
+    """Return the squared Mahalanobis distance of offsets: d^T C^-1 d.
 
     Args:
         offset: (..., D) float, unit of the space.
@@ -166,7 +166,7 @@ def _held(radius2: float, dimensions: int) -> float:
 
 
 def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
-    """Tell which offsets lie inside the region that a covariance says holds a share of them.
+    """Tell which offsets lie inside the confidence region of a stated share.
 
     Args:
         offset: (..., D) float, from the estimate to the truth or back, unit of the space.
@@ -194,7 +194,7 @@ def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
 
 
 def missing_noise(offset: Tensor, covariance: Tensor, share: float) -> float:
-    """Find the round noise that covariances lack for their regions to hold a share of the offsets.
+    """Find the isotropic noise to add so that confidence regions hold the stated share of the offsets.
 
     More noise never leaves an offset out that was inside, so the number inside only grows with it and is bisected.
 

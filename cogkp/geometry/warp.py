@@ -1,10 +1,10 @@
-"""One 3x3 map between two images: it moves points, pixels and predictions alike.
+"""A 3x3 map (affine or projective) between two images, applied alike to points, pixels and predictions.
 
 Pixel rule: the centre of the top-left pixel is (0, 0), so resizing by s maps u to (u + 0.5) s - 0.5.
 Computed in float64; the factories build only invertible maps, so that every prediction finds its way home.
 
 Axes: N points; leading axes of ``matrix`` are batch axes.
-Knows nothing of: pixels' values (see cogkp.data.images) and which map a picture needs (see cogkp.data.augment).
+Knows nothing of: pixels' values (see cogkp.data.images) and which map an image needs (see cogkp.data.augment).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 2.4 (plane projective maps).
 """
 
@@ -91,7 +91,7 @@ class ImageWarp:
 
     @classmethod
     def fit(cls, corner_uv: tuple[float, float], size_wh: tuple[float, float], side: int) -> ImageWarp:
-        """Fit a rectangle, unstretched and centred, into a square image.
+        """Fit a rectangle, centred and without distortion, into a square image.
 
         Args:
             corner_uv: the rectangle's outer top-left corner, pixels; (-0.5, -0.5) for a whole image, since the

@@ -80,7 +80,7 @@ class Codec(Protocol):
             source_to_crop: (B, 3, 3).
         """
 
-    def picture(self, image: Tensor) -> FloatArray:
+    def display_image(self, image: Tensor) -> FloatArray:
         """Show one network input (C, S, S) to people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
 
     def truth_marks(self, batch: Batch[Any]) -> list[Marks]:

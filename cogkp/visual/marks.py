@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @attrs.frozen(eq=False)
 class Outline:
-    """One object as points and lines over a picture, in its pixels.
+    """One object as points and lines over an image, in its pixels.
 
     Args:
         uv: (N, 2) float; NaN where a point cannot be drawn.
@@ -57,18 +57,18 @@ class ViewMarks:
     Args:
         row: of the batch.
         truth_uv: (N, 2) float.
-        truth_shown: (N,) bool.
+        truth_visible: (N,) bool.
         predicted_uv: (N, 2) float.
-        predicted_shown: (N,) bool.
+        predicted_visible: (N,) bool.
         lines_uv: (N, K, 2) float, where this camera sees the ray of the other camera's prediction; NaN where it does
             not, and for points not shown.
     """
 
     row: int
     truth_uv: FloatArray
-    truth_shown: BoolArray
+    truth_visible: BoolArray
     predicted_uv: FloatArray
-    predicted_shown: BoolArray
+    predicted_visible: BoolArray
     lines_uv: FloatArray
 
 

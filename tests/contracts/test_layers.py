@@ -67,24 +67,24 @@ ROOMS = {
     ),
     "inference.processor": room("", "numpy"),
     "visual": room("errors measures", "attrs cv2 numpy"),
-    "pictures": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
+    "drawing": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors families files progress config geometry data measures tasks artifacts training export inference visual "
-        "pictures",
+        "drawing",
         "attrs cv2 numpy torch",
     ),
     "workflows.families.keypoint": room(
         "errors families files progress config config.keypoint geometry data data.keypoint models measures tasks "
-        "tasks.keypoint artifacts training export inference visual pictures workflows",
+        "tasks.keypoint artifacts training export inference visual drawing workflows",
         "attrs cv2 numpy torch",
     ),
     "workflows.families.centerpose": room(
         "errors families files progress config config.centerpose geometry data data.boxes models measures tasks "
-        "tasks.centerpose artifacts training export inference visual pictures workflows",
+        "tasks.centerpose artifacts training export inference visual drawing workflows",
         "attrs cv2 numpy torch",
     ),
     "demonstration": room(
-        "errors files progress config config.keypoint data data.keypoint artifacts training pictures workflows", "attrs"
+        "errors files progress config config.keypoint data data.keypoint artifacts training drawing workflows", "attrs"
     ),
     "front door": room(
         "errors families config config.keypoint config.centerpose geometry data data.keypoint models inference "

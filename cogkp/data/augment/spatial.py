@@ -18,7 +18,7 @@ from cogkp.config.augment import Affine, Crop, Flip, Stage
 from cogkp.data.crop import Bounds, crop_map
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["Drawn", "Scene", "draw_spatial"]
+__all__ = ["SampledWarp", "Scene", "sample_stage_warp"]
 
 
 class Scene(NamedTuple):
@@ -34,12 +34,12 @@ class Scene(NamedTuple):
     uv: npt.NDArray[np.float64]
     labelled: npt.NDArray[np.bool_]
 
-    def moved(self, drawn: Drawn) -> Scene:
+    def moved(self, sampled: SampledWarp) -> Scene:
         """Follow a drawn map."""
-        return Scene(drawn.size_wh, drawn.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
+        return Scene(sampled.size_wh, sampled.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
 
 
-class Drawn(NamedTuple):
+class SampledWarp(NamedTuple):
     """What a stage decided."""
 
     warp: ImageWarp
@@ -47,7 +47,9 @@ class Drawn(NamedTuple):
 
 
 @singledispatch
-def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool) -> Drawn | None:
+def sample_stage_warp(
+    _stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool
+) -> SampledWarp | None:
     """Draw the map of one stage, or None where it moves nothing.
 
     Args:
@@ -59,13 +61,13 @@ def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, 
     return None
 
 
-@draw_spatial.register
-def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn:
+@sample_stage_warp.register
+def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp:
     bounds, shift = _bounds(scene) if stage.region == "points" else None, None
     if training and bounds is not None:
         shift = generator.uniform(-stage.jitter, stage.jitter, 2)
     side = stage.output_size
-    return Drawn(ImageWarp(torch.from_numpy(crop_map(stage, scene.size_wh, bounds, shift))), (side, side))
+    return SampledWarp(ImageWarp(torch.from_numpy(crop_map(stage, scene.size_wh, bounds, shift))), (side, side))
 
 
 def _bounds(scene: Scene) -> Bounds | None:
@@ -75,8 +77,8 @@ def _bounds(scene: Scene) -> Bounds | None:
     return Bounds(scene.uv[inside].min(axis=0), scene.uv[inside].max(axis=0)) if inside.any() else None
 
 
-@draw_spatial.register
-def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
+@sample_stage_warp.register
+def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp | None:
     if not training or generator.random() >= stage.probability:
         return None
     width, height = scene.size_wh
@@ -84,11 +86,11 @@ def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, trai
     scale = math.exp(generator.uniform(math.log(stage.scale[0]), math.log(stage.scale[1])))
     du, dv = generator.uniform(-stage.shift, stage.shift, 2) * (width, height)
     turn = ImageWarp.turn(angle_rad, scale, (0.5 * (width - 1), 0.5 * (height - 1)))
-    return Drawn(turn.then(ImageWarp.translate(float(du), float(dv))), scene.size_wh)
+    return SampledWarp(turn.then(ImageWarp.translate(float(du), float(dv))), scene.size_wh)
 
 
-@draw_spatial.register
-def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
+@sample_stage_warp.register
+def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp | None:
     if not training or generator.random() >= stage.probability:
         return None
-    return Drawn(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)
+    return SampledWarp(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)

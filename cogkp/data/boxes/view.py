@@ -62,7 +62,7 @@ class BoxInput:
         changed = (rgb[..., ::-1] - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
 
-    def shown(self, image: Pixels) -> Pixels:
+    def to_rgb(self, image: Pixels) -> Pixels:
         """Turn the network's input (3, S, S) back into colours (S, S, 3) RGB in 0..1, for people."""
         bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
         return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)

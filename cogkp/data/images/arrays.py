@@ -91,7 +91,8 @@ def to_colour(image: Pixels) -> npt.NDArray[np.float32]:
 
 
 def _full(image: Pixels) -> np.float32:
-    return np.float32(1.0 if image.dtype == np.float32 else 1.0 / np.iinfo(image.dtype).max)
+    full: np.float32 = np.float32(1.0 if image.dtype == np.float32 else 1.0 / np.iinfo(image.dtype).max)
+    return full
 
 
 def _check_shape(shape: tuple[int, ...], where: str) -> None:

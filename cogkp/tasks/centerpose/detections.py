@@ -1,4 +1,4 @@
-"""Decoded objects to objects in the pixels of their images: unlikely ones are left out first, then doubled ones.
+"""What was found, in the pixels of the images: unlikely objects are left out first, then doubled ones.
 
 An exported network puts out decoded objects; from here on all is NumPy.
 Axes: B images, K objects decoded, M objects found in all images together, J corners.
@@ -70,10 +70,10 @@ class FilterRules:
 
 @attrs.frozen(eq=False)
 class Detections:
-    """Objects found, picture by picture, the likeliest of each first.
+    """Objects found, image by image, the likeliest of each first.
 
     Args:
-        image: (M,) int64, which picture.
+        image: (M,) int64, which image.
         score: (M,) float32, probability, less what overlaps took from it.
         box_uv: (M, 4) float64, left, top, right, bottom, pixels of the full frame.
         uv_direct: (M, 8, 2) float64, corners as the object's centre sees them, pixels of the full frame.

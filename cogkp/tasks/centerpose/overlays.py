@@ -1,4 +1,4 @@
-"""What to draw over pictures of boxes: edges, numbers of the points, axes and sizes.
+"""What to draw over images of boxes: edges, numbers of the points, axes and sizes.
 
 Without a camera an axis is drawn from the middle to the mean of the four corners of its face, a little off its true
 end; drawings of poses show the true one.

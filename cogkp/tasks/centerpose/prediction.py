@@ -21,7 +21,7 @@ from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.overlays import detection_outlines, detection_points, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.marks import Outline
 from cogkp.visual.outline import draw_outlines
@@ -155,7 +155,7 @@ class CenterPosePrediction:
         K, lens = self.camera.K, self.camera.distortion
         return [pose_outline(pose, K, axis_size, lens) for pose in self.found]
 
-    def draw(self, *, axis_size: float = 0.5, least_side_px: int = 0) -> Picture:
+    def draw(self, *, axis_size: float = 0.5, least_side_px: int = 0) -> RgbImage:
         """Draw the boxes over the image.
 
         The image is not copied when it is given: what was written into the array since then is drawn, too.

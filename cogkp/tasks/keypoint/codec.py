@@ -182,7 +182,7 @@ class KeypointCodec:
         covariance: Tensor = source_covariance(self.spread_crop(outputs), self.noise_px, back, uv_crop)
         return covariance
 
-    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (1, S, S) as it is: (S, S) grey, on the scale 0..1."""
         grey: npt.NDArray[np.floating[Any]] = image[0].cpu().numpy()
         return grey

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import encode_image, read_image, to_colour, warp_mask
+from cogkp.geometry.plane_map import inverse_map
 from cogkp.inference.processor import Prepared
-from cogkp.visual.canvas import Picture, as_picture, write_text
+from cogkp.visual.canvas import RgbImage, as_rgb, write_text
 from cogkp.visual.overlay import draw_points, tint_mask
 from cogkp.visual.palette import point_colours
 
@@ -35,33 +37,46 @@ class KeypointPrediction:
     Args:
         names: of N points.
         points: (N, 2) float32, columns and rows; all of them, also where the network is unsure.
-        confidence: (N,) float32 in 0..1, near 1 for one sharp peak, low for a wide one or for several.
-        covariance: (N, 2, 2) float32, pixels squared, positive definite; None where the model file does not say how
-            uncertain its points are.
+        confidences: makes those of all B images that were looked at together, (B, N).
+        covariances: makes theirs, (B, N, 2, 2).
+        row: of this image among them.
         mask_crop: (S, S) uint8 class ids on the network's input, or None.
         seen: the image as the network took it.
     """
 
     names: tuple[str, ...]
     points: FloatArray
-    confidence: FloatArray
-    covariance: FloatArray | None
+    confidences: Callable[[], FloatArray]
+    covariances: Callable[[], FloatArray | None]
+    row: int
     mask_crop: npt.NDArray[np.uint8] | None
     seen: Prepared
+
+    @cached_property
+    def confidence(self) -> FloatArray:
+        """(N,) float32 in 0..1, near 1 for one sharp peak, low for a wide one or for several."""
+        row: FloatArray = self.confidences()[self.row]
+        return row
+
+    @cached_property
+    def covariance(self) -> FloatArray | None:
+        """(N, 2, 2) float32, pixels squared, positive definite; None where the model does not say how sure it is."""
+        stated = self.covariances()
+        return None if stated is None else stated[self.row]
 
     @cached_property
     def mask(self) -> npt.NDArray[np.uint8] | None:
         """(H, W) uint8 class ids, 255 where the network did not look; None without a mask."""
         if self.mask_crop is None:
             return None
-        return warp_mask(self.mask_crop, np.linalg.inv(self.seen.source_to_crop), self.seen.size_wh)
+        return warp_mask(self.mask_crop, inverse_map(self.seen.source_to_crop), self.seen.size_wh)
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height of the image, pixels."""
         return self.seen.size_wh
 
-    def draw(self) -> Picture:
+    def draw(self) -> RgbImage:
         """Draw mask, points and names over the image: (H, W, 3) uint8 RGB.
 
         The image is not copied when it is given: what was written into the array since then is drawn, too.
@@ -73,7 +88,7 @@ class KeypointPrediction:
         if image is None:
             image = np.zeros(self.size_wh[::-1], np.uint8)
         pixels = read_image(image) if isinstance(image, Path) else image
-        drawn = as_picture(pixels if pixels.dtype == np.uint8 else to_colour(pixels))
+        drawn = as_rgb(pixels if pixels.dtype == np.uint8 else to_colour(pixels))
         if self.mask is not None:
             drawn = tint_mask(drawn, self.mask)
         radius = max(LEAST_RADIUS_PX, RADIUS_SHARE * max(self.size_wh))
@@ -106,9 +121,9 @@ class KeypointPrediction:
         return f"<{'{} x {}'.format(*self.size_wh)} pixels: {points}{mask}>"
 
     def _repr_html_(self) -> str:
-        picture = self.draw()
-        scale = min(1.0, NOTEBOOK_PX / max(picture.shape[:2]))
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+        drawn = self.draw()
+        scale = min(1.0, NOTEBOOK_PX / max(drawn.shape[:2]))
+        small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else drawn
         source = base64.b64encode(encode_image(np.asarray(small, np.uint8))).decode()
         sigmas = [""] * len(self.names)
         if self.covariance is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import attrs
@@ -15,12 +16,12 @@ import numpy.typing as npt
 
 from cogkp.config.augment import Crop
 from cogkp.config.converter import CONVERTER
-from cogkp.config.fields import at_least, between, more_than, setting
+from cogkp.config.fields import between, setting
 from cogkp.config.issues import RefusedError
 from cogkp.data.crop import Bounds, crop_map
 from cogkp.data.images import to_grey, warp_image
 from cogkp.errors import ArtifactError, CogkpError, ModelError, NotFiniteError
-from cogkp.geometry.plane_map import map_points
+from cogkp.geometry.plane_map import inverse_map, map_points
 from cogkp.inference.processor import Prepared, Shapes
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.prediction import KeypointPrediction
@@ -34,6 +35,7 @@ Array = npt.NDArray[Any]
 FACTS = ("region", "box", "margin", "min_size_px")
 """What a model file must say of its crop."""
 BOX_NUMBERS = 4
+WIDEST_PX = 1e4
 BOX = "(left, top, right, bottom) in pixels of the image, left <= right and top <= bottom"
 
 
@@ -48,12 +50,12 @@ class KeypointProcessor:
         None,
         "Standard deviation of the Gaussian that heatmaps are trained towards, crop pixels; 0 where their shape is not "
         "trained, null where nobody knows.",
-        at_least(0.0),
+        between(0.0, WIDEST_PX),
     )
     noise_px: float | None = setting(
         None,
         "Standard deviation of what a heatmap cannot know, crop pixels; null where nobody knows.",
-        more_than(0.0),
+        between(1e-9, WIDEST_PX),
     )
     where: str = setting("", "The model's file, for messages.")
 
@@ -106,7 +108,7 @@ class KeypointProcessor:
             return None
         numbers = _numbers(box)
         if numbers is None or not (numbers[:2] <= numbers[2:]).all():
-            hint = "Give several boxes as a list, one for each image of a list." * (np.ndim(box) > 1)
+            hint = "With a list of images, give a list of boxes: one for each."
             raise ModelError("not a box", where=self.where, expected=BOX, got=str(box), hint=hint)
         low, high = numbers[:2], numbers[2:]
         if (high < -0.5).any() or (low > np.subtract(size_wh, 0.5)).any():  # noqa: PLR2004 - half a pixel
@@ -139,26 +141,39 @@ class KeypointProcessor:
         """
         uv_crop = outputs["keypoints"].astype(np.float32, copy=False)
         heatmaps = outputs["heatmaps"].astype(np.float32, copy=False)
-        side = self.crop.output_size
-        crop_to_source = np.linalg.inv(np.stack([each.source_to_crop for each in prepared]))
-        points, sure = map_points(crop_to_source, uv_crop), confidence(uv_crop, heatmaps, side)
-        if not (np.isfinite(points).all() and np.isfinite(sure).all()):
+        crop_to_source = np.stack([inverse_map(each.source_to_crop) for each in prepared])
+        points = map_points(crop_to_source, uv_crop)
+        if not np.isfinite(points).all():
             raise NotFiniteError("the network puts out what is not a number", where=self.where)
-        covariances: Sequence[Array | None] = [None] * len(prepared)
-        if self.noise_px is not None and self.kernel_sigma_px is not None:
-            spread = heatmap_spread(heatmaps, side, self.kernel_sigma_px)
-            covariances = list(source_covariance(spread, self.noise_px, crop_to_source, uv_crop))
+        sure = partial(confidence, uv_crop, heatmaps, self.crop.output_size)
+        known = partial(self._covariances, heatmaps, uv_crop, crop_to_source)
+        if len(prepared) > 1:
+            # What nobody asks for costs nothing for a single image, but kept heatmaps would fill the memory for many.
+            sure, known = partial(_itself, sure()), partial(_itself, known())
         return [
             KeypointPrediction(
                 names=self.names,
                 points=points[row],
-                confidence=sure[row],
-                covariance=covariances[row],
+                confidences=sure,
+                covariances=known,
+                row=row,
                 mask_crop=None if self.num_classes is None else _likeliest(outputs["mask_logits"][row]),
                 seen=seen,
             )
             for row, seen in enumerate(prepared)
         ]
+
+    def _covariances(self, heatmaps: Array, uv_crop: Array, crop_to_source: Array) -> Array | None:
+        """State how well points are known, (B, N, 2, 2) pixels of the images squared; None where nobody knows."""
+        if self.noise_px is None or self.kernel_sigma_px is None:
+            return None
+        spread = heatmap_spread(heatmaps, self.crop.output_size, self.kernel_sigma_px)
+        covariances: Array = source_covariance(spread, self.noise_px, crop_to_source, uv_crop)
+        return covariances
+
+
+def _itself(values: Array | None) -> Array | None:
+    return values
 
 
 def processor_of(
