@@ -129,9 +129,10 @@ class CenterPoseProcessor:
         rules = self.filtering if threshold is None else attrs.evolve(self.filtering, threshold=_share(threshold))
         found = find_objects(decoded, np.stack([each.source_to_crop for each in prepared]), self.stride, rules)
         count = len(prepared)
-        cameras = [_camera(one, seen.size_wh) for one, seen in zip(_each(camera, count), prepared, strict=True)]
-        heights = np.array([_height(each) for each in _each(height, count)])
-        grounds = [_plane(each) for each in _each(ground, count)]
+        told = _each("camera", camera, (3, 3), count)
+        cameras = [_camera(one, seen.size_wh) for one, seen in zip(told, prepared, strict=True)]
+        heights = np.array([_height(each) for each in _each("height", height, (), count)])
+        grounds = [_plane(each) for each in _each("ground", ground, (2, 3), count)]
         poses = self._posed(found, cameras, heights, Plane(*map(np.stack, zip(*grounds, strict=True))))
         return [self._prediction(row, found, poses, cameras[row], seen) for row, seen in enumerate(prepared)]
 
@@ -162,8 +163,13 @@ class CenterPoseProcessor:
         )
 
 
-def _each(value: Any, count: int) -> Sequence[Any]:
-    return value if isinstance(value, list) else [value] * count
+def _each(name: str, value: Any, shape: tuple[int, ...], count: int) -> Sequence[Any]:
+    """Give each image its value; a list of numbers in the shape of one value is one value."""
+    if not isinstance(value, list) or ((numbers := _numbers(value)) is not None and numbers.shape == shape):
+        return [value] * count
+    if len(value) != count:
+        raise ModelError(f"{name} does not fit the images", expected=f"{count} values", got=str(len(value)))
+    return value
 
 
 def _numbers(value: Any) -> Array | None:

@@ -100,14 +100,14 @@ def test_a_fresh_interpreter_finds_poses_and_draws_them_without_torch(tmp_path):
 def test_a_file_is_prepared_as_training_and_evaluation_prepare_it(tmp_path):
     data = ObjectDataset([write_set(tmp_path)], "evaluation", CODEC.encode, view=CODEC.view)
     processor = CenterPoseProcessor(view=CODEC.view, category="crate")
-    for k, picture in enumerate(data.pictures):
-        rgb = read_colour(picture.image)
+    for k, record in enumerate(data.records):
+        rgb = read_colour(record.image)
         as_sample, here, codec = data[k][0].sample, processor.prepare(rgb), CODEC.prepare(rgb)
         for prepared in (here, codec):
             assert np.array_equal(prepared.input, as_sample.image)
             assert np.array_equal(prepared.source_to_crop, as_sample.source_to_crop.matrix.numpy())
             assert prepared.size_wh == as_sample.source_size_wh
-        assert np.array_equal(processor.prepare(cv2.imread(str(picture.image))[..., ::-1]).input, here.input)
+        assert np.array_equal(processor.prepare(cv2.imread(str(record.image))[..., ::-1]).input, here.input)
 
 
 def test_colours_are_those_the_file_says_and_grey_has_three():
@@ -194,6 +194,17 @@ def test_without_a_camera_there_are_corners_and_no_poses_and_that_is_said():
     assert "camera" not in repr(posed)
     assert found.to_dict()["camera_known"] is False
     assert "location" not in found.to_dict()["objects"][0]
+
+
+def test_numbers_may_come_as_lists():
+    ground = ((0.0, 0.5, 2.0), (0.0, -1.0, -0.2))
+    plain = found_in(TWO, camera=K, ground=ground)
+    for camera, each in ((K.tolist(), [list(part) for part in ground]), ([K.tolist(), K], [ground, np.array(ground)])):
+        for one, other in zip(found_in(TWO, camera=camera, ground=each), plain, strict=True):
+            assert_same(one.objects, other.objects)
+    for known in ({"camera": [K]}, {"height": [0.4, 0.4, 0.4]}, {"ground": []}):
+        with pytest.raises(ModelError, match="does not fit the images: expected 2 values"):
+            found_in(TWO, **known)
 
 
 def test_a_list_has_a_value_for_each_image():
