@@ -29,8 +29,8 @@ from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
 from cogkp.data.images.finding import find_images
 from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
-from cogkp.export.onnx_export import OPSET
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.onnx_export import OPSET
 from cogkp.families import family_of
 from cogkp.files import make_folder
 from cogkp.inference.exported import Exported, described_onnx
@@ -419,9 +419,7 @@ class Adapter:
             require_apart(folder, root)
             yield PredictionJob(
                 model=model,
-                images=[
-                    AskedImage(path=path, name=name) for path, name in zip(paths, names_of(paths, root), strict=True)
-                ],
+                images=[AskedImage(path=path, name=name) for path, name in names_of(paths, root)],
                 folder=make_folder(folder),
                 count=lambda found: {"points": len(found.points)},
                 record=lambda image, found: {"image": image.path.name, **found.to_dict()},

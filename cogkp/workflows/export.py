@@ -12,8 +12,8 @@ import attrs
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts
 from cogkp.config.export import ExportOptions
 from cogkp.errors import EngineError
-from cogkp.export.deploy import deploy
-from cogkp.export.tensorrt_build import choose_builder
+from cogkp.exporter.deploy import deploy
+from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import MODELS_ROOT, ExportRequest, adapter_of

@@ -16,8 +16,8 @@ from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
-from cogkp.export.int8_onnx import quantised, read_by_convolutions
-from cogkp.export.typed_onnx import read_onnx
+from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
+from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
