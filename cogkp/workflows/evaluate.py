@@ -61,7 +61,7 @@ def evaluate(
         ConfigError: the configuration does not fit together, or names no model.
         ArtifactError: the model cannot be used, or is of another family.
         DataError: data or calibration cannot be used.
-        EvaluationError: nothing could be measured, or there are no lengths to tell in millimetres.
+        EvaluationError: nothing could be measured, or there are no lengths to report in millimetres.
         OutputError: something cannot be written.
     """
     asked = EvaluationRequest(
