@@ -17,10 +17,10 @@ from torch import Tensor
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
-from cogkp.data.boxes.folders import find_images
 from cogkp.data.boxes.reader import read_unlabelled
 from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.images import read_colour
+from cogkp.data.images.finding import find_images
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
-from cogkp.data.boxes.folders import find_images
 from cogkp.data.images import read_colour
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 
 __all__ = ["NetworkInput", "available_images"]

@@ -14,7 +14,7 @@ from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, re
 from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_images
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 from cogkp.export.int8_onnx import quantised, read_by_convolutions
 from cogkp.export.typed_onnx import read_onnx
