@@ -1,4 +1,4 @@
-"""Measure a model of any family by labelled images it was not trained on."""
+"""Evaluate a model of any family on labelled images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def evaluate(
     checkpoint_root: Path = CHECKPOINT_ROOT,
     progress: Progress = SILENT,
 ) -> EvaluationResult:
-    """Measure a checkpoint, an ONNX file or an engine on plain, not augmented images.
+    """Evaluate a checkpoint, an ONNX file or an engine on images without augmentation.
 
     Args:
         config: what :func:`cogkp.load_config` returns; it names the data.

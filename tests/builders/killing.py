@@ -59,7 +59,7 @@ class Watch:
     seen: set[tuple[int, int, int]] = attrs.field(factory=set)
 
     def look(self) -> None:
-        """Verify the checksum of every checkpoint that bears a documented name, whenever it is another file than before."""
+        """Verify the checksum of every checkpoint with a documented name, whenever its file is another one."""
         for path in sorted(self.root.rglob("checkpoint_*.pth")):
             self.looks += 1
             with suppress(FileNotFoundError):  # an old save that was dropped since
