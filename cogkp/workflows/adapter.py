@@ -1,4 +1,4 @@
-"""What a family answers above its task, so that every verb is one function for all families.
+"""The adapter of a model family: what differs between families for each verb.
 
 :class:`cogkp.tasks.base.Task` says what a family is to a trainer; an :class:`Adapter` says how its configuration asks
 for each verb: what to check, which options hold, where results go and how they are named. docs/architecture.md shows a
@@ -461,7 +461,7 @@ class Adapter:
         try:
             batch = spread(task.datasets(self._plain_split(config)), PARITY_SAMPLES)
         except DataError as error:
-            log.warning("comparing on drawn inputs alone, since the data cannot be read: %s", error)
+            log.warning("comparing on synthetic inputs alone, since the data cannot be read: %s", error)
             return {}
         return {name: image.numpy() for name, image in zip(batch.ids, batch.image, strict=True)}
 

@@ -1,4 +1,4 @@
-"""Export a model of any family to ONNX, prove that the file computes the same, and build an engine."""
+"""Export a model of any family to ONNX, compare the file with its source, and build an engine."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def export(
     models_root: Path = MODELS_ROOT,
     progress: Progress = SILENT,
 ) -> ExportResult:
-    """Export a checkpoint to ONNX, prove that the file computes the same, and build an engine where one is wanted.
+    """Export a checkpoint to ONNX, compare it with its source, and build an engine where one is wanted.
 
     Args:
         config: what :func:`cogkp.load_config` returns; it names the network's shape and data to compare on.

@@ -1,4 +1,4 @@
-"""From an image to the network's square input: one drawn map, then changes of colour, then the network's scale.
+"""Augmentation of box images: one sampled warp to the network's input, colour changes, normalisation.
 
 The map is that of :mod:`cogkp.geometry.letterbox`. Randomness comes from the generator alone.
 """
@@ -28,7 +28,7 @@ BORDER_PX = 128
 
 @attrs.frozen(kw_only=True)
 class BoxAugment:
-    """What may happen to an image in training.
+    """Options of the augmentation.
 
     Args:
         random_crop: whether the square is 0.6 to 1.3 times the image's longer side, anywhere in it; else it is
@@ -68,7 +68,7 @@ class BoxAugment:
 
 @attrs.frozen(kw_only=True)
 class BoxInput:
-    """What the network takes: a square of colours, BGR, centred and scaled; outside of training also an oblong.
+    """The network's input: size, mean and standard deviation; a square, or outside of training also a rectangle; BGR.
 
     Args:
         side: of the square, pixels.
@@ -91,11 +91,11 @@ class BoxInput:
         return letterbox(size_wh, self._size_wh)
 
     def cut(self, image: FloatImage, warp: ImageWarp) -> FloatImage:
-        """Cut the input out of an image (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
+        """Crop the input out of an image (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
         return warp_image(image, warp.matrix.numpy(), self._size_wh)
 
     def scaled(self, rgb: FloatImage) -> FloatImage:
-        """Turn the colours of a cut (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
+        """Normalise a crop (S, S, 3) RGB in 0..1 to the network's input (3, S, S).
 
         Example:
             >>> view = BoxInput(side=1, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))
@@ -106,13 +106,13 @@ class BoxInput:
         return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
 
     def to_rgb(self, image: FloatImage) -> FloatImage:
-        """Turn the network's input (3, S, S) back into colours (S, S, 3) RGB in 0..1, for people."""
+        """Undo :meth:`scaled`: the network's input (3, S, S) to (S, S, 3) RGB in 0..1."""
         bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
         return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)
 
 
 def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
-    """Draw the one map from an image to the network's input.
+    """Sample the one warp from an image to the network's input.
 
     Args:
         size_wh: width and height of the image, pixels.
@@ -155,7 +155,7 @@ def _borders(extent: int) -> tuple[int, int]:
 
 
 def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
-    """Say which recorded point stands at each of the nine places: in a mirror, left and right change names."""
+    """Return which recorded point stands at each of the nine places: a mirror exchanges left and right."""
     order = np.arange(POINTS)
     if bool(warp.mirrored):
         for first, second in augment.flip_pairs:

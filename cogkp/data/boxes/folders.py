@@ -1,4 +1,4 @@
-"""Find images with the annotation beside each.
+"""Find images and their annotation files in a folder.
 
 For training only folders without folders in them are looked into, as the published code does; names that begin with a
 dot do not count. What is passed over is counted and said.

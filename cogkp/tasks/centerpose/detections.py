@@ -1,4 +1,4 @@
-"""What was found, in the pixels of the images: unlikely objects are left out first, then doubled ones.
+"""Detections in pixels of the images: a score threshold, then soft non-maximum suppression.
 
 Axes: B images, K objects decoded, M objects found in all images together, J corners.
 """
@@ -27,7 +27,7 @@ TWO_CORNERS = 2
 
 @attrs.frozen
 class FilterRules:
-    """Which objects are reported.
+    """Which detections are reported.
 
     Args:
         threshold: an object less likely than this is not, 0 to 1.
@@ -42,7 +42,7 @@ class FilterRules:
 
 @attrs.frozen(eq=False)
 class Detections:
-    """Objects found, image by image, the likeliest of each first.
+    """Detected objects, image by image, highest score first.
 
     Args:
         image: (M,) int64, which image.
@@ -73,7 +73,7 @@ class Detections:
 
 
 def find_objects(decoded: DecodedObjects, source_to_crop: Tensor, stride: int, rules: FilterRules) -> Detections:
-    """Take decoded objects back to their images.
+    """Map decoded objects to their images, and filter them.
 
     Args:
         decoded: in cells of the grid.
@@ -131,7 +131,7 @@ def _suppressed(found: Detections, rules: FilterRules) -> Detections:
 def soft_suppression(
     box_uv: FloatArray, score: npt.NDArray[np.float32], rules: FilterRules
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Take likelihood from objects that overlap with likelier ones.
+    """Lower the scores of objects that overlap with others of higher score (soft NMS).
 
     Args:
         box_uv: (M, 4) left, top, right, bottom, pixels.
@@ -164,7 +164,7 @@ def soft_suppression(
 
 
 def _overlap(box: FloatArray) -> FloatArray:
-    """(M, M) area that two boxes share over the area that either covers."""
+    """(M, M) intersection over union of boxes."""
     low = np.maximum(box[:, None, :2], box[None, :, :2])
     high = np.minimum(box[:, None, 2:], box[None, :, 2:])
     shared = (high - low + BOTH_ENDS).clip(0).prod(-1)

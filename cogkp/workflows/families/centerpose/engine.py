@@ -1,4 +1,4 @@
-"""What a ``gen_trt_engine`` section asks for: profile, precision of layers, calibration."""
+"""Read the ``gen_trt_engine`` section: optimization profile, precision of layers, calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of an inference: which there are, what is known of them, how they are read, where their results go."""
+"""The images of an inference: find and read them, know their cameras, and name their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as an exported network of the object-pose family takes them, to compare and to calibrate with."""
+"""Prepare images as an exported CenterPose network takes them, for comparison and calibration."""
 
 from __future__ import annotations
 
