@@ -23,8 +23,8 @@ from cogkp.artifacts.manifest import Signature
 from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_images
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.data.images.finding import find_images
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner

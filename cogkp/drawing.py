@@ -1,4 +1,4 @@
-"""What batches and predictions look like: joins the codec, which knows the marks, with the room that draws."""
+"""Draw batches, labels and predictions of any family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``s6 cog centerpose``: poses of boxes."""
+"""``s6 cog centerpose``: 3-D boxes of objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALIDATION = "validation/"
 
 
 def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Train what an experiment describes, or go on where its last training ended."""
+    """Train an experiment, or resume its last training."""
     report = told(as_json)
     result = carried_out(spec, overrides, "train", cogkp.train)
     done = "dry run" if result.checkpoint is None else f"epochs: {result.epochs}"
@@ -48,7 +48,7 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
 
 
 def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Judge a checkpoint, an ONNX file or an engine by labelled images."""
+    """Evaluate a checkpoint, an ONNX file or an engine on labelled images."""
     report = told(as_json)
     found = carried_out(spec, overrides, "evaluate", cogkp.evaluate)
     report.say(found.text)
@@ -82,7 +82,7 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
 
 
 def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Export a checkpoint to ONNX, and prove that the file computes the same."""
+    """Export a checkpoint to ONNX, and compare the file with the checkpoint."""
     report = told(as_json)
     found = carried_out(spec, overrides, "export", cogkp.export)
     for unit in dict.fromkeys(found.units.values()):
@@ -90,7 +90,7 @@ def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.
         worst = max(off, key=lambda name: off[name])
         report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
     rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
-    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} images and on drawn inputs")
+    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} images and on synthetic inputs")
     report.finish(
         results=found.folder,
         onnx=found.onnx,
@@ -139,7 +139,7 @@ def validate(
     output: flag.BoxCheckDrawing = None,
     as_json: flag.Json = False,
 ) -> None:
-    """Check annotation files against themselves, and draw images with their boxes."""
+    """Check annotation files for consistency, and draw images with their boxes."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)

@@ -1,4 +1,4 @@
-"""Every flag of every command, declared once: its spelling, its type, its range and its sentence."""
+"""Every flag of every command, declared once: its name, type, range and help."""
 
 from __future__ import annotations
 

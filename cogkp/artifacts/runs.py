@@ -1,4 +1,4 @@
-"""Where a run lies on disk, and how its checkpoints are kept.
+"""Layout of a run folder, and how its checkpoints are rotated.
 
 ``checkpoints/<timestamp>/`` belongs to one run:
 
@@ -171,7 +171,7 @@ def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[RunFolder]:
-    """Hold a run's folder alone, and take it away again where nothing came of the run.
+    """Lock a run's folder, and remove it again where nothing came of the run.
 
     Raises:
         OutputError: another training holds it.

@@ -1,4 +1,4 @@
-"""Run an exported ONNX file with ONNX Runtime."""
+"""Run an ONNX file with ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one seam: what a model family answers, so that training, export and inference never know its name.
+"""The protocol of a task: what a model family provides for training, export and evaluation.
 
 A family answers six questions: its data sets, its codec, its model, its loss, its metrics and what it exports.
 Nothing in the library asks a seventh.
@@ -59,7 +59,7 @@ class LossReport:
 
 
 class Codec(Protocol):
-    """Encode truth and decode predictions in one object, so that the two cannot drift apart."""
+    """Encode labels and decode predictions in one object, so that the two cannot drift apart."""
 
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
@@ -81,20 +81,20 @@ class Codec(Protocol):
         """
 
     def display_image(self, image: Tensor) -> FloatArray:
-        """Show one network input (C, S, S) to people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
+        """Convert one network input (C, S, S) to an image for people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
 
     def truth_marks(self, batch: Batch[Any]) -> list[Marks]:
-        """Say what the labels of each row look like on its input."""
+        """Return what to draw for the labels of each row."""
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Say what the prediction for each row looks like on its input."""
+        """Return what to draw for the prediction of each row."""
 
 
 class Loss(Protocol):
     """The active terms of one family's loss."""
 
     def __call__(self, outputs: Any, batch: Batch[Any]) -> LossReport:
-        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+        """Compute the loss; float32, finite also where nothing is labelled."""
 
     def describe(self) -> str:
         """Name the active terms and their weights in one line."""
@@ -104,13 +104,13 @@ class Report(Protocol):
     """The result of an evaluation."""
 
     def scalars(self) -> Mapping[str, float]:
-        """Return the few numbers worth a curve."""
+        """Return the few metrics worth a curve."""
 
     def headline(self) -> str:
-        """Return the two or three figures worth a glance, with their units, as a part of a line."""
+        """Return the two or three most important metrics with their units, as part of a line."""
 
     def error(self) -> float | None:
-        """Return the one number by which the best network is chosen; smaller is better, None where there is none."""
+        """Return the number by which the best checkpoint is chosen; smaller is better, None where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
@@ -120,7 +120,7 @@ class Report(Protocol):
 
     @property
     def evidence(self) -> Evidence:
-        """What was measured frame by frame; intervals, curves, histograms and comparisons are made of it."""
+        """The errors of every frame; intervals, curves, histograms and comparisons are computed from them."""
 
     def tables(self) -> Sequence[Table]:
         """Return what :meth:`text` says as tables, for a page."""
@@ -129,25 +129,25 @@ class Report(Protocol):
         """Return the charts that only this family knows how to draw; may be empty."""
 
     def notes(self) -> Sequence[str]:
-        """Say in sentences what is wrong with the predictions or the figures as a whole; empty where all is well."""
+        """Return warnings about the predictions or the metrics as a whole; empty where all is well."""
 
 
 class Metrics(Protocol):
     """An accumulator over batches."""
 
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
-        """Take in one batch."""
+        """Add one batch."""
 
     def merge(self, other: Any) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
 
     def compute(self) -> Report:
-        """Sum up; raises EvaluationError where nothing could be measured."""
+        """Compute the report; raises EvaluationError where nothing could be measured."""
 
 
 @runtime_checkable
 class StereoMetrics(Metrics, Protocol):
-    """An accumulator that also judges points of space; a family without stereo pairs does not offer it."""
+    """Metrics that also evaluate triangulated points; a family without stereo pairs does not offer it."""
 
     def in_millimetres(self, world_unit_mm: float) -> Metrics:
         """Return an empty accumulator that reports lengths in millimetres.
@@ -163,7 +163,7 @@ class StereoMetrics(Metrics, Protocol):
         """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
 
     def space_marks(self, outputs: Any, batch: Batch[Any]) -> list[SpaceMarks]:
-        """Say what truth and prediction of each stereo pair look like; empty without calibrated pairs."""
+        """Return what to draw for each stereo pair; empty without calibrated pairs."""
 
 
 @attrs.frozen
@@ -183,7 +183,7 @@ class OutputSpec:
 
 @attrs.frozen(eq=False)
 class ExportSpec:
-    """What an exported model looks like from outside.
+    """Inputs and outputs of an exported model.
 
     Args:
         inputs: names and example tensors of the right shape.
@@ -221,7 +221,7 @@ class TwoSteps(nn.Module):
 
 
 class Task(Protocol):
-    """One family, configured."""
+    """One model family with one configuration."""
 
     config: Any
 

@@ -33,7 +33,7 @@ class Outline:
 
 @attrs.frozen(eq=False)
 class Marks:
-    """What to draw over one network input, in its own pixels.
+    """What to draw over one network input, in pixels of the input.
 
     Args:
         uv_crop: (N, 2) float.
@@ -52,7 +52,7 @@ class Marks:
 
 @attrs.frozen(eq=False, kw_only=True)
 class ViewMarks:
-    """One camera's half of a stereo pair, in the pixels of its network input.
+    """What to draw over one view of a stereo pair, in pixels of the network's input.
 
     Args:
         row: of the batch.

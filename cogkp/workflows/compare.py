@@ -1,4 +1,4 @@
-"""Compare two evaluations: figures and what can be said of their difference, and what else was not the same."""
+"""Compare two evaluations: the difference of each metric, and what else was not the same."""
 
 from __future__ import annotations
 

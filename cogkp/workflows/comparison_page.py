@@ -1,4 +1,4 @@
-"""The page that shows two evaluations side by side."""
+"""The HTML page of a comparison of two evaluations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that shows one evaluation, put together from what any family reports."""
+"""The HTML page of one evaluation, made of what any family reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_HISTOGRAMS = 24
 
 @attrs.frozen(kw_only=True)
 class Words:
-    """What the page calls things.
+    """What the page calls things in the family's terms.
 
     Args:
         column: what stands in each column of a measure; empty where columns only count, and none is shown alone.

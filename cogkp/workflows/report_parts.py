@@ -1,4 +1,4 @@
-"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, images, words.
+"""Parts that the HTML pages of an evaluation and of a comparison share.
 
 They know what a task offers, never a family.
 """

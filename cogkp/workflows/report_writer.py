@@ -1,4 +1,4 @@
-"""What an evaluation of any family leaves behind: its document, its images and its page."""
+"""Write the results of an evaluation: ``evaluation.json``, drawings and the HTML page."""
 
 from __future__ import annotations
 

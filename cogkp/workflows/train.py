@@ -1,4 +1,4 @@
-"""Train a model of any family, or take one step to show that everything works together."""
+"""Train a model of any family, or take one step as a dry run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training as a family's configuration asks for it: what is gone on from, the plan, the data, the folder.
+"""The parts of a training that a family may change: checkpoint, plan, folder, loggers.
 
 :class:`TrainingJob` is what most families need: a run folder under a root of checkpoints, options from the caller.
 """

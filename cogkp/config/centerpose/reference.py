@@ -1,4 +1,4 @@
-"""The reference page of the experiment spec, generated from the sentences beside the fields.
+"""The reference page of the experiment file, generated from the sentences beside the fields.
 
 ``python -m cogkp.config.centerpose.reference > docs/centerpose-spec.md`` brings the page up to date.
 """

@@ -1,4 +1,4 @@
-"""What sections share that run a network: devices, and the folder of their results. And two of these sections."""
+"""The ``evaluate`` and ``inference`` sections, and the GPU and results settings that several sections share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augment an image and its boxes: one random map to the network's input, then changes of colour.
+"""Augmentation of box images: one sampled warp to the network's input, then colour changes.
 
 Randomness comes from the generator alone. See :mod:`cogkp.data.boxes.view` for the input.
 """
@@ -28,7 +28,7 @@ BORDER_PX = 128
 
 @attrs.frozen(kw_only=True)
 class BoxAugment:
-    """What may happen to an image in training.
+    """Options of the augmentation.
 
     Args:
         random_crop: whether the square is 0.6 to 1.3 times the image's longer side, anywhere in it; else it is
@@ -67,7 +67,7 @@ class BoxAugment:
 
 
 def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
-    """Draw the one map from an image to the network's input.
+    """Sample the one warp from an image to the network's input.
 
     Args:
         size_wh: width and height of the image, pixels.
@@ -110,7 +110,7 @@ def _borders(extent: int) -> tuple[int, int]:
 
 
 def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
-    """Say which recorded point stands at each of the nine places: in a mirror, left and right change names."""
+    """Return which recorded point stands at each of the nine places: a mirror exchanges left and right."""
     order = np.arange(POINTS)
     if bool(warp.mirrored):
         for first, second in augment.flip_pairs:

@@ -1,4 +1,4 @@
-"""Read one object of an annotation file, and derive what it leaves out from what it says."""
+"""Read one object of an annotation file, and derive missing values (pose, sizes, points) from the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check annotation files against themselves: pixels, points of space, poses, sizes and intrinsics say one thing.
+"""Check annotation files for consistency: pixels, 3-D points, poses, sizes and intrinsics must agree.
 
 What a file derives from another of its numbers agrees by construction, so only what it states is compared.
 """
@@ -118,7 +118,7 @@ def check_images(records: Sequence[ImageRecord], tolerance_px: float = TOLERANCE
 
 
 def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None, float]]:
-    """Find the pose of each box from its pixels, sides and camera; with it what is left, infinite without a pose."""
+    """Fit the pose of each box to its pixels, sizes and camera; with the remaining error, infinite without a pose."""
     known = [
         (box, record.K, box.size_xyz)
         for record in records
@@ -246,7 +246,7 @@ def _lengths(sides: FloatArray) -> str:
 
 
 def _lying(records: Sequence[ImageRecord], where: str) -> Problem | None:
-    """Say where most objects have another axis than y upwards; single ones may lie on their side."""
+    """Report where most objects have another axis than y upwards; single ones may lie on their side."""
     known = [
         (box.cuboid_to_camera, np.array([0.0, -1.0, 0.0]) if record.ground is None else record.ground.normal)
         for record in records

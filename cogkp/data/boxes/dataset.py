@@ -1,4 +1,4 @@
-"""Images of boxes become samples: read, draw one map, cut, change colours, and let the codec encode."""
+"""The data set of box images: read, sample a warp, crop, change colours, and encode targets."""
 
 from __future__ import annotations
 

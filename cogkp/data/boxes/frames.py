@@ -1,4 +1,4 @@
-"""Which camera axes a set of annotation files is written in, told by its own points.
+"""Find out which camera axes annotation files use, from their own points and pixels.
 
 Points of space and their pixels are two statements about one thing; only under the right axes do they agree.
 """
@@ -27,7 +27,7 @@ SPACE_KEYS = frozenset({"keypoints_3d", "location"})
 
 
 class FrameFit(NamedTuple):
-    """How well files agree with themselves under each choice of axes.
+    """Reprojection error of the files under each choice of camera axes.
 
     Args:
         declared: what the files or the user say; None where there is no file to judge by.
@@ -64,14 +64,14 @@ def _residual_text(residual_px: float) -> str:
 
 
 def project(K: FloatArray, xyz_camera: FloatArray) -> FloatArray:
-    """Find the pixels of points (..., 3) in OpenCV axes; NaN for those behind the camera."""
+    """Project points (..., 3) in OpenCV axes to pixels; NaN for those behind the camera."""
     depth = xyz_camera[..., 2:]
     rays = xyz_camera / np.where(depth > MIN_DEPTH, depth, np.nan)
     return np.asarray(rays @ K[:2].T)
 
 
 def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = None) -> float | None:
-    """Compare a box's points of space with its pixels.
+    """Return the reprojection error of a box's 3-D points, pixels.
 
     Args:
         box: of an image.

@@ -1,4 +1,4 @@
-"""What a check of annotation files found, for people and for programs."""
+"""The report of a check of annotation files, as text and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING = "-"
 
 @attrs.frozen(kw_only=True)
 class BoxCheck:
-    """How well one box agrees with itself; None where the file does not say enough.
+    """How consistent one box is; None where the file does not state enough.
 
     Args:
         name: of the object.

@@ -1,4 +1,4 @@
-"""A synthetic set of images of textured boxes in the form of Objectron, with exact points, poses and sizes.
+"""Write a synthetic data set of textured boxes in Objectron's format, with exact points, poses and sizes.
 
 Lengths are in metres. Each file names its camera axes.
 """

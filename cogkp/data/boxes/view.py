@@ -21,7 +21,7 @@ Triple = tuple[float, float, float]
 
 @attrs.frozen(kw_only=True)
 class BoxInput:
-    """What the network takes: a square of colours, BGR, centred and scaled; outside of training also an oblong.
+    """The network's input: size, mean and standard deviation; a square, or outside of training also a rectangle; BGR.
 
     Args:
         side: of the square, pixels.
@@ -48,11 +48,11 @@ class BoxInput:
         return self.scaled(self.cut(rgb, source_to_crop)), source_to_crop
 
     def cut(self, rgb: Pixels, source_to_crop: Matrix) -> Pixels:
-        """Cut the input out of an image (H, W, 3); (S, S, 3), zero outside the image."""
+        """Crop the input out of an image (H, W, 3); (S, S, 3), zero outside the image."""
         return warp_image(rgb, source_to_crop, self.size_wh or (self.side, self.side))
 
     def scaled(self, rgb: Pixels) -> Pixels:
-        """Turn the colours of a cut (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
+        """Normalise a crop (S, S, 3) RGB in 0..1 to the network's input (3, S, S).
 
         Example:
             >>> view = BoxInput(side=1, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))
@@ -63,6 +63,6 @@ class BoxInput:
         return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
 
     def to_rgb(self, image: Pixels) -> Pixels:
-        """Turn the network's input (3, S, S) back into colours (S, S, 3) RGB in 0..1, for people."""
+        """Undo :meth:`scaled`: the network's input (3, S, S) to (S, S, 3) RGB in 0..1."""
         bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
         return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)

@@ -1,4 +1,4 @@
-"""Write what is known of an image of boxes as an annotation file, with every documented key that can be filled."""
+"""Write annotation files of boxes, with every documented key that is known."""
 
 from __future__ import annotations
 

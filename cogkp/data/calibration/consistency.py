@@ -1,4 +1,4 @@
-"""Whether labelled pairs and a calibration belong together, and whether the two cameras were exchanged.
+"""Check whether labelled pairs fit a calibration, and whether the two cameras were exchanged.
 
 A wrong pairing shows in two ways: pixels lie off the lines that the other camera draws for them, or the points they
 mean lie behind the cameras. In a rectified pair only the second one shows, in a toed-in pair often only the first.
@@ -156,7 +156,7 @@ def check_pairs(
 
 
 def _explains(other: _Fit, given: _Fit, limit_px: float) -> bool:
-    """Tell whether another arrangement fits drastically better than the given one, and well enough."""
+    """Tell whether another arrangement of the cameras fits far better than the given one, and well enough."""
     if min(other.residual_px.size, given.residual_px.size) < LEAST_PAIRS:
         return False
     if other.behind_share > HALF or other.median_px > limit_px:

@@ -1,4 +1,4 @@
-"""Read image and mask files, resample them by one map, and write PNG files; shared by training and deployed models.
+"""Read image and mask files, and write PNG files.
 
 Pixels are taken as stored: an orientation noted in the metadata (EXIF) is ignored on purpose, because labels and
 calibrations count stored pixels. Pixel rule: the centre of the top-left pixel is (0, 0).

@@ -1,4 +1,4 @@
-"""A synthetic recording as a StructuredDataset, with its calibration and the configuration that trains on it.
+"""Write a synthetic recording as a StructuredDataset, with its calibration and a configuration.
 
 Points lie under ``debug.training_targets.keypoint3_mask`` as a recorder writes them; exact points of space under
 ``truth.xyz_world``, in world units.

@@ -1,4 +1,4 @@
-"""Labels of boxes to training targets, and network outputs back to the pixels of the full frame.
+"""Encode labels of boxes as training targets, and decode network outputs to objects in pixels of the full image.
 
 Both directions live in one object, so that training, evaluation and deployment cannot disagree.
 Axes: B batch, S symmetric views, O objects that are learned, T objects of an image.
@@ -29,7 +29,7 @@ __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
 
 class CenterPoseTargets(NamedTuple):
-    """What one image teaches, and what is true of it."""
+    """Training targets of one image, and its ground truth."""
 
     objects: ObjectTargets
     truth: ObjectTruth
@@ -72,7 +72,7 @@ class CenterPoseCodec:
         )
 
     def for_input_size(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
-        """Take images of another size, which need not be square; the grid of targets is the square that holds it."""
+        """Return a codec for another input size, which need not be square; the targets' grid is its bounding square."""
         return attrs.evolve(
             self,
             targets=attrs.evolve(self.targets, side=max(size_wh)),
@@ -99,7 +99,7 @@ class CenterPoseCodec:
         return DecodedObjects(*(_array(field) for field in found))
 
     def decode(self, outputs: Any, source_to_crop: Any) -> Detections:
-        """Find objects in the full frames.
+        """Find objects in the full images.
 
         Args:
             outputs: of the network, or of an exported one; tensors or arrays.
@@ -115,12 +115,12 @@ class CenterPoseCodec:
         return self.view.to_rgb(image.cpu().numpy())
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
-        """Show the labelled boxes of each input."""
+        """Return the labelled boxes of each input."""
         truth = ObjectTruth(*map(_array, batch.targets.truth))
         return truth_marks(truth, _array(batch.source_to_crop))
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Show the boxes that the network sees on each input."""
+        """Return the predicted boxes of each input."""
         return prediction_marks(self.decoded(outputs), self.targets.stride, self.filtering)
 
 

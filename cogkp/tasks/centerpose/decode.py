@@ -1,4 +1,4 @@
-"""The network's maps to a fixed number of objects: in torch, and as part of the exported graph.
+"""Decode the network's heatmaps to a fixed number of objects, in torch and inside the exported graph.
 
 Names and order of the outputs are those that consumers of exported models bind to. Lengths are cells of the grid.
 Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects whoever computes them.
@@ -37,7 +37,7 @@ SHRINK, GROW = 0.8, 1.2
 
 @attrs.frozen
 class DecodeRules:
-    """How objects are read.
+    """Thresholds and counts of the decoding.
 
     Args:
         num_select: K, objects, and peaks of each corner.
@@ -65,7 +65,7 @@ class NearestPeaks(NamedTuple):
 
 
 def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> DecodedObjects:
-    """Read objects from the network's maps.
+    """Decode objects from the network's maps.
 
     Args:
         maps: ``hm`` (B, 1, h, w) and ``hm_hp`` (B, 8, h, w) logits, ``wh``, ``hps``, ``reg``, ``hp_offset``, ``scale``
@@ -124,7 +124,7 @@ def _check_grid(hm: Tensor, rules: DecodeRules) -> None:
 
 
 def _peaks(logits: Tensor, count: int, by_place: bool) -> Peaks:
-    """Find the highest cells of each map that no neighbour exceeds."""
+    """Find the local maxima of each map."""
     # Cells beside peaks follow behind all peaks, in an order that does not depend on who sorts them.
     ranked = torch.where(logits == _highest_around(logits), logits, logits - BEHIND).flatten(2)
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -188,7 +188,7 @@ def _both(pairs: Tensor) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """Maps to objects, as the exported graph has it.
+    """The decoding as a module, for the exported graph.
 
     Args:
         maps: the network's NamedTuple, whose fields this module takes one by one.
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
 
 
 class DecodingNetwork(TwoSteps):
-    """A network that puts out objects instead of maps: what is exported.
+    """The exported network: it returns objects instead of maps.
 
     Args:
         network: puts out maps; see :func:`decode_maps`.

@@ -1,4 +1,4 @@
-"""What was found, in the pixels of the images: unlikely objects are left out first, then doubled ones.
+"""Detections in pixels of the images: a score threshold, then soft non-maximum suppression.
 
 An exported network puts out decoded objects; from here on all is NumPy.
 Axes: B images, K objects decoded, M objects found in all images together, J corners.
@@ -32,7 +32,7 @@ PLACES = TWO_CORNERS + 2 * CORNERS
 
 
 class DecodedObjects(NamedTuple):
-    """Objects, the likeliest first; arrays or tensors.
+    """Decoded objects, highest score first; arrays or tensors.
 
     Args:
         bboxes: (B, K, 4) float32, left, top, right, bottom.
@@ -55,7 +55,7 @@ class DecodedObjects(NamedTuple):
 
 @attrs.frozen
 class FilterRules:
-    """Which objects are reported.
+    """Which detections are reported.
 
     Args:
         threshold: an object less likely than this is not, 0 to 1.
@@ -70,7 +70,7 @@ class FilterRules:
 
 @attrs.frozen(eq=False)
 class Detections:
-    """Objects found, image by image, the likeliest of each first.
+    """Detected objects, image by image, highest score first.
 
     Args:
         image: (M,) int64, which image.
@@ -101,7 +101,7 @@ class Detections:
 
 
 def find_objects(decoded: DecodedObjects, source_to_crop: FloatArray, stride: int, rules: FilterRules) -> Detections:
-    """Take decoded objects back to their images.
+    """Map decoded objects to their images, and filter them.
 
     Args:
         decoded: arrays, in cells of the grid.
@@ -152,7 +152,7 @@ def _suppressed(found: Detections, rules: FilterRules) -> Detections:
 def soft_suppression(
     box_uv: FloatArray, score: FloatArray, rules: FilterRules
 ) -> tuple[IntArray, npt.NDArray[np.float32]]:
-    """Take likelihood from objects that overlap with likelier ones.
+    """Lower the scores of objects that overlap with others of higher score (soft NMS).
 
     Args:
         box_uv: (M, 4) left, top, right, bottom, pixels.
@@ -185,7 +185,7 @@ def soft_suppression(
 
 
 def _overlap(box: FloatArray) -> FloatArray:
-    """(M, M) area that two boxes share over the area that either covers."""
+    """(M, M) intersection over union of boxes."""
     low = np.maximum(box[:, None, :2], box[None, :, :2])
     high = np.minimum(box[:, None, 2:], box[None, :, 2:])
     shared = (high - low + BOTH_ENDS).clip(0).prod(-1)

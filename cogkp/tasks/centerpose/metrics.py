@@ -1,4 +1,4 @@
-"""Judge predictions of poses by the published protocol, and beside it with each object matched at most once.
+"""Metrics of object poses by the published Objectron protocol, and beside it with each object matched at most once.
 
 Axes: B batch, T true objects of an image.
 """
@@ -45,7 +45,7 @@ KEPT = ("iou", "azimuth_deg", "elevation_deg", "add")
 
 @attrs.frozen
 class EvaluationRules:
-    """How poses are judged.
+    """Which objects and detections are evaluated.
 
     Args:
         turns: after how many equal turns about their vertical axes the objects look as before.
@@ -79,7 +79,7 @@ class Found(NamedTuple):
 
 @attrs.frozen(eq=False)
 class Match:
-    """One image's boxes found, and what each is held against.
+    """The predicted boxes of one image and the true ones they are matched with.
 
     Args:
         rows: (n,) which of the boxes found.
@@ -93,7 +93,7 @@ class Match:
 
 
 class CenterPoseMetrics:
-    """Accumulate errors of poses over batches.
+    """Accumulate pose errors over batches.
 
     Args:
         codec: finds objects in the full frames.
@@ -116,7 +116,7 @@ class CenterPoseMetrics:
         self._confidence: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
 
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
-        """Take in one batch.
+        """Add one batch.
 
         Raises:
             EvaluationError: an image's camera is not known.
@@ -131,7 +131,7 @@ class CenterPoseMetrics:
             )
 
     def merge(self, other: CenterPoseMetrics) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
         self._images += other._images
         self._skipped += other._skipped
         self._objects += other._objects
@@ -145,7 +145,7 @@ class CenterPoseMetrics:
         unknown = [batch.ids[row] for row in (~truth.calibrated).nonzero().flatten().tolist()]
         if unknown:
             raise EvaluationError(
-                "poses cannot be judged without the camera",
+                "poses cannot be evaluated without the camera's intrinsics",
                 where=unknown[0],
                 expected="intrinsics in every annotation",
                 got=f"{len(unknown)} of {len(batch.ids)} images without",
@@ -236,7 +236,7 @@ class CenterPoseMetrics:
         """
         if not self._objects:
             raise EvaluationError(
-                f"there is nothing to evaluate: none of {self._images} images shows an object whose pose is known",
+                f"there is nothing to evaluate: none of {self._images} images shows an object with a known pose",
                 expected="an object in front of the camera, its middle in the image, "
                 f"visibility above {self._rules.min_visibility:g}",
             )

@@ -1,4 +1,4 @@
-"""What to draw over images of boxes: edges, numbers of the points, axes and sizes.
+"""What to draw over images of boxes: edges, numbered corners, axes and sizes.
 
 Without a camera an axis is drawn from the middle to the mean of the four corners of its face, a little off its true
 end; drawings of poses show the true one.
@@ -41,7 +41,7 @@ def _marks(outlines: list[Outline]) -> Marks:
 
 
 def box_outline(uv: FloatArray, text: str = "") -> Outline:
-    """Show a box by its points alone.
+    """Outline a box from its points alone.
 
     Args:
         uv: (9, 2) middle and corners, pixels.
@@ -56,7 +56,7 @@ def _sizes(size_xyz: FloatArray) -> str:
 
 
 def truth_marks(truth: ObjectTruth, source_to_crop: FloatArray) -> list[Marks]:
-    """Show the labelled boxes of each input.
+    """Return the labelled boxes of each input.
 
     Args:
         truth: of a batch, arrays.
@@ -71,7 +71,7 @@ def truth_marks(truth: ObjectTruth, source_to_crop: FloatArray) -> list[Marks]:
 
 
 def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -> list[Marks]:
-    """Show the boxes that the network sees on each input, corners as the object's centre sees them.
+    """Return the predicted boxes of each input, corners as regressed from the object's centre.
 
     Objects with a side that is not above zero are left out: they have no pose, so that no evaluation counts them.
     """
@@ -84,7 +84,7 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
 
 
 def detection_outlines(found: Detections) -> list[Outline]:
-    """Show each object as its centre sees its corners, in the pixels these are in."""
+    """Outline each detection by its regressed corners, in their pixels."""
     return [
         box_outline(uv, f"{score:.2f}  {_sizes(size)}")
         for uv, size, score in zip(detection_points(found), found.relative_size, found.score, strict=True)
@@ -99,7 +99,7 @@ def detection_points(found: Detections) -> FloatArray:
 def pose_outline(
     pose: ObjectPose, K: FloatArray, axis_size: float = 0.5, distortion: FloatArray | None = None
 ) -> Outline:
-    """Show a pose in the image it was found in.
+    """Outline a pose in its image.
 
     Args:
         pose: the object.

@@ -1,4 +1,4 @@
-"""Where found objects are: boxes in space from the pixels of their corners.
+"""Estimate poses and sizes of detected objects from the pixels of their corners (PnP).
 
 Axes: B images, M objects found in all images together.
 """
@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @attrs.frozen
 class PoseRules:
-    """How poses are found.
+    """Options of the pose estimation.
 
     Args:
         direct_weight: trust in corners as the object's centre sees them; an inverse variance up to a common factor.
@@ -40,7 +40,7 @@ class PoseRules:
 
 @attrs.frozen(eq=False)
 class ObjectPose:
-    """One object found; OpenCV axes.
+    """One detected object with its pose; OpenCV axes.
 
     Args:
         score: probability.
@@ -78,7 +78,7 @@ class ObjectPose:
 
 @attrs.frozen(eq=False)
 class ObjectPoses:
-    """Objects found with their poses, in the order of their detections; OpenCV axes.
+    """Detected objects with their poses, in the order of their detections; OpenCV axes.
 
     Args:
         detections: M of them.
@@ -145,7 +145,7 @@ def find_poses(
     height: FloatArray | None = None,
     ground: Plane | None = None,
 ) -> ObjectPoses:
-    """Find the boxes whose corners look as they were found.
+    """Estimate the pose and size of each detection.
 
     Args:
         detections: of B images.

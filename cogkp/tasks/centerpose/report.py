@@ -1,4 +1,4 @@
-"""The result of an evaluation of poses, as numbers, JSON and tables."""
+"""The report of a CenterPose evaluation: JSON, tables and curves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEAR = 0.03
 
 @attrs.frozen
 class ProtocolScores:
-    """What one protocol says.
+    """Results by one evaluation protocol.
 
     Args:
         found: boxes reported in images that show an object.
@@ -48,7 +48,7 @@ class ProtocolScores:
 
 @attrs.frozen
 class CenterPoseReport:
-    """The result.
+    """The result of one evaluation.
 
     Args:
         images: images seen.
@@ -69,11 +69,11 @@ class CenterPoseReport:
 
     @property
     def protocols(self) -> tuple[tuple[str, ProtocolScores], ...]:
-        """Both, each with its name."""
+        """Both protocols, each with its name."""
         return ("published protocol", self.reference), ("each object once", self.once)
 
     def scalars(self) -> dict[str, float]:
-        """Return the few numbers worth a curve; the first two have the names of the published ones."""
+        """Return the few metrics worth a curve; the first two have the names of the published ones."""
         precision, mean = self.reference.precision, self.reference.mean
         named = {
             "3DIoU": precision["iou"][MIDDLE],
@@ -85,14 +85,14 @@ class CenterPoseReport:
         return {name: value for name, value in named.items() if value is not None}
 
     def headline(self) -> str:
-        """Return the figures worth a glance."""
+        """Return the most important metrics."""
         precision, pixel = self.reference.precision, self.reference.mean["pixel"]
         error_2d = "" if pixel is None else f", 2-D error {pixel:.4f}"
         azimuth = precision["azimuth_deg"][MIDDLE]
         return f"AP at 3-D IoU 0.5 {precision['iou'][MIDDLE]:.3f}{error_2d}, AP at 15 deg azimuth {azimuth:.3f}"
 
     def error(self) -> float | None:
-        """Return what the average precision over all thresholds of 3-D IoU, matched once, lacks to 1."""
+        """Return 1 minus the average precision over all thresholds of 3-D IoU, each object matched once."""
         values = self.once.precision["iou"]
         return 1.0 - sum(values) / len(values)
 
@@ -145,7 +145,7 @@ class CenterPoseReport:
         ]
 
     def notes(self) -> list[str]:
-        """Say what is wrong with the predictions as a whole."""
+        """Return warnings about the predictions as a whole."""
         if not self.reference.found:
             return ["No box was found in any image: the network is not trained, or the least score is too high."]
         pixel, iou = self.once.mean["pixel"], self.once.mean["iou"]

@@ -1,4 +1,4 @@
-"""The keypoint family: points, and optionally the class of each pixel, in single images."""
+"""The keypoint task: points, and optionally the class of each pixel, in single images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OUTPUTS = {
 
 
 class KeypointTask:
-    """Answer the six questions for one keypoint configuration.
+    """The task of one keypoint configuration.
 
     The network's weights are drawn from torch's global generator: seed it first where that matters.
     """

@@ -1,4 +1,4 @@
-"""The object-pose family's adapter: an experiment says everything, its results folder holds everything."""
+"""The CenterPose adapter: an experiment file holds all options, its results folder all results."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ log = logging.getLogger("cogkp")
 
 
 class CenterPoseAdapter(Adapter):
-    """What the object-pose family answers above its task: an experiment says all of it."""
+    """The adapter of the CenterPose family: an experiment holds all options."""
 
     words = Words(
         column="",
@@ -226,7 +226,7 @@ def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
         paths = available_images(config)
         return {paths[row].name: shown(paths[row]) for row in evenly(len(paths), PARITY_SAMPLES)}
     except DataError as error:
-        log.warning("comparing on drawn inputs alone, since an image cannot be read: %s", error)
+        log.warning("comparing on synthetic inputs alone, since an image cannot be read: %s", error)
         return {}
 
 

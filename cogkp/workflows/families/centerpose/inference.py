@@ -1,4 +1,4 @@
-"""The verb ``inference`` of an experiment: objects in images without labels, as JSON and as drawings."""
+"""The verb ``inference``: find objects in images without labels, and write them as JSON and drawings."""
 
 from __future__ import annotations
 

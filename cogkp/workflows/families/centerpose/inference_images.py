@@ -1,4 +1,4 @@
-"""The images of an inference: which there are, what is known of them, how they are read, where their results go."""
+"""The images of an inference: find and read them, know their cameras, and name their results."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_images
 from cogkp.data.boxes.reader import read_unlabelled
 from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import read_colour
+from cogkp.data.images.finding import find_images
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 

@@ -1,4 +1,4 @@
-"""Images as an exported network of the object-pose family takes them, to compare and to calibrate with."""
+"""Prepare images as an exported CenterPose network takes them, for comparison and calibration."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_images
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import read_colour
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 
 __all__ = ["NetworkInput", "available_images"]

@@ -1,4 +1,4 @@
-"""Calibrate an exported network with images, give it 8-bit layers, and tell what these cost."""
+"""INT8 calibration and quantization of an exported CenterPose network, and what it costs in accuracy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, re
 from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_images
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
-from cogkp.export.int8_onnx import quantised, read_by_convolutions
-from cogkp.export.typed_onnx import read_onnx
+from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
+from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress

@@ -1,4 +1,4 @@
-"""Look at annotation files of boxes: do they agree with themselves, and do they look right."""
+"""Check annotation files of boxes, and draw some of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CROSS_PX = 3.0
 
 @attrs.frozen
 class BoxLabelCheck:
-    """What a look at annotation files found.
+    """The result of a check of annotation files.
 
     Args:
         report: all numbers and problems; ``report.text()`` is for people.

@@ -1,4 +1,4 @@
-"""The model that an experiment names: a checkpoint, an ONNX file or an engine, and whether it fits the experiment."""
+"""Open the model that an experiment names, and check that it fits the experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training of the object-pose family: its experiment says how, and its results folder holds everything."""
+"""Train a CenterPose network: options from the experiment, checkpoints and status in the results folder."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def _backbone_file(backbone: BackboneSpec) -> Path:
 
 @attrs.define
 class ExperimentCheckpointer:
-    """Keep the newest and the best state under their own names, and numbered ones as often as the experiment says.
+    """Keep the newest and the best checkpoint by name, and numbered ones as often as the experiment asks for.
 
     Args:
         results: where.

@@ -15,8 +15,8 @@ import torch
 
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
-from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
+from cogkp.exporter.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 from cogkp.files import write_bytes
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
