@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cogkp.geometry.camera import PinholeCamera
     from cogkp.geometry.rig import CameraRig
     from cogkp.geometry.warp import ImageWarp
+    from cogkp.inference.model import load
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.workflows.compare import compare
     from cogkp.workflows.engine import build_engine
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate",
     "export",
     "import_dataset",
+    "load",
     "load_config",
     "preview_data",
     "read_calibration",
@@ -79,6 +81,7 @@ _HOMES = {
     "cogkp.geometry.camera": ("PinholeCamera",),
     "cogkp.geometry.rig": ("CameraRig",),
     "cogkp.geometry.warp": ("ImageWarp",),
+    "cogkp.inference.model": ("load",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.workflows.compare": ("compare",),
     "cogkp.workflows.engine": ("build_engine",),
