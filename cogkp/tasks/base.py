@@ -52,7 +52,7 @@ class LossReport:
         total: () float32, the weighted sum that is differentiated.
         parts: the value of each active term before its weight.
         weights: the multiplier of each active term, under the same names.
-        shares: how much of what a term was to judge it could judge, 0 to 1; nothing is added to the total.
+        shares: share of its items that a term could use, 0 to 1; nothing is added to the total.
     """
 
     total: Tensor

@@ -209,7 +209,7 @@ def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
 
 
 def _decoded(data: bytes) -> Pixels | None:
-    """Decode silently; failure is told by our own error."""
+    """Decode silently; the caller raises our own error for a failure."""
     level = _set_log_level(0)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -90,7 +90,7 @@ class CenterPoseCodec:
 
         Args:
             sample: its labels are :class:`cogkp.tasks.centerpose.ground_truth.PlacedObjects`; the first of them are
-                taught, all are judged.
+                taught, all are evaluated.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))

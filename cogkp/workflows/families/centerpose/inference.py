@@ -75,7 +75,7 @@ def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -
 
     The camera is that of the JSON file beside an image, else that of the experiment; no camera is assumed. For each
     image a JSON file and a drawing are written, in a tree that mirrors that of the images. Images that cannot be
-    used are left out and told.
+    used are left out and reported.
 
     Args:
         config: the experiment; ``inference.checkpoint``, else ``inference.trt_engine``, names a checkpoint, an ONNX

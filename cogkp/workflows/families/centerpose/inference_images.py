@@ -146,8 +146,8 @@ def _remark_camera(records: Sequence[ImageRecord], config: CenterPoseConfig) -> 
     outside = [each for each in ours if not (0 < cx < each.size_wh[0] and 0 < cy < each.size_wh[1])]
     if outside:
         size = "{} x {}".format(*outside[0].size_wh)
-        told = "%s: the principal point (%g, %g) of the experiment's camera lies outside this image of %s pixels"
-        log.warning(told + "; is the camera calibrated at this size?", outside[0].image, cx, cy, size)
+        message = "%s: the principal point (%g, %g) of the experiment's camera lies outside this image of %s pixels"
+        log.warning(message + "; is the camera calibrated at this size?", outside[0].image, cx, cy, size)
 
 
 def loaded_groups(

@@ -51,8 +51,8 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
     if len(section.gpus) > 1 or section.num_nodes > 1:
         log.warning("%s.num_gpus: one GPU is used", verb)
     if section.checkpoint and section.trt_engine:
-        told = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
-        log.warning(told, verb, verb, verb)
+        message = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
+        log.warning(message, verb, verb, verb)
     path = Path(section.model_file)
     exported = section.checkpoint is None or is_exported(path)
     model = path if exported else open_experiment_checkpoint(path, config)
@@ -99,22 +99,22 @@ def input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[i
             hint="Export it with one size of its input.",
         )
     if (width, height) != (config.dataset.input_res,) * 2:
-        told = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
-        log.info(told, path, width, height, config.dataset.input_res)
+        message = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
+        log.info(message, path, width, height, config.dataset.input_res)
     return int(width), int(height)
 
 
 def require_colours(found: Exported, path: Path, config: CenterPoseConfig) -> None:
     """Refuse a model that takes other colours than the experiment makes."""
     data = config.dataset
-    told: Mapping[str, Any] = found.facts.get("input", {})
+    declared: Mapping[str, Any] = found.facts.get("input", {})
     for name in ("mean", "std"):
         wanted = list(getattr(data, name))
-        if told.get(name, wanted) != wanted:
+        if declared.get(name, wanted) != wanted:
             raise ArtifactError(
                 "the model takes other colours",
                 where=str(path),
-                expected=f"dataset.{name} {told[name]}",
+                expected=f"dataset.{name} {declared[name]}",
                 got=str(wanted),
                 hint="Take both from the experiment it was trained with.",
             )
