@@ -226,6 +226,11 @@ def _set_log_level(level: int) -> int:
 
 
 def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
+    """Refuse an image without pixels, or with too many.
+
+    Raises:
+        ImageError: width times height is 0, or more than ``max_pixels``.
+    """
     width, height = size_wh
     if not 0 < width * height <= max_pixels:
         raise ImageError(
