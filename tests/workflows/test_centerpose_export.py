@@ -19,7 +19,6 @@ from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import CheckpointError, ConfigError, ExportError
-from cogkp.geometry.letterbox import letterbox
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
@@ -30,6 +29,7 @@ from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 from cogkp.workflows.setup import evenly, restored_task
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
+from tests.builders.warps import letterbox
 
 WIDTH, HEIGHT = 96, 64
 

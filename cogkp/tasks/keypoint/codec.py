@@ -21,9 +21,9 @@ from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.sample import Batch, Sample
 from cogkp.geometry.warp import ImageWarp
 from cogkp.inference.processor import Prepared
-from cogkp.tasks.base import Marks
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.processor import KeypointProcessor
+from cogkp.visual.marks import Marks
 
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 

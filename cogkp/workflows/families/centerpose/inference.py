@@ -19,7 +19,6 @@ from cogkp.files import write_bytes, write_json
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid_fit import Plane
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.base import Outline
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
@@ -27,6 +26,7 @@ from cogkp.tasks.centerpose.overlays import detection_outlines, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
 from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
+from cogkp.visual.marks import Outline
 from cogkp.visual.outline import draw_outlines
 from cogkp.workflows.families.centerpose.inference_images import (
     InferenceImages,
@@ -148,7 +148,7 @@ class _Verb:
         if not group:
             return
         outputs = self.model.predict(torch.from_numpy(np.stack([each.image for each in group])))
-        source_to_crop = torch.stack([each.source_to_crop for each in group])
+        source_to_crop = torch.from_numpy(np.stack([each.source_to_crop for each in group]))
         detections = self.model.task.codec.decode(outputs, source_to_crop)
         if not self.config.inference.use_pnp:
             yield from (detections.pick(detections.image == row) for row in range(len(group)))
@@ -160,12 +160,12 @@ class _Verb:
         records, wanted = [each.record for each in group], self.config.inference.object_height
         heights = [each.object_height or wanted or math.nan for each in records]
         grounds = [(UNKNOWN, UNKNOWN) if (on := each.ground) is None else (on.center, on.normal) for each in records]
-        center, normal = (torch.from_numpy(np.stack(part)) for part in zip(*grounds, strict=True))
+        center, normal = (np.stack(part) for part in zip(*grounds, strict=True))
         return find_poses(
             detections,
-            torch.from_numpy(np.stack([each.K for each in records if each.K is not None])),
+            np.stack([each.K for each in records if each.K is not None]),
             metric=self.config.dataset.use_absolute_scale,
-            height=torch.tensor(heights, dtype=torch.float64),
+            height=np.array(heights),
             ground=Plane(center, normal),
         )
 

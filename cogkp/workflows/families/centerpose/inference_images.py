@@ -12,13 +12,12 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.augment import BoxInput
 from cogkp.data.boxes.reader import read_unlabelled
 from cogkp.data.boxes.records import ImageRecord
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import read_colour
 from cogkp.data.images.finding import find_images
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
@@ -62,7 +61,7 @@ class Loaded(NamedTuple):
     record: ImageRecord
     pixels: npt.NDArray[np.float32]
     image: npt.NDArray[np.float32]
-    source_to_crop: Tensor
+    source_to_crop: npt.NDArray[np.float64]
 
 
 def require_apart(config: CenterPoseConfig) -> None:
@@ -167,8 +166,7 @@ def loaded_groups(
             pixels = read_colour(record.image)
         except DataError as error:
             return error.problem
-        warp = view.plain_map(record.size_wh)
-        return Loaded(record, pixels, view.scaled(view.cut(pixels, warp)), warp.matrix)
+        return Loaded(record, pixels, *view.of(pixels))
 
     with ThreadPoolExecutor(max(1, min(workers, size))) as pool:
         for start in range(0, len(records), size):

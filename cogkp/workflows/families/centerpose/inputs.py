@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import read_colour
 from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
@@ -48,9 +48,7 @@ class NetworkInput:
         Raises:
             ImageError: the file cannot be used.
         """
-        pixels = read_colour(path)
-        height, width = pixels.shape[:2]
-        return self._view.scaled(self._view.cut(pixels, self._view.plain_map((width, height))))
+        return self._view.of(read_colour(path))[0]
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
