@@ -10,6 +10,7 @@ import attrs
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from cogkp.data.sample import collate
 from cogkp.errors import ConfigError, DataError, OutputError
