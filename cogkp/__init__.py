@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cogkp.workflows.evaluate import EvaluationResult, evaluate
     from cogkp.workflows.export import ExportResult, export
     from cogkp.workflows.families.keypoint.calibration_check import check_calibration
+    from cogkp.workflows.predict import PredictResult, predict
     from cogkp.workflows.preview import preview_data
     from cogkp.workflows.train import TrainResult, dry_run, train
 
@@ -46,6 +47,7 @@ __all__ = [
     "ImageWarp",
     "KeypointConfig",
     "PinholeCamera",
+    "PredictResult",
     "TrainOptions",
     "TrainResult",
     "build_engine",
@@ -58,6 +60,7 @@ __all__ = [
     "import_dataset",
     "load",
     "load_config",
+    "predict",
     "preview_data",
     "read_calibration",
     "train",
@@ -94,6 +97,10 @@ _HOMES = {
         "export",
     ),
     "cogkp.workflows.families.keypoint.calibration_check": ("check_calibration",),
+    "cogkp.workflows.predict": (
+        "PredictResult",
+        "predict",
+    ),
     "cogkp.workflows.preview": ("preview_data",),
     "cogkp.workflows.train": (
         "TrainResult",

@@ -1,4 +1,4 @@
-"""What the first and last bytes of an image file say, without decoding it.
+"""Check size and completeness of an image file without decoding it.
 
 Decoders hand out half an image where a file ends early, and reserve memory for whatever size a file claims. So size
 and completeness are settled here first.

@@ -1,4 +1,4 @@
-"""Read image and mask files, resample them by one map, and write PNG files; shared by training and deployed models.
+"""Read image and mask files, and write PNG files.
 
 Pixels are taken as stored: an orientation noted in the metadata (EXIF) is ignored on purpose, because labels and
 calibrations count stored pixels. Pixel rule: the centre of the top-left pixel is (0, 0).
@@ -209,7 +209,7 @@ def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
 
 
 def _decoded(data: bytes) -> Pixels | None:
-    """Decode silently; failure is told by our own error."""
+    """Decode silently; the caller raises our own error for a failure."""
     level = _set_log_level(0)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
