@@ -78,6 +78,11 @@ class StereoPairing:
     """Treat the two mapped images of a line as one stereo pair."""
 
     enabled: bool = setting(False, "Batches become LL0, LR0, LL1, LR1, ...; needs exactly two mappings.")
+    cameras: tuple[str, str] | None = setting(
+        None,
+        "Names of the two cameras in the calibration, in the order of data_mappings.x; null: the parts of its datakeys "
+        "that name cameras, as LL of 'LL.image'.",
+    )
     use_unlabelled: bool = setting(
         False, "Whether the triangulation losses also count points that nobody labelled; they need no label."
     )
