@@ -38,6 +38,10 @@ def parse_toml(text: str, where: str) -> Any:
         import tomllib
     else:
         import tomli as tomllib
+    # The parser's time grows with the square of the parts of a name.
+    words = re.split(r"[\n,=\[\]{}]", text.replace(" ", "").replace("\t", ""))
+    if any(word.count(".") > DEEPEST for word in words):
+        raise _broken("TOML", where, f"a name of more than {DEEPEST} parts")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
