@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import attrs
 
-from cogkp.config.fields import at_least, between, interval, multiple_of, one_of, setting
+from cogkp.config.fields import LARGEST_SIDE, at_least, between, interval, multiple_of, one_of, setting
 
 __all__ = ["STAGES", "Affine", "Blur", "Crop", "Cutout", "Flip", "Intensity", "Noise", "Stage", "default_stages"]
 
@@ -22,7 +22,7 @@ class Crop:
     """Cut the network's square input out of the frame; exactly one per list."""
 
     TYPE: ClassVar[str] = "crop"
-    output_size: int = setting(256, "Side of the square network input, pixels.", multiple_of(32, 32))
+    output_size: int = setting(256, "Side of the square network input, pixels.", multiple_of(32, 32, LARGEST_SIDE))
     region: str = setting(
         "frame",
         "What is cut: 'frame' letterboxes the whole frame, 'points' a square round the labelled points, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cogkp.config.fields import at_least, between, exactly, more_than, multiple_of, one_of, setting
+from cogkp.config.fields import LARGEST_SIDE, at_least, between, exactly, more_than, multiple_of, one_of, setting
 
 __all__ = ["CORNERS", "DatasetSpec"]
 
@@ -90,7 +90,7 @@ class DatasetSpec:
     flip: float = setting(
         0.5, "How often a picture is mirrored, 0 to 1; 0 for objects with a handedness.", between(0.0, 1.0)
     )
-    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64))
+    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64, LARGEST_SIDE))
     output_res: int = setting(128, "Side of the network's grid, cells: input_res over model.down_ratio.", at_least(1))
 
     @property
