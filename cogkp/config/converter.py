@@ -15,7 +15,7 @@ import attrs
 from cattrs import Converter
 
 from cogkp.config.augment import STAGES, Stage
-from cogkp.config.fields import WORDS, check_of, describe, fields_of, optional_of
+from cogkp.config.fields import LARGEST_NUMBER, WORDS, check_of, describe, fields_of, optional_of
 from cogkp.config.issues import Finding, RefusedError, Step, shown
 from cogkp.errors import closest
 
@@ -66,7 +66,10 @@ def _number(raw: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise RefusedError.value("not a finite number", expected="a finite number", raw=raw)
-    return number
+    if abs(number) > LARGEST_NUMBER:
+        words = f"a number from -{LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}"
+        raise RefusedError.value("out of range", expected=words, raw=raw)
+    return number + 0.0  # -0.0 would turn the ends of a range round
 
 
 def _text(raw: Any) -> str:

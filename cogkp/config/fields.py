@@ -18,6 +18,7 @@ import attrs
 from cogkp.errors import ConfigError, Problem
 
 __all__ = [
+    "LARGEST_NUMBER",
     "LARGEST_SEED",
     "LARGEST_SIDE",
     "Check",
@@ -42,6 +43,8 @@ DOC = "doc"
 BARE = "bare"
 ALSO = "also"
 
+LARGEST_NUMBER = 1e12
+"""No length, weight or rate is larger; the squares of larger ones leave the numbers that networks compute with."""
 LARGEST_SIDE = 8192
 """Of a network's input, pixels; larger ones exhaust any memory."""
 LARGEST_SEED = 2**63 - 1

@@ -49,7 +49,7 @@ class DatasetSpec:
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")
     num_classes: int = setting(1, "Number of categories; one network knows exactly one.")
     num_joints: int = setting(CORNERS, "Corners of a box.", exactly(CORNERS))
-    max_objs: int = setting(10, "Most objects of one picture; the first of its file count.", at_least(1))
+    max_objs: int = setting(10, "Most objects of one picture; the first of its file count.", between(1, 10_000))
     mean: Triple = setting(MEAN, "Mean colour taken off each picture; blue, green, red, scale 0..1.")
     std: Triple = setting(STD, "Spread of colours each picture is divided by; blue, green, red.", more_than(0.0))
     eig_val: Triple = setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, matching, more_than, one_of, setting
+from cogkp.config.fields import at_least, between, matching, more_than, one_of, setting
 
 __all__ = [
     "DataMappings",
@@ -69,7 +69,7 @@ class Sampling:
         None, "One weight per entry of base_dir; null means equal.", at_least(0.0)
     )
     samples_per_epoch: int | None = setting(
-        None, "Lines drawn per epoch; null means as many as there are.", at_least(1)
+        None, "Lines drawn per epoch; null means as many as there are.", between(1, 100_000_000)
     )
 
 
