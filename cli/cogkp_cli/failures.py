@@ -1,4 +1,4 @@
-"""What a failure looks like from outside: a line on stderr and an exit code.
+"""Errors on the command line: one line on stderr and an exit code.
 
 0 done, 1 the work could not be done, 2 wrong use or wrong configuration, 70 a fault of this program, 130 interrupted.
 """

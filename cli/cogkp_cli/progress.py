@@ -1,4 +1,4 @@
-"""Work under way, shown on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Show progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``status.json``: how far a verb is, one JSON object per line, for programs that watch.
+"""Write ``status.json``: the progress of a command, one JSON object per line, for programs that watch.
 
 Lines are only ever added. They hold what others read: date, time, status, verbosity, message, and figures.
 """
@@ -23,7 +23,7 @@ Verbosity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class StatusLog:
-    """Adds lines to a status file.
+    """Appends lines to a status file.
 
     Args:
         path: of the file; what it holds already stays.

@@ -1,4 +1,4 @@
-"""YAML text that reads back as it was, laid out as people would."""
+"""Write YAML for people; it reads back as the same values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One interface for everything that can run a deployed model: {name: array} in, {name: array} out."""
+"""The interface of everything that runs a deployed model: {name: array} in, {name: array} out."""
 
 from __future__ import annotations
 

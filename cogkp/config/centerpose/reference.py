@@ -1,4 +1,4 @@
-"""The reference page of the experiment spec, generated from the sentences beside the fields.
+"""The reference page of the experiment file, generated from the sentences beside the fields.
 
 ``python -m cogkp.config.centerpose.reference > docs/centerpose-spec.md`` brings the page up to date.
 """
@@ -23,8 +23,8 @@ Every key may be left out; then its default holds.
 ```python
 import cogkp
 
-spec = cogkp.load_experiment("bike.yaml", ["train.num_epochs=40", "dataset.batch_size=32"], verb="train")
-cogkp.write_experiment_template("new.yaml")  # every key with its default and a sentence
+spec = cogkp.load_config("bike.yaml", ["train.num_epochs=40", "dataset.batch_size=32"], verb="train")
+cogkp.write_template("new.yaml")  # every key with its default and a sentence
 ```
 
 The template points editors to `{EXPERIMENT_SCHEMA_FILE}`, which is written beside it.

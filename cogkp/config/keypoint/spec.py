@@ -97,7 +97,7 @@ class Validation:
 
 @attrs.frozen(kw_only=True)
 class Uncertainty:
-    """How sure predicted points are said to be; it changes no training and no prediction."""
+    """The stated uncertainty of predicted points; it changes no training and no prediction."""
 
     noise_px: float = setting(
         0.1,

@@ -1,4 +1,4 @@
-"""What every camera of every calibration file must be, whichever program wrote it.
+"""Checks that every camera must pass, whichever program wrote its calibration.
 
 Knows nothing of: any file format.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cogkp.config.issues import shown
+from cogkp.config.issues import short_repr
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.distortion import LENGTHS
@@ -142,11 +142,11 @@ def resolution(value: Any, where: str) -> tuple[int, int]:
         sides = np.zeros(0)
     if not (sides.size == 2 and (sides == sides.round()).all() and sides.min() > 0 and sides.max() <= MOST_PIXELS):  # noqa: PLR2004
         raise DataError(
-            "not a size of pictures",
+            "not a size of images",
             where=where,
             expected=f"[width, height] in whole pixels, at most {MOST_PIXELS}",
-            got=shown(value),
-            hint="Take the size of the pictures that were calibrated.",
+            got=short_repr(value),
+            hint="Take the size of the images that were calibrated.",
         )
     return int(sides[0]), int(sides[1])
 
@@ -214,7 +214,7 @@ def camera_of(
     share = undone_share(camera)
     if share < LEAST_UNDONE:
         raise DataError(
-            "the lens folds the picture",
+            "the lens distortion cannot be undone",
             where=f"{where}, distortion",
             expected="coefficients that can be undone over the frame",
             got=f"{share:.0%} of the frame",

@@ -1,4 +1,4 @@
-"""Camera chains of Kalibr: YAML, ``cam0``, ``cam1``, ...; ``T_cn_cnm1`` maps each camera's axes from the one before.
+"""Camera chains of Kalibr (YAML): ``cam0``, ``cam1``, ...; ``T_cn_cnm1`` maps each camera's axes from the one before.
 
 The world is the frame of ``cam0``; where a link is missing, ``T_cam_imu`` of both cameras joins them. Only ``pinhole``
 with ``radtan`` (OpenCV's k1 k2 p1 p2) or without a lens is the model used here; the others bend rays in ways that no

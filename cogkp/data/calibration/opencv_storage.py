@@ -2,7 +2,7 @@
 
 Stereo: camera matrices and distortions of both cameras, R and T, in one file or in two. R and T map left to right,
 x_right = R x_left + T, and the left camera is the world. What cv2.stereoRectify adds (R1, R2, P1, P2, Q) describes
-rectified pictures and is left out: the cameras are those that took the pictures.
+rectified images and is left out: the cameras are those that took the images.
 One camera: ``camera_matrix`` and ``distortion_coefficients``; also as ROS writes it, to a file or to a topic. Two files
 of ROS are a pair where their projection matrices say so.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from cogkp.config.issues import shown
+from cogkp.config.issues import short_repr
 from cogkp.data.calibration.checks import (
     Cameras,
     FloatArray,
@@ -127,14 +127,14 @@ def read_opencv(storage: Storage, size_wh: tuple[int, int] | None, names: tuple[
 
     Args:
         storage: all entries.
-        size_wh: size of the pictures, where the files do not say it.
+        size_wh: size of the images, where the files do not say it.
         names: of left and right camera, or of the one; None takes LL and LR, or the file's name of the one.
 
     Returns:
         The cameras by name; the left or only camera is the world.
 
     Raises:
-        DataError: the lens is of another model, or nobody says how large the pictures were.
+        DataError: the lens is of another model, or nobody says how large the images were.
     """
     _check_model(storage)
     size = _size(storage, size_wh)
@@ -150,7 +150,7 @@ def read_rectified(pair: Sequence[Storage], size_wh: tuple[int, int] | None, nam
 
     Args:
         pair: of the first camera, which is the world, and of the second.
-        size_wh: size of the pictures, where the files do not say it.
+        size_wh: size of the images, where the files do not say it.
         names: of both; None takes those of the files where they differ, else LL and LR.
 
     Raises:
@@ -204,7 +204,7 @@ def _pair_names(names: tuple[str, ...] | None, default: tuple[str, ...]) -> tupl
 def _check_model(storage: Storage) -> None:
     lens = storage.entries.get("distortionmodel") or STANDARD_LENSES[0]
     if storage.entries.get("fisheyemodel") or lens not in STANDARD_LENSES:
-        got = "a fisheye model" if storage.entries.get("fisheyemodel") else shown(lens).strip("'")
+        got = "a fisheye model" if storage.entries.get("fisheyemodel") else short_repr(lens).strip("'")
         raise DataError(
             "a lens of another model",
             where=storage.where,
@@ -220,7 +220,7 @@ def _size(storage: Storage, given: tuple[int, int] | None) -> tuple[int, int]:
         value = storage.entries["imagewidth"], storage.entries["imageheight"]
     if value is None and given is None:
         raise DataError(
-            "the calibration does not say how large the pictures were",
+            "the calibration does not say how large the images were",
             where=storage.where,
             expected="image_width and image_height in it, or size_wh",
             got="neither",

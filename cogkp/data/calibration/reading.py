@@ -1,4 +1,4 @@
-"""Find out which program wrote a calibration, and read it into a rig."""
+"""Recognise the format of a calibration file, and read it into a rig."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def read_calibration(
     Args:
         path: a file of any of ``FORMATS``; for two files of one calibration, both, or their folder; of OpenCV's
             intrinsics and extrinsics one is enough.
-        size_wh: width and height of the pictures, where the file does not say it.
+        size_wh: width and height of the images, where the file does not say it.
         names: of the cameras, in the file's order; None takes those of the file.
         cameras: those that are wanted, in that order; None wants all. What is wrong with others does no harm.
 
@@ -264,7 +264,7 @@ def _content(file: Path) -> tuple[str, Any]:
 
 def _unknown(where: str) -> DataError:
     return DataError(
-        "no calibration of a known kind",
+        "unknown format of calibration",
         where=where,
         expected=f"one of: {'; '.join(FORMATS)}",
         got="something else",

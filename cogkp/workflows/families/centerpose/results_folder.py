@@ -1,4 +1,4 @@
-"""The folder of a verb's results while the verb is at work: held alone, explained by its experiment, told in a file."""
+"""Lock the results folder of a verb, and write ``experiment.yaml`` and ``status.json``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AtWork", "at_work"]
 
 
 class AtWork(NamedTuple):
-    """A folder that is held.
+    """A locked results folder.
 
     Args:
         results: where files go.
