@@ -115,7 +115,7 @@ def _matrix(value: Mapping[str, Any], where: str) -> Any:
 
 def _not_whole(where: str, got: str) -> DataError:
     return DataError(
-        "a matrix is not whole", where=where, expected="all its numbers", got=got, hint="Is the file cut off?"
+        "a matrix is incomplete", where=where, expected="all its numbers", got=got, hint="Is the file cut off?"
     )
 
 

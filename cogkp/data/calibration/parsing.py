@@ -196,7 +196,7 @@ def _object(pairs: Iterable[tuple[str, Any]], where: str) -> dict[str, Any]:
 
 def _broken(language: str, where: str, got: str) -> DataError:
     return DataError(
-        f"the calibration is no {language}",
+        f"the calibration is not valid {language}",
         where=where,
         expected=f"a whole {language} file",
         got=got,

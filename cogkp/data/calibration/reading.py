@@ -197,7 +197,7 @@ def _files(path: Source) -> tuple[Path, ...]:
         if all(len(files) == 1 for files in chosen):
             return tuple(files[0] for files in chosen)
     raise DataError(
-        "a folder is no calibration",
+        "a folder is not a calibration",
         where=str(folder),
         expected="OpenCV's intrinsics.yml and extrinsics.yml in it, or left.yaml and right.yaml of ROS",
         got=", ".join(file.name for file in inside) or "no such files",

@@ -346,7 +346,7 @@ def test_hostile_files_are_refused_in_one_line(tmp_path, name):
 
 @pytest.mark.parametrize("size", [(0, 480), (100_000, 100_000), (-1, 5)])
 def test_a_size_that_no_frame_has_is_refused(tmp_path, size):
-    with pytest.raises(DataError, match="not a size of pictures @ the size that was given"):
+    with pytest.raises(DataError, match="not a size of images @ the size that was given"):
         read_calibration(written(tmp_path, *own([640, 480])), size_wh=size)
 
 
