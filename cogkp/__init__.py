@@ -68,11 +68,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cogkp.workflows.predict": (
-        "PredictResult",
-        "predict",
-    ),
-    "cogkp.inference.model": ("load",),
     "cogkp.config.centerpose.spec": ("CenterPoseConfig",),
     "cogkp.config.export": ("ExportOptions",),
     "cogkp.config.keypoint.spec": ("KeypointConfig",),
@@ -89,6 +84,7 @@ _HOMES = {
     "cogkp.geometry.camera": ("PinholeCamera",),
     "cogkp.geometry.rig": ("CameraRig",),
     "cogkp.geometry.warp": ("ImageWarp",),
+    "cogkp.inference.model": ("load",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.workflows.compare": ("compare",),
     "cogkp.workflows.engine": ("build_engine",),
@@ -101,6 +97,10 @@ _HOMES = {
         "export",
     ),
     "cogkp.workflows.families.keypoint.calibration_check": ("check_calibration",),
+    "cogkp.workflows.predict": (
+        "PredictResult",
+        "predict",
+    ),
     "cogkp.workflows.preview": ("preview_data",),
     "cogkp.workflows.train": (
         "TrainResult",

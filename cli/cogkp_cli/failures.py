@@ -43,7 +43,7 @@ def reported() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except cogkp.CogkpError as error:
         _show_traceback_on_request()
-        if not getattr(error, "told", False):
+        if not getattr(error, "reported", False):
             for line in str(error).splitlines():
                 complain(f"error: {_speaker()}{line}")
         raise typer.Exit(error.exit_code) from None

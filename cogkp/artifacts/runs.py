@@ -105,7 +105,7 @@ class RunFolder:
     def save(self, data: bytes, position: tuple[int, int], *, keep_last: int = 1, best: bool = False) -> Path:
         """Write a numbered checkpoint, read it back, and let the other names show it; only then drop older ones.
 
-        Each name changes in one step, so that whoever dies in between leaves whole files under all names.
+        Each name changes in one step, so that a process that dies in between leaves whole files under all names.
 
         Args:
             data: the file.

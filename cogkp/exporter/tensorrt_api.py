@@ -133,7 +133,7 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
 
 @contextmanager
 def _on_gpu(index: int) -> Iterator[str | None]:
-    """Build on one GPU, whose name is told; without GPUs, on none."""
+    """Build on one GPU and yield its name; without GPUs, on none."""
     if not torch.cuda.is_available():
         yield None
         return

@@ -117,7 +117,7 @@ class TrainingJob:
 
     @contextmanager
     def place(self, restored: Restored | None) -> Iterator[RunPlace]:
-        """Let the first rank hold the folder that the training writes to; the others are told where it is."""
+        """Let the first rank hold the folder that the training writes to; the others learn where it is."""
         root = self.asked.checkpoint_root
         with ExitStack() as stack:
             yield self.ranks.from_first(lambda: stack.enter_context(in_use(folder_for(restored, root))))

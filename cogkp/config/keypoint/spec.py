@@ -36,7 +36,7 @@ class DataMappings:
     xyz_world: tuple[str, ...] | None = setting(
         None,
         "Datakey of each point's exact place [x, y, z], world units, where it is known; "
-        "null: labelled pairs are triangulated to judge results in space.",
+        "null: labelled pairs are triangulated to evaluate results in space.",
     )
 
 

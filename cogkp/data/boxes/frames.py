@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
-from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
+from cogkp.geometry.camera_frame import MIN_DEPTH, CameraFrame, frame_to_frame
 
 __all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "fit_camera_frame", "project", "reprojection_px"]
 
@@ -31,9 +30,9 @@ class FrameFit(NamedTuple):
     """Reprojection error of the files under each choice of camera axes.
 
     Args:
-        declared: what the files or the user say; None where there is no file to judge by.
+        declared: what the files or the user say; None where there is no file.
         residual_px: by frame, the median over boxes of the largest distance between a point's pixel and where the
-            camera sees it; infinite where the box is behind the camera. Empty without boxes to judge by.
+            camera sees it; infinite where the box is behind the camera. Empty without boxes.
     """
 
     declared: CameraFrame | None
@@ -103,7 +102,7 @@ def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
     medians = {}
     for frame in CameraFrame:
         # The numbers of the file, read as if they were in this frame: back to the file's axes, then on from there.
-        turn = (frame_to_frame(frame, CameraFrame.OPENCV) @ frame_to_frame(CameraFrame.OPENCV, declared)).numpy()
+        turn = frame_to_frame(frame, CameraFrame.OPENCV) @ frame_to_frame(CameraFrame.OPENCV, declared)
         found = [residual for box, K in known if (residual := reprojection_px(box, K, turn)) is not None]
         if found:
             # The lower of two middle values: the mean of a number and infinity says nothing.

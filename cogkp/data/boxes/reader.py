@@ -204,7 +204,7 @@ class _AnnotationReader:
             entries = fields.each("objects")
         except DataError as error:
             return _Outcome(None, [error.problem])
-        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
+        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV)
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
         record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
         return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)])
@@ -222,7 +222,7 @@ class _AnnotationReader:
             K=self._intrinsics(camera, size_wh, frame),
             camera_frame=frame,
             boxes=(),
-            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV).numpy()),
+            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV)),
             object_height=fields.number("object_height", TINY, np.inf, "a number > 0, metres"),
         )
 

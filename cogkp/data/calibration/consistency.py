@@ -42,7 +42,7 @@ class PairConsistency:
     """How well labelled pairs fit two cameras, as given and rearranged.
 
     Args:
-        count: pairs that could be judged: finite pixels where both lenses can be undone.
+        count: pairs that could be checked: finite pixels where both lenses can be undone.
         median_px: median distance to the epipolar lines, undistorted pixels; 0 without pairs.
         p95_px: 95th percentile of it.
         behind_share: share of points behind a camera, among those whose rays are not near parallel.

@@ -209,7 +209,7 @@ def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
 
 
 def _decoded(data: bytes) -> Pixels | None:
-    """Decode silently; failure is told by our own error."""
+    """Decode silently; the caller raises our own error for a failure."""
     level = _set_log_level(0)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -226,6 +226,11 @@ def _set_log_level(level: int) -> int:
 
 
 def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
+    """Refuse an image without pixels, or with too many.
+
+    Raises:
+        ImageError: width times height is 0, or more than ``max_pixels``.
+    """
     width, height = size_wh
     if not 0 < width * height <= max_pixels:
         raise ImageError(

@@ -93,7 +93,7 @@ def pose_errors(
     """
     found, true = _wide(found), _wide(true)
     pixel = corner_errors(found_uv, true, K, size_wh, turns)
-    iou, turned = _best_turn(found, true, symmetry_angles(turns, closed=closed))
+    iou, turned = _best_turn(found, true, torch.from_numpy(symmetry_angles(turns, closed=closed)))
     between = _between(turned, true)
     apart = iou <= 0
     add = between.diagonal(dim1=-2, dim2=-1).mean(-1)
@@ -220,7 +220,7 @@ def match_once(distance: Tensor) -> Tensor:
         distance: (D, T) float, the likeliest box first; of pairs that are as near, the likelier box's comes first.
 
     Returns:
-        (D,) int64, -1 for boxes that are left over: every true one is held against a box as near or nearer.
+        (D,) int64, -1 for boxes that are left over: every true one is matched with a box as near or nearer.
 
     Example:
         >>> match_once(torch.tensor([[5.0], [0.0]]))

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -25,7 +24,7 @@ from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.exported import described_onnx
 from cogkp.workflows.adapter import EngineJob, EngineRequest
 from cogkp.workflows.families.centerpose.int8 import with_int8_layers
-from cogkp.workflows.families.centerpose.model import FAMILY, require_outputs
+from cogkp.workflows.families.centerpose.model import facts_of, require_outputs
 from cogkp.workflows.families.centerpose.results_folder import AtWork
 
 __all__ = ["engine_job"]
@@ -145,17 +144,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
         opset=max(entry.version for entry in read_onnx(onnx).opset_import if entry.domain in ("", "ai.onnx")),
         inputs=signature.inputs,
         outputs=signature.outputs,
-        facts=_facts(config, (width, height)),
+        facts=facts_of(config, (width, height)),
         parity=(),
         onnx_sha256=file_sha256(onnx),
     )
-
-
-def _facts(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
-    data = config.dataset
-    return {
-        "family": FAMILY,
-        "category": data.category,
-        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
-        "stride_px": config.model.down_ratio,
-    }

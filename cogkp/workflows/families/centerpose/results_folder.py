@@ -23,7 +23,7 @@ class AtWork(NamedTuple):
 
     Args:
         results: where files go.
-        status: told of the beginning, and of a failure; the verb itself tells what it found.
+        status: gets the beginning, and a failure; the verb itself adds its result.
     """
 
     results: Results
