@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import cogkp
 from cogkp_cli import box_data, calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
 from cogkp_cli.failures import fault, reported
+from cogkp_cli.writing import writing
 
 __all__ = ["app", "main"]
 
@@ -61,21 +62,21 @@ app.add_typer(cog, name="cog")
 cog.add_typer(cameras, name="calibration")
 cog.add_typer(poses, name="centerpose")
 
-cog.command("keypoint")(keypoint.keypoint)
-cog.command("evaluate")(evaluate.evaluate)
-cog.command("compare")(compare.compare)
+cog.command("keypoint")(writing(keypoint.keypoint))
+cog.command("evaluate")(writing(evaluate.evaluate))
+cog.command("compare")(writing(compare.compare))
 cog.command("import")(importing.import_dataset)
-cog.command("schema")(schema.schema)
+cog.command("schema")(writing(schema.schema))
 cog.command("demo")(demo.demo)
-cameras.command("check")(calibration.check)
+cameras.command("check")(writing(calibration.check))
 poses.command("import")(box_data.import_boxes)
 poses.command("render")(box_data.render_boxes)
-poses.command("validate")(centerpose.validate)
-poses.command("train")(centerpose.train)
-poses.command("evaluate")(centerpose.evaluate)
-poses.command("inference")(centerpose.inference)
-poses.command("export")(centerpose.export)
-poses.command("gen_trt_engine")(centerpose.gen_trt_engine)
+poses.command("validate")(writing(centerpose.validate))
+poses.command("train")(writing(centerpose.train))
+poses.command("evaluate")(writing(centerpose.evaluate))
+poses.command("inference")(writing(centerpose.inference))
+poses.command("export")(writing(centerpose.export))
+poses.command("gen_trt_engine")(writing(centerpose.gen_trt_engine))
 
 
 @app.callback()

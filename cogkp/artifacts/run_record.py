@@ -22,7 +22,7 @@ import attrs
 import torch
 
 from cogkp.artifacts.runs import CONFIG_NAME, RECORD_NAME, RunFolder
-from cogkp.files import write_json
+from cogkp.files import in_own_folder, write_json
 
 __all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
 
@@ -72,8 +72,9 @@ def record_session(folder: RunFolder, config: Mapping[str, Any], session: Sessio
         "machine": describe_machine(),
     }
     sessions = [*read_sessions(folder), now]
-    write_json(folder.path / CONFIG_NAME, dict(config))
-    write_json(folder.path / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
+    write_json(folder.path / CONFIG_NAME, dict(config), in_own_folder)
+    record = {"format_version": FORMAT_VERSION, "sessions": sessions}
+    write_json(folder.path / RECORD_NAME, record, in_own_folder)
 
 
 def read_sessions(folder: RunFolder) -> list[dict[str, Any]]:

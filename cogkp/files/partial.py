@@ -23,6 +23,7 @@ _SWEPT: set[Path] = set()
 
 
 def partial_name(stem: str, suffix: str) -> str:
+    """Make up a hidden name, by which the file is known to be unfinished."""
     return f".{stem}.cogkp_{secrets.token_hex(4)}{suffix}"
 
 

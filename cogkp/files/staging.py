@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cogkp.errors import OutputError
-from cogkp.files.origin import Ours, has_mark
+from cogkp.files.origin import Ours, has_mark, in_own_folder
 from cogkp.files.partial import held, partial_name, sweep
-from cogkp.files.writing import make_folder, require_replaceable, sync_folder, writing_to
+from cogkp.files.writing import make_folder, require_replaceable, sync_folder, write_bytes, writing_to
 
 __all__ = ["staged_files", "staged_folder"]
 
@@ -46,7 +46,7 @@ def staged_files(folder: Path, *, last: str = "", ours: Ours = has_mark) -> Iter
 
     Args:
         folder: made where it is missing; other files in it stay.
-        last: name of the file that says that the others are there; it goes before them and comes after them.
+        last: name of the file that says that the others are there; it comes after them.
         ours: whether a file that lies there may be replaced.
 
     Yields:
@@ -60,11 +60,17 @@ def staged_files(folder: Path, *, last: str = "", ours: Ours = has_mark) -> Iter
         written = sorted(staging.iterdir(), key=lambda path: (path.name == last, path.name))
         require_replaceable([folder / path.name for path in written], ours)
         with writing_to(folder):
-            if last and len(written) > 1 and (folder / last).is_file():
-                (folder / last).unlink()
             for path in written:
-                path.replace(os.path.realpath(folder / path.name))
+                _move(path, folder / path.name)
             sync_folder(folder)
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a file; what leads elsewhere, perhaps to another disk, is followed by copying."""
+    if target.is_symlink() or (target.exists() and not target.is_file()):
+        write_bytes(target, path.read_bytes(), in_own_folder)
+    else:
+        path.replace(target)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from cogkp.artifacts.evaluations import is_evaluation_file
 from cogkp.artifacts.runs import METRICS_NAME
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
@@ -87,8 +88,8 @@ def evaluate_experiment(
         judged = _judged(config, model, split, progress)
         found = judged.written(results.folder, WORST)
         text_path, rows_path = results.folder / TEXT_NAME, results.folder / ROWS_NAME
-        write_text(text_path, f"{found.text}\n")
-        write_text(rows_path, rows_of(judged.report.evidence))
+        write_text(text_path, f"{found.text}\n", is_evaluation_file)
+        write_text(rows_path, rows_of(judged.report.evidence), is_evaluation_file)
         scalars = judged.report.scalars()
         kpi = {f"{SHORT.get(split, split)}_{name}": value for name, value in scalars.items()}
         status.write("SUCCESS", "the evaluation is done", kpi=kpi)

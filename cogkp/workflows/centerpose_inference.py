@@ -15,7 +15,7 @@ import torch
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.images import encode_image
 from cogkp.errors import Problem
-from cogkp.files import write_bytes, write_json
+from cogkp.files import is_json_with, marked, write_bytes, write_json
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid_fit import Plane
 from cogkp.progress import SILENT, Progress
@@ -169,9 +169,9 @@ class _Verb:
         """Write what was found in one picture."""
         section, path = self.config.inference, self.folder / name
         if section.save_json:
-            write_json(path.with_name(f"{path.name}.json"), self.record(picture, found))
+            write_json(path.with_name(f"{path.name}.json"), self.record(picture, found), _is_record)
         if section.save_visualization:
-            drawing = encode_image(_drawn(picture, self.outlines(picture, found)), DRAWING_SUFFIX)
+            drawing = marked(encode_image(_drawn(picture, self.outlines(picture, found)), DRAWING_SUFFIX))
             write_bytes(path.with_name(path.name + DRAWING_SUFFIX), drawing)
 
     def record(self, picture: Loaded, found: ObjectPoses | Detections) -> dict[str, Any]:
@@ -186,6 +186,10 @@ class _Verb:
             return detection_outlines(found)
         assert picture.record.K is not None
         return [pose_outline(pose, picture.record.K, self.config.inference.axis_size) for pose in found]
+
+
+def _is_record(path: Path) -> bool:
+    return is_json_with(path, "image_name", "objects")
 
 
 def _drawn(picture: Loaded, outlines: Sequence[Outline]) -> Picture:

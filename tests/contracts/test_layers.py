@@ -54,7 +54,7 @@ ROOMS = {
         "errors progress geometry data.images tasks.base artifacts",
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
-    "visual": room("errors measures tasks.base", "attrs cv2 numpy"),
+    "visual": room("errors files measures tasks.base", "attrs cv2 numpy"),
     "pictures": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors files progress config geometry data models measures tasks artifacts training export inference visual "

@@ -27,7 +27,7 @@ from cogkp.config.structuring import cut, structured, without
 from cogkp.config.yaml_reading import Document, read_yaml
 from cogkp.config.yaml_writing import yaml_text
 from cogkp.errors import ConfigError, Problem, closest
-from cogkp.files import write_text
+from cogkp.files import MARK, write_text
 
 __all__ = [
     "dump_experiment",
@@ -88,7 +88,7 @@ def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig) -> 
         OutputError: it cannot be written.
     """
     target = Path(path)
-    write_text(target, yaml_text(dump_experiment(config)))
+    write_text(target, f"# {MARK}\n{yaml_text(dump_experiment(config))}")
     return target
 
 
