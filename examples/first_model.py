@@ -25,7 +25,7 @@ def main(folder: Path, frames: int, epochs: int) -> None:
     print(measured.text)
 
     model = cogkp.deploy(
-        config, cogkp.DeployOptions(engine=False), restore=str(run.checkpoint), models_root=folder / "models"
+        config, cogkp.ExportOptions(engine=False), restore=str(run.checkpoint), models_root=folder / "models"
     )
     print(f"{model.onnx} is within {model.parity['keypoints']:.1e} px of the trained network")
 

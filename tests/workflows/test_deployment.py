@@ -10,14 +10,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cogkp.config.export import DeployOptions
+from cogkp.config.export import ExportOptions
 from cogkp.errors import CheckpointError, EngineError, ExportError
 from cogkp.workflows.deployment import deploy, missing_builder
 from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 
-NO_ENGINE = DeployOptions(engine=False)
+NO_ENGINE = ExportOptions(engine=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def trained(tmp_path_factory):
 
 def test_names_and_content_are_as_documented(trained, tmp_path):
     config, run = trained
-    options = DeployOptions(engine=False, batch_size=2, precision="bf16")
+    options = ExportOptions(engine=False, batch_size=2, precision="bf16")
     result = deploy(config, options, restore=str(run.checkpoint), models_root=tmp_path)
     assert result.onnx.parent == tmp_path
     prefix, batch, *_, tag = result.onnx.name.removesuffix(".release.onnx").split("_")
@@ -72,13 +72,13 @@ def test_missing_data_is_said_and_does_not_stop_a_deployment(trained, tmp_path, 
 def test_without_a_builder_the_onnx_file_stays_and_the_advice_is_given(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match=r"cogkp\[tensorrt\].* --no-engine leaves"):
-        deploy(trained[0], DeployOptions(), restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
+        deploy(trained[0], ExportOptions(), restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
     assert {path.suffix for path in (tmp_path / "models").iterdir()} == {".onnx", ".json"}
 
 
 def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-    options = DeployOptions(path=str(tmp_path / "tool.release.onnx"), builder="tensorrt_rtx")
+    options = ExportOptions(path=str(tmp_path / "tool.release.onnx"), builder="tensorrt_rtx")
     result = deploy(trained[0], options, restore=str(trained[1].checkpoint))
     assert result.engine == tmp_path / "tool.trt"
     assert result.engine.stat().st_size > 10_000
@@ -87,6 +87,6 @@ def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
 
 def test_a_missing_builder_can_be_told_before_a_long_training(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "cogkp[tensorrt]" in missing_builder(DeployOptions())
-    assert missing_builder(DeployOptions()).endswith("--no-engine leaves the engine out.")
+    assert "cogkp[tensorrt]" in missing_builder(ExportOptions())
+    assert missing_builder(ExportOptions()).endswith("--no-engine leaves the engine out.")
     assert missing_builder(NO_ENGINE) == ""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
-from cogkp.config.export import DeployOptions
+from cogkp.config.export import ExportOptions
 from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig, Network
 from cogkp.errors import CheckpointError, ConfigError, ModelError
@@ -127,12 +127,12 @@ def test_a_preset_is_trained_restored_and_deployed(config, tmp_path, name):
     run = trained(config, tmp_path)
     checkpoint = load_checkpoint(run.checkpoint)
     assert structure(checkpoint.provenance.config).model.preset == name
-    result = deploy(config, DeployOptions(engine=False), restore=str(run.checkpoint), models_root=tmp_path / "models")
+    result = deploy(config, ExportOptions(engine=False), restore=str(run.checkpoint), models_root=tmp_path / "models")
     assert max(result.parity.values()) < 0.02
     assert json.loads(result.manifest.read_text())["facts"]["preset"] == name
     small = preset(config, "small")
     with pytest.raises(CheckpointError, match=f"with the preset '{name}'"):
-        deploy(small, DeployOptions(engine=False), restore=str(run.checkpoint), models_root=tmp_path / "models")
+        deploy(small, ExportOptions(engine=False), restore=str(run.checkpoint), models_root=tmp_path / "models")
     with pytest.raises(CheckpointError, match=rf"model\.preset.*{name}"):
         trained(small, tmp_path, restore="latest")
 
