@@ -17,6 +17,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
+from cogkp.workflows.centerpose_inputs import Shown, evenly
 from torch import nn
 
 from cogkp.artifacts.manifest import Signature
@@ -30,7 +31,6 @@ from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.centerpose_inputs import Shown, evenly
 
 BACKBONES = ("DLA34", "fan_small")
 SAMPLES = 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -11,7 +10,9 @@ from typer.core import TyperGroup
 
 import cogkp
 from cogkp_cli import box_data, calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
-from cogkp_cli.failures import fault, reported
+from cogkp_cli.console import complain
+from cogkp_cli.failures import FAILED, fault, reported, stoppable, stopped
+from cogkp_cli.streams import lost_output, steady_streams
 from cogkp_cli.writing import writing
 
 __all__ = ["app", "main"]
@@ -90,17 +91,21 @@ def root(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    with steady_streams(), stoppable():
+        code = _code()
+        if (why := lost_output()) and not code:
+            code = FAILED
+            complain(f"error: standard output cannot be written: {why}")
+    sys.exit(code)
+
+
+def _code() -> int:
     try:
         app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else FAILED * bool(stop.code)
+    except KeyboardInterrupt as stop:  # before or after a command
+        return stopped(stop)
     except Exception as error:  # the last door: whatever nobody foresaw
-        sys.exit(fault(error))
-    finally:
-        _close_stdout()
-
-
-def _close_stdout() -> None:
-    """Flush while a reader that has gone away can still be ignored."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return fault(error)
+    return 0

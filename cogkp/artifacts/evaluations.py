@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import has_mark, is_json_with, staged_files, write_text
+from cogkp.files import has_mark, is_json_with, require_replaceable, staged_files, write_text
 
 __all__ = [
     "EVALUATION_NAME",
@@ -23,11 +23,13 @@ __all__ = [
     "find_evaluations",
     "is_evaluation_file",
     "read_evaluation",
+    "require_evaluation_folder",
     "write_evaluation",
 ]
 
 EVALUATION_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
+WRITTEN = (EVALUATION_NAME, PAGE_NAME, "predictions.png", "predictions_3d.png", "report.txt", "report.csv")
 MARKED_SUFFIXES = (".html", ".png", ".jpg")
 FORMAT_VERSION = 2
 EVIDENCE = "per_frame"
@@ -67,6 +69,15 @@ def is_evaluation_file(path: Path) -> bool:
     if path.suffix in MARKED_SUFFIXES:
         return has_mark(path)
     return document.is_file() and is_json_with(document, "format_version", "overall")
+
+
+def require_evaluation_folder(folder: Path) -> None:
+    """Refuse before the work what :func:`evaluation_files` would refuse after it.
+
+    Raises:
+        OutputError: the folder holds a file that an evaluation would replace and this program did not write.
+    """
+    require_replaceable((folder / name for name in WRITTEN), is_evaluation_file)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from cogkp.artifacts.evaluations import evaluation_files, require_evaluation_folder
 from cogkp.config.plain import plain_hash
 from cogkp.data.dataset import Split
 from cogkp.progress import SILENT, Progress
@@ -77,24 +78,23 @@ def evaluate(
         metrics = metrics_in(opened.task.metrics(thresholds_px), world_unit_mm)
         dataset = opened.task.datasets(job.split)
         loader = open_loader(dataset, job.loading, shuffle=False)
+        folder = job.folder()
+        require_evaluation_folder(folder)
         report = measure(opened.predict, opened.task, loader, progress, metrics=metrics)
-        found = write_report(
-            job.folder(),
-            opened,
-            dataset,
-            metrics,
-            report,
-            circumstances=_circumstances(config, job, dataset.fingerprint, time.perf_counter() - started),
-            words=job.words,
-            worst=worst,
-        )
-        more = job.finished(found.folder, found.text, report)
-        return attrs.evolve(
-            found,
-            text=job.brief(report, found.text),
-            text_path=more.get("text_path"),
-            rows_path=more.get("rows_path"),
-        )
+        with evaluation_files(folder) as staging:
+            found = write_report(
+                staging,
+                opened,
+                dataset,
+                metrics,
+                report,
+                circumstances=_circumstances(config, job, dataset.fingerprint, time.perf_counter() - started),
+                words=job.words,
+                worst=worst,
+            )
+            more: dict[str, Any] = dict(job.finished(staging, found.text, report))
+            found = attrs.evolve(found, **more)
+        return attrs.evolve(found.moved_to(folder), text=job.brief(report, found.text))
 
 
 def _circumstances(

@@ -65,6 +65,12 @@ class EvaluationResult:
     text_path: Path | None = None
     rows_path: Path | None = None
 
+    def moved_to(self, folder: Path) -> EvaluationResult:
+        """Say the same of files that were moved to another folder."""
+        fields = attrs.asdict(self, recurse=False).items()
+        moved: dict[str, Any] = {name: folder / path.name for name, path in fields if isinstance(path, Path)}
+        return attrs.evolve(self, **{**moved, "folder": folder})
+
 
 def surroundings() -> dict[str, Any]:
     """Say when, by which command, with which libraries and on which machine this is done."""

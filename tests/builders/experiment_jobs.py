@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import torch
+from cogkp.workflows.centerpose import train_experiment
 
 from cogkp.config.centerpose.io import load_experiment
-from cogkp.workflows.centerpose import train_experiment
 from tests.builders.ranks import Curve
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import attrs
 import torch
+from cogkp.workflows.training import train
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
 from cogkp.artifacts.checksum import open_seal
@@ -27,7 +28,6 @@ from cogkp.config.train import TrainOptions
 from cogkp.errors import CogkpError
 from cogkp.tasks.registry import build_task
 from cogkp.training.optim import build_optimizer
-from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 
 OPTIONS = TrainOptions(

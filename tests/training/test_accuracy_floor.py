@@ -10,14 +10,14 @@ from pathlib import Path
 
 import attrs
 import pytest
+from cogkp.workflows.evaluation import evaluate
+from cogkp.workflows.training import train
 
 from cogkp.config.keypoint.default_losses import starting_loss_terms
 from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig, Validation
 from cogkp.config.train import TrainOptions
 from cogkp.data.keypoint.synthetic import demo_config, write_recording
-from cogkp.workflows.evaluation import evaluate
-from cogkp.workflows.training import train
 
 TRAINED_FRAMES, HELD_OUT_FRAMES = 48, 24
 SIDE_PX = 128

@@ -3,15 +3,15 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
+from cogkp.workflows.evaluation import evaluate
+from cogkp.workflows.training import train
 from torch import nn
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.train import TrainOptions
 from cogkp.errors import ConfigError
 from cogkp.training.ema import WeightAverage
-from cogkp.workflows.evaluation import evaluate
 from cogkp.workflows.setup import restored_task
-from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training
 from tests.training.test_trainer import Stopper

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import onnx
 import pytest
+from cogkp.workflows.centerpose_engine import build_experiment_engine
 
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.artifacts.model_files import manifest_path
@@ -19,7 +20,6 @@ from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
 from cogkp.export.onnx_export import export_onnx
 from cogkp.inference.tensorrt_runner import TensorRTRunner
-from cogkp.workflows.centerpose_engine import build_experiment_engine
 from tests.builders.tiny_export import tiny_net, tiny_spec
 from tests.builders.tiny_objects import SIDE, tiny_objects_onnx
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+from cogkp.workflows.centerpose_evaluation import evaluate_experiment
+from cogkp.workflows.comparing import compare
 
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState, load_checkpoint
 from cogkp.artifacts.manifest import Origin
@@ -19,8 +21,6 @@ from cogkp.inference.parity import verify_onnx
 from cogkp.measures.evidence import Evidence
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.centerpose_evaluation import evaluate_experiment
-from cogkp.workflows.comparing import compare
 from tests.builders.experiment_model import save_checkpoint, with_section
 from tests.builders.html import check_page
 from tests.builders.said_objects import truth_of, write_said

@@ -10,6 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from cogkp.workflows.centerpose import CORNER_NAMES
+from cogkp.workflows.centerpose_export import export_experiment
+from cogkp.workflows.centerpose_inference import infer_experiment
+from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
+from cogkp.workflows.centerpose_model import restored_experiment
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.artifacts.manifest import read_manifest
@@ -23,11 +28,6 @@ from cogkp.geometry.letterbox import letterbox
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.centerpose import CORNER_NAMES
-from cogkp.workflows.centerpose_export import export_experiment
-from cogkp.workflows.centerpose_inference import infer_experiment
-from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
-from cogkp.workflows.centerpose_model import restored_experiment
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
 
 WIDTH, HEIGHT = 96, 64

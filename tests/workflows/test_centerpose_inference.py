@@ -10,6 +10,7 @@ import attrs
 import cv2
 import numpy as np
 import pytest
+from cogkp.workflows.centerpose_inference import infer_experiment
 
 from cogkp.data.sample import collate
 from cogkp.errors import ConfigError, DataError, OutputError
@@ -17,7 +18,6 @@ from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import find_poses
 from cogkp.tasks.centerpose.task import CenterPoseTask
-from cogkp.workflows.centerpose_inference import infer_experiment
 from tests.builders.experiment_model import with_section
 from tests.builders.said_objects import truth_of, write_said
 from tests.builders.tiny_boxes import SIDE, tiny_experiment

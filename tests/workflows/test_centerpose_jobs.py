@@ -12,12 +12,12 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from cogkp.workflows.centerpose import train_experiment
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.train import OptimSpec, TrainSpec
-from cogkp.workflows.centerpose import train_experiment
 from tests.builders.tiny_boxes import tiny_experiment
 
 REPOSITORY = Path(__file__).parents[2]

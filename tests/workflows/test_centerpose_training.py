@@ -7,14 +7,14 @@ import json
 import attrs
 import pytest
 import torch
+from cogkp.workflows.centerpose import train_experiment
+from cogkp.workflows.centerpose_results import ExperimentCheckpointer
 
 from cogkp.artifacts.checkpoint import TrainingState, load_checkpoint
 from cogkp.config.centerpose.io import load_experiment
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.train import OptimSpec, TrainSpec
 from cogkp.errors import CheckpointError, TrainingError
-from cogkp.workflows.centerpose import train_experiment
-from cogkp.workflows.centerpose_results import ExperimentCheckpointer
 from tests.builders.ranks import Curve
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config

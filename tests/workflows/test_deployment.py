@@ -9,11 +9,11 @@ import attrs
 import numpy as np
 import onnxruntime
 import pytest
+from cogkp.workflows.deployment import deploy, missing_builder
+from cogkp.workflows.training import train
 
 from cogkp.config.export import ExportOptions
 from cogkp.errors import CheckpointError, EngineError, ExportError
-from cogkp.workflows.deployment import deploy, missing_builder
-from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+from cogkp.workflows.comparing import compare
+from cogkp.workflows.evaluation import evaluate
+from cogkp.workflows.training import train
 
 from cogkp.config.keypoint.spec import DataMappings, Validation
 from cogkp.errors import ArtifactError, EvaluationError, OutputError
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import intervals
-from cogkp.workflows.comparing import compare
-from cogkp.workflows.evaluation import evaluate
-from cogkp.workflows.training import train
 from tests.builders.html import check_page
 from tests.builders.tiny_keypoints import POINTS, tiny_config, write_recording
 from tests.builders.training import OPTIONS, Watcher

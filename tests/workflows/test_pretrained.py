@@ -10,6 +10,9 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from cogkp.workflows.deployment import deploy
+from cogkp.workflows.pretrained import start_encoder
+from cogkp.workflows.training import dry_run, train
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.export import ExportOptions
@@ -17,9 +20,6 @@ from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig, Network
 from cogkp.errors import CheckpointError, ConfigError, ModelError
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.deployment import deploy
-from cogkp.workflows.pretrained import start_encoder
-from cogkp.workflows.training import dry_run, train
 from tests.builders.published import published_resnet18
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cogkp.workflows.training import train
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.lock import locked
@@ -24,7 +25,6 @@ from cogkp.config.augment import Crop, Noise
 from cogkp.config.keypoint.io import load, structure
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.errors import CheckpointError, DataError, OutputError, TrainingError
-from cogkp.workflows.training import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from cogkp.workflows.training import train
 from cogkp_cli.app import app
 from typer.testing import CliRunner, Result
 
@@ -15,7 +16,6 @@ from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
 from cogkp.data.keypoint.scene.tool import POINTS
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
-from cogkp.workflows.training import train
 
 
 @pytest.fixture(scope="module")

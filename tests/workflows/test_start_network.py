@@ -7,6 +7,7 @@ import logging
 import attrs
 import pytest
 import torch
+from cogkp.workflows.pretrained import start_network
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.config.centerpose.io import dump_experiment
@@ -16,7 +17,6 @@ from cogkp.errors import CheckpointError, CogkpError
 from cogkp.models.dla import DLA34
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.pretrained import start_network
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+from cogkp.workflows.torchrun import ranks_to_start, require_started
 
 from cogkp.config.centerpose.train import TrainSpec
 from cogkp.errors import TrainingError
-from cogkp.workflows.torchrun import ranks_to_start, require_started
 
 
 @pytest.mark.parametrize(

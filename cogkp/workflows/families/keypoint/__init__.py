@@ -28,7 +28,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
 from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem
 from cogkp.export.engine_options import AS_THE_FILE_SAYS
-from cogkp.files import make_folder, write_json
+from cogkp.files import in_own_folder, make_folder, write_json
 from cogkp.inference.exported import Exported, described_onnx
 from cogkp.models.encoder_weights import LoadedEncoder, load_encoder
 from cogkp.models.keypoint import KeypointMaskOutputs, KeypointOutputs
@@ -174,7 +174,7 @@ class _Training:
         return RunCheckpointer(folder, provenance, plan.options.keep_last, last)
 
     def loggers(self, place: RunPlace, plan: Plan, steps_per_epoch: int) -> list[Sink]:
-        write_json(place.path / CONFIG_NAME, dump(self.config))
+        write_json(place.path / CONFIG_NAME, dump(self.config), in_own_folder)
         return []
 
     def report_folder(self, place: RunPlace) -> Path:
