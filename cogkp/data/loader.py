@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import logging
 import multiprocessing
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import attrs
@@ -26,8 +30,17 @@ __all__ = ["BatchLoader", "EpochSampler", "build_loader", "worker_deaths_told"]
 
 T = TypeVar("T")
 
+# Windows has no such limits.
+resource: Any = importlib.import_module("resource") if importlib.util.find_spec("resource") else None
+
+log = logging.getLogger("cogkp")
+
 # Keeps the order of items apart from the draws of item 0, which start from the same seed and epoch.
 ORDER_STREAM = 0x0DE7
+
+LEAST_BOUND, WORKERS_PER_CORE = 16, 4
+FILES_OF_A_PROCESS, FILES_PER_WORKER = 64, 32
+"""Open files: logs, checkpoints and libraries; of each loader process its pipes, and its batches in shared memory."""
 
 GRACE_S = 20
 """How long a loader process that was told to end may still serve the step under way."""
@@ -196,6 +209,8 @@ class BatchLoader:
             yield from self._pass()
 
     def _pass(self) -> Iterator[Batch[Any]]:
+        if self._loader.num_workers:
+            _require_files(self._loader.num_workers)
         with _quiet_about_cores(), _starting(self._loader.num_workers):
             batches = iter(self._loader)
         for number, batch in enumerate(batches, self._batches.start_batch):
@@ -258,6 +273,7 @@ def build_loader(
     views = dataset.views_per_item
     _check_batch_size(batch_size, views, launch)
     batches = _dealt(_sampler(dataset, seed, shuffle), batch_size // views, epoch, launch, parts)
+    num_workers = _reasonable(num_workers, len(batches))
     workers = _worker_options(prefetch_factor) if num_workers else {}
     with _quiet_about_cores():
         loader: DataLoader[Any] = DataLoader(
@@ -271,6 +287,37 @@ def build_loader(
             **workers,
         )
     return BatchLoader(loader, batches)
+
+
+def _reasonable(num_workers: int, batches: int) -> int:
+    """Choose how many processes are started: not more than have something to do, or than help on this machine."""
+    most = max(LEAST_BOUND, WORKERS_PER_CORE * (os.cpu_count() or 1))
+    if num_workers > most:
+        log.warning("%d loader processes are more than this machine has use for: %d are started", num_workers, most)
+    return min(num_workers, most, batches)
+
+
+def _require_files(workers: int) -> None:
+    """Allow this process as many open files as the system lets it; torch hangs where they run out half-way.
+
+    Raises:
+        DataError: there are too few for the loader processes.
+    """
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    needed = FILES_OF_A_PROCESS + FILES_PER_WORKER * workers
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        raise DataError(
+            f"too few open files are allowed for {counted(workers, 'loader process', 'es')}",
+            expected=f"at least {needed}",
+            got=f"{soft}",
+            hint="Raise the limit (ulimit -n), or take fewer (--num-workers, dataset.workers).",
+        )
 
 
 def _check_batch_size(batch_size: int, views: int, launch: Launch) -> None:
