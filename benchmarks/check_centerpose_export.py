@@ -1,9 +1,9 @@
-"""Compare exported object-pose networks of full size with their sources, one and two pictures at a time.
+"""Compare exported object-pose networks of full size with their sources, one and two images at a time.
 
 Two comparisons are told: that of the exporter, step by step, and one of what both put out in the end. The latter holds
-only where no choice is close: flat pictures, in which all cells are alike, are left out of it.
+only where no choice is close: flat images, in which all cells are alike, are left out of it.
 
-Run: OMP_NUM_THREADS=1 python -m benchmarks.check_centerpose_export [--pictures FOLDER] [--side 512]
+Run: OMP_NUM_THREADS=1 python -m benchmarks.check_centerpose_export [--images FOLDER] [--side 512]
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
-from cogkp.workflows.centerpose_inputs import Shown, evenly
 from torch import nn
 
 from cogkp.artifacts.manifest import Signature
 from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_pictures
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.data.boxes.view import BoxInput
+from cogkp.data.images import read_colour
+from cogkp.data.images.finding import find_images
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
+from cogkp.workflows.setup import evenly
 
 BACKBONES = ("DLA34", "fan_small")
 SAMPLES = 4
@@ -54,8 +56,9 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
     module, spec = task.export_module(), task.export_spec(2)
     signature = signature_of(module, spec, any_batch=True)
     data = task.config.dataset
-    shown = Shown((side, side), data.mean, data.std)
-    samples = {path.name: shown(path) for path in evenly(find_pictures(folder), SAMPLES)} if folder else {}
+    view = BoxInput(size_wh=(side, side), mean=data.mean, std=data.std)
+    paths = find_images(folder) if folder else ()
+    samples = {paths[row].name: view.of(read_colour(paths[row]))[0] for row in evenly(len(paths), SAMPLES)}
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         path = export_onnx(module, spec, Path(place) / "m.onnx", how=Tracing(16, any_batch=True))
@@ -69,7 +72,7 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
                     f"{backbone:9} in the end   {each.output:22} {each.maximum:9.2g} {each.unit:12} {each.worst_input}"
                 )
     seconds = time.perf_counter() - started
-    print(f"{backbone:9} {side} px, {len(samples)} pictures: exported in {exported:.0f} s, all in {seconds:.0f} s")
+    print(f"{backbone:9} {side} px, {len(samples)} images: exported in {exported:.0f} s, all in {seconds:.0f} s")
 
 
 def uneven(signature: Signature, samples: Mapping[str, np.ndarray]) -> list[Case]:
@@ -86,8 +89,8 @@ def uneven(signature: Signature, samples: Mapping[str, np.ndarray]) -> list[Case
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=Path, default=None)
+    parser.add_argument("--images", type=Path, default=None)
     parser.add_argument("--side", type=int, default=512)
     wanted = parser.parse_args()
     for name in BACKBONES:
-        check(name, wanted.side, wanted.pictures)
+        check(name, wanted.side, wanted.images)

@@ -43,7 +43,7 @@ WORDS = {
 
 
 def record_of(root: Path, content: dict[str, Any], *, labelled: bool) -> dict[str, Any]:
-    """Copy a line's pictures and, where wanted, its points."""
+    """Copy a line's images and, where wanted, its points."""
     return {
         camera: {
             "image": root / content[camera]["image"],
@@ -132,7 +132,7 @@ def figures(config: Path, checkpoint: Path, unit_mm: float) -> dict[str, float]:
     """Evaluate on the pairs that were set aside."""
     settings = cogkp.load_config(config)
     folder = checkpoint.parent / "evaluation"
-    report = cogkp.evaluate(settings, restore=str(checkpoint), output_dir=folder, world_unit_mm=unit_mm).report
+    report = cogkp.evaluate(settings, model=str(checkpoint), output_dir=folder, world_unit_mm=unit_mm).report
     space = report["space"]["overall"]
     return {
         "3-D median mm": space["median"],

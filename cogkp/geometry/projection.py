@@ -1,4 +1,4 @@
-"""What a 3x4 projection matrix says about its camera: where it stands, what a pixel sees, how far a point is.
+"""What a 3x4 projection matrix holds: the camera's centre, viewing rays, depth, and reprojection.
 
 OpenCV axes; pixels without lens distortion. A matrix counts up to scale and sign, P = K [R | t] being one choice.
 Camera algebra is done in float64 whatever comes in: it is small, and its differences of large numbers are not.
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera import MIN_DEPTH, Projection
 
-__all__ = ["Cameras", "check_points", "common_shape", "cross", "read_cameras", "reproject", "work_dtype"]
+__all__ = ["Cameras", "cross", "read_cameras", "reproject", "work_dtype"]
 
 MIN_RELATIVE_DETERMINANT = 1e-12
 
@@ -56,27 +56,6 @@ def work_dtype(*values: Tensor) -> torch.dtype:
     for value in values:
         dtype = torch.promote_types(dtype, value.dtype)
     return dtype
-
-
-def check_points(name: str, points: Tensor, width: int, axes: str = "N") -> None:
-    """Refuse points that are not rows of the given width."""
-    if points.dim() < 1 + len(axes.split(", ")) or points.shape[-1] != width:
-        raise GeometryError(
-            f"{name} has the wrong shape", expected=f"(..., {axes}, {width})", got=str(tuple(points.shape))
-        )
-
-
-def common_shape(what: str, *shapes: torch.Size) -> torch.Size:
-    """Return the shape that all broadcast to, or say that ``what`` do not belong together."""
-    try:
-        # torch.broadcast_shapes would load sympy, which takes seconds, on its first use.
-        return torch.Size(np.broadcast_shapes(*shapes))
-    except ValueError as error:
-        raise GeometryError(
-            f"{what} do not belong together",
-            expected="leading axes that broadcast",
-            got=" and ".join(str(tuple(shape)) for shape in shapes),
-        ) from error
 
 
 def read_cameras(P: Tensor) -> Cameras:
@@ -130,7 +109,7 @@ def _usable(P: Tensor) -> Tensor:
 
 
 def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
-    """Find the pixels that see given points of space.
+    """Project points of space to pixels without lens distortion.
 
     Args:
         xyz_world: (..., N, 3) float, world unit; leading axes broadcast with those of ``P``.
@@ -160,10 +139,10 @@ def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
     points = torch.where(finite.unsqueeze(-1), xyz_world, 0.0).to(work_dtype(xyz_world, P))
     matrix = cameras.P.to(points.dtype)
     moved = (matrix[..., None, :, :3] * points.unsqueeze(-2)).sum(-1) + matrix[..., None, :, 3]
-    seen = finite & cameras.usable.unsqueeze(-1)
+    usable = finite & cameras.usable.unsqueeze(-1)
     depth = moved[..., 2]
-    valid = seen & (depth > MIN_DEPTH)
+    valid = usable & (depth > MIN_DEPTH)
     uv = moved[..., :2] / torch.where(valid, depth, 1.0).unsqueeze(-1)
     return Projection(
-        torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(seen, depth, 0.0).to(dtype), valid
+        torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(usable, depth, 0.0).to(dtype), valid
     )

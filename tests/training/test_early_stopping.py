@@ -4,10 +4,10 @@ import logging
 
 import attrs
 import pytest
-from cogkp.workflows.training import train
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.training.early_stopping import Patience
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training
 

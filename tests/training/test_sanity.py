@@ -6,12 +6,12 @@ import math
 import attrs
 import pytest
 import torch
-from cogkp.workflows.training import train
 from torch import nn
 
 from cogkp.training.learner import BatchResult
 from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import StepEvent
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 

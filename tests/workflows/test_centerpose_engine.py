@@ -9,7 +9,6 @@ from pathlib import Path
 import attrs
 import onnx
 import pytest
-from cogkp.workflows.centerpose_engine import build_experiment_engine
 
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.artifacts.model_files import manifest_path
@@ -18,8 +17,9 @@ from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
-from cogkp.export.onnx_export import export_onnx
+from cogkp.exporter.onnx_export import export_onnx
 from cogkp.inference.tensorrt_runner import TensorRTRunner
+from cogkp.workflows.engine import build_engine
 from tests.builders.tiny_export import tiny_net, tiny_spec
 from tests.builders.tiny_objects import SIDE, tiny_objects_onnx
 
@@ -59,7 +59,7 @@ def changed(config, tensorrt=(), calibration=(), **engine):
 
 def built(config):
     pytest.importorskip("tensorrt_rtx")
-    return build_experiment_engine(config, builder="tensorrt_rtx")
+    return build_engine(config, builder="tensorrt_rtx")
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_ranges_are_read_again_and_made_anew_for_another_network(experiment, tmp
     cache = Path(config.gen_trt_engine.tensorrt.calibration.cal_cache_file)
     first = built(config)
     written = cache.read_bytes()
-    # More pictures than there are: with a file of ranges none are needed for them.
+    # More images than there are: with a file of ranges none are needed for them.
     second = built(changed(config, calibration={"cal_batches": 1000}))
-    assert said("ranges of 4 pictures read from")
+    assert said("ranges of 4 images read from")
     assert cache.read_bytes() == written
     assert second.rounding == first.rounding
     other = tiny_objects_onnx(tmp_path / "other.onnx", batch_size=2, size_wh=(96, 64))
@@ -117,8 +117,8 @@ def test_ranges_are_read_again_and_made_anew_for_another_network(experiment, tmp
 @pytest.mark.parametrize(
     ("change", "kind", "told"),
     [
-        ({"calibration": {"cal_batches": 4}}, DataError, r"too few pictures.*expected cal_batch_size.*so 8, got 6"),
-        ({"calibration": {"cal_image_dir": ("absent",)}}, DataError, "folder of pictures does not exist @ absent"),
+        ({"calibration": {"cal_batches": 4}}, DataError, r"too few images.*expected cal_batch_size.*so 8, got 6"),
+        ({"calibration": {"cal_image_dir": ("absent",)}}, DataError, "folder of images does not exist @ absent"),
         ({"tensorrt": {"layers_precision": ("/nobody:fp32",)}}, EngineError, "no such layer"),
         ({"tensorrt": {"layers_precision": ("*:fp16",)}}, ConfigError, r"fp32 or int8, got \*:fp16"),
         ({"onnx_file": "absent.onnx"}, ArtifactError, "no such ONNX file"),
@@ -177,6 +177,6 @@ def test_a_file_of_the_other_family_is_refused(experiment, tmp_path):
 def test_without_a_builder_nothing_is_begun(experiment, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="trtexec"):
-        build_experiment_engine(changed(experiment, {"data_type": "INT8"}), builder="trtexec")
+        build_engine(changed(experiment, {"data_type": "INT8"}), builder="trtexec")
     assert not (tmp_path / "cal.json").exists()
     assert not manifest_path(Path(experiment.gen_trt_engine.trt_engine)).exists()

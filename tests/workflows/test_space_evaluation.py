@@ -1,4 +1,4 @@
-"""A stereo recording is judged in space from the command line: figures, JSON and picture."""
+"""A stereo recording is judged in space from the command line: figures, JSON and image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import pytest
-from cogkp.workflows.training import train
 from cogkp_cli.app import app
 from typer.testing import CliRunner, Result
 
@@ -16,6 +15,7 @@ from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
 from cogkp.data.keypoint.scene.tool import POINTS
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
+from cogkp.workflows.train import train
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Read, check and write experiment specs.
+"""Read, check and write CenterPose experiment files.
 
 Every mistake of a file and of the overrides is reported at once, one :class:`Problem` each, with path and line.
 """
@@ -21,13 +21,13 @@ from cogkp.config.converter import CONVERTER
 from cogkp.config.documents import write_new
 from cogkp.config.fields import DOC, fields_of
 from cogkp.config.interpolation import BLANK, interpolated
-from cogkp.config.issues import Finding, Step, Steps, shown
+from cogkp.config.issues import Finding, Step, Steps, short_repr
 from cogkp.config.overrides import merged, read_overrides
 from cogkp.config.structuring import cut, structured, without
 from cogkp.config.yaml_reading import Document, read_yaml
 from cogkp.config.yaml_writing import yaml_text
 from cogkp.errors import ConfigError, Problem, closest
-from cogkp.files import MARK, write_text
+from cogkp.files import MARK, Ours, has_mark, write_text
 
 __all__ = [
     "dump_experiment",
@@ -89,14 +89,19 @@ def dump_experiment(config: CenterPoseConfig) -> dict[str, Any]:
     return plain
 
 
-def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig) -> Path:
+def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig, ours: Ours = has_mark) -> Path:
     """Write a whole spec, every default included; :func:`load_experiment` gives an equal one back.
 
+    Args:
+        path: the YAML file.
+        config: the spec.
+        ours: whether a file that lies there may be replaced; see :mod:`cogkp.files`.
+
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or somebody else's file lies there.
     """
     target = Path(path)
-    write_text(target, f"# {MARK}\n{yaml_text(dump_experiment(config))}")
+    write_text(target, f"# {MARK}\n{yaml_text(dump_experiment(config))}", ours)
     return target
 
 
@@ -150,7 +155,7 @@ def _joined(documents: Iterable[Document]) -> Document:
     for document in documents:
         if not isinstance(document.value, Mapping):
             where = document.place(())
-            raise ConfigError([Problem("wrong type", where, expected="an object", got=shown(document.value))])
+            raise ConfigError([Problem("wrong type", where, expected="an object", got=short_repr(document.value))])
         known = with_known_keys(document, CenterPoseConfig)
         value = merged(value, known.value)
         places |= known.places

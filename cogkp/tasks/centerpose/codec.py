@@ -1,7 +1,7 @@
-"""Labels of boxes to training targets, and network outputs back to the pixels of the full frame.
+"""Encode labels of boxes as training targets, and decode network outputs to objects in pixels of the full image.
 
 Both directions live in one object, so that training, evaluation and deployment cannot disagree.
-Axes: B batch, S symmetric views, O objects that are learned, T objects of a picture.
+Axes: B batch, S symmetric views, O objects that are learned, T objects of an image.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ import numpy.typing as npt
 from torch import Tensor
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.boxes.view import BoxInput
+from cogkp.data.images import to_colour
 from cogkp.data.sample import Batch, Sample
-from cogkp.tasks.base import Marks
-from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
-from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
+from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
+from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
 from cogkp.tasks.centerpose.overlays import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from cogkp.visual.marks import Marks
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
 
 class CenterPoseTargets(NamedTuple):
-    """What one picture teaches, and what is true of it."""
+    """Training targets of one image, and its ground truth."""
 
     objects: ObjectTargets
     truth: ObjectTruth
@@ -42,7 +43,7 @@ class CenterPoseCodec:
         decoding: how maps become objects.
         filtering: which objects are reported.
         category: what the network is trained on, a word.
-        view: how pictures become the network's input.
+        view: how images become the network's input.
     """
 
     targets: TargetRules = attrs.field(factory=TargetRules)
@@ -69,48 +70,58 @@ class CenterPoseCodec:
             view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
         )
 
-    def seen_at(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
-        """Take pictures of another size, which need not be square; the grid of targets is the square that holds it."""
+    def for_input_size(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
+        """Return a codec for another input size, which need not be square; the targets' grid is its bounding square."""
         return attrs.evolve(
             self,
             targets=attrs.evolve(self.targets, side=max(size_wh)),
             view=attrs.evolve(self.view, side=max(size_wh), size_wh=size_wh),
         )
 
+    def prepare(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Make the network's input (3, H, W) of a whole image (H, W) or (H, W, 3) RGB."""
+        return self.view.of(to_colour(image))
+
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
-        """Make the targets of one picture.
+        """Make the targets of one image.
 
         Args:
             sample: its labels are :class:`cogkp.tasks.centerpose.ground_truth.PlacedObjects`; the first of them are
-                taught, all are judged.
+                taught, all are evaluated.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))
 
     def decoded(self, outputs: Any) -> DecodedObjects:
-        """Decode maps; what an exported network has decoded already stays as it is."""
-        return outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+        """Decode maps to arrays; what an exported network has decoded already stays as it is."""
+        found = outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+        return DecodedObjects(*(_array(field) for field in found))
 
-    def decode(self, outputs: Any, source_to_crop: Tensor) -> Detections:
-        """Find objects in the full frames.
+    def decode(self, outputs: Any, source_to_crop: Any) -> Detections:
+        """Find objects in the full images.
 
         Args:
-            outputs: of the network, or of an exported one.
-            source_to_crop: (B, 3, 3) float64.
+            outputs: of the network, or of an exported one; tensors or arrays.
+            source_to_crop: (B, 3, 3) float64, of either kind.
 
         Returns:
-            The likely objects of all pictures. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
+            The likely objects of all images. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
         """
-        return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
+        return find_objects(self.decoded(outputs), _array(source_to_crop), self.targets.stride, self.filtering)
 
-    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (3, S, S) in its colours: (S, S, 3) RGB, on the scale 0..1."""
-        return self.view.shown(image.cpu().numpy())
+        return self.view.to_rgb(image.cpu().numpy())
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
-        """Show the labelled boxes of each input."""
-        return truth_marks(batch.targets.truth, batch.source_to_crop)
+        """Return the labelled boxes of each input."""
+        truth = ObjectTruth(*map(_array, batch.targets.truth))
+        return truth_marks(truth, _array(batch.source_to_crop))
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Show the boxes that the network sees on each input."""
+        """Return the predicted boxes of each input."""
         return prediction_marks(self.decoded(outputs), self.targets.stride, self.filtering)
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    return values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)

@@ -1,4 +1,4 @@
-"""Read the StructuredDataset form: a folder with ``data.jsonl``, one line per multi-camera frame record.
+"""Read StructuredDatasets: a folder with ``data.jsonl``, one line per multi-camera frame.
 
 Everything a line names lies inside the folder, since data sets are copied and uploaded as folders. All faulty lines of
 a folder are reported in one error, before any pixel is read.
@@ -101,7 +101,7 @@ def _parsed(raw: bytes, number: int, where: str) -> RecordedLine | Problem:
     except (ValueError, RecursionError) as error:
         return Problem("the line is not JSON", where, got=str(error))
     if not isinstance(content, dict):
-        return Problem("the line is no record", where, expected="a JSON object", got=type(content).__name__)
+        return Problem("the line is not an object", where, expected="a JSON object", got=type(content).__name__)
     return RecordedLine(number, content)
 
 
@@ -132,7 +132,7 @@ class StructuredDataset:
         problems: list[Problem] = []
         dropped: Counter[str] = Counter()
         for line in _parse(self.root):
-            outcome = reader.judged(line)
+            outcome = reader.read(line)
             if isinstance(outcome, Record):
                 records.append(outcome)
             elif isinstance(outcome, Problem):
@@ -154,7 +154,7 @@ class _LineReader:
     real_root: str
     mappings: DataMappings
 
-    def judged(self, line: RecordedLine | Problem) -> Record | Problem | _Dropped:
+    def read(self, line: RecordedLine | Problem) -> Record | Problem | _Dropped:
         """Return the record of a line, or why there is none."""
         if isinstance(line, Problem):
             return line
@@ -234,7 +234,7 @@ def _inside(root: Path, real_root: str, name: str, where: str) -> Path:
 
 
 def _points_away(name: str) -> bool:
-    """Judge by the rules of every system at once, so that a data set means the same on each."""
+    """Tell whether a path leaves the folder on any operating system, so that a data set means the same on each."""
     parts = name.replace("\\", "/").split("/")
     return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
 
@@ -248,7 +248,7 @@ def _point(value: Any, where: str, width: int) -> tuple[float, ...] | None:
         return None
     if not isinstance(value, list) or len(value) != width or not all(map(_is_coordinate, value)):
         expected = f"[{', '.join(names)}], numbers or null"
-        raise DataError("the point cannot be read", where=where, expected=expected, got=_shown(value))
+        raise DataError("the point cannot be read", where=where, expected=expected, got=_short_repr(value))
     # The comparison is false for NaN and infinity, and holds for integers too large for a float.
     if not all(number is not None and abs(number) <= sys.float_info.max for number in value):
         return None
@@ -259,6 +259,6 @@ def _is_coordinate(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _shown(value: Any, most: int = 60) -> str:
+def _short_repr(value: Any, most: int = 60) -> str:
     text = json.dumps(value)
     return text if len(text) <= most else text[:most] + "..."

@@ -1,4 +1,4 @@
-"""The folder of a verb's results while the verb is at work: held alone, explained by its experiment, told in a file."""
+"""Lock the results folder of a verb, and write ``experiment.yaml`` and ``status.json``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.results import Results, results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
 from cogkp.errors import CogkpError, ConfigError
-from cogkp.files import has_mark, make_folder, require_replaceable
+from cogkp.files import has_mark, in_own_folder, make_folder, require_replaceable
 
 __all__ = ["AtWork", "at_work"]
 
@@ -24,11 +24,11 @@ OUR_CHECKPOINTS = ("centerpose_model_*.pth", "model_epoch_*.pth")
 
 
 class AtWork(NamedTuple):
-    """A folder that is held.
+    """A locked results folder.
 
     Args:
         results: where files go.
-        status: told of the beginning, and of a failure; the verb itself tells what it found.
+        status: gets the beginning, and a failure; the verb itself adds its result.
     """
 
     results: Results
@@ -64,7 +64,7 @@ def at_work(config: CenterPoseConfig, verb: Verb) -> Iterator[AtWork]:
     make_folder(results.path)
     with locked(results.path):
         _require_own(results)
-        write_experiment(results.experiment, config)
+        write_experiment(results.experiment, config, in_own_folder)
         status = StatusLog(results.status)
         status.write("STARTED", f"{verb} begins")
         try:

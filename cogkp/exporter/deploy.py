@@ -1,0 +1,242 @@
+"""Deploy a task: ONNX file, comparison with the source network, manifest, TensorRT engine.
+
+A file gets its release name only after it has been compared with its source.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import attrs
+from torch import nn
+
+from cogkp.artifacts.manifest import (
+    Manifest,
+    Origin,
+    OutputDifference,
+    Signature,
+    is_described,
+    is_manifest,
+    is_release,
+    to_metadata,
+    utc_now,
+    write_manifest,
+)
+from cogkp.artifacts.model_files import file_sha256, manifest_path, unverified_path
+from cogkp.errors import EngineError, ParityError
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
+from cogkp.exporter.tensorrt_build import choose_builder
+from cogkp.files import in_own_folder, require_replaceable, staged_files, write_bytes
+from cogkp.tasks.base import ExportSpec
+
+__all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]
+
+Verify = Callable[[nn.Module, Path, Signature], tuple[OutputDifference, ...]]
+"""Compare an ONNX file with its source module; raises ParityError. ``cogkp.inference.parity.verify_onnx`` is one."""
+
+# Examples of one row would hide what a graph does to the batch.
+_ROWS_OF_ANY = 2
+
+NOT_MEASURED: Mapping[str, float] = MappingProxyType({})
+
+_LIBRARIES = ("cogkp", "torch", "onnx", "onnxruntime")
+
+
+class Exportable(Protocol):
+    """The part of a task that deployment needs."""
+
+    def export_module(self) -> nn.Module:
+        """Return the module to deploy, in evaluation mode; it returns the NamedTuple of ``export_spec``."""
+
+    def export_spec(self, batch_size: int) -> ExportSpec:
+        """Describe the exported model for one fixed batch size."""
+
+
+@attrs.frozen
+class DeployOutcome:
+    """What was written.
+
+    Args:
+        onnx: the exported model.
+        manifest_path: its manifest.
+        manifest: the same as an object; with an engine, the engine's.
+        engine: the engine, or None.
+    """
+
+    onnx: Path
+    manifest_path: Path
+    manifest: Manifest
+    engine: Path | None
+
+
+def deploy(
+    task: Exportable,
+    *,
+    onnx_path: Path,
+    engine_path: Path | None,
+    precision: str,
+    batch_size: int | None,
+    builder: str,
+    origin: Origin,
+    verify: Verify,
+    log: Callable[[str], None],
+    opset: int = OPSET,
+    fold: bool = True,
+) -> DeployOutcome:
+    """Export a task's model, compare it with its source, describe it, and build an engine.
+
+    Args:
+        task: says what is exported.
+        onnx_path: ONNX file to write.
+        engine_path: engine to write; None leaves it out.
+        precision: 'fp32' or 'bf16'; the ONNX file holds float32 in both cases.
+        batch_size: fixed; None for a file that takes any.
+        builder: see :func:`cogkp.exporter.tensorrt_build.choose_builder`.
+        origin: where the weights came from.
+        verify: compares the exported file with the module.
+        log: takes one line per step.
+        opset: ONNX operator set.
+        fold: whether what depends on no input is computed once, while exporting.
+
+    Raises:
+        ExportError: the module cannot be exported; nothing was written.
+        ParityError: the exported model differs; it stays under a name that says so, for inspection.
+        EngineError: no engine; ONNX file and manifest were written before and stay.
+        OutputError: a file cannot be written.
+    """
+    require_replaceable([onnx_path], is_release)
+    how = Tracing(opset, batch_size is None, fold)
+    module, spec = task.export_module(), task.export_spec(batch_size or _ROWS_OF_ANY)
+    signature = signature_of(module, spec, any_batch=how.any_batch)
+    with staged_files(onnx_path.parent, last=onnx_path.name, ours=_is_ours) as staging:
+        draft = export_onnx(module, spec, staging / unverified_path(onnx_path).name, how=how)
+        log(f"exported, opset {opset}; comparing with the source")
+        parity = _verified(verify, module, draft, signature, onnx_path.parent)
+        manifest = _manifest(signature, spec, origin, precision, batch_size, opset, parity)
+        described = _release(draft, onnx_path, manifest)
+    log(f"wrote {onnx_path}")
+    if engine_path is None:
+        return described
+    engine_manifest = build_engine(onnx_path, engine_path, described.manifest, builder=builder, log=log)
+    return attrs.evolve(described, engine=engine_path, manifest=engine_manifest)
+
+
+def build_engine(
+    onnx_path: Path,
+    engine_path: Path,
+    manifest: Manifest,
+    *,
+    builder: str,
+    log: Callable[[str], None],
+    options: EngineOptions = AS_THE_FILE_SAYS,
+    source: Path | None = None,
+    rounding: Mapping[str, float] = NOT_MEASURED,
+) -> Manifest:
+    """Build an engine from a verified ONNX file and write its manifest.
+
+    Args:
+        onnx_path: the verified file.
+        engine_path: engine to write.
+        manifest: of the ONNX file; its precision is the engine's.
+        builder: see :func:`cogkp.exporter.tensorrt_build.choose_builder`.
+        log: takes one line per step.
+        options: what the engine is to be, beside its precision.
+        source: a file with quantised layers that was made of the verified one, to build from instead.
+        rounding: what is known about the cost of few bits, for the manifest.
+
+    Returns:
+        The engine's manifest.
+
+    Raises:
+        EngineError: tells what failed, and that the ONNX file stays.
+    """
+    try:
+        build = choose_builder(builder)
+        require_replaceable([engine_path], is_described)
+        info = build(source or onnx_path, engine_path, precision=manifest.precision, log=log, options=options)
+    except EngineError as error:
+        raise _kept(error, onnx_path, engine_path) from error
+    info = attrs.evolve(info, rounding=dict(rounding))
+    described = attrs.evolve(manifest, engine=info, engine_sha256=file_sha256(engine_path))
+    write_manifest(described, engine_path)
+    log(f"wrote {engine_path}")
+    return described
+
+
+def _manifest(
+    signature: Signature,
+    spec: ExportSpec,
+    origin: Origin,
+    precision: str,
+    batch_size: int | None,
+    opset: int,
+    parity: tuple[OutputDifference, ...],
+) -> Manifest:
+    return Manifest(
+        created=utc_now(),
+        versions=_versions(),
+        origin=origin,
+        precision=precision,
+        batch_size=batch_size,
+        opset=opset,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        facts=dict(spec.facts),
+        parity=parity,
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    return is_manifest(path) if path.suffix == ".json" else is_release(path)
+
+
+def _verified(
+    verify: Verify, module: nn.Module, draft: Path, signature: Signature, folder: Path
+) -> tuple[OutputDifference, ...]:
+    try:
+        return verify(module, draft, signature)
+    except ParityError as error:
+        problem, rejected = error.problem, folder / draft.name
+        write_bytes(rejected, draft.read_bytes(), in_own_folder)
+        raise ParityError(
+            problem.what,
+            where=problem.where.replace(str(draft), str(rejected)),
+            expected=problem.expected,
+            got=problem.got,
+            hint=f"No release was written; the rejected file is {rejected}.",
+        ) from error
+
+
+def _release(draft: Path, onnx_path: Path, manifest: Manifest) -> DeployOutcome:
+    """Write the described file and its manifest beside the draft, which goes."""
+    staged = draft.with_name(onnx_path.name)
+    write_bytes(staged, with_metadata(draft.read_bytes(), to_metadata(manifest)))
+    draft.unlink()
+    described = attrs.evolve(manifest, onnx_sha256=file_sha256(staged))
+    write_manifest(described, staged)
+    return DeployOutcome(onnx_path, manifest_path(onnx_path), described, None)
+
+
+def _kept(error: EngineError, onnx_path: Path, engine_path: Path) -> EngineError:
+    """Repeat an error with what the user still has."""
+    problem = error.problem
+    stale = f" {engine_path} is left from an earlier model." if engine_path.exists() else ""
+    hint = " ".join(part for part in (problem.hint, f"The ONNX file is complete: {onnx_path}.{stale}") if part)
+    return EngineError(problem.what, where=problem.where, expected=problem.expected, got=problem.got, hint=hint)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "unknown"
