@@ -68,11 +68,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cogkp.workflows.predict": (
-        "PredictResult",
-        "predict",
-    ),
-    "cogkp.inference.model": ("load",),
     "cogkp.config.centerpose.spec": ("CenterPoseConfig",),
     "cogkp.config.export": ("ExportOptions",),
     "cogkp.config.keypoint.spec": ("KeypointConfig",),
@@ -101,6 +96,10 @@ _HOMES = {
         "export",
     ),
     "cogkp.workflows.families.keypoint.calibration_check": ("check_calibration",),
+    "cogkp.workflows.predict": (
+        "PredictResult",
+        "predict",
+    ),
     "cogkp.workflows.preview": ("preview_data",),
     "cogkp.workflows.train": (
         "TrainResult",

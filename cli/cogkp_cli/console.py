@@ -40,7 +40,7 @@ class Console:
     """The output of one command: lines as it runs, and facts at the end.
 
     With ``as_json`` stdout carries the facts as one JSON object and nothing else.
-    With ``silent`` nothing is told: another process of the same training does.
+    With ``silent`` nothing is printed: another process of the same training does.
     """
 
     def __init__(self, as_json: bool, *, silent: bool = False) -> None:

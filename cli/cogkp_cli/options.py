@@ -245,7 +245,7 @@ UnitMm = Annotated[
         "--unit-mm",
         metavar="MM",
         callback=_positive_if_given,
-        help="Millimetres per world unit; lengths are then told in mm.",
+        help="Millimetres per world unit; lengths are then reported in mm.",
     ),
 ]
 ReportDir = Annotated[

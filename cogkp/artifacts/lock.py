@@ -1,7 +1,7 @@
 """A lock on a run folder: one writer at a time.
 
 The lock is the operating system's own, on a file that says who holds it. The system takes it back from a process that
-dies, however it dies, so that a lock left behind is never an obstacle: only its words remain, and are told.
+dies, however it dies, so that a lock left behind is never an obstacle: only its text remains, and is logged.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class StatusLog:
         line = status_line(self._clock(), status, message, verbosity=verbosity, kpi=kpi, facts=facts)
         make_folder(self.path.parent)
         with writing_to(self.path), self.path.open("a+b") as stream:
-            # Whoever died within a line must not spoil the next one.
+            # A process that died within a line must not spoil the next one.
             gap = b"" if _ends_a_line(stream) else b"\n"
             stream.write(gap + line.encode("utf-8") + b"\n")
 

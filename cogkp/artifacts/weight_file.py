@@ -105,7 +105,7 @@ def _content(path: Path) -> object:
 
 
 def _check_name(path: Path) -> None:
-    """Compare the SHA-256 that a published file bears in its name with what it holds."""
+    """Compare the SHA-256 in the name of a published file with its content."""
     match = HASHED_NAME.fullmatch(path.name)
     if match is None:
         return

@@ -123,7 +123,7 @@ def _from_checkpoint(path: Path, known: Mapping[str, Any]) -> Model:
     from cogkp.tasks.base import Task
 
     checkpoint = open_checkpoint(str(path), path.parent).checkpoint
-    family = _family_of({"family": checkpoint.family or None}, path)
+    family = family_named(checkpoint.family, str(path))
     try:
         config = family.part("adapter").structure(checkpoint.provenance.config)
     except ConfigError as error:
@@ -214,7 +214,7 @@ class Model:
                 are kept, not copied, so that the prediction can be drawn over them.
             bgr: whether arrays hold their colours in the order blue, green, red, as OpenCV reads them.
             max_value: the number that stands for white, as 4095 for a camera of 12 bits in uint16.
-            ask: what the family can be told beside: ``box=(left, top, right, bottom)`` for keypoint models that look at
+            ask: further arguments of the family: ``box=(left, top, right, bottom)`` for keypoint models that look at
                 a part of the image. With a list of images, a list holds one value for each.
 
         Returns:
@@ -222,7 +222,7 @@ class Model:
 
         Raises:
             ImageError: an image cannot be used.
-            ModelError: the model is closed, lacks a box, or has no use for something it is told.
+            ModelError: the model is closed, lacks a box, or does not take an argument.
         """
         if isinstance(image, list | tuple):
             return self.predict(image, bgr=bgr, max_value=max_value, **ask)

@@ -97,7 +97,7 @@ def require_same(signature: Signature, found: Sequence[Described], where: str) -
     """Compare what a file offers with what was declared for it.
 
     Raises:
-        ArtifactError: another name, shape or dtype; the first difference is told.
+        ArtifactError: another name, shape or dtype; the first difference is named.
     """
     offers = {name: (shape, dtype) for name, shape, dtype in found}
     declared: tuple[InputFacts | OutputFacts, ...] = (*signature.inputs, *signature.outputs)

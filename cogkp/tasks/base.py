@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from cogkp.data.dataset import ImageDataset, Split
 from cogkp.data.sample import Batch, Sample
-from cogkp.inference.processor import Prepared
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.visual.marks import Marks, SpaceMarks
 
@@ -49,7 +48,7 @@ class LossReport:
         total: () float32, the weighted sum that is differentiated.
         parts: the value of each active term before its weight.
         weights: the multiplier of each active term, under the same names.
-        shares: how much of what a term was to judge it could judge, 0 to 1; nothing is added to the total.
+        shares: share of its items that a term could use, 0 to 1; nothing is added to the total.
     """
 
     total: Tensor
@@ -64,12 +63,15 @@ class Codec(Protocol):
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
 
-    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+    def prepare(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Make the network's input of one image as evaluation does, and say where its pixels went.
 
         Args:
             image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`. A family may take more, as a box
                 to look into.
+
+        Returns:
+            The input (C, H, W) float32, and the map (3, 3) from the pixels of the image to those of the input.
         """
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:

@@ -49,7 +49,7 @@ class LabelledPrediction:
         mask: (H, W) predicted class ids, or None.
         caption: one line; empty means the errors of this tile.
         name: which frame this is; stands behind the errors.
-        frame_px: pixels of the full frame per pixel of ``image``; errors are told in the former.
+        frame_px: pixels of the full frame per pixel of ``image``; errors are given in the former.
     """
 
     image: npt.NDArray[np.generic]

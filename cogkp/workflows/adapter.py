@@ -140,7 +140,7 @@ class ExportJob:
         opset: ONNX operator set.
         fold: whether what depends on no input is computed while exporting.
         verbose: whether inputs, outputs and differences are logged.
-        finished: is told the largest difference of each output.
+        finished: called with the largest difference of each output.
     """
 
     folder: Path
@@ -181,7 +181,7 @@ class EngineJob:
         options: what the engine is to be, beside its precision.
         source: a file with 8-bit layers that was made of the ONNX file, to build from instead.
         rounding: how far 8 bits move what is found, in numbers.
-        finished: is told the rounding.
+        finished: called with the rounding.
     """
 
     folder: Path
@@ -212,7 +212,7 @@ class AskedImage:
     Args:
         path: the file.
         name: of its results, a path below their folder without the last suffix.
-        known: what the model is told about it, as its camera.
+        known: further arguments of the model, as its camera.
     """
 
     path: Path
@@ -236,7 +236,7 @@ class PredictionJob:
         workers: threads that read images.
         save_json: whether JSON files are written.
         save_drawings: whether drawings are written.
-        finished: is told the result, a :class:`cogkp.workflows.predict.PredictResult`.
+        finished: called with the result, a :class:`cogkp.workflows.predict.PredictResult`.
     """
 
     model: Model

@@ -49,7 +49,7 @@ class EvaluationResult(Printable):
         json_path: the report on disk.
         drawing_path: predictions drawn over frames.
         html_path: everything on one page, images included.
-        drawing_3d_path: predictions in both views and in space; None where no stereo pair could be judged.
+        drawing_3d_path: predictions in both views and in space; None where no stereo pair could be evaluated.
         text_path: tables of all figures; None where the family writes none.
         rows_path: errors object by object, CSV; None where the family writes none.
     """
@@ -64,6 +64,12 @@ class EvaluationResult(Printable):
     drawing_3d_path: Path | None = None
     text_path: Path | None = None
     rows_path: Path | None = None
+
+    def moved_to(self, folder: Path) -> EvaluationResult:
+        """Say the same of files that were moved to another folder."""
+        fields = attrs.asdict(self, recurse=False).items()
+        moved: dict[str, Any] = {name: folder / path.name for name, path in fields if isinstance(path, Path)}
+        return attrs.evolve(self, **{**moved, "folder": folder})
 
     def summary(self) -> str:
         """Return the figures, and the page that shows more."""
@@ -88,7 +94,7 @@ def metrics_in(metrics: Metrics, world_unit_mm: float | None) -> Metrics:
     """Let an evaluation report lengths in millimetres, where that is asked for.
 
     Raises:
-        EvaluationError: the family judges nothing in world units.
+        EvaluationError: the family reports nothing in world units.
     """
     if world_unit_mm is None:
         return metrics
@@ -187,7 +193,7 @@ def _figures(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]
 
 
 def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> RgbImage | None:
-    """Draw the worst pair and others spread down to the best; None where no family or no pair is judged in space."""
+    """Draw the worst pair and others spread down to the best; None where no family or no pair is evaluated in space."""
     ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
     if not isinstance(metrics, StereoMetrics) or not ranked:
         return None

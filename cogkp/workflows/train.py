@@ -79,13 +79,14 @@ class TrainResult(Printable):
         best: that of the best validation, None where nothing was validated.
         mirror: the same as ``checkpoint``, where ``restore="latest"`` finds it; None for experiments.
         epochs: epochs completed over the life of the run.
-        interrupted: whether Ctrl-C ended it early.
+        interrupted: whether a signal ended it early: Ctrl-C, SIGTERM or SIGHUP.
+        signal: number of that signal, else 0.
         seconds: this call took.
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
         stopped: why it stopped early by itself; empty where it did not.
         report: the page that shows how good it became, None where none was written.
-        to_evaluate: what to set in an experiment's ``experiment.yaml`` so that it judges what was trained; empty where
+        to_evaluate: what to set in an experiment's ``experiment.yaml`` to evaluate the trained model; empty where
             nothing was kept, and for configurations that need nothing set.
     """
 
@@ -95,6 +96,7 @@ class TrainResult(Printable):
     mirror: Path | None
     epochs: int
     interrupted: bool
+    signal: int
     seconds: float
     scalars: Mapping[str, float]
     plan: str
@@ -174,7 +176,7 @@ def train(
         log_dir: TensorBoard root; None logs nothing there. An experiment logs into its own results, unless another
             folder than the default is given.
         profile: whether to write a trace of a few steps into the run folder.
-        sinks: further loggers, told of steps and epochs after the run's own.
+        sinks: further loggers, called after the run's own.
         report: whether a training that ends by itself and has validation data leaves the evaluation of its best
             checkpoint in the run folder.
         progress: shows epochs.
@@ -225,7 +227,7 @@ class _Run:
         plan = job.plan(restored)
         seed_everything(plan.options.seed)
         task = build_task(self.config)
-        # Weights come before the data, so that a misfit is told early, with its file.
+        # Weights come before the data, so that a misfit is reported early, with its file.
         if restored is None:
             job.adapter.start_weights(self.config, task, plan.options)
         else:
@@ -329,6 +331,7 @@ class _Run:
             mirror=None if kept is None else place.mirror,
             epochs=result.epochs,
             interrupted=result.interrupted,
+            signal=result.signal,
             seconds=0.0,
             scalars=result.scalars,
             plan=plan.line,

@@ -36,9 +36,9 @@ def reconciled(num_gpus: int, gpu_ids: tuple[int, ...]) -> tuple[int, ...]:
 class RunSpec:
     """Which GPUs a verb uses and where its results go."""
 
-    num_gpus: int = setting(1, "Number of GPUs; where gpu_ids disagrees, whichever says more holds.", at_least(1))
+    num_gpus: int = setting(1, "Number of GPUs; where gpu_ids disagrees, whichever says more holds.", between(1, 1024))
     gpu_ids: tuple[int, ...] = setting((0,), "Indices of the GPUs.", at_least(0))
-    num_nodes: int = setting(1, "Number of machines.", at_least(1))
+    num_nodes: int = setting(1, "Number of machines.", between(1, 4096))
     results_dir: str | None = setting(None, RESULTS_DOC)
 
     @property
@@ -49,10 +49,10 @@ class RunSpec:
 
 @attrs.frozen(kw_only=True)
 class EvaluateSpec(RunSpec):
-    """How labelled images are used to judge a model."""
+    """How a model is evaluated on labelled images."""
 
-    checkpoint: str | None = setting(None, "Checkpoint to judge.")
-    trt_engine: str | None = setting(None, "Engine or ONNX file to judge where checkpoint is null.")
+    checkpoint: str | None = setting(None, "Checkpoint to evaluate.")
+    trt_engine: str | None = setting(None, "Engine or ONNX file to evaluate where checkpoint is null.")
     batch_size: int = setting(-1, "Images at a time; -1: dataset.batch_size.", batch_or(-1))
     opencv: bool = setting(False, "Has no effect: errors are the same under all camera axes.")
     eval_num_symmetry: int = setting(

@@ -46,7 +46,7 @@ class CenterPoseConfig:
     dataset: DatasetSpec = setting(DatasetSpec, "The images, and what is made of them.")
     model: ModelSpec = setting(ModelSpec, "The network.")
     train: TrainSpec = setting(TrainSpec, "The training.")
-    evaluate: EvaluateSpec = setting(EvaluateSpec, "How labelled images are used to judge a model.")
+    evaluate: EvaluateSpec = setting(EvaluateSpec, "How a model is evaluated on labelled images.")
     inference: InferenceSpec = setting(InferenceSpec, "How objects are looked for in images without labels.")
     export: ExportSection = setting(ExportSection, "From a checkpoint to an ONNX file.")
     gen_trt_engine: EngineSpec = setting(EngineSpec, "From an ONNX file to a TensorRT engine.")

@@ -56,7 +56,7 @@ def check_root(
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         intrinsics: (3, 3) for images whose file has none, pixels.
         tolerance_px: largest distance that is no problem, pixels.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         What was found, file by file, and all problems.

@@ -30,9 +30,9 @@ class FrameFit(NamedTuple):
     """Reprojection error of the files under each choice of camera axes.
 
     Args:
-        declared: what the files or the user say; None where there is no file to judge by.
+        declared: what the files or the user say; None where there is no file.
         residual_px: by frame, the median over boxes of the largest distance between a point's pixel and where the
-            camera sees it; infinite where the box is behind the camera. Empty without boxes to judge by.
+            camera sees it; infinite where the box is behind the camera. Empty without boxes.
     """
 
     declared: CameraFrame | None

@@ -208,7 +208,7 @@ def import_boxes(
         validation: share of the images set aside, rounded down; ignored for those whose source says where they
             belong.
         seed: of that draw.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         Where everything lies, and how much of it.

@@ -158,7 +158,7 @@ class LabelReport:
     def _distances(self, words: str, key: str) -> str:
         spread = _spread([getattr(box, key) for box in self._boxes])
         if spread is None:
-            return f"{words}: cannot be told, the files do not say enough"
+            return f"{words}: unknown, the files do not say enough"
         return (
             f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
             f"over {counted(spread['count'], 'box', 'es')}"

@@ -70,7 +70,7 @@ def render_boxes(
         most_boxes: each image has one to so many.
         size_wh: width and height of the images, pixels.
         camera_frame: the axes to write.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         The folder.

@@ -42,7 +42,7 @@ class PairConsistency:
     """How well labelled pairs fit two cameras, as given and rearranged.
 
     Args:
-        count: pairs that could be judged: finite pixels where both lenses can be undone.
+        count: pairs that could be checked: finite pixels where both lenses can be undone.
         median_px: median distance to the epipolar lines, undistorted pixels; 0 without pairs.
         p95_px: 95th percentile of it.
         behind_share: share of points behind a camera, among those whose rays are not near parallel.
@@ -62,6 +62,11 @@ class PairConsistency:
     inverted: bool
     inverted_median_px: float
     limit_px: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether enough pairs were judged and nothing is known to be wrong."""
+        return self.count >= LEAST_PAIRS and self.problem() is None
 
     def problem(self) -> str | None:
         """Say in one line what is wrong and what to do; None where nothing is known to be wrong."""

@@ -50,7 +50,7 @@ def write_recording(root: Path, frames: int, *, seed: int, progress: Progress = 
         root: folder to create.
         frames: how many lines; each has one image per camera.
         seed: names the recording; other seeds give other frames.
-        progress: is told of each frame.
+        progress: advanced once per frame.
 
     Returns:
         The calibration file.

@@ -17,7 +17,6 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import to_colour
 from cogkp.data.sample import Batch, Sample
-from cogkp.inference.processor import Prepared
 from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
@@ -79,16 +78,16 @@ class CenterPoseCodec:
             view=attrs.evolve(self.view, side=max(size_wh), size_wh=size_wh),
         )
 
-    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+    def prepare(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Make the network's input (3, H, W) of a whole image (H, W) or (H, W, 3) RGB."""
-        return Prepared(*self.view.of(to_colour(image)), (image.shape[1], image.shape[0]), image)
+        return self.view.of(to_colour(image))
 
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one image.
 
         Args:
             sample: its labels are :class:`cogkp.tasks.centerpose.ground_truth.PlacedObjects`; the first of them are
-                taught, all are judged.
+                taught, all are evaluated.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))

@@ -1,7 +1,7 @@
 """Decode the network's heatmaps to a fixed number of objects, in torch and inside the exported graph.
 
 Names and order of the outputs are those that consumers of exported models bind to. Lengths are cells of the grid.
-Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects whoever computes them.
+Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects in every runtime.
 
 Axes: B batch, K objects found, J corners, h w grid.
 Source: X. Zhou, D. Wang, P. Krähenbühl, Objects as Points, 2019, sections 3 and 4; Y. Lin et al., arXiv 2109.06161.

@@ -3,7 +3,7 @@
 Each term is a mean per image, and images count alike. Of the views of a symmetric object the one counts that fits
 the prediction best. All terms are computed in float32, also under autocast, and are finite with nothing to learn.
 
-Axes: B batch, S symmetric views, O objects. What judges single objects takes targets with and without the axis S.
+Axes: B batch, S symmetric views, O objects. Terms of single objects take targets with and without the axis S.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class CenterPoseLoss:
     """The weighted sum of the active terms.
 
     Args:
-        terms: each under the name of the head it judges.
+        terms: each under the name of its head.
         weights: the multiplier of each.
         symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.loss_config.LossSettings`.
     """

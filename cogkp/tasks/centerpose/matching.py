@@ -220,7 +220,7 @@ def match_once(distance: Tensor) -> Tensor:
         distance: (D, T) float, the likeliest box first; of pairs that are as near, the likelier box's comes first.
 
     Returns:
-        (D,) int64, -1 for boxes that are left over: every true one is held against a box as near or nearer.
+        (D,) int64, -1 for boxes that are left over: every true one is matched with a box as near or nearer.
 
     Example:
         >>> match_once(torch.tensor([[5.0], [0.0]]))

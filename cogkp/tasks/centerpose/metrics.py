@@ -97,7 +97,7 @@ class CenterPoseMetrics:
 
     Args:
         codec: finds objects in the full frames.
-        rules: how they are judged.
+        rules: which objects count.
         thresholds_px: hits of corners are counted within each, pixels of the full frame.
     """
 
@@ -213,7 +213,7 @@ class CenterPoseMetrics:
     def _measure(
         self, found: Found, truth: ObjectTruth, known: Tensor, match: Match, size_wh: Tensor
     ) -> npt.NDArray[np.float64]:
-        """(n, measures) with NaN for boxes held against nothing."""
+        """(n, measures) with NaN for unmatched boxes."""
         errors = np.full((len(match.rows), len(MEASURES)), np.nan)
         held = match.truth >= 0
         rows, objects = match.rows[held], known[match.truth[held]]
@@ -232,7 +232,7 @@ class CenterPoseMetrics:
         """Sum up.
 
         Raises:
-            EvaluationError: no image has an object that can be judged.
+            EvaluationError: no image has an object that can be evaluated.
         """
         if not self._objects:
             raise EvaluationError(

@@ -73,7 +73,7 @@ class ObjectRows:
         """Return everything measured: a row per image, a column per object asked for, in the order of its file.
 
         Args:
-            thresholds_px: where hits of corners are told, pixels of the full frame.
+            thresholds_px: at which hits of corners are counted, pixels of the full frame.
         """
         most = max((len(table) for table in self._tables), default=0)
         names = tuple(f"object {number + 1}" for number in range(most))

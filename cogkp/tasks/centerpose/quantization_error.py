@@ -1,6 +1,6 @@
 """Quantization error: how far the detections of one exported network differ from those of another one.
 
-What few bits cost is told in these words: how far corners move, how scores change, which objects are lost.
+It is measured by how far corners move, how scores change, and how many objects are lost.
 """
 
 from __future__ import annotations

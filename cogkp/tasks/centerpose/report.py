@@ -14,7 +14,7 @@ from cogkp.tasks.centerpose.average_precision import MEASURES, PoseCriterion
 
 __all__ = ["CenterPoseReport", "ProtocolScores"]
 
-# Which of the thresholds are told first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
+# Which of the thresholds are reported first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
 MIDDLE = 10
 
 # Boxes that are as near as this in the image, its width and height being 1, are found.
@@ -27,7 +27,7 @@ class ProtocolScores:
 
     Args:
         found: boxes reported in images that show an object.
-        matched: how many of them are held against a true object.
+        matched: how many of them are matched with a true object.
         objects: how many there are to be found, against which recall is counted.
         mean: mean of each measure over those, None where there are none.
         precision: average precision of each measure at each of its thresholds.
@@ -56,8 +56,8 @@ class CenterPoseReport:
         objects: asked for.
         reference: the published protocol, by which two boxes may be right about one object, and objects that are not
             asked for are missed where they stand beside one that is.
-        once: each object is held against one box at most.
-        evidence: what was measured image by image, each object held against one box at most.
+        once: each object is matched with one box at most.
+        evidence: errors image by image, each object matched with one box at most.
     """
 
     images: int
@@ -110,7 +110,7 @@ class CenterPoseReport:
     def text(self) -> str:
         """Return the tables for people: mean errors, then the average precision at every threshold."""
         images, objects = counted(self.images, "image"), counted(self.objects, "object")
-        lines = [f"{images}, {self.skipped} without objects to judge; {objects} asked for"]
+        lines = [f"{images}, {self.skipped} without objects to evaluate; {objects} to find"]
         for title, scores in self.protocols:
             lines += ["", f"{title}: {scores.counts}", *_means(scores)]
             lines += ["average precision within", *_precisions(scores)]

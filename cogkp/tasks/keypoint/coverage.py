@@ -21,7 +21,7 @@ from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 __all__ = ["COVERED_HEAD", "COVERED_SHARES", "NOTHING_COVERED", "Coverage", "CoverageMetrics", "advice"]
 
 COVERED_SHARES = (0.5, 0.9)
-"""Shares of a Gaussian whose regions the coverage is told for."""
+"""Shares of a Gaussian for whose regions the coverage is reported."""
 
 COVERED_HEAD = ("in 50 %", "in 90 %")
 CURVE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

@@ -163,7 +163,7 @@ class SpaceTerms:
 
     def _allowed(self, batch: Batch[KeypointTargets]) -> Tensor:
         labelled, valid = batch.targets.labelled[batch.pairs], batch.targets.valid[batch.pairs]
-        # What is known to lie outside a crop cannot be predicted there, whoever knows it.
+        # What is known to lie outside a crop cannot be predicted there.
         allowed: Tensor = (valid | ~labelled) if self.use_unlabelled else valid
         return allowed.all(1)
 

@@ -111,7 +111,7 @@ class FrameRows:
         """Return everything measured, frame by frame.
 
         Args:
-            thresholds_px: where hits are told.
+            thresholds_px: at which hits are counted.
             space_errors: (P, N) errors of the pairs in space, NaN where there is none; None without such pairs.
             space_unit: of them.
         """

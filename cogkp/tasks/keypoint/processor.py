@@ -190,15 +190,15 @@ def processor_of(
     Raises:
         ArtifactError: facts are missing or make no sense.
     """
-    crop, told = _part(facts, "crop", where), _part({"uncertainty": {}, **facts}, "uncertainty", where)
+    crop, uncertainty = _part(facts, "crop", where), _part({"uncertainty": {}, **facts}, "uncertainty", where)
     if missing := [name for name in FACTS if name not in crop]:
         raise _unusable(where, "facts.crop with " + ", ".join(FACTS), f"no {', '.join(missing)}")
     raw = {
         "crop": {"output_size": _part(facts, "input", where).get("size_px"), **{name: crop[name] for name in FACTS}},
         "names": _part(facts, "points", where).get("names"),
         "num_classes": facts.get("num_segmentation_classes"),
-        "noise_px": told.get("noise_px") if noise_px is None else noise_px,
-        "kernel_sigma_px": told.get("kernel_sigma_px") if kernel_sigma_px is None else kernel_sigma_px,
+        "noise_px": uncertainty.get("noise_px") if noise_px is None else noise_px,
+        "kernel_sigma_px": uncertainty.get("kernel_sigma_px") if kernel_sigma_px is None else kernel_sigma_px,
     }
     try:
         processor: KeypointProcessor = CONVERTER.structure(raw, KeypointProcessor)

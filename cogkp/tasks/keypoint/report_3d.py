@@ -191,7 +191,7 @@ class SpaceReport:
         points: one row per point, in the order of the model.
         overall: all points together.
         segments: one row per known length.
-        labels_lost: labels of both views that are no point in space, so that nothing can be judged by them.
+        labels_lost: labels of both views that do not triangulate, so that they cannot be used.
     """
 
     unit: str

@@ -103,10 +103,10 @@ def test_a_file_is_prepared_as_training_and_evaluation_prepare_it(tmp_path):
     for k, record in enumerate(data.records):
         rgb = read_colour(record.image)
         as_sample, here, codec = data[k][0].sample, processor.prepare(rgb), CODEC.prepare(rgb)
-        for prepared in (here, codec):
-            assert np.array_equal(prepared.input, as_sample.image)
-            assert np.array_equal(prepared.source_to_crop, as_sample.source_to_crop.matrix.numpy())
-            assert prepared.size_wh == as_sample.source_size_wh
+        for image, source_to_crop in (here[:2], codec):
+            assert np.array_equal(image, as_sample.image)
+            assert np.array_equal(source_to_crop, as_sample.source_to_crop.matrix.numpy())
+        assert here.size_wh == as_sample.source_size_wh
         assert np.array_equal(processor.prepare(cv2.imread(str(record.image))[..., ::-1]).input, here.input)
 
 

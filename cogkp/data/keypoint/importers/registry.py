@@ -95,7 +95,7 @@ def import_dataset(
         format: a key of ``IMPORTERS``.
         validation: share of the lines set aside, rounded down; ignored for lines whose source says where they belong.
         seed: of that draw.
-        progress: is told of each line.
+        progress: advanced once per line.
 
     Returns:
         Where everything lies, and how much of it.

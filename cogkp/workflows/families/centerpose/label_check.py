@@ -64,7 +64,7 @@ def check_box_labels(
             'objectron'.
         tolerance_px: largest distance between two statements about one point that is no problem, pixels.
         output: the drawing, PNG; None puts it into the working directory, under the folder's name.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         The report and the drawing.
