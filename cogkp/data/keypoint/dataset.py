@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.keypoint.records import Index, Record, RecordingSize, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
+from cogkp.data.keypoint.targets import keypoint_targets
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
@@ -37,19 +38,29 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         config: which data and what happens to it.
         split: 'train' and 'preview' augment the main roots, 'evaluation' reads them plain, 'validation' reads the
             validation roots plain.
-        encode: makes the targets of a sample.
+        encode: makes the targets of a sample; None makes those that a keypoint network is trained with.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
+
+    Example of use::
+
+        (view,) = AugmentedKeypointDataset(config, "train")[0]
+        view.sample.image, view.targets.uv_crop  # (1, S, S) float32 in 0..1, (N, 2) pixels of it
     """
 
     Config: ClassVar[type[KeypointConfig]] = KeypointConfig
 
-    def __init__(self, config: KeypointConfig, split: Split, encode: Callable[[Sample[KeypointLabels]], Any]) -> None:
+    def __init__(
+        self,
+        config: KeypointConfig,
+        split: Split = "train",
+        encode: Callable[[Sample[KeypointLabels]], Any] | None = None,
+    ) -> None:
         self.config = config
         self.split = split
         self.pipeline = AugmentPipeline(config.augmentations, training=split in ("train", "preview"))
-        self._encode = encode
+        self._encode = encode or partial(keypoint_targets, segmentation=config.targets.segmentation)
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
         self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
