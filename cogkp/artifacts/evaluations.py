@@ -150,4 +150,13 @@ def find_evaluations(named: str, root: Path) -> list[Path]:
     if not found:
         hint = f"Measure it first: s6 cog evaluate --restore {path}."
         raise ArtifactError("nothing was evaluated here yet", where=str(path), hint=hint)
-    return sorted(found, key=lambda file: (-file.stat().st_mtime_ns, str(file)))
+    return sorted(found, key=lambda file: (_created(file), str(file)), reverse=True)
+
+
+def _created(path: Path) -> tuple[str, int]:
+    """Say when an evaluation was made, as it says itself; the time of the file is that of a copy, perhaps."""
+    try:
+        created = json.loads(path.read_bytes())["created"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        created = ""
+    return (created if isinstance(created, str) else "", path.stat().st_mtime_ns)

@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import torch
 
+from cogkp.artifacts.newest import notes_for
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
 from cogkp.files import in_own_folder, write_json
 
@@ -67,6 +68,7 @@ def record_session(folder: Path, session: Session) -> None:
         "command": shlex.join(sys.argv),
         "folder": str(Path.cwd()),
         **attrs.asdict(session),
+        **notes_for(folder, folder.parent),
         "versions": library_versions(),
         "machine": describe_machine(),
     }

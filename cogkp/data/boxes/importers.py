@@ -23,7 +23,7 @@ from cogkp.data.boxes.writer import annotation_of
 from cogkp.data.images import image_size, read_grey
 from cogkp.data.importing import divide, importer_of, located
 from cogkp.errors import DataError, Problem
-from cogkp.files import staged_folder
+from cogkp.files import leads_out, staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
@@ -148,7 +148,7 @@ def _parcels_or_problem(
 ) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        if not name or leads_out(name):
             raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)
