@@ -1,20 +1,15 @@
 """Decode the bytes of an image file, and refuse what is only half there.
 
-Decoders fill what is missing with grey and go on. libjpeg, libpng and libtiff tell of it on the standard error of the
-process and nowhere else, so that is collected while they work: 20 microseconds an image, and one image at a time.
+Decoders fill what is missing with grey and go on; what they tell of it on standard error is collected, which costs 20
+microseconds an image. OpenCV before version 5 hides what libtiff tells.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
-import tempfile
-import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.data.images.decoder_messages import decoder_messages
 from cogkp.data.images.header import Header, png_chunks
 from cogkp.data.images.jpeg import end_of_scans
 from cogkp.errors import ImageError
@@ -30,13 +26,6 @@ __all__ = ["decode"]
 
 Pixels = npt.NDArray[Any]
 
-STDERR = 2
-SILENT, WARNINGS = 0, 3
-"""Levels of OpenCV's log; at the second it passes on the warnings of libtiff."""
-
-OF_DECODERS = re.compile(
-    r"\[ ?(WARN|ERROR):|libpng |.*JPEG|.*\bSOS\b|.*JFIF|Inconsistent progression|Unknown Adobe|\s*$"
-)
 FAULT = re.compile(
     r"libpng error|TIFF_Error|premature end|lack of data|bad (Huffman|arithmetic)|instead of RST"
     r"|Inconsistent progression|extraneous bytes before marker 0xd[0-7]",
@@ -46,16 +35,6 @@ FAULT = re.compile(
 MORE_DATA = bytes(range(1, 255)) * 16
 SHORTEST_BMP = 34
 JPEG_END = b"\xff\xd9"
-
-_lock = threading.Lock()
-
-
-def _new_lock() -> None:
-    global _lock  # the thread that may hold it does not live on in a forked process
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_new_lock)
 
 
 def decode(data: bytes, header: Header, where: Path) -> Pixels:
@@ -81,7 +60,7 @@ def decode(data: bytes, header: Header, where: Path) -> Pixels:
         end = end_of_scans(data)
         if end is None:
             raise _truncated(where, "all scans and an end-of-image marker")
-    pixels, said = _decoded(data, WARNINGS if header.format == "tiff" else SILENT)
+    pixels, said = _decoded(data, tiff=header.format == "tiff")
     faults = [line for line in said if FAULT.search(line)]
     if pixels is None or faults:
         raise _truncated(where, "all of its pixels", "; ".join(faults[:1]))
@@ -92,7 +71,7 @@ def decode(data: bytes, header: Header, where: Path) -> Pixels:
 
 
 def _differs(pixels: Pixels, data: bytes) -> bool:
-    others, _ = _decoded(data, SILENT)
+    others, _ = _decoded(data)
     return others is None or not np.array_equal(pixels, others)
 
 
@@ -137,58 +116,20 @@ def _check_bmp(data: bytes, where: Path) -> None:
         raise _truncated(where, f"at least {offset + row * abs(height)} bytes")
 
 
-def _decoded(data: bytes, log_level: int) -> tuple[Pixels | None, list[str]]:
+def _decoded(data: bytes, tiff: bool = False) -> tuple[Pixels | None, list[str]]:
     """Decode with OpenCV; also give the lines that the decoders wrote."""
-    with _lock, _collected_stderr() as said:
-        before = _set_log_level(log_level)
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            pixels = None
-        finally:
-            _set_log_level(before)
-    return pixels, said
+    if not tiff:
+        with decoder_messages() as heard:
+            pixels = _with_opencv(data)
+        if heard.quiet:
+            return pixels, []
+    with decoder_messages(alone=True, warnings=tiff) as heard:
+        pixels = _with_opencv(data)
+    return pixels, heard.lines
 
 
-@contextmanager
-def _collected_stderr() -> Iterator[list[str]]:
-    """Collect what decoders write to standard error; what other threads write meanwhile is passed on."""
-    said: list[str] = []
-    with _scratch_file() as file:
-        try:
-            before = os.dup(STDERR)
-        except OSError:  # closed
-            before = -1
-        os.dup2(file.fileno(), STDERR)
-        try:
-            yield said
-        finally:
-            if before < 0:
-                os.close(STDERR)
-            else:
-                os.dup2(before, STDERR)
-                os.close(before)
-        if file.tell():
-            file.seek(0)
-            _sort(file.read(), said)
-
-
-def _scratch_file() -> Any:
-    """Open a file in memory where the system has such, else on disk."""
-    memory = getattr(os, "memfd_create", None)
-    return os.fdopen(memory("decoders"), "w+b") if memory else tempfile.TemporaryFile()
-
-
-def _sort(text: bytes, said: list[str]) -> None:
-    for line in text.splitlines(keepends=True):
-        words = line.decode(errors="replace")
-        if OF_DECODERS.match(words):
-            said.append(words.strip())
-        else:
-            os.write(STDERR, line)
-
-
-def _set_log_level(level: int) -> int:
-    """Set what OpenCV writes to the console; returns the level before. OpenCV 5 has moved the function."""
-    change = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-    return int(change(level))
+def _with_opencv(data: bytes) -> Pixels | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
