@@ -16,7 +16,6 @@ from cogkp.data.boxes.labels import ObjectLabels, labels_of
 from cogkp.data.boxes.reader import Need, read_objectron
 from cogkp.data.boxes.records import BoxDataSize, PictureIndex, PictureRecord
 from cogkp.data.dataset import Draw, SingleViewDataset, Split
-from cogkp.data.images import read_colour
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -38,6 +37,7 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
         intrinsics: (3, 3) for pictures whose file has none, pixels.
+        oriented: whether pictures are turned as their files note.
         need: what every picture or box must have.
 
     Raises:
@@ -55,6 +55,7 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: CameraFrame | None = None,
         num_symmetry: int = 1,
         intrinsics: npt.NDArray[np.float64] | None = None,
+        oriented: bool = False,
         need: Collection[Need] = NEEDED,
     ) -> None:
         if not roots:
@@ -65,7 +66,8 @@ class ObjectDataset(SingleViewDataset):
         self.num_symmetry = num_symmetry
         self._encode = encode
         self._indices: tuple[PictureIndex, ...] = tuple(
-            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need) for root in roots
+            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, oriented=oriented, need=need)
+            for root in roots
         )
         self._pictures = [picture for index in self._indices for picture in index.pictures]
         _check_turns(self._pictures, num_symmetry)
@@ -104,7 +106,7 @@ class ObjectDataset(SingleViewDataset):
         return (Encoded(sample, self._encode(sample)),)
 
     def _sample(self, picture: PictureRecord, generator: np.random.Generator) -> Sample[ObjectLabels]:
-        pixels = read_colour(picture.image)
+        pixels = picture.pixels()
         training = self.split in ("train", "preview")
         size_wh = picture.size_wh
         warp = draw_map(size_wh, self.view.side, self.augment, generator) if training else self.view.plain_map(size_wh)

@@ -12,6 +12,7 @@ from cogkp.data.images.reading import (
     write_png,
 )
 from cogkp.data.images.resample import warp_image, warp_mask
+from cogkp.data.images.survey import tell_orientations
 
 __all__ = [
     "MAX_PIXELS",
@@ -22,6 +23,7 @@ __all__ = [
     "read_colour",
     "read_grey",
     "read_mask",
+    "tell_orientations",
     "warp_image",
     "warp_mask",
     "write_png",

@@ -18,9 +18,9 @@ from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
 from cogkp.data.boxes.folders import find_pictures
-from cogkp.data.boxes.reader import read_unlabelled
+from cogkp.data.boxes.reader import ORIENTED, read_unlabelled
 from cogkp.data.boxes.records import PictureRecord
-from cogkp.data.images import read_colour
+from cogkp.data.images import tell_orientations
 from cogkp.errors import ConfigError, DataError, OutputError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 
@@ -101,6 +101,8 @@ def find_inference_pictures(config: CenterPoseConfig) -> Pictures:
     if not usable:
         blind = [problem for problem in problems if problem.what == NO_CAMERA]
         raise _no_camera(root, len(blind)) if len(blind) == len(problems) else DataError.listing(problems)
+    applied = config.dataset.apply_exif_orientation
+    tell_orientations([each.image for each in usable], str(root), oriented=applied, switch=ORIENTED)
     _remark_camera(usable, config)
     return Pictures(usable, problems)
 
@@ -113,6 +115,7 @@ def _read(root: Path, image: Path, config: CenterPoseConfig) -> PictureRecord | 
             image,
             camera_frame=CameraFrame(config.dataset.camera_frame),
             intrinsics=None if K is None else np.array(K, np.float64),
+            oriented=config.dataset.apply_exif_orientation,
         )
     except DataError as error:
         return error.problem
@@ -164,7 +167,7 @@ def loaded_groups(
 
     def load(record: PictureRecord) -> Loaded | Problem:
         try:
-            pixels = read_colour(record.image)
+            pixels = record.pixels()
         except DataError as error:
             return error.problem
         warp = view.plain_map(record.size_wh)
