@@ -106,13 +106,13 @@ def _record(home: Path, frames: int, seed: int, progress: Progress) -> dict[str,
 
 
 def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: ExportResult) -> dict[str, Path]:
-    in_space = evaluated.space_picture_path
+    in_space = evaluated.drawing_3d_path
     assert trained.checkpoint is not None
     return {
         "checkpoint": trained.checkpoint,
         "report": evaluated.html_path,
         "evaluation": evaluated.json_path,
-        "predictions": evaluated.picture_path,
+        "predictions": evaluated.drawing_path,
         **({} if in_space is None else {"predictions in 3-D": in_space}),
         "ONNX model": deployed.onnx,
         "manifest": deployed.manifest,

@@ -48,30 +48,30 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
 
 
 def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Judge a checkpoint, an ONNX file or an engine by labelled pictures."""
+    """Judge a checkpoint, an ONNX file or an engine by labelled images."""
     report = told(as_json)
     found = carried_out(spec, overrides, "evaluate", cogkp.evaluate)
     report.say(found.text)
-    report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path)
+    report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.drawing_path)
     report.say(found.headline)
-    report.finish(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
+    report.finish(**found.report, results=found.folder, page=found.html_path, picture=found.drawing_path)
 
 
 def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Find objects in pictures without labels: a JSON file and a drawing of each."""
+    """Find objects in images without labels: a JSON file and a drawing of each."""
     report = told(as_json)
     found = carried_out(spec, overrides, "inference", cli_api.infer_experiment)
-    report.say(f"pictures: {found.pictures}, objects: {found.objects}; wrote {found.folder}")
+    report.say(f"images: {found.images}, objects: {found.objects}; wrote {found.folder}")
     if found.up_to_scale:
         report.say(
             f"lengths of {found.up_to_scale} objects are in units of their height: "
-            "inference.object_height, or the JSON file beside a picture, may tell it"
+            "inference.object_height, or the JSON file beside an image, may tell it"
         )
     for problem in found.problems:
         complain(f"error: {problem}")
     report.finish(
         results=found.folder,
-        pictures=found.pictures,
+        pictures=found.images,
         objects=found.objects,
         up_to_scale=found.up_to_scale,
         problems=found.problems,
@@ -90,7 +90,7 @@ def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.
         worst = max(off, key=lambda name: off[name])
         report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
     rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
-    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} pictures and on drawn inputs")
+    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} images and on drawn inputs")
     report.finish(
         results=found.folder,
         onnx=found.onnx,
@@ -136,10 +136,10 @@ def validate(
     folder: flag.BoxFolder,
     camera_frame: flag.CameraFrameOfFiles = None,
     tolerance: flag.TolerancePx = 2.0,
-    output: flag.BoxPicture = None,
+    output: flag.BoxCheckDrawing = None,
     as_json: flag.Json = False,
 ) -> None:
-    """Check annotation files against themselves, and draw pictures with their boxes."""
+    """Check annotation files against themselves, and draw images with their boxes."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)
@@ -152,7 +152,7 @@ def validate(
             progress=progress,
         )
     report.say(found.report.text())
-    report.wrote(found.picture_path)
-    report.finish(**found.report.to_dict(), picture=found.picture_path)
+    report.wrote(found.drawing_path)
+    report.finish(**found.report.to_dict(), picture=found.drawing_path)
     if found.report.problems:
         raise typer.Exit(FAILED)

@@ -1,4 +1,4 @@
-"""The file of ranges that an 8-bit engine was made with, so that the pictures are looked at once.
+"""The file of ranges that an 8-bit engine was made with, so that the images are looked at once.
 
 It belongs to one graph: weights and layers, not the ONNX file's metadata.
 """
@@ -28,7 +28,7 @@ class CalibrationCache:
 
     Args:
         graph_sha256: which graph; see :func:`graph_sha256`.
-        pictures: how many were looked at.
+        images: how many were looked at.
         largest: by name of the value, the magnitude that becomes the largest whole number.
     """
 

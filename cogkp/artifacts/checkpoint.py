@@ -294,8 +294,8 @@ def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[ty
     missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = sorted(name for name in wanted.keys() & found.keys() if not isinstance(found[name], wanted[name]))
     complaints = [
-        f"{word} {', '.join(map(str, names))}"
-        for word, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
+        f"{problem} {', '.join(map(str, names))}"
+        for problem, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
         if names
     ]
     if complaints:
@@ -334,12 +334,12 @@ def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
     """Say in a few words how the two differ; empty when they do not."""
     missing, unknown = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
     shaped = [name for name in wanted if name in saved and _shape(saved[name]) != _shape(wanted[name])]
-    said = [f"{len(names)} {word} (first: {names[0]})" for word, names in _named(missing, unknown) if names]
+    parts = [f"{len(names)} {problem} (first: {names[0]})" for problem, names in _named(missing, unknown) if names]
     if shaped:
         name = shaped[0]
-        said.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
-        said += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
-    return "; ".join(said)
+        parts.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
+        parts += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
+    return "; ".join(parts)
 
 
 def _named(missing: list[str], unknown: list[str]) -> tuple[tuple[str, list[str]], ...]:

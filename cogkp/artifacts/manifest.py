@@ -274,8 +274,8 @@ def read_engine_manifest(engine_path: Path) -> Manifest:
         raise ArtifactError(
             "manifest belongs to another engine", where=str(manifest_path(source)), expected="that of an ONNX file"
         )
-    told = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
-    log.warning(told, engine_path, source.name)
+    message = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
+    log.warning(message, engine_path, source.name)
     return attrs.evolve(manifest, engine=EngineInfo("trtexec", UNKNOWN, UNKNOWN, None))
 
 
@@ -294,7 +294,7 @@ def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:
     own = {key.removeprefix(_PREFIX): value for key, value in pairs.items() if key.startswith(_PREFIX)}
     try:
         record = {key: json.loads(value) for key, value in own.items()}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError("metadata is not JSON", where=where, got=str(error)) from error
     return _structure(record, where)
 
@@ -320,7 +320,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError("manifest is missing", where=str(path), hint="It is written beside the model.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError("manifest cannot be read", where=str(path), got=str(error)) from error
 
 

@@ -95,10 +95,10 @@ def training_seconds(folder: Path) -> float | None:
         lines = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    heard = [moment for line in lines if (moment := _moment(_time_of(line)))]
+    moments = [moment for line in lines if (moment := _moment(_time_of(line)))]
     total, known = 0.0, False
     for start, end in zip(starts, [*starts[1:], None], strict=True):
-        own = [moment for moment in heard if moment >= start and (end is None or moment < end)]
+        own = [moment for moment in moments if moment >= start and (end is None or moment < end)]
         total, known = total + (max(own) - start).total_seconds() if own else total, known or bool(own)
     return total if known else None
 

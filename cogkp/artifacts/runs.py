@@ -6,7 +6,7 @@
 - ``checkpoint_best.pth``: the best validation so far, where there is validation.
 - ``checkpoint_000007_e12_s3.pth``: save number 7, after 12 epochs and 3 steps; the last few stay.
 - ``run.json``, ``run_config.json``, ``metrics.jsonl``, ``metrics.csv``: what the run is, and how it went.
-- ``report.html``, ``evaluation.json`` and pictures: how good it became, where there is validation data.
+- ``report.html``, ``evaluation.json`` and drawings: how good it became, where there is validation data.
 - ``run.lock``: there while a training writes here.
 """
 
@@ -187,8 +187,8 @@ def in_use(folder: RunFolder) -> Iterator[RunFolder]:
 
 @contextmanager
 def _forgotten_unless_learnt(folder: RunFolder) -> Iterator[None]:
-    told = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
-    new = [path for path in told if not path.exists()]
+    expected = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
+    new = [path for path in expected if not path.exists()]
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from cogkp.config.fields import ALSO, BARE, check_of, fields_of, optional_of
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.config.yaml_reading import Document
 
 __all__ = ["with_known_keys", "with_known_words"]
@@ -58,7 +58,7 @@ def _given_twice(value: Any, cls: type[Any] | None, path: Steps) -> Iterator[Fin
     for key, part in value.items():
         name = _name(key, fields)
         if name in names:
-            yield Finding((*path, name), "key given twice", "one of its names", shown([names[name], key]))
+            yield Finding((*path, name), "key given twice", "one of its names", short_repr([names[name], key]))
         names[name] = key
         yield from _given_twice(part, _class_below(key, fields), (*path, name))
 

@@ -57,14 +57,14 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch:
     found = os.environ if environment is None else environment
     if found.get("WORLD_SIZE", "1") == "1":
         return ALONE
-    told = {name: found.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    numbers = [int(text) if text.isdecimal() else -1 for text in told.values()]
+    variables = {name: found.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    numbers = [int(text) if text.isdecimal() else -1 for text in variables.values()]
     launch = Launch(numbers[0], numbers[1], numbers[2])
     if not 0 <= launch.local_rank <= launch.rank < launch.ranks:
         problem = Problem(
             "the environment does not say which process this is",
             expected="RANK below WORLD_SIZE, and LOCAL_RANK no larger than RANK",
-            got=", ".join(f"{name}={text or 'unset'}" for name, text in told.items()),
+            got=", ".join(f"{name}={text or 'unset'}" for name, text in variables.items()),
             hint="Start with torchrun, or unset WORLD_SIZE to train in one process.",
         )
         raise ConfigError([problem])

@@ -77,8 +77,8 @@ class TrainOptions:
     overfit_one_batch: bool = setting(False, "Train on the first batch only, drawn once: shows faults of data or loss.")
     num_workers: int = setting(4, "Loader processes; 0 loads in the training process.", at_least(0))
     prefetch_factor: int = setting(4, "Batches each loader process prepares ahead.", at_least(1))
-    log_interval: int = setting(10, "Steps between lines of the history, and of histograms and pictures.", at_least(1))
-    verbose_log: bool = setting(False, "Also log histograms and pictures.")
+    log_interval: int = setting(10, "Steps between lines of the history, and of histograms and images.", at_least(1))
+    verbose_log: bool = setting(False, "Also log histograms and images.")
     seed: int = setting(0, "Seed of weights, order and augmentation.", at_least(0))
     checkpoint_interval: str = setting(
         "10min", "Longest way from one checkpoint to the next within an epoch.", matching(INTERVAL, INTERVAL_WORDS)

@@ -11,13 +11,13 @@ from torch.utils.data import Dataset
 
 from cogkp.data.sample import Encoded
 
-__all__ = ["Draw", "ImageDataset", "SingleViewDataset", "SizeReport", "Split"]
+__all__ = ["ImageDataset", "ItemKey", "SingleViewDataset", "SizeReport", "Split"]
 
 Split = Literal["train", "preview", "validation", "evaluation"]
 """'train' and 'preview' augment; 'validation' reads the validation data, 'evaluation' the main data, both plain."""
 
 
-class Draw(NamedTuple):
+class ItemKey(NamedTuple):
     """Which item is wanted, and all that its randomness may depend on.
 
     Args:
@@ -81,5 +81,5 @@ class ImageDataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+    def __getitem__(self, key: ItemKey | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""

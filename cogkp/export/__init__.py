@@ -1,1 +1,1 @@
-"""From a checkpoint to ONNX, a manifest and an inference engine."""
+"""Export: from a checkpoint to ONNX, a manifest and a TensorRT engine."""

@@ -1,4 +1,4 @@
-"""The whole way from a task to files that may be shipped: ONNX, comparison with the source, manifest, engine.
+"""Deploy a task: ONNX file, comparison with the source network, manifest, TensorRT engine.
 
 A file gets its release name only after it has been compared with its source.
 """

@@ -1,4 +1,4 @@
-"""Write 8-bit layers into an ONNX graph: convolutions read quantised values and hold quantised weights.
+"""Quantize an ONNX graph to INT8: convolutions read quantized values and hold quantized weights.
 
 Values become whole numbers from -127 to 127 times a scale: one scale per tensor for what a layer reads, one per output
 channel for its weights. Zero stays zero. The last learnt layers and all that follows them stay float32, and so does

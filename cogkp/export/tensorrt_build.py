@@ -1,4 +1,4 @@
-"""Choose who builds a TensorRT engine. All builders have one signature; adding one adds a row to the table."""
+"""Choose a TensorRT builder; all have one signature, and a new one is a new row of the table."""
 
 from __future__ import annotations
 

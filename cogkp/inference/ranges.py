@@ -62,7 +62,7 @@ class Magnitudes:
 
 
 def largest_values(path: Path, names: Sequence[str], batches: Iterable[Array], *, threads: int = 1) -> dict[str, float]:
-    """Run an ONNX file on pictures and choose, for values inside it, the magnitude that becomes the largest number.
+    """Run an ONNX file on images and choose, for values inside it, the magnitude that becomes the largest number.
 
     Args:
         path: the file, with one input.

@@ -1,4 +1,4 @@
-"""What an evaluation measured, row by row, in a form that every model family can fill and a file can keep.
+"""The errors that an evaluation measured, row by row, in a form that every family fills and a file keeps.
 
 A frame is what was recorded independently of all others: an image, or both images of a stereo pair. A row is one
 image or one pair, and belongs to a frame. NaN stands for what was not measured.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cogkp.data.dataset import ImageDataset, Split
 from cogkp.data.sample import Batch, Sample
+from cogkp.inference.processor import Prepared
 from cogkp.measures.evidence import Curve, Evidence, Table
 
 __all__ = [
@@ -62,7 +63,7 @@ class LossReport:
 
 @attrs.frozen(eq=False)
 class Outline:
-    """One object as points and lines over a picture, in its pixels.
+    """One object as points and lines over an image, in its pixels.
 
     Args:
         uv: (N, 2) float; NaN where a point cannot be drawn.
@@ -103,18 +104,18 @@ class ViewMarks:
     Args:
         row: of the batch.
         truth_uv: (N, 2) float.
-        truth_shown: (N,) bool.
+        truth_visible: (N,) bool.
         predicted_uv: (N, 2) float.
-        predicted_shown: (N,) bool.
+        predicted_visible: (N,) bool.
         lines_uv: (N, K, 2) float, where this camera sees the ray of the other camera's prediction; NaN where it does
             not, and for points not shown.
     """
 
     row: int
     truth_uv: FloatArray
-    truth_shown: BoolArray
+    truth_visible: BoolArray
     predicted_uv: FloatArray
-    predicted_shown: BoolArray
+    predicted_visible: BoolArray
     lines_uv: FloatArray
 
 
@@ -156,6 +157,14 @@ class Codec(Protocol):
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
 
+    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+        """Make the network's input of one image as evaluation does, and say where its pixels went.
+
+        Args:
+            image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`. A family may take more, as a box
+                to look into.
+        """
+
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:
         """Turn network outputs into results in pixels of the full frame.
 
@@ -164,7 +173,7 @@ class Codec(Protocol):
             source_to_crop: (B, 3, 3).
         """
 
-    def picture(self, image: Tensor) -> FloatArray:
+    def display_image(self, image: Tensor) -> FloatArray:
         """Show one network input (C, S, S) to people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
 
     def truth_marks(self, batch: Batch[Any]) -> list[Marks]:

@@ -1,4 +1,4 @@
-"""Ctrl-C without loss: the first asks to stop after the step under way, the second stops at once."""
+"""Handle Ctrl-C: the first asks the training to stop after the current step, the second stops it at once."""
 
 from __future__ import annotations
 

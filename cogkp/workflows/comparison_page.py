@@ -114,7 +114,7 @@ def _cards(found: Sequence[FigureDifference]) -> list[page.Card]:
         if each.figure.of != ALL or each.first is None or each.second is None:
             continue
         unit = f" {each.figure.unit}".rstrip()
-        value = f"{each.figure.told(each.first)} → {each.figure.told(each.second)}{unit}"
+        value = f"{each.figure.format(each.first)} → {each.figure.format(each.second)}{unit}"
         cards.append(page.Card(f"{each.figure.title}, {each.figure.name}", value, each.verdict()))
     return cards
 
@@ -157,8 +157,8 @@ def _figures(found: Sequence[FigureDifference]) -> Table:
     rows = []
     for each in found:
         figure = each.figure
-        values = ["-" if value is None else figure.told(value) for value in (each.first, each.second)]
-        delta = "-" if each.delta is None else figure.told(each.delta.value, signed=True)
+        values = ["-" if value is None else figure.format(value) for value in (each.first, each.second)]
+        delta = "-" if each.delta is None else figure.format(each.delta.value, signed=True)
         unit = f", {figure.unit}" if figure.unit else ""
         rows.append((figure.of, f"{figure.title}: {figure.name}{unit}", *values, delta, each.verdict()))
     return Table("", ("point", "figure", "first", "second", "change", "verdict"), tuple(rows))

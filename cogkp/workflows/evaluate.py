@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from cogkp.config.plain import plain_hash
 from cogkp.data.dataset import Split
 from cogkp.files import make_folder
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.training.evaluator import evaluate as measure
-from cogkp.workflows.adapter import CHECKPOINT_ROOT, EvaluationJob, EvaluationRequest, adapter_of
+from cogkp.workflows.adapter import EvaluationJob, EvaluationRequest, adapter_of
 from cogkp.workflows.report_writer import EvaluationResult, metrics_in, surroundings, training_facts, write_report
 from cogkp.workflows.setup import open_loader
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 __all__ = ["EvaluationResult", "evaluate"]
 
@@ -91,13 +90,7 @@ def evaluate(
             words=job.words,
             worst=worst,
         )
-        more = job.finished(found.folder, found.text, report)
-        return attrs.evolve(
-            found,
-            text=job.brief(report, found.text),
-            text_path=more.get("text_path"),
-            rows_path=more.get("rows_path"),
-        )
+        return job.finished(report, found)
 
 
 def _circumstances(

@@ -50,7 +50,7 @@ class PageContent:
         content: the document of the evaluation.
         report: the family's own account.
         intervals: of every figure.
-        pictures: files with a description each, most telling first.
+        drawings: files with a description each, most telling first.
         worst: file, strong line and small line of the worst images, worst first.
         history: epoch lines of the training; empty where nobody kept them.
         words: what things are called.
@@ -59,7 +59,7 @@ class PageContent:
     content: Mapping[str, Any]
     report: Report
     intervals: Mapping[Figure, Interval]
-    pictures: Sequence[tuple[bytes, str]]
+    drawings: Sequence[tuple[bytes, str]]
     worst: Sequence[tuple[bytes, str, str]]
     history: Sequence[Mapping[str, Any]]
     words: Words
@@ -93,7 +93,7 @@ def evaluation_page(shown: PageContent) -> str:
             )
             if shown.worst
             else "",
-            page.section("Predictions", *(page.picture(data, told, told) for data, told in shown.pictures)),
+            page.section("Predictions", *(page.image(data, told, told) for data, told in shown.drawings)),
             page.section("Training", page.columns(*training)),
             page.section(
                 "Configuration",
@@ -113,7 +113,7 @@ def between(figure: Figure, interval: Interval) -> str:
     """
     if interval.low is None or interval.high is None:
         return ""
-    return f"{figure.told(interval.low)} to {figure.told(interval.high)}"
+    return f"{figure.format(interval.low)} to {figure.format(interval.high)}"
 
 
 def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
@@ -124,7 +124,7 @@ def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
     for figure, interval in intervals.items():
         if figure.of == ALL and (ends := between(figure, interval)):
             unit = f" {figure.unit}" if figure.unit else ""
-            told = f"{figure.name} {figure.told(interval.value)}{unit} ({ends})"
+            told = f"{figure.name} {figure.format(interval.value)}{unit} ({ends})"
             lines.setdefault(figure.title, []).append(told)
     said = [f"{title}: {', '.join(figures)}" for title, figures in lines.items()]
     return "\n".join([f"95 % intervals over {frames} frames", *said])
@@ -189,7 +189,7 @@ def _cards(intervals: Mapping[Figure, Interval]) -> list[page.Card]:
         if figure.of != ALL:
             continue
         ends = between(figure, interval)
-        value = f"{figure.told(interval.value)} {figure.unit}".strip()
+        value = f"{figure.format(interval.value)} {figure.unit}".strip()
         found.append(page.Card(f"{figure.title}, {figure.name}", value, f"95 %: {ends}" if ends else ""))
     return found
 
@@ -203,8 +203,13 @@ def _about_intervals(frames: int) -> str:
     )
 
 
+def _counts(root: Mapping[str, Any]) -> str:
+    """Write what a fingerprint counts: '8 lines, 16 images'."""
+    return ", ".join(f"{value} {name}" for name, value in root.items() if isinstance(value, int))
+
+
 def _facts(content: Mapping[str, Any], evidence: Evidence) -> dict[str, str]:
-    roots = (f"{each['root']}: {each['lines']} lines, {each['images']} images" for each in content["data"])
+    roots = (f"{each['root']}: {_counts(each)}" for each in content["data"])
     labels = (f"{measure.title}: {_measured(measure)}" for measure in evidence.measures)
     return {
         "checkpoint": content["checkpoint"],
@@ -234,7 +239,7 @@ def _measured(measure: Measure) -> str:
 
 def _cell(figure: Figure, interval: Interval) -> str:
     ends = between(figure, interval)
-    return f"{figure.told(interval.value)}  ({ends})" if ends else figure.told(interval.value)
+    return f"{figure.format(interval.value)}  ({ends})" if ends else figure.format(interval.value)
 
 
 def _indented(value: Any) -> str:

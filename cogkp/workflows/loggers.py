@@ -13,7 +13,7 @@ from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import METRICS_NAME, TABLE_NAME
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
-from cogkp.pictures import draw_batch
+from cogkp.drawing import draw_batch
 from cogkp.tasks.base import Task
 from cogkp.training.epoch_table import EpochTableSink
 from cogkp.training.history import HistorySink

@@ -1,4 +1,4 @@
-"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, pictures, words.
+"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, images, words.
 
 They know what a task offers, never a family.
 """
@@ -16,11 +16,11 @@ import numpy as np
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import encode_image
 from cogkp.data.sample import collate
+from cogkp.drawing import draw_single
 from cogkp.measures.evidence import Curve, Evidence, Line, Measure
-from cogkp.pictures import draw_single
 from cogkp.tasks.base import Codec
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 
 __all__ = ["draw_worst", "jpeg", "read_epochs", "training_curves", "words"]
 
@@ -30,13 +30,13 @@ NOT_FIGURES = {"event", "epoch", "step", "time"}
 VALIDATION = "validation/"
 
 
-def jpeg(picture: Picture, widest_px: int = WIDEST_PX) -> bytes:
-    """Make a picture small enough for a page: at most so wide, as JPEG."""
-    height, width = picture.shape[:2]
+def jpeg(image: RgbImage, widest_px: int = WIDEST_PX) -> bytes:
+    """Make an image small enough for a page: at most so wide, as JPEG."""
+    height, width = image.shape[:2]
     if width > widest_px:
         size = (widest_px, max(1, round(height * widest_px / width)))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return encode_image(picture, ".jpg")
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return encode_image(image, ".jpg")
 
 
 def read_epochs(history: Path) -> list[dict[str, Any]]:
@@ -105,8 +105,8 @@ def draw_worst(
         item = int(measure.frame[row])
         batch = collate([dataset[item]])
         view = row - int(np.flatnonzero(measure.frame == item)[0])
-        picture = draw_single(codec, predict, batch, view)
-        drawn.append((jpeg(picture, WIDEST_TILE_PX), _errors_of(measure, row), batch.ids[view]))
+        image = draw_single(codec, predict, batch, view)
+        drawn.append((jpeg(image, WIDEST_TILE_PX), _errors_of(measure, row), batch.ids[view]))
     return drawn
 
 

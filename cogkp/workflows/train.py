@@ -32,26 +32,21 @@ from cogkp.training.profiling import TRACE_NAME, ProfileSink
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
-from cogkp.workflows.adapter import (
-    CHECKPOINT_ROOT,
-    LOG_DIR,
-    RunPlace,
-    TrainingJob,
-    TrainingRequest,
-    adapter_of,
-)
+from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.loggers import tensorboard, usual_loggers
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.resume import changed_data, without_best
 from cogkp.workflows.setup import open_loader
+from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
 
 __all__ = ["DryRunResult", "TrainResult", "dry_run", "train"]
 
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen
-class DryRunResult:
+@attrs.frozen(repr=False)
+class DryRunResult(Printable):
     """What one optimiser step showed.
 
     Args:
@@ -68,9 +63,14 @@ class DryRunResult:
     seconds: float
     log_dir: Path | None
 
+    def summary(self) -> str:
+        """Say what the step showed."""
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in self.parts.items())
+        return f"dry run: loss {self.loss:.4g} ({parts}), {self.parameters:,} parameters, {self.seconds:.1f} s"
 
-@attrs.frozen
-class TrainResult:
+
+@attrs.frozen(repr=False)
+class TrainResult(Printable):
     """How a training ended.
 
     Args:
@@ -102,6 +102,14 @@ class TrainResult:
     report: Path | None = None
     to_evaluate: tuple[str, ...] = ()
 
+    def summary(self) -> str:
+        """Say how far the training came, and which files it left."""
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.scalars.items())
+        how = f"interrupted after {self.epochs} epochs" if self.interrupted else f"{self.epochs} epochs"
+        files = {"checkpoint": self.checkpoint, "best": self.best, "report": self.report}
+        lines = [f"{how}, {self.seconds:.0f} s; {self.plan}", *filter(None, [self.stopped, figures])]
+        return "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items() if path is not None)])
+
 
 def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path | None = LOG_DIR) -> DryRunResult:
     """Build data and network, log the graph, take one optimiser step and one validation step; nothing is kept.
@@ -121,7 +129,7 @@ def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path |
     plan = job.plan(None)
     seed_everything(plan.options.seed)
     task = build_task(config)
-    job.start_weights(task, plan.options)
+    job.adapter.start_weights(config, task, plan.options)
     run_log = None if log_dir is None else log_dir / timestamp()
     loaders = _loaders(_open_data(job, task), plan.options, job, Launch())
     result = _rehearsed(task, plan, loaders, tensorboard(task, plan.options, run_log), job.device)
@@ -219,7 +227,7 @@ class _Run:
         task = build_task(self.config)
         # Weights come before the data, so that a misfit is told early, with its file.
         if restored is None:
-            job.start_weights(task, plan.options)
+            job.adapter.start_weights(self.config, task, plan.options)
         else:
             load_weights(restored.checkpoint, task.model, str(restored.path))
         data = _open_data(job, task)
@@ -288,7 +296,7 @@ class _Run:
         return Session(
             plan=plan.line,
             options=attrs.asdict(plan.options),
-            config_sha256=plain_hash(adapter_of(self.config).dump(self.config)),
+            config_sha256=plain_hash(self.job.adapter.dump(self.config)),
             data=fingerprint,
             restored=None if restored is None else str(restored.path),
             changes=tuple(changes),
@@ -333,10 +341,10 @@ class _Run:
 def _open_data(job: TrainingJob, task: Task) -> dict[Split, ImageDataset]:
     """Open the data sets by split, and say how much they hold; refuse one that teaches or checks nothing."""
     data: dict[Split, ImageDataset] = {}
-    for split, key in job.splits().items():
+    for split, key in job.adapter.splits(job.config).items():
         dataset = data[split] = task.datasets(split)
         log.info("%s data: %s", split, dataset.size_report)
-        if job.needs_labels() and not any(dataset.size_report.labelled.values()):
+        if job.adapter.needs_labels(job.config) and not any(dataset.size_report.labelled.values()):
             raise DataError("no point is labelled", where=key, got=str(dataset.size_report))
     return data
 

@@ -166,7 +166,7 @@ def test_shared_weights_and_zeros(tmp_path):
     onnx.checker.check_model(copy, full_check=True)
     kinds = [node.op_type for node in copy.graph.node]
     assert "Identity" not in kinds
-    assert kinds.count("QuantizeLinear") == 1  # all three layers read the same picture
+    assert kinds.count("QuantizeLinear") == 1  # all three layers read the same image
     np.testing.assert_allclose(run(copy, image)[0], run(model, image)[0], atol=0.02)
 
 

@@ -1,4 +1,4 @@
-"""Ranges of values inside a network: the least squared error, and the same whatever the order of the pictures."""
+"""Ranges of values inside a network: the least squared error, and the same whatever the order of the images."""
 
 import numpy as np
 import onnx

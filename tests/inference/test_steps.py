@@ -79,7 +79,7 @@ class Shaken(nn.Module):
 
 
 def test_choices_that_rounding_turns_are_no_difference(path):
-    """In flat pictures such a network puts out other objects; the check is not disturbed."""
+    """In flat images such a network puts out other objects; the check is not disturbed."""
     shaken = changed(lambda module: setattr(module, "first", Shaken(module.first)))
     image = torch.zeros(1, 3, SIDE, SIDE)
     with torch.inference_mode():

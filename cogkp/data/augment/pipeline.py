@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cogkp.config.augment import Crop, Flip, Stage
 from cogkp.data.augment.photometric import change_pixels
-from cogkp.data.augment.spatial import Scene, draw_spatial
+from cogkp.data.augment.spatial import Scene, sample_stage_warp
 from cogkp.data.images import warp_image, warp_mask
 from cogkp.geometry.warp import ImageWarp
 
@@ -34,7 +34,7 @@ class AugmentPipeline:
         """Side of the crop, pixels."""
         return next(stage.output_size for stage in self.stages if isinstance(stage, Crop))
 
-    def draw_warp(
+    def sample_warp(
         self,
         size_wh: tuple[int, int],
         uv_source: npt.NDArray[np.float64],
@@ -54,9 +54,9 @@ class AugmentPipeline:
         """
         warp, scene = ImageWarp.identity(), Scene(size_wh, uv_source, labelled)
         for stage in self.stages:
-            drawn = draw_spatial(stage, scene, generator, training=self.training)
-            if drawn is not None:
-                warp, scene = warp.then(drawn.warp), scene.moved(drawn)
+            sampled = sample_stage_warp(stage, scene, generator, training=self.training)
+            if sampled is not None:
+                warp, scene = warp.then(sampled.warp), scene.moved(sampled)
         return warp
 
     def point_order(self, warp: ImageWarp, count: int) -> npt.NDArray[np.int64]:

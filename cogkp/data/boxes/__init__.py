@@ -1,1 +1,1 @@
-"""Boxes in pictures: folders in the form of Objectron become records, samples, and reports on their labels."""
+"""Boxes in images: folders in the form of Objectron become records, samples, and reports on their labels."""

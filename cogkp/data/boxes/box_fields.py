@@ -125,7 +125,7 @@ def _pixels(entry: Fields, points: FloatArray | None, K: FloatArray | None) -> F
     hint = "Without pixels a file needs keypoints_3d, or location, quaternion_xyzw and scale, and intrinsics."
     if points is None or K is None:
         raise entry.wrong("projected_cuboid", "nine points", hint)
-    seen = project(K, points)
-    if not np.isfinite(seen).all():
+    pixels = project(K, points)
+    if not np.isfinite(pixels).all():
         raise DataError("the object is behind the camera", where=entry.place("keypoints_3d"), hint=hint)
-    return seen
+    return pixels

@@ -21,7 +21,7 @@ def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> 
 
     Args:
         K: (3, 3) intrinsics, pixels.
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         frame: the axes of the points it acts on.
 
     Returns:
@@ -44,7 +44,7 @@ def intrinsics_of(matrix: FloatArray, size_wh: tuple[int, int], frame: CameraFra
 
     Args:
         matrix: (4, 4).
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         frame: the axes of the points it acts on.
 
     Returns:

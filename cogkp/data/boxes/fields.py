@@ -45,7 +45,7 @@ def read_annotation(path: Path) -> Fields:
 
 
 def image_problem(path: Path) -> Problem | None:
-    """Decode a picture and say what is wrong with it; None where it is whole."""
+    """Decode an image and say what is wrong with it; None where it is whole."""
     try:
         read_grey(path)
     except ImageError as error:
@@ -53,7 +53,7 @@ def image_problem(path: Path) -> Problem | None:
     return None
 
 
-def _shown(value: Any, most: int = 60) -> str:
+def _short_repr(value: Any, most: int = 60) -> str:
     text = json.dumps(value)
     return text if len(text) <= most else text[:most] + "..."
 
@@ -83,7 +83,7 @@ class Fields:
 
     def wrong(self, key: str, expected: str, hint: str = "") -> DataError:
         """Make the error for a value that is not what it should be."""
-        got = _shown(self.content[key]) if key in self.content else "nothing"
+        got = _short_repr(self.content[key]) if key in self.content else "nothing"
         return DataError("the value cannot be used", where=self.place(key), expected=expected, got=got, hint=hint)
 
     def within(self, key: str) -> Fields | None:

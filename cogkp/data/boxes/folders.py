@@ -1,4 +1,4 @@
-"""Find pictures and the annotation beside each.
+"""Find images and the annotation beside each.
 
 For training only folders without folders in them are looked into, as the published code does; names that begin with a
 dot do not count. What is passed over is counted and said.
@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 from cogkp.errors import DataError, Problem
 
-__all__ = ["SUFFIXES", "FolderContent", "Labelled", "find_labelled", "find_pictures"]
+__all__ = ["SUFFIXES", "FolderContent", "Labelled", "find_images", "find_labelled"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 ANNOTATION = ".json"
 
 
 class Labelled(NamedTuple):
-    """A picture and its annotation."""
+    """An image and its annotation."""
 
     image: Path
     annotation: Path
@@ -31,8 +31,8 @@ class FolderContent(NamedTuple):
     """What a folder holds.
 
     Args:
-        labelled: pictures with an annotation, ordered by path.
-        problems: stems that several pictures share.
+        labelled: images with an annotation, ordered by path.
+        problems: stems that several images share.
         dropped: how many files were passed over, by reason.
     """
 
@@ -42,7 +42,7 @@ class FolderContent(NamedTuple):
 
 
 def find_labelled(root: Path) -> FolderContent:
-    """Look for labelled pictures in a folder and all folders below it.
+    """Look for labelled images in a folder and all folders below it.
 
     Args:
         root: the folder.
@@ -51,17 +51,17 @@ def find_labelled(root: Path) -> FolderContent:
         DataError: there is no such folder.
     """
     if not root.is_dir():
-        raise DataError("the data set's folder does not exist", where=str(root), expected="a folder of pictures")
+        raise DataError("the data set's folder does not exist", where=str(root), expected="a folder of images")
     labelled: list[Labelled] = []
     problems: list[Problem] = []
     dropped: Counter[str] = Counter()
     for folder, has_folders in _folders(root):
         images, annotations = _files(folder)
         if has_folders:
-            dropped["a picture beside folders"] += sum(map(len, images.values()))
+            dropped["an image beside folders"] += sum(map(len, images.values()))
             continue
-        dropped["a picture without a JSON file"] += sum(len(images[stem]) for stem in images if stem not in annotations)
-        dropped["a JSON file without a picture"] += sum(stem not in images for stem in annotations)
+        dropped["an image without a JSON file"] += sum(len(images[stem]) for stem in images if stem not in annotations)
+        dropped["a JSON file without an image"] += sum(stem not in images for stem in annotations)
         for stem in sorted(images.keys() & annotations.keys()):
             if len(images[stem]) > 1:
                 problems.append(_shared(images[stem]))
@@ -72,8 +72,8 @@ def find_labelled(root: Path) -> FolderContent:
     )
 
 
-def find_pictures(root: Path) -> tuple[Path, ...]:
-    """Look for pictures, labelled or not, in a folder and all folders below it.
+def find_images(root: Path) -> tuple[Path, ...]:
+    """Look for images, labelled or not, in a folder and all folders below it.
 
     Args:
         root: the folder.
@@ -82,21 +82,21 @@ def find_pictures(root: Path) -> tuple[Path, ...]:
         Folder by folder, ordered by path.
 
     Raises:
-        DataError: there is no such folder, or no picture in it.
+        DataError: there is no such folder, or no image in it.
     """
     if not root.is_dir():
-        raise DataError("the folder of pictures does not exist", where=str(root), expected="a folder of pictures")
+        raise DataError("the folder of images does not exist", where=str(root), expected="a folder of images")
     found: list[Path] = []
     for folder, _ in _folders(root):
         found += sorted(path for paths in _files(folder)[0].values() for path in paths)
     if not found:
-        raise DataError("there are no pictures", where=str(root), expected=f"files that end in {', '.join(SUFFIXES)}")
+        raise DataError("there are no images", where=str(root), expected=f"files that end in {', '.join(SUFFIXES)}")
     return tuple(found)
 
 
 def _shared(images: list[Path]) -> Problem:
     names = ", ".join(path.name for path in images)
-    return Problem("several pictures share one JSON file", str(images[0].parent), "one picture per stem", names)
+    return Problem("several images share one JSON file", str(images[0].parent), "one image per stem", names)
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, bool]]:
@@ -113,7 +113,7 @@ def _folders(root: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, Path]]:
-    """List pictures and annotations of one folder by their stems."""
+    """List images and annotations of one folder by their stems."""
     images: defaultdict[str, list[Path]] = defaultdict(list)
     annotations: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

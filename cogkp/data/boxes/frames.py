@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.boxes.records import BoxRecord, PictureRecord
+from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "judge_frame", "project", "reprojection_px"]
+__all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "fit_camera_frame", "project", "reprojection_px"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,12 +55,12 @@ class FrameFit(NamedTuple):
             "points of space and their pixels do not agree under the declared camera axes",
             where,
             f"camera_frame '{self.better.value}' ({self.residual_px[self.better]:.2g} px)",
-            f"'{self.declared.value}' ({_told(self.residual_px[self.declared])})",
+            f"'{self.declared.value}' ({_residual_text(self.residual_px[self.declared])})",
             f"Declare camera_frame '{self.better.value}'.",
         )
 
 
-def _told(residual_px: float) -> str:
+def _residual_text(residual_px: float) -> str:
     return f"{residual_px:.0f} px" if np.isfinite(residual_px) else "behind the camera"
 
 
@@ -75,7 +75,7 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
     """Compare a box's points of space with its pixels.
 
     Args:
-        box: of a picture.
+        box: of an image.
         K: (3, 3) intrinsics, pixels.
         turn: (3, 3) rewrites the points in other axes first; None leaves them.
 
@@ -90,16 +90,16 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
     return float(np.nan_to_num(distance, nan=np.inf).max())
 
 
-def judge_frame(pictures: Sequence[PictureRecord]) -> FrameFit:
-    """Try all camera axes on pictures whose files declare the same ones.
+def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
+    """Try all camera axes on images whose files declare the same ones.
 
     Args:
-        pictures: read under the declared axes.
+        records: read under the declared axes.
     """
-    if not pictures:
+    if not records:
         return FrameFit(None, {})
-    declared = pictures[0].camera_frame
-    known = [(box, picture.K) for picture in pictures if picture.K is not None for box in picture.boxes]
+    declared = records[0].camera_frame
+    known = [(box, record.K) for record in records if record.K is not None for box in record.boxes]
     medians = {}
     for frame in CameraFrame:
         # The numbers of the file, read as if they were in this frame: back to the file's axes, then on from there.

@@ -28,7 +28,7 @@ from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
 
-__all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedPicture", "import_boxes", "read_cuboid_opengl", "read_tampar"]
+__all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedImage", "import_boxes", "read_cuboid_opengl", "read_tampar"]
 
 FloatArray = npt.NDArray[np.float64]
 Part = Literal["train", "val", "test"]
@@ -46,8 +46,8 @@ VALUES_OF_A_CORNER = 3
 
 
 @attrs.frozen(kw_only=True)
-class ImportedPicture:
-    """One labelled picture.
+class ImportedImage:
+    """One labelled image.
 
     Args:
         image: the file, copied byte for byte.
@@ -67,60 +67,60 @@ class BoxImportResult:
     """What an import wrote.
 
     Args:
-        folders: of each part, ``train``, ``val`` and ``test``, as far as there are pictures.
-        counts: pictures in each.
+        folders: of each part, ``train``, ``val`` and ``test``, as far as there are images.
+        counts: images in each.
     """
 
     folders: Mapping[str, Path]
     counts: Mapping[str, int]
 
 
-def read_cuboid_opengl(source: Path) -> list[ImportedPicture]:
-    """Read folders of pictures with CenterPose annotation files whose points of space are in OpenGL axes.
+def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
+    """Read folders of images with CenterPose annotation files whose points of space are in OpenGL axes.
 
     Pixels and intrinsics stay as they are: both count from the centre of the first pixel, and files in which they did
     not would not agree with themselves. All that is added is the name of the axes.
 
     Args:
-        source: holds ``train``, ``val`` or ``test``; pictures elsewhere are divided by the seed.
+        source: holds ``train``, ``val`` or ``test``; images elsewhere are divided by the seed.
 
     Raises:
-        DataError: anything is wrong with the files or the pictures.
+        DataError: anything is wrong with the files or the images.
     """
     scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL)
-    problems = [*scan.problems, *_damaged([picture.image for picture in scan.index.pictures])]
+    problems = [*scan.problems, *_damaged([item.image for item in scan.index.records])]
     if problems:
         raise DataError.listing(problems)
-    pictures = []
+    items = []
     for pair in find_labelled(source).labelled:
         content = dict(read_annotation(pair.annotation).content)
         camera = {**content.get("camera_data", {}), "camera_frame": CameraFrame.OPENGL.value}
         above = pair.image.relative_to(source).parts[:-1]
         part = PARTS.get(above[0]) if above else None
         inner = above if part is None else above[1:]
-        pictures.append(
-            ImportedPicture(
+        items.append(
+            ImportedImage(
                 image=pair.image,
                 stem="/".join((*inner, pair.image.stem)),
                 content={**content, "camera_data": camera},
                 part=part,
             )
         )
-    return pictures
+    return items
 
 
-def read_tampar(source: Path) -> list[ImportedPicture]:
+def read_tampar(source: Path) -> list[ImportedImage]:
     """Read parcels labelled with eight corners in COCO form (``annotations.json``).
 
     The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
-    edge of the picture, we count from the centre of the first pixel: half a pixel is taken from every corner. The
-    middle of a parcel is where the diagonals between its corners meet in the picture, as nearly as they do.
+    edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
+    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do.
 
     Args:
-        source: folder with the pictures and ``annotations.json``.
+        source: folder with the images and ``annotations.json``.
 
     Raises:
-        DataError: anything is wrong with the file or the pictures.
+        DataError: anything is wrong with the file or the images.
     """
     fields = read_annotation(source / ANNOTATIONS_FILE)
     parcels: dict[Any, list[Fields]] = {}
@@ -130,12 +130,12 @@ def read_tampar(source: Path) -> list[ImportedPicture]:
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     if problems:
         raise DataError.listing(problems)
-    pictures = [outcome for outcome in outcomes if isinstance(outcome, ImportedPicture)]
-    tell_orientations([picture.image for picture in pictures], str(source), oriented=False, switch=ORIENTED)
-    return pictures
+    images = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    tell_orientations([each.image for each in images], str(source), oriented=False, switch=ORIENTED)
+    return images
 
 
-BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedPicture]]] = {
+BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
     "cuboid-opengl": read_cuboid_opengl,
     "tampar": read_tampar,
 }
@@ -147,18 +147,18 @@ def _damaged(images: Sequence[Path]) -> Iterator[Problem]:
 
 def _parcels_or_problem(
     source: Path, entry: Fields, parcels: Mapping[Any, Sequence[Fields]]
-) -> ImportedPicture | Problem:
+) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise entry.wrong("file_name", "a picture within the folder")
+            raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)
         boxes = [_parcel(parcel) for parcel in parcels.get(entry.content.get("id"), ())]
         content = annotation_of(boxes, image_size(image), None, provenance=f"{source.name}/{ANNOTATIONS_FILE}")
     except DataError as error:
         return located(error.problem, entry.where)
-    return ImportedPicture(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
+    return ImportedImage(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
 
 
 def _parcel(entry: Fields) -> BoxRecord:
@@ -207,10 +207,10 @@ def import_boxes(
         source: folder of the foreign format; only read.
         destination: folder to create; may exist if it is empty.
         format: a key of ``BOX_IMPORTERS``.
-        validation: share of the pictures set aside, rounded down; ignored for those whose source says where they
+        validation: share of the images set aside, rounded down; ignored for those whose source says where they
             belong.
         seed: of that draw.
-        progress: is told of each picture.
+        progress: is told of each image.
 
     Returns:
         Where everything lies, and how much of it.
@@ -223,14 +223,14 @@ def import_boxes(
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
         raise DataError("the source is not there", where=str(source), expected="a folder")
-    pictures = read(source)
-    if not pictures:
-        raise DataError("there are no labelled pictures", where=str(source))
-    parts = divide(pictures, validation, seed, "val")
-    with staged_folder(destination) as staging, progress.work("writing", len(pictures)) as step:
+    items = read(source)
+    if not items:
+        raise DataError("there are no labelled images", where=str(source))
+    parts = divide(items, validation, seed, "val")
+    with staged_folder(destination) as staging, progress.work("writing", len(items)) as step:
         for part, chosen in parts.items():
-            for picture in chosen:
-                _write(staging / part, picture)
+            for item in chosen:
+                _write(staging / part, item)
                 step.advance()
     return BoxImportResult(
         folders={part: destination / part for part in parts},
@@ -238,9 +238,9 @@ def import_boxes(
     )
 
 
-def _write(folder: Path, picture: ImportedPicture) -> None:
-    target = folder / f"{picture.stem}{picture.image.suffix}"
+def _write(folder: Path, item: ImportedImage) -> None:
+    target = folder / f"{item.stem}{item.image.suffix}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(picture.image, target)
-    text = json.dumps(picture.content, indent=1, allow_nan=False)
+    shutil.copyfile(item.image, target)
+    text = json.dumps(item.content, indent=1, allow_nan=False)
     target.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Read folders of pictures with one annotation file each, in the form of Objectron, into records in OpenCV axes.
+"""Read folders of images with one annotation file each, in the form of Objectron, into records in OpenCV axes.
 
 What a file leaves out is taken from what it says: pixels from points of space, points from pose and sizes, pose and
 sizes from points, intrinsics from the clip matrix. Nothing is made up: where nobody gives intrinsics there are none.
@@ -21,8 +21,8 @@ from cogkp.data.boxes.box_fields import read_box
 from cogkp.data.boxes.clip import intrinsics_of
 from cogkp.data.boxes.fields import Fields, read_annotation
 from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
-from cogkp.data.boxes.frames import FrameFit, judge_frame
-from cogkp.data.boxes.records import BoxRecord, Ground, PictureIndex, PictureRecord
+from cogkp.data.boxes.frames import FrameFit, fit_camera_frame
+from cogkp.data.boxes.records import BoxRecord, Ground, ImageIndex, ImageRecord
 from cogkp.data.images import image_size, tell_orientations
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
@@ -40,10 +40,10 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 
 FRAMES = {frame.value: frame for frame in CameraFrame}
 ORIENTED = "dataset.apply_exif_orientation"
-"""The switch that turns pictures, for messages."""
+"""The switch that turns images, for messages."""
 TINY = float(np.nextafter(0.0, 1.0))
-FIRST_EDGE = -0.5  # of the picture; the centre of its first pixel is 0
-CALIBRATE = "Calibrate the camera, or give the intrinsics of the pictures; no camera is assumed."
+FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
+CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +57,7 @@ class Scan:
         frame: how well points and pixels agree under the declared and other camera axes.
     """
 
-    index: PictureIndex
+    index: ImageIndex
     problems: tuple[Problem, ...]
     files: int
     frame: FrameFit
@@ -71,7 +71,7 @@ def scan_objectron(
     oriented: bool = False,
     need: Collection[Need] = (),
 ) -> Scan:
-    """Look at every labelled picture of a folder and tell good from bad; see :func:`read_objectron`.
+    """Look at every labelled image of a folder and tell good from bad; see :func:`read_objectron`.
 
     Raises:
         DataError: there is no such folder.
@@ -82,17 +82,17 @@ def scan_objectron(
     reader = _AnnotationReader(root, camera_frame, intrinsics, oriented, frozenset(need))
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
-    pictures = [outcome.picture for outcome in outcomes if outcome.picture is not None]
-    fits = [judge_frame([each for each in pictures if each.camera_frame is frame]) for frame in CameraFrame]
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    fits = [fit_camera_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
     worst = next((fit for fit in fits if fit.better is not None), None)
     if worst is None:
-        problems += [_behind(box) for picture in pictures for box in picture.boxes if _is_behind(box)]
+        problems += [_behind(box) for record in records for box in record.boxes if _is_behind(box)]
     else:
         problems += [problem for fit in fits if (problem := fit.problem(str(root))) is not None]
     dropped = Counter(found.dropped)
-    kept = tuple(_seen(picture, dropped) for picture in pictures)
+    kept = tuple(_seen(record, dropped) for record in records)
     declared = worst or next((fit for fit in fits if fit.declared is not None), FrameFit(None, {}))
-    return Scan(PictureIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
+    return Scan(ImageIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
 
 
 def read_objectron(
@@ -102,31 +102,31 @@ def read_objectron(
     intrinsics: FloatArray | None = None,
     oriented: bool = False,
     need: Collection[Need] = (),
-) -> PictureIndex:
-    """Find and check every labelled picture of a folder.
+) -> ImageIndex:
+    """Find and check every labelled image of a folder.
 
     Args:
         root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
         camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
             those of Objectron. A file that says something else is refused.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
-        oriented: whether pictures are turned as their files note.
-        need: what every picture ('intrinsics') or box ('scale', 'pose') must have.
+        intrinsics: (3, 3) for images whose file has none, pixels.
+        oriented: whether images are turned as their files note.
+        need: what every image ('intrinsics') or box ('scale', 'pose') must have.
 
     Returns:
-        The pictures; boxes wholly outside theirs are left out, which is counted and logged.
+        The images; boxes wholly outside theirs are left out, which is counted and logged.
 
     Raises:
-        DataError: there is no such folder or no labelled picture, or files are faulty; all faults are listed.
+        DataError: there is no such folder or no labelled image, or files are faulty; all faults are listed.
     """
     scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, oriented=oriented, need=need)
     if scan.problems:
         raise DataError.listing(scan.problems)
     if not scan.files:
         raise DataError(
-            "there are no labelled pictures",
+            "there are no labelled images",
             where=str(root),
-            expected="pictures with a JSON file of the same stem beside them",
+            expected="images with a JSON file of the same stem beside them",
             got="; ".join(f"{count} times {reason}" for reason, count in scan.index.dropped.items()),
         )
     for reason, count in scan.index.dropped.items():
@@ -141,21 +141,21 @@ def read_unlabelled(
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
     oriented: bool = False,
-) -> PictureRecord:
-    """Read what is known of a picture beside its boxes, from its header and from the file beside it, if there is one.
+) -> ImageRecord:
+    """Read what is known of an image beside its boxes, from its header and from the file beside it, if there is one.
 
     Args:
         root: the data set's folder.
-        image: a picture in it.
+        image: an image in it.
         camera_frame: as in :func:`read_objectron`.
         intrinsics: as in :func:`read_objectron`.
         oriented: as in :func:`read_objectron`.
 
     Returns:
-        The picture; boxes of the file are not looked at.
+        The image; boxes of the file are not looked at.
 
     Raises:
-        DataError: picture or file cannot be used.
+        DataError: image or file cannot be used.
     """
     reader = _AnnotationReader(root, camera_frame, intrinsics, oriented, frozenset())
     annotation = image.with_suffix(ANNOTATION)
@@ -183,21 +183,21 @@ def _behind(box: BoxRecord) -> Problem:
     )
 
 
-def _seen(picture: PictureRecord, dropped: Counter[str]) -> PictureRecord:
-    """Leave out boxes of which the picture cannot show anything."""
-    last_edge = np.array(picture.size_wh) + FIRST_EDGE
+def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
+    """Leave out boxes of which the image cannot show anything."""
+    last_edge = np.array(record.size_wh) + FIRST_EDGE
     kept = tuple(
         box
-        for box in picture.boxes
+        for box in record.boxes
         if (box.uv_source.max(axis=0) >= FIRST_EDGE).all() and (box.uv_source.min(axis=0) <= last_edge).all()
     )
-    if len(kept) < len(picture.boxes):
-        dropped["a box wholly outside its picture"] += len(picture.boxes) - len(kept)
-    return attrs.evolve(picture, boxes=kept)
+    if len(kept) < len(record.boxes):
+        dropped["a box wholly outside its image"] += len(record.boxes) - len(kept)
+    return attrs.evolve(record, boxes=kept)
 
 
 class _Outcome(NamedTuple):
-    picture: PictureRecord | None
+    record: ImageRecord | None
     problems: list[Problem]
 
 
@@ -219,15 +219,15 @@ class _AnnotationReader:
             return _Outcome(None, [error.problem])
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
-        picture = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
-        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)])
+        record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
+        return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)])
 
-    def surroundings(self, pair: Labelled, fields: Fields) -> PictureRecord:
+    def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
         camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
         size_wh = _checked_size(camera, image_size(pair.image, oriented=self.oriented))
         frame = self._frame(camera)
-        return PictureRecord(
+        return ImageRecord(
             root=self.root,
             image=pair.image,
             annotation=pair.annotation,
@@ -249,14 +249,14 @@ class _AnnotationReader:
         return box
 
     def _frame(self, camera: Fields) -> CameraFrame:
-        said = camera.word("camera_frame")
-        if said is not None and said not in FRAMES:
+        declared = camera.word("camera_frame")
+        if declared is not None and declared not in FRAMES:
             raise camera.wrong("camera_frame", f"one of {', '.join(FRAMES)}")
-        if said is None:
+        if declared is None:
             return self.camera_frame or FALLBACK_FRAME
-        if self.camera_frame is not None and self.camera_frame is not FRAMES[said]:
+        if self.camera_frame is not None and self.camera_frame is not FRAMES[declared]:
             raise camera.wrong("camera_frame", f"{self.camera_frame.value!r}, as declared")
-        return FRAMES[said]
+        return FRAMES[declared]
 
     def _intrinsics(self, camera: Fields, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
         given = camera.within("intrinsics")
@@ -277,14 +277,14 @@ class _AnnotationReader:
 
 
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
-    """Compare the picture with the size its annotation was made for."""
+    """Compare the image with the size its annotation was made for."""
     for key, length in zip(("width", "height"), size_wh, strict=True):
-        said = camera.whole(key, 1)
-        if said not in (None, length):
+        declared = camera.whole(key, 1)
+        if declared not in (None, length):
             raise camera.wrong(
                 key,
-                f"{length}, as the picture has",
-                "Scale points and intrinsics with the picture, or take the original.",
+                f"{length}, as the image has",
+                "Scale points and intrinsics with the image, or take the original.",
             )
     return size_wh
 

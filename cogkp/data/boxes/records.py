@@ -1,6 +1,6 @@
-"""What annotation files say about pictures of boxes, in OpenCV axes.
+"""What annotation files say about images of boxes, in OpenCV axes.
 
-Points are ``uv_source``: pixels of the picture, the centre of the top-left pixel is (0, 0). Points of space are in the
+Points are ``uv_source``: pixels of the image, the centre of the top-left pixel is (0, 0). Points of space are in the
 frame of the camera that took it. The nine points have the order of :mod:`cogkp.geometry.cuboid`.
 """
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cogkp.data.images import read_colour
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["BoxDataSize", "BoxRecord", "Ground", "PictureIndex", "PictureRecord"]
+__all__ = ["BoxDataSize", "BoxRecord", "Ground", "ImageIndex", "ImageRecord"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class BoxRecord:
         name: of the object within its file.
         category: its class.
         where: file and key, for people.
-        uv_source: (9, 2) pixels; may lie outside the picture.
+        uv_source: (9, 2) pixels; may lie outside the image.
         xyz_camera: (9, 3) the points in space, length unit of the file.
         cuboid_to_camera: (4, 4) pose.
         size_xyz: (3,) full side lengths, positive, true or in any unit.
@@ -80,19 +80,19 @@ class BoxRecord:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class PictureRecord:
-    """One picture and what stands in it.
+class ImageRecord:
+    """One image and what stands in it.
 
     Args:
         root: the data set's folder.
-        image: the picture.
-        annotation: the file beside it; pictures without labels may have none.
+        image: the image.
+        annotation: the file beside it; images without labels may have none.
         size_wh: width and height, pixels.
         K: (3, 3) intrinsics, pixels; None where nobody knows them.
         camera_frame: the axes of the file, which are OpenCV's no more.
         boxes: in the order of the file.
         ground: what they stand on; None where the file does not say.
-        oriented: whether the picture is turned as its file notes; ``size_wh`` and boxes are of the turned one then.
+        oriented: whether the image is turned as its file notes; ``size_wh`` and boxes are of the turned one then.
         object_height: true height of the objects, length unit of the file; None where the file does not say.
     """
 
@@ -108,27 +108,27 @@ class PictureRecord:
     oriented: bool = False
 
     def pixels(self) -> npt.NDArray[np.float32]:
-        """Read the picture: (H, W, 3) float32 RGB in 0..1; raises ImageError where it cannot be used."""
+        """Read the image: (H, W, 3) float32 RGB in 0..1; raises ImageError where it cannot be used."""
         return read_colour(self.image, oriented=self.oriented)
 
     @property
     def name(self) -> str:
-        """Path of the picture within its root, without suffix; outputs mirror it."""
+        """Path of the image within its root, without suffix; outputs mirror it."""
         return self.image.relative_to(self.root).with_suffix("").as_posix()
 
 
 @attrs.frozen(eq=False)
-class PictureIndex:
+class ImageIndex:
     """What one folder offers.
 
     Args:
         root: the folder.
-        pictures: in the order of their paths.
-        dropped: how many pictures, files or boxes were left out, by reason.
+        records: in the order of their paths.
+        dropped: how many images, files or boxes were left out, by reason.
     """
 
     root: Path
-    pictures: tuple[PictureRecord, ...]
+    records: tuple[ImageRecord, ...]
     dropped: Mapping[str, int]
 
 
@@ -137,8 +137,8 @@ class BoxDataSize:
     """How much data there is.
 
     Args:
-        records: pictures.
-        views: pictures too; each has one view.
+        records: images.
+        views: images too; each has one view.
         dropped: what was left out, by reason.
         labelled: how many boxes there are of each category.
     """
@@ -149,14 +149,14 @@ class BoxDataSize:
     labelled: Mapping[str, int]
 
     @classmethod
-    def of(cls, indices: Sequence[PictureIndex]) -> BoxDataSize:
+    def of(cls, indices: Sequence[ImageIndex]) -> BoxDataSize:
         """Count what several folders offer together."""
-        pictures = [picture for index in indices for picture in index.pictures]
+        records = [record for index in indices for record in index.records]
         dropped: Counter[str] = Counter()
         for index in indices:
             dropped.update(index.dropped)
-        boxes = Counter(box.category for picture in pictures for box in picture.boxes)
-        return cls(len(pictures), len(pictures), dict(dropped), dict(boxes))
+        boxes = Counter(box.category for record in records for box in record.boxes)
+        return cls(len(records), len(records), dict(dropped), dict(boxes))
 
     def __str__(self) -> str:
         boxes = ", ".join(f"{name} {count}" for name, count in self.labelled.items()) or "none"

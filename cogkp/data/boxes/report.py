@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from cogkp.data.boxes.frames import FrameFit
-from cogkp.data.boxes.records import PictureRecord
+from cogkp.data.boxes.records import ImageRecord
 from cogkp.errors import Problem, counted
 
 __all__ = ["BoxCheck", "FileCheck", "LabelReport"]
@@ -31,7 +31,7 @@ class BoxCheck:
         pnp_px: root mean square distance that a pose fitted to the pixels leaves; infinite where none is found.
         turn_deg: between the stated and the fitted pose, degrees.
         shift_share: between them, share of the distance from the camera.
-        inside: how many of the nine points lie in the picture.
+        inside: how many of the nine points lie in the image.
         visibility: as the file says, else 1.
     """
 
@@ -79,7 +79,7 @@ class LabelReport:
         frame: how well points and pixels agree under each choice of camera axes.
         files: how many annotation files were looked at.
         checked: those that can be used, in the order of their paths.
-        pictures: all that could be read, for drawings.
+        records: all that could be read, for drawings.
         dropped: what was left out, by reason.
         problems: all that is wrong, one line each.
         tolerance_px: largest distance that is no problem, pixels.
@@ -89,7 +89,7 @@ class LabelReport:
     frame: FrameFit
     files: int
     checked: tuple[FileCheck, ...]
-    pictures: tuple[PictureRecord, ...]
+    records: tuple[ImageRecord, ...]
     dropped: Mapping[str, int]
     problems: tuple[Problem, ...]
     tolerance_px: float
@@ -101,7 +101,7 @@ class LabelReport:
             "camera_frame": None if self.frame.declared is None else self.frame.declared.value,
             "residual_px_by_camera_frame": {frame.value: px for frame, px in self.frame.residual_px.items()},
             "files": self.files,
-            "pictures": len(self.pictures),
+            "pictures": len(self.records),
             "without_camera": self._without_camera,
             "boxes": len(self._boxes),
             "tolerance_px": self.tolerance_px,
@@ -123,7 +123,7 @@ class LabelReport:
 
     @property
     def _without_camera(self) -> int:
-        return sum(picture.K is None for picture in self.pictures)
+        return sum(record.K is None for record in self.records)
 
     @property
     def _boxes(self) -> Sequence[BoxCheck]:
@@ -136,7 +136,7 @@ class LabelReport:
         if unknown := self._without_camera:
             have, them = ("have", "them") if unknown > 1 else ("has", "it")
             lines.append(
-                f"{unknown} of {counted(len(self.pictures), 'picture')} {have} no camera: "
+                f"{unknown} of {counted(len(self.records), 'image')} {have} no camera: "
                 f"evaluate and the validation of a training refuse {them}"
             )
         lines += [f"problem: {problem}" for problem in self.problems]

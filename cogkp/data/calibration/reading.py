@@ -67,7 +67,7 @@ def read_calibration(
 
     Args:
         path: a file of any of ``FORMATS``; for OpenCV's two files, both, one of them, or their folder.
-        size_wh: width and height of the pictures, where the file does not say it.
+        size_wh: width and height of the images, where the file does not say it.
         names: of the cameras, in the file's order; None takes those of the file.
 
     Returns:

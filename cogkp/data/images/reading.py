@@ -35,6 +35,7 @@ __all__ = [
     "noted_orientation",
     "read_colour",
     "read_grey",
+    "read_image",
     "read_mask",
     "write_png",
 ]
@@ -68,7 +69,11 @@ def read_grey(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXEL
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    pixels, full = _channels(path, oriented, max_pixels)
+    return grey_of(*_channels(path, oriented, max_pixels))
+
+
+def grey_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
+    """Average the channels of stored pixels (H, W, 1) or (H, W, 3) BGR; ``full`` is the factor that leads to 0..1."""
     if pixels.shape[2] == 1:
         return np.asarray(pixels[..., 0] * full, np.float32)
     # One matrix product is thirty times faster than ndarray.mean over so short an axis.
@@ -89,9 +94,34 @@ def read_colour(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIX
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    pixels, full = _channels(path, oriented, max_pixels)
+    return colour_of(*_channels(path, oriented, max_pixels))
+
+
+def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
+    """Turn stored pixels (H, W, 1) or (H, W, 3) BGR into RGB; ``full`` is the factor that leads to 0..1."""
     how = cv2.COLOR_GRAY2RGB if pixels.shape[2] == 1 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(pixels, how) * full, np.float32)
+
+
+def read_image(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image as it is stored; transparency is dropped.
+
+    Args:
+        path: a file of 8 or 16 bits per channel.
+        oriented: whether the image is turned as the file notes.
+        max_pixels: larger files are refused before they take any memory.
+
+    Returns:
+        (H, W) for a grey image, else (H, W, 3) RGB; uint8 or uint16, or float32 in 0..1 where the file states which
+        value is white.
+
+    Raises:
+        ImageError: the file is missing, empty, no image, truncated, damaged or too large.
+    """
+    pixels, full = _channels(path, oriented, max_pixels)
+    image = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    whole = np.float32(1.0 / np.iinfo(image.dtype).max)
+    return image if full == whole else np.asarray(image * full, np.float32)
 
 
 def _channels(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, np.float32]:
@@ -217,24 +247,25 @@ def _stored(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, Header
         # OpenCV follows the note in TIFF files, and in no others that are read as they are stored.
         data = data[: tag.place] + struct.pack(tag.form, UPRIGHT) + data[tag.place + struct.calcsize(tag.form) :]
     pixels = decode(data, header, path)
-    _check_size((pixels.shape[1], pixels.shape[0]), max_pixels, path)
+    check_size((pixels.shape[1], pixels.shape[0]), max_pixels, path)
     return pixels, header, UPRIGHT if tag is None else tag.value
 
 
 def _checked_header(file: BinaryIO, path: Path, max_pixels: int) -> Header:
     header = read_header(file, path)
-    _check_size(header.size_wh, max_pixels, path)
+    check_size(header.size_wh, max_pixels, path)
     if math.prod(header.tile_wh) > MAX_PIXELS:
-        _check_size(header.tile_wh, MAX_PIXELS, path)
+        check_size(header.tile_wh, MAX_PIXELS, path)
     return header
 
 
-def _check_size(size_wh: tuple[int, int], max_pixels: int, path: Path) -> None:
+def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
+    """Refuse images without pixels or with too many; raises ImageError."""
     width, height = size_wh
     if not 0 < width * height <= max_pixels:
         raise ImageError(
             "the image has no pixels" if width * height == 0 else "the image is too large",
-            where=str(path),
+            where=str(where),
             expected=f"at most {max_pixels / 1e6:g} megapixels",
             got=f"{width} x {height} pixels",
         )

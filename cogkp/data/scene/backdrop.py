@@ -134,7 +134,7 @@ def view_backdrop(texture: FloatArray, camera: PinholeCamera, depth: float) -> F
         ]
     )
     texel_to_uv = camera.K.numpy() @ camera.world_to_camera.numpy()[:3] @ texel_to_world
-    seen = cv2.warpPerspective(
+    view = cv2.warpPerspective(
         texture, texel_to_uv, camera.size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    return np.asarray(seen)
+    return np.asarray(view)

@@ -47,7 +47,7 @@ class PoseCriterion(NamedTuple):
 
 MEASURES = (
     PoseCriterion("iou", "3-D IoU", "", 1.0, True),
-    PoseCriterion("pixel", "2-D error", "of the picture", 0.1, False),
+    PoseCriterion("pixel", "2-D error", "of the image", 0.1, False),
     PoseCriterion("azimuth_deg", "azimuth", "deg", 30.0, False),
     PoseCriterion("elevation_deg", "elevation", "deg", 20.0, False),
     PoseCriterion("scale", "scale", "", 1.0, False),

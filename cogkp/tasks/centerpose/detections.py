@@ -1,6 +1,6 @@
-"""What was found, in the pixels of the pictures: unlikely objects are left out first, then doubled ones.
+"""What was found, in the pixels of the images: unlikely objects are left out first, then doubled ones.
 
-Axes: B pictures, K objects decoded, M objects found in all pictures together, J corners.
+Axes: B images, K objects decoded, M objects found in all images together, J corners.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class FilterRules:
 
 @attrs.frozen(eq=False)
 class Detections:
-    """Objects found, picture by picture, the likeliest of each first.
+    """Objects found, image by image, the likeliest of each first.
 
     Args:
-        image: (M,) int64, which picture.
+        image: (M,) int64, which image.
         score: (M,) float32, probability, less what overlaps took from it.
         box_uv: (M, 4) float64, left, top, right, bottom, pixels of the full frame.
         uv_direct: (M, 8, 2) float64, corners as the object's centre sees them, pixels of the full frame.
@@ -73,7 +73,7 @@ class Detections:
 
 
 def find_objects(decoded: DecodedObjects, source_to_crop: Tensor, stride: int, rules: FilterRules) -> Detections:
-    """Take decoded objects back to their pictures.
+    """Take decoded objects back to their images.
 
     Args:
         decoded: in cells of the grid.

@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["draw_peaks", "read_cells"]
+__all__ = ["read_cells", "render_gaussians"]
 
 # A bump reaches three standard deviations, half a cell included.
 SIGMAS_ACROSS = 6.0
 
 
-def draw_peaks(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, int]) -> Tensor:
+def render_gaussians(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, int]) -> Tensor:
     """Draw a Gaussian bump round each cell; where bumps overlap, the higher one counts.
 
     Args:
@@ -30,7 +30,7 @@ def draw_peaks(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, 
 
     Example:
         >>> one = torch.ones(1, 1, 1, dtype=torch.int64)
-        >>> draw_peaks(6 * one, one[..., 0], one > 0, (3, 5))[0, 0]
+        >>> render_gaussians(6 * one, one[..., 0], one > 0, (3, 5))[0, 0]
         tensor([[0.0183, 0.1353, 0.0183, 0.0000, 0.0000],
                 [0.1353, 1.0000, 0.1353, 0.0000, 0.0000],
                 [0.0183, 0.1353, 0.0183, 0.0000, 0.0000]])

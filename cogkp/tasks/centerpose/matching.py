@@ -1,6 +1,6 @@
 """How far a found box is from a true one, by the published measures, and which box it is held against.
 
-Axes: n matches, D boxes found and T boxes true in one picture, R turns.
+Axes: n matches, D boxes found and T boxes true in one image, R turns.
 Source: A. Ahmadyan et al., Objectron, CVPR 2021, section 5, and the evaluation published with it.
 """
 
@@ -40,7 +40,7 @@ class PoseErrors(NamedTuple):
     """The measures of each match, (n,) float64.
 
     Args:
-        pixel: mean distance of the corners in the picture, its width and height being 1.
+        pixel: mean distance of the corners in the image, its width and height being 1.
         iou: share of space, 0 to 1.
         azimuth_deg: of the direction from which the object is seen.
         elevation_deg: of the same.
@@ -72,10 +72,10 @@ def pose_errors(
 
     Args:
         found: (n) boxes of true size, frame of the camera.
-        found_uv: (n, 9, 2) float, their points in the picture, pixels.
+        found_uv: (n, 9, 2) float, their points in the image, pixels.
         true: (n) boxes, same frame.
         K: (n, 3, 3) float, intrinsics, pixels.
-        size_wh: (n, 2) width and height of the pictures, pixels.
+        size_wh: (n, 2) width and height of the images, pixels.
         turns: after how many equal turns about their vertical axes the objects look as before.
         closed: turn found boxes by steps that end with the full turn, as the published evaluation does; where the
             turns are few, these are not the turns after which the objects look as before.
@@ -133,13 +133,13 @@ def _between(found: Cuboids, true: Cuboids) -> Tensor:
 
 
 def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, turns: int = 1) -> Tensor:
-    """Measure how far corners are from the true ones in the picture.
+    """Measure how far corners are from the true ones in the image.
 
     Args:
         found_uv: (n, 9, 2) float, points of found boxes, pixels.
         true: (n) boxes, frame of the camera.
         K: (n, 3, 3) float, intrinsics, pixels.
-        unit_px: (n, 2) pixels that count as one, along rows and columns: ones, or width and height of the pictures.
+        unit_px: (n, 2) pixels that count as one, along rows and columns: ones, or width and height of the images.
         turns: after how many equal turns about their vertical axes the objects look as before.
 
     Returns:
@@ -147,8 +147,8 @@ def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, t
     """
     eye = torch.eye(4, dtype=torch.float64)
     turned = _wide(true).turned(symmetry_angles(turns))
-    seen = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
-    apart = (seen - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
+    projected = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
+    apart = (projected - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
     distance: Tensor = torch.linalg.vector_norm(apart, dim=-1)
     nearest: Tensor = distance.mean(-1).amin(0)
     return nearest
@@ -187,15 +187,15 @@ def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
 
 
 def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tensor:
-    """Compare all boxes found in a picture with all true ones.
+    """Compare all boxes found in an image with all true ones.
 
     Args:
         found_uv: (D, 9, 2) float64, pixels.
         true_uv: (T, 9, 2) float64, pixels.
-        size_wh: (2,) of the picture, pixels.
+        size_wh: (2,) of the image, pixels.
 
     Returns:
-        (D, T) root of the summed squared distances of corners, width and height of the picture being 1.
+        (D, T) root of the summed squared distances of corners, width and height of the image being 1.
     """
     between = (found_uv[:, None, 1:] - true_uv[None, :, 1:]) / size_wh.to(found_uv)
     return between.square().sum((-2, -1)).sqrt()

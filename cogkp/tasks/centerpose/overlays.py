@@ -1,4 +1,4 @@
-"""What to draw over pictures of boxes: edges, numbers of the points, axes and sizes.
+"""What to draw over images of boxes: edges, numbers of the points, axes and sizes.
 
 Without a camera an axis is drawn from the middle to the mean of the four corners of its face, a little off its true
 end; drawings of poses show the true one.
@@ -95,11 +95,11 @@ def detection_outlines(found: Detections) -> list[Outline]:
 
 
 def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Outline:
-    """Show a pose in the picture it was found in.
+    """Show a pose in the image it was found in.
 
     Args:
         pose: the object.
-        K: (3, 3) intrinsics, pixels of the picture.
+        K: (3, 3) intrinsics, pixels of the image.
         axis_size: length of the axes, in the unit of the predicted sizes.
 
     Returns:
@@ -108,6 +108,6 @@ def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Out
     length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
     ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
     camera = PinholeCamera(torch.as_tensor(K, dtype=torch.float64), torch.eye(4, dtype=torch.float64), (0, 0))
-    seen = camera.project(torch.from_numpy(ends))
-    uv = np.where(seen.valid[:, None], seen.uv, np.nan)
+    projected = camera.project(torch.from_numpy(ends))
+    uv = np.where(projected.valid[:, None], projected.uv, np.nan)
     return Outline(np.concatenate((pose.uv, uv)), NAMES, LINES, _sizes(pose.relative_size))

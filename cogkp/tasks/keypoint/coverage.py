@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogkp.geometry.uncertainty import inside_region, missing_noise, with_noise
+from cogkp.geometry.covariance import with_noise
+from cogkp.geometry.uncertainty import inside_region, missing_noise
 from cogkp.measures.evidence import Curve, Line
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 
@@ -151,7 +152,7 @@ def advice(coverage_90: float | None, noise_px: float | None) -> list[str]:
     stated = COVERED_SHARES[-1]
     if coverage_90 is None or noise_px is None or abs(coverage_90 - stated) <= TOLERATED:
         return []
-    told = f"stated 90 % regions hold {100 * coverage_90:.0f} % of the labels"
+    shares = f"stated 90 % regions hold {100 * coverage_90:.0f} % of the labels"
     if not noise_px:
-        return [f"{told}; heatmaps are wider than their errors even without uncertainty.noise_px"]
-    return [f"{told}; uncertainty.noise_px {noise_px:.3g} would hold 90 %"]
+        return [f"{shares}; heatmaps are wider than their errors even without uncertainty.noise_px"]
+    return [f"{shares}; uncertainty.noise_px {noise_px:.3g} would hold 90 %"]

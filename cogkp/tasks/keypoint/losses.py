@@ -109,7 +109,7 @@ class Segmentation:
         return mean
 
 
-class SpaceJudgement(NamedTuple):
+class SpaceLoss(NamedTuple):
     """What the stereo terms say about one batch.
 
     Args:
@@ -143,7 +143,7 @@ class SpaceTerms:
     weights: Mapping[str, float]
     use_unlabelled: bool
 
-    def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> SpaceJudgement:
+    def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> SpaceLoss:
         """Judge predictions."""
         points = outputs.keypoints.float()
         finite = points.isfinite().all(-1, keepdim=True)
@@ -159,7 +159,7 @@ class SpaceTerms:
         # Has the value of the terms, and the limited pull as its gradient, however the total is scaled later.
         coordinates = int(batch.over_step(torch.tensor(pull.numel())))
         total = weighted.detach() + ((points - points.detach()) * _limited(pull, coordinates)).sum()
-        return SpaceJudgement(total, {name: part.detach() for name, part in parts.items()}, space.used_share)
+        return SpaceLoss(total, {name: part.detach() for name, part in parts.items()}, space.used_share)
 
     def _allowed(self, batch: Batch[KeypointTargets]) -> Tensor:
         labelled, valid = batch.targets.labelled[batch.pairs], batch.targets.valid[batch.pairs]

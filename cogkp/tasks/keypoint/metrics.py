@@ -161,9 +161,9 @@ class KeypointReport:
             ("median", row.median_px, ".2f", " px"),
             ("mask IoU", self.mean_iou, ".3f", ""),
         )
-        told = [f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None]
+        parts = [f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None]
         in_space = "" if self.space is None else self.space.headline()
-        return ", ".join([*told, *([in_space] if in_space else [])])
+        return ", ".join([*parts, *([in_space] if in_space else [])])
 
     def error(self) -> float | None:
         """Return the mean distance, pixels of the full frame; without labelled points what the mask IoU lacks to 1."""
@@ -250,7 +250,7 @@ class KeypointMetrics:
         finite = errors_px.isfinite().all(dim=-1)
         if not finite.all():
             named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
-            raise NotFiniteError("the network predicts points that are not numbers", where=named)
+            raise NotFiniteError("the network predicts points that are NaN or infinite", where=named)
         self._coverage.update(outputs, targets)
         confusion = None
         if found.mask is not None and self._num_classes:

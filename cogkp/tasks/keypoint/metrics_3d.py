@@ -24,7 +24,7 @@ from cogkp.tasks.keypoint.coverage import COVERED_SHARES
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SegmentRow, SpaceReport, SpaceRow
 from cogkp.tasks.keypoint.stereo import Reconstruction, StereoGeometry
 
-__all__ = ["PairErrors", "Segment", "SpaceMetrics", "Truth", "judge", "true_points"]
+__all__ = ["PairErrors", "Segment", "SpaceMetrics", "Truth", "pair_errors", "true_points"]
 
 ALL_POINTS = "all"
 
@@ -99,7 +99,9 @@ def _in_crops(geometry: StereoGeometry, xyz_world: Tensor, batch: Batch[Keypoint
     return inside & seen.valid
 
 
-def judge(geometry: StereoGeometry, codec: KeypointCodec, outputs: Any, batch: Batch[KeypointTargets]) -> PairErrors:
+def pair_errors(
+    geometry: StereoGeometry, codec: KeypointCodec, outputs: Any, batch: Batch[KeypointTargets]
+) -> PairErrors:
     """Triangulate predictions and set them beside the truth."""
     truth = true_points(geometry, batch)
     uv_source = codec.decode(outputs, batch.source_to_crop).uv_source.double()
@@ -120,9 +122,9 @@ class _PairBlock(NamedTuple):
     inside: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, judged: PairErrors) -> _PairBlock:
-        truth, found = judged.truth, judged.found
-        regions = [inside_region(judged.offset, judged.covariance, share) for share in COVERED_SHARES]
+    def of(cls, errors: PairErrors) -> _PairBlock:
+        truth, found = errors.truth, errors.found
+        regions = [inside_region(errors.offset, errors.covariance, share) for share in COVERED_SHARES]
         inside = torch.stack([torch.where(each.valid, each.inside.double(), torch.nan) for each in regions], -1)
         kept = (truth.xyz_world, truth.known, truth.refused, found.xyz_world, found.valid)
         return cls(*(tensor.cpu().numpy() for tensor in (*kept, found.residual_px.norm(dim=-1).mT, inside)))
@@ -153,7 +155,7 @@ class SpaceMetrics:
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
         """Take in one batch; the prediction is finite."""
-        self._blocks.append(_PairBlock.of(judge(self.geometry, self._codec, outputs, batch)))
+        self._blocks.append(_PairBlock.of(pair_errors(self.geometry, self._codec, outputs, batch)))
 
     def merge(self, other: SpaceMetrics) -> None:
         """Take in what another accumulator saw after this one."""

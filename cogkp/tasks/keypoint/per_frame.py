@@ -15,7 +15,7 @@ import torch
 from cogkp.data.sample import Batch
 from cogkp.measures.evidence import Evidence, Measure, Ratio
 from cogkp.tasks.keypoint.codec import Keypoints2D, KeypointTargets
-from cogkp.tasks.keypoint.sanity import Places, complaints, unseen_classes
+from cogkp.tasks.keypoint.sanity import Places, complaints, missing_classes
 
 __all__ = ["FrameRows", "Rows"]
 
@@ -143,7 +143,7 @@ class FrameRows:
         """Say in sentences what makes no sense about the predictions."""
         block = self.rows()
         places = Places(block.true, block.found, np.isfinite(block.errors_px), block.frame_px)
-        return [*complaints(self._names, places), *unseen_classes(block.confusion.sum(0))]
+        return [*complaints(self._names, places), *missing_classes(block.confusion.sum(0))]
 
     def _overlap(self, block: Rows) -> tuple[Ratio, ...]:
         if not block.confusion.any():

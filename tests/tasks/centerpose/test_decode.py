@@ -60,7 +60,7 @@ def slow_peaks(logits, count):
 
 
 def slow_objects(maps, b, count, displacement_only=False):
-    """The description, step by step, for one picture."""
+    """The description, step by step, for one image."""
     m = {name: getattr(maps, name)[b].double().numpy() for name in CHANNELS}
     joints = []
     for j in range(8):

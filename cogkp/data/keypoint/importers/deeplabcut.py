@@ -1,6 +1,6 @@
 """Label tables of DeepLabCut and Lightning Pose: CSV files with the three header rows scorer, bodyparts and coords.
 
-A row names a picture, in one column (``labeled-data/m4s1/img0000.png``) or in three, and gives x and y for each point.
+A row names an image, in one column (``labeled-data/m4s1/img0000.png``) or in three, and gives x and y for each point.
 An empty cell or ``NaN`` means not labelled. A ``likelihood`` column, which prediction tables have, is checked and left
 out; where a ``visible`` column holds 0 the point counts as not labelled. Pixels are taken as they are: both programs
 count from the centre of the top-left pixel, as we do.
@@ -37,9 +37,9 @@ class LabelTable:
 
     Args:
         path: the file.
-        index_columns: how many columns name the picture.
+        index_columns: how many columns name the image.
         columns: for each point, the column of each coordinate it has.
-        rows: line number and cells of each labelled picture.
+        rows: line number and cells of each labelled image.
     """
 
     path: Path
@@ -151,16 +151,16 @@ def _point(cells: Mapping[str, str]) -> tuple[list[float] | None, str]:
     return [x, y], ""
 
 
-def _find_picture(table: Path, cells: Sequence[str]) -> Path:
-    """Look for a named picture beside its table, below the folders above it, and under its bare name; decode it."""
+def _find_image(table: Path, cells: Sequence[str]) -> Path:
+    """Look for a named image beside its table, below the folders above it, and under its bare name; decode it."""
     name = PurePosixPath("/".join(cells).replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or not name.name:
-        raise ImageError("a picture must lie within the project", got=repr(str(name)))
+        raise ImageError("an image must lie within the project", got=repr(str(name)))
     folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
     candidates = [*(folder / name for folder in folders), table.parent / name.name]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        raise ImageError("no such picture", got=repr(str(name)))
+        raise ImageError("no such image", got=repr(str(name)))
     read_grey(found)
     return found
 
@@ -181,10 +181,10 @@ def _line(table: LabelTable, number: int, row: list[str]) -> tuple[ImportedLine 
         if wrong
     ]
     try:
-        picture = _find_picture(table.path, row[: table.index_columns])
+        image = _find_image(table.path, row[: table.index_columns])
     except ImageError as error:
         return None, [*problems, located(error.problem, where)]
-    record: dict[str, Any] = {"image": picture, "points": points, "source": "/".join(row[: table.index_columns])}
+    record: dict[str, Any] = {"image": image, "points": points, "source": "/".join(row[: table.index_columns])}
     return ImportedLine(record=record, where=where), problems
 
 
@@ -192,10 +192,10 @@ def _repeated(lines: Sequence[ImportedLine]) -> list[Problem]:
     first: dict[Path, str] = {}
     problems = []
     for line in lines:
-        picture = line.record["image"].resolve()
-        if picture in first:
-            problems.append(Problem("picture labelled twice", line.where, got=f"{picture.name}, see {first[picture]}"))
-        first.setdefault(picture, line.where)
+        image = line.record["image"].resolve()
+        if image in first:
+            problems.append(Problem("image labelled twice", line.where, got=f"{image.name}, see {first[image]}"))
+        first.setdefault(image, line.where)
     return problems
 
 
@@ -216,10 +216,10 @@ def read_deeplabcut(source: Path) -> Imported:
         source: CSV file, or project folder.
 
     Returns:
-        One line per picture: ``image``, ``points.<name>`` (null where not labelled) and ``source``.
+        One line per image: ``image``, ``points.<name>`` (null where not labelled) and ``source``.
 
     Raises:
-        DataError: anything is wrong with the tables or the pictures they name.
+        DataError: anything is wrong with the tables or the images they name.
     """
     tables = [_open_table(path) for path in _tables_in(source)]
     _check_same_points(tables)
@@ -229,7 +229,7 @@ def read_deeplabcut(source: Path) -> Imported:
     if problems:
         raise DataError.listing(problems)
     names = list(tables[0].columns)
-    log.info("%d pictures with %d points from %d tables", len(lines), len(names), len(tables))
+    log.info("%d images with %d points from %d tables", len(lines), len(names), len(tables))
     return Imported(
         lines=lines, config={"data_mappings": {"x": ["image"], "y": [[f"points.{name}" for name in names]]}}
     )

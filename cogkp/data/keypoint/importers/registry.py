@@ -96,7 +96,7 @@ def import_dataset(
     """Turn a foreign data set into StructuredDatasets and a configuration that trains on them.
 
     Writes ``train/``, ``validation/`` (where lines are set aside) and ``keypoint.json``. All of it appears at once,
-    when it is complete; pictures are copied byte for byte. Paths in the configuration begin like ``destination``.
+    when it is complete; images are copied byte for byte. Paths in the configuration begin like ``destination``.
 
     Args:
         source: file or folder of the foreign format; only read.

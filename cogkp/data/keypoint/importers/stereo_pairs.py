@@ -1,10 +1,10 @@
-"""Stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of pictures per line.
+"""Stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of images per line.
 
 A line holds ``LL`` and ``LR``; each has ``image``, optionally ``mask`` (class indices), and points by name. ``split``,
 if present, is ``train`` or ``val``. Calibration is read from ``calibration.config.json``, else from a file in units of
 30 mm, else from one in mm; the world unit of the imported set is the unit of that file.
 
-The source counts pixels from the left and top EDGE of the picture; we count from the centre of the top-left pixel. Half
+The source counts pixels from the left and top EDGE of the image; we count from the centre of the top-left pixel. Half
 a pixel is therefore taken from every point and from both coordinates of the principal point, which leaves every ray
 where it was.
 """
@@ -55,12 +55,12 @@ def _from_edge(value: Any) -> Any:
     return value
 
 
-def _picture(root: Path, name: Any) -> Path:
+def _image_path(root: Path, name: Any) -> Path:
     if not isinstance(name, str):
-        raise ImageError("a picture is missing", got=repr(name))
+        raise ImageError("an image is missing", got=repr(name))
     path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
-        raise ImageError("no such picture within the folder", got=repr(name))
+        raise ImageError("no such image within the folder", got=repr(name))
     read_grey(path)
     return path
 
@@ -69,11 +69,11 @@ def _view(root: Path, camera: str, view: Any) -> dict[str, Any]:
     """Make the record of one camera; DataError says what is wrong with it."""
     if not isinstance(view, dict):
         raise DataError("a camera is missing", expected=f"an object {camera!r}", got=repr(view))
-    pictures = {key: _picture(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
+    images = {key: _image_path(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
     missing = [name for name in TRAINED if not _is_point(view.get(name))]
     if missing:
         raise DataError(f"{camera} lacks points", expected="[x, y]", got=", ".join(missing))
-    return {**{key: _from_edge(value) for key, value in view.items()}, **pictures}
+    return {**{key: _from_edge(value) for key, value in view.items()}, **images}
 
 
 def _line_or_problem(root: Path, number: int, text: str) -> ImportedLine | Problem:
@@ -155,7 +155,7 @@ def read_stereo_pairs(source: Path) -> Imported:
         same in all of them, to one percent, are known lengths.
 
     Raises:
-        DataError: anything is wrong with the lines, the pictures or the calibration.
+        DataError: anything is wrong with the lines, the images or the calibration.
     """
     path = source / PAIRS_FILE
     try:

@@ -73,7 +73,7 @@ class Obstacle:
     gloss: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, xyz_world: FloatArray) -> Obstacle:
+    def sample(cls, rng: np.random.Generator, xyz_world: FloatArray) -> Obstacle:
         """Draw one that crosses the tool somewhere between its points."""
         start = int(rng.integers(0, 2))
         share = rng.uniform(-0.15, 1.15)
@@ -129,9 +129,9 @@ def render_frame(
     cameras = cameras or stereo_head()
     rng = np.random.default_rng([seed, index])
     xyz_world = sample_tool(rng, cameras, pose)
-    look = Look.draw(rng)
+    look = Look.sample(rng)
     texture, depth = paint_backdrop(rng, look.light), rng.uniform(13.0, 15.0)
-    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
+    obstacles = [Obstacle.sample(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
     views = {}
     for name, camera in cameras.items():
         canvas = view_backdrop(texture, camera, depth)

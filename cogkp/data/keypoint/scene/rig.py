@@ -67,5 +67,5 @@ def calibration(cameras: Mapping[str, PinholeCamera]) -> dict[str, Any]:
 
 def project(camera: PinholeCamera, xyz_world: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Project (N, 3) points; return (N, 2) pixels and (N,) depths, both float64."""
-    seen = camera.project(torch.from_numpy(np.ascontiguousarray(xyz_world)))
-    return seen.uv.numpy(), seen.depth.numpy()
+    projected = camera.project(torch.from_numpy(np.ascontiguousarray(xyz_world)))
+    return projected.uv.numpy(), projected.depth.numpy()

@@ -91,6 +91,8 @@ def sample_tool(
         xyz_world = _propose(rng, pose)
         points = torch.from_numpy(xyz_world)
         views = [(camera, camera.project(points)) for camera in cameras.values()]
-        if all(bool((seen.valid & camera.contains(seen.uv, pose.margin_px)).all()) for camera, seen in views):
+        if all(
+            bool((projected.valid & camera.contains(projected.uv, pose.margin_px)).all()) for camera, projected in views
+        ):
             return xyz_world
     raise GeometryError("the cameras share no view of the tool", hint="Check poses and the depth range.")

@@ -132,7 +132,7 @@ class StructuredDataset:
         problems: list[Problem] = []
         dropped: Counter[str] = Counter()
         for line in _parse(self.root):
-            outcome = reader.judged(line)
+            outcome = reader.read(line)
             if isinstance(outcome, Record):
                 records.append(outcome)
             elif isinstance(outcome, Problem):
@@ -154,7 +154,7 @@ class _LineReader:
     real_root: str
     mappings: DataMappings
 
-    def judged(self, line: RecordedLine | Problem) -> Record | Problem | _Dropped:
+    def read(self, line: RecordedLine | Problem) -> Record | Problem | _Dropped:
         """Return the record of a line, or why there is none."""
         if isinstance(line, Problem):
             return line
@@ -248,7 +248,7 @@ def _point(value: Any, where: str, width: int) -> tuple[float, ...] | None:
         return None
     if not isinstance(value, list) or len(value) != width or not all(map(_is_coordinate, value)):
         expected = f"[{', '.join(names)}], numbers or null"
-        raise DataError("the point cannot be read", where=where, expected=expected, got=_shown(value))
+        raise DataError("the point cannot be read", where=where, expected=expected, got=_short_repr(value))
     # The comparison is false for NaN and infinity, and holds for integers too large for a float.
     if not all(number is not None and abs(number) <= sys.float_info.max for number in value):
         return None
@@ -259,6 +259,6 @@ def _is_coordinate(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _shown(value: Any, most: int = 60) -> str:
+def _short_repr(value: Any, most: int = 60) -> str:
     text = json.dumps(value)
     return text if len(text) <= most else text[:most] + "..."

@@ -18,8 +18,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.inference.exported import Exported
 from cogkp.tasks.centerpose.decode import DecodedObjects
-from cogkp.workflows.adapter import OpenedModel
-from cogkp.workflows.setup import is_exported, open_model, require_family
+from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_family
 
 __all__ = [
     "FAMILY",
@@ -93,7 +92,7 @@ def input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[i
     fixed = isinstance(height, int) and isinstance(width, int) and height % stride == width % stride == 0
     if colours != COLOURS or not fixed:
         raise ArtifactError(
-            "pictures do not fit into the model's input",
+            "images do not fit into the model's input",
             where=str(path),
             expected=f"(B, 3, H, W) with H and W fixed, multiples of {stride}",
             got=str(list(shape)),

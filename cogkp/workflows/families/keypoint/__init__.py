@@ -17,15 +17,15 @@ from cogkp.models.encoder_weights import LoadedEncoder, load_encoder
 from cogkp.models.resnet import RESNET18_WEIGHTS
 from cogkp.tasks.keypoint.task import KeypointTask
 from cogkp.training.distributed import Ranks
-from cogkp.workflows.adapter import TrainingRequest
-from cogkp.workflows.run_adapter import RunAdapter, RunTraining
+from cogkp.workflows.adapter import Adapter
+from cogkp.workflows.training_job import TrainingJob, TrainingRequest
 
 __all__ = ["ADAPTER", "KeypointAdapter", "start_encoder"]
 
 log = logging.getLogger("cogkp")
 
 
-class KeypointAdapter(RunAdapter):
+class KeypointAdapter(Adapter):
     """What the keypoint family answers above its task."""
 
     def structure(self, plain: Mapping[str, Any]) -> KeypointConfig:
@@ -59,10 +59,10 @@ class KeypointAdapter(RunAdapter):
     def needs_labels(self, config: KeypointConfig) -> bool:
         return not config.targets.segmentation
 
-    def start_weights(self, task: KeypointTask, options: TrainOptions) -> None:
+    def start_weights(self, config: KeypointConfig, task: KeypointTask, options: TrainOptions) -> None:
         start_encoder(task, options)
 
-    def training(self, config: KeypointConfig, asked: TrainingRequest, ranks: Ranks) -> RunTraining:
+    def training(self, config: KeypointConfig, asked: TrainingRequest, ranks: Ranks) -> TrainingJob:
         if asked.restore is not None and "encoder_weights" in asked.given:
             problem = Problem(
                 "encoder weights are for a fresh network, and a restored checkpoint brings all of its weights",
