@@ -13,7 +13,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.images.orientation import turned
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
-from cogkp.workflows.families.centerpose.inference_images import find_inference_pictures
+from cogkp.workflows.families.centerpose.inference_images import find_inference_images
 from tests.builders.box_files import SIZE_WH, annotation, write_set
 from tests.builders.command import run_s6
 from tests.builders.oriented import write_oriented
@@ -124,7 +124,7 @@ def test_inference_tells_of_turned_pictures_and_takes_their_size(boxes, caplog, 
         path.write_text(json.dumps(content))
     config = CenterPoseConfig.default()
     data = attrs.evolve(config.dataset, inference_data=str(noted), apply_exif_orientation=applied)
-    found = find_inference_pictures(attrs.evolve(config, dataset=data))
+    found = find_inference_images(attrs.evolve(config, dataset=data))
     first = found.usable[0]
     assert first.size_wh == (SIZE_WH if applied else SIZE_WH[::-1])
     assert first.pixels().shape[1::-1] == first.size_wh
