@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cogkp.errors import OutputError
+from cogkp.errors import OBEYED, OutputError
 
 __all__ = [
     "atomic_path",
@@ -195,7 +195,17 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as indented JSON; NaN and infinity are refused, since they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
+
+
+def json_text(value: Any, **form: Any) -> str:
+    """Write JSON that people can read: letters as they are, control characters escaped; ``form`` as for json.dumps.
+
+    Raises:
+        ValueError: a number is NaN or infinity, which JSON does not know.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **form)
+    return OBEYED.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import write_text
+from cogkp.files import json_text, write_text
 
 __all__ = ["EVALUATION_NAME", "FORMAT_VERSION", "PAGE_NAME", "find_evaluations", "read_evaluation", "write_evaluation"]
 
@@ -42,8 +42,8 @@ def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[s
     Raises:
         OutputError: it cannot be written.
     """
-    whole = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2, ensure_ascii=False, allow_nan=False)
-    last = json.dumps(evidence, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    whole = json_text({"format_version": FORMAT_VERSION, **content}, indent=2)
+    last = json_text(evidence, separators=(",", ":"))
     write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n')
 
 

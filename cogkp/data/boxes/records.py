@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import read_colour
+from cogkp.errors import printable
 from cogkp.geometry.camera_frame import CameraFrame
 
 __all__ = ["BoxDataSize", "BoxRecord", "Ground", "ImageIndex", "ImageRecord"]
@@ -161,4 +162,4 @@ class BoxDataSize:
     def __str__(self) -> str:
         boxes = ", ".join(f"{name} {count}" for name, count in self.labelled.items()) or "none"
         left_out = "".join(f"; {count} left out: {reason}" for reason, count in self.dropped.items())
-        return f"{self.records} images; boxes: {boxes}{left_out}"
+        return printable(f"{self.records} images; boxes: {boxes}{left_out}")
