@@ -20,7 +20,7 @@ import numpy.typing as npt
 from benchmarks.harness import compare, show, table
 from cogkp.artifacts.manifest import Origin
 from cogkp.config.keypoint.spec import KeypointConfig
-from cogkp.export.deploy import deploy
+from cogkp.exporter.deploy import deploy
 from cogkp.inference.model import load
 from cogkp.inference.parity import verify_onnx
 from cogkp.tasks.keypoint.task import KeypointTask

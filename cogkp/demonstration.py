@@ -1,4 +1,4 @@
-"""The whole way on a drawn recording, through the documented verbs: render, preview, train, evaluate, deploy."""
+"""The demo: render a recording, preview, train, evaluate and deploy."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def demo(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Run the whole system on a recording that is drawn on the spot.
+    """Run the whole system on a rendered recording.
 
     Args:
         output_dir: a folder named after the time is made in it for everything that is written.

@@ -12,7 +12,7 @@ CogkpError
 ├── TrainingError      training cannot start or cannot go on
 │   └── RankError      another of the processes that train together has ended
 ├── EvaluationError    an evaluation would be empty or without meaning
-│   └── NotFiniteError  the network predicts what is not a number
+│   └── NotFiniteError  the network's predictions are NaN or infinite
 └── ExportError        a deployed model cannot be made
     ├── ParityError    the exported model disagrees with its source
     └── EngineError    the inference engine cannot be built
@@ -175,7 +175,7 @@ class EvaluationError(CogkpError):
 
 
 class NotFiniteError(EvaluationError):
-    """The network predicts what is not a number; ``where`` names the samples."""
+    """The network's predictions are NaN or infinite; ``where`` names the samples."""
 
 
 class ExportError(CogkpError):

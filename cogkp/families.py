@@ -1,4 +1,4 @@
-"""The model families this library knows, each by the places where its parts are found.
+"""The registry of model families.
 
 A family is one kind of model: its configuration, its task, and what its files mean. Everything above a family's own
 modules finds it here, by the class of a configuration or by the name that a model file carries, and never by asking

@@ -1,4 +1,4 @@
-"""``s6 cog centerpose import`` and ``render``: folders of labelled images, from elsewhere or drawn."""
+"""``s6 cog centerpose import`` and ``render``: make folders of labelled images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def import_boxes(
     seed: flag.Seed = 0,
     as_json: flag.Json = False,
 ) -> None:
-    """Turn foreign labels of boxes into folders that experiments are trained on."""
+    """Convert box labels of another format to folders that experiments are trained on."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)
@@ -44,7 +44,7 @@ def render_boxes(
     seed: flag.Seed = 0,
     as_json: flag.Json = False,
 ) -> None:
-    """Draw textured boxes or cans with their exact labels, to try everything without a camera."""
+    """Render textured boxes or cans with exact labels, to try everything without a camera."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)

@@ -1,4 +1,4 @@
-"""``s6 cog calibration``: what a calibration file says, and whether it can be true."""
+"""``s6 cog calibration``: check a calibration file and summarise it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check(
     convert: flag.Converted = None,
     as_json: flag.Json = False,
 ) -> None:
-    """Check a calibration, put it into numbers, draw it, and compare it with labelled pairs."""
+    """Check a calibration, summarise it, draw it, and compare it with labelled pairs."""
     report = Console(as_json)
     if config is not None and not config.exists():
         raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")

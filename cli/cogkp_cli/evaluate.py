@@ -1,4 +1,4 @@
-"""``s6 cog evaluate``: how far a checkpoint's predictions are from the labels."""
+"""``s6 cog evaluate``: the errors of a checkpoint's predictions."""
 
 from __future__ import annotations
 

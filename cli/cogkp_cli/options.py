@@ -1,4 +1,4 @@
-"""Every flag of every command, declared once: its spelling, its type, its range and its sentence."""
+"""Every flag of every command, declared once: its name, type, range and help."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ UnitMm = Annotated[
         "--unit-mm",
         metavar="MM",
         callback=_positive_if_given,
-        help="Millimetres per world unit; lengths are then told in mm.",
+        help="Millimetres per world unit; lengths are then reported in mm.",
     ),
 ]
 ReportDir = Annotated[

@@ -1,4 +1,4 @@
-"""The window ``dataset preview``, with what the machine has: OpenCV, else Tk, else numbered images on disk."""
+"""The preview window: OpenCV, else Tk, else numbered images on disk."""
 
 from __future__ import annotations
 

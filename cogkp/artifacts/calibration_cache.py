@@ -1,4 +1,4 @@
-"""The file of ranges that an 8-bit engine was made with, so that the images are looked at once.
+"""The calibration cache of an INT8 engine: ranges of values, so that the images are read only once.
 
 It belongs to one graph: weights and layers, not the ONNX file's metadata.
 """

@@ -1,4 +1,4 @@
-"""What is written beside a deployed model: everything a consumer must know, and where the model came from.
+"""The manifest of a deployed model: inputs, outputs, pre- and postprocessing, and where the model came from.
 
 The manifest is a JSON file beside the model. The same facts travel inside the ONNX file as metadata, one JSON value per
 key under the prefix ``cogkp.``, so that a file that lost its neighbour still explains itself.
@@ -99,7 +99,7 @@ class OutputFacts:
 
 @attrs.frozen
 class Signature:
-    """What a model looks like from outside; every runner is checked against it.
+    """Names, types and shapes of a model's inputs and outputs; every runner is checked against it.
 
     Args:
         inputs: in order.

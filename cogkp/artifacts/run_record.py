@@ -1,4 +1,4 @@
-"""What a run folder says about itself: the resolved configuration, and every session that trained in it.
+"""Records of a run folder: the resolved configuration, and every session that trained in it.
 
 ``run_config.json`` can be given to ``--config`` again. ``run.json`` lists the sessions: when each began, by which
 command, with which versions, on which machine and data, and what it was to do.
@@ -85,7 +85,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 
 def training_seconds(folder: Path) -> float | None:
-    """Return how long the sessions of a run worked, from their starts to their last lines in the history.
+    """Return how long the sessions of a run worked, from their starts to their last lines of the history.
 
     Returns:
         Seconds, without the time between sessions; None where the folder does not say.

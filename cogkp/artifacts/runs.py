@@ -1,4 +1,4 @@
-"""Where a run lies on disk, and how its checkpoints are kept.
+"""Layout of a run folder, and how its checkpoints are rotated.
 
 ``checkpoints/<timestamp>/`` belongs to one run:
 
@@ -105,7 +105,7 @@ class RunFolder:
     def save(self, data: bytes, position: tuple[int, int], *, keep_last: int = 1, best: bool = False) -> Path:
         """Write a numbered checkpoint, read it back, and let the other names show it; only then drop older ones.
 
-        Each name changes in one step, so that whoever dies in between leaves whole files under all names.
+        Each name changes in one step, so that a process that dies in between leaves whole files under all names.
 
         Args:
             data: the file.
@@ -171,7 +171,7 @@ def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[RunFolder]:
-    """Hold a run's folder alone, and take it away again where nothing came of the run.
+    """Lock a run's folder, and remove it again where nothing came of the run.
 
     Raises:
         OutputError: another training holds it.

@@ -1,4 +1,4 @@
-"""The one place where a TensorRT package is imported, for those who build engines and those who run them."""
+"""Import TensorRT or TensorRT-RTX, and collect their log messages."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def tensorrt_logger(package: str) -> Any:
 
 @contextmanager
 def forward_messages(listener: Callable[[str], None] | None) -> Iterator[None]:
-    """Pass on what TensorRT says in between; None passes nothing on."""
+    """Forward TensorRT's log messages while the block runs; None forwards nothing."""
     if listener is None:
         yield
         return
@@ -79,5 +79,5 @@ def forward_messages(listener: Callable[[str], None] | None) -> Iterator[None]:
 
 
 def last_error() -> str:
-    """Return the last error TensorRT told its logger, or nothing."""
+    """Return the last error that TensorRT logged, or nothing."""
     return _COMPLAINTS[-1] if _COMPLAINTS else ""

@@ -1,4 +1,4 @@
-"""Text of configuration files, and JSON: read with every doubt reported, laid out as people would."""
+"""Read text and JSON files strictly, and write JSON for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a configuration field is declared: a default, a range and one sentence for people.
+"""Declare a configuration field: its default, its range and one sentence of documentation.
 
 The sentence feeds the JSON schema and the docs page, so that it stands in one place.
 """

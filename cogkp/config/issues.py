@@ -1,4 +1,4 @@
-"""What is wrong at which place of a raw document, while it is being checked.
+"""Findings about a raw document: what is wrong, and at which path.
 
 A path is a tuple of keys and list positions, so that findings can be nested, compared and cut out. People see it
 written with dots.

@@ -1,4 +1,4 @@
-r"""``section.key=value`` on a command line, as Hydra writes it.
+r"""Overrides on a command line: ``section.key=value``, as Hydra writes them.
 
 A value is a word, read as in the file; text in single or double quotes; ``[a, b]``; ``{key: value}``; or nothing, which
 is the empty text. A backslash before one of ``\ ( ) [ ] { } : = ,`` or a space makes it a plain letter.

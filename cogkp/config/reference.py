@@ -1,4 +1,4 @@
-"""Tables of configuration classes for the reference pages, generated from the sentences beside the fields."""
+"""Write tables of configuration classes for the reference pages, from the sentences beside the fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training is run: what the command line's flags say, as one frozen value."""
+"""Options of a training, as one frozen value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class SaveInterval(NamedTuple):
-    """How far apart two things may be: so many steps, or so many seconds; the other is None."""
+    """An interval in steps or in seconds; the other one is None."""
 
     steps: int | None
     seconds: float | None
@@ -43,7 +43,7 @@ class SaveInterval(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class TrainOptions:
-    """The plan of one training."""
+    """Options of one training."""
 
     epochs: int = setting(100, "Passes over the data.", at_least(1))
     batch_size: int = setting(32, "Images per optimiser step; even for stereo pairs.", at_least(1))

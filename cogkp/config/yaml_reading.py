@@ -1,4 +1,4 @@
-"""YAML text: read with the line of every value and every doubt reported.
+"""Read YAML strictly, with the line of every value.
 
 Words become values by YAML's own rules, apart from four that surprise: ``6e-05`` is a number; ``010``, ``1:30`` and
 dates are text. Nothing but plain values is ever built.

@@ -1,4 +1,4 @@
-"""Which rectangle of an image the network's square input shows, and the map that takes it there; without torch.
+"""The crop: which rectangle of an image the network's input shows, and the map to it; without torch.
 
 Training moves the rectangle a little and turns it; evaluation and deployed models take it as it is.
 Pixel rule: the centre of the top-left pixel is (0, 0).

@@ -1,4 +1,4 @@
-"""What training and evaluation ask of a data set of any family."""
+"""The protocol of a data set, for training and evaluation of any family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Split = Literal["train", "preview", "validation", "evaluation"]
 
 
 class ItemKey(NamedTuple):
-    """Which item is wanted, and all that its randomness may depend on.
+    """The key of an item: its index, and what its augmentation depends on.
 
     Args:
         epoch: pass over the data.
@@ -42,7 +42,7 @@ class SizeReport(Protocol):
 
 
 class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
-    """Base of a data set whose items are single images, each drawn once an epoch."""
+    """Base of a data set whose items are single images, each taken once an epoch."""
 
     views_per_item = 1
     item_weights: npt.NDArray[np.float64] | None = None
@@ -57,7 +57,7 @@ class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
 
 
 class ImageDataset(Protocol):
-    """Images with labels, drawn by index; each item is one view, or the views of one moment."""
+    """Images with labels, accessed by index; each item is one view, or the views of one moment."""
 
     @property
     def views_per_item(self) -> int:

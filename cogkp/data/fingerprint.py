@@ -1,4 +1,4 @@
-"""What a data set is, in a few words that another day can be compared with: names, sizes and labels, no pixels.
+"""Compare fingerprints of data sets: names, sizes and labels, no pixels.
 
 A file whose pixels changed while its size did not goes unnoticed; reading every image would cost minutes.
 """

@@ -1,4 +1,4 @@
-"""How an importer is chosen, what it hands over, and how that is divided into training and validation.
+"""Choose an importer, and split what it reads into training and validation.
 
 Knows nothing of: any format, any output folder.
 """
@@ -61,7 +61,7 @@ class ImportedLine:
 
 @attrs.frozen(kw_only=True)
 class Imported:
-    """All that one source says.
+    """Everything that one source holds.
 
     Args:
         lines: in the order of the source.

@@ -1,4 +1,4 @@
-"""Items become batches, in an order and with draws that depend on the seed alone, never on the number of processes."""
+"""Load batches; their order and augmentation depend on the seed alone, never on the number of processes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class EpochSampler:
 
 
 class _EpochBatches(Sampler[list[ItemKey]]):
-    """Deals one epoch out in batches; the loader keeps it and tells it the epoch before each pass.
+    """Yields the batches of one epoch; the loader sets the epoch before each pass.
 
     A draw is made of its place in the batch of all ranks, so that what is read does not depend on their number.
     """
@@ -109,7 +109,7 @@ def _part(items: Sequence[T], launch: Launch) -> list[T]:
 
 
 class _Guarded(Dataset[Any]):
-    """Hands errors on as values: a loader process would otherwise bury their line in a traceback."""
+    """Returns errors as values: a loader process would otherwise bury their line in a traceback."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
@@ -162,7 +162,7 @@ class BatchLoader:
 
 @contextmanager
 def _quiet_about_cores() -> Iterator[None]:
-    """Keep torch from saying in each run that the documented four processes are more than a small machine has cores."""
+    """Silence torch's warning that there are more loader processes than cores."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")
         yield

@@ -56,7 +56,7 @@ def triangulate_robust(
 ) -> RobustTriangulated:
     """Triangulate points, leaving out views that disagree with the others.
 
-    With two views nothing can be told: both count, however far apart their rays pass. With three, one that disagrees
+    With two views there is no majority: both count, however far apart their rays pass. With three, one that disagrees
     shows only by how far it is off the other two's epipolar lines; from four on, a majority decides. Time grows with
     the cube of the number of views, memory with the number itself.
 

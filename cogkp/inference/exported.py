@@ -1,4 +1,4 @@
-"""Exported models of any origin: who runs a file, and how any number of images gets through it."""
+"""Open exported models (ONNX or TensorRT), and run any number of images through them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IMAGE_AXES = 4
 
 
 class Exported(NamedTuple):
-    """A file that can be run.
+    """An exported model that is open.
 
     Args:
         runner: not open yet.
@@ -47,7 +47,7 @@ class Exported(NamedTuple):
 
 
 def open_exported(path: Path, *, threads: int = 0) -> Exported:
-    """Choose who runs a file: ONNX Runtime what ends in ``.onnx``, TensorRT all else.
+    """Open an exported model: ONNX Runtime for ``.onnx``, TensorRT for everything else.
 
     An engine needs a manifest, its own or that of its ONNX file, and torch, whose memory on the GPU it uses.
 
@@ -71,7 +71,7 @@ def open_exported(path: Path, *, threads: int = 0) -> Exported:
 
 
 def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:
-    """Find out what an ONNX file is: from its manifest, else from what travels inside it, else from its own names.
+    """Describe an ONNX file: from its manifest, else its metadata, else its inputs and outputs.
 
     Returns:
         What it takes and gives, and its manifest, which files of other programs have not.
@@ -106,7 +106,7 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
     names: tuple[str, ...] = outputs._fields
     if missing := [name for name in names if name not in given]:
         raise ModelError(
-            f"the model puts out no {', '.join(missing)}",
+            f"the model has no output {', '.join(missing)}",
             where=runner.name,
             expected=", ".join(names),
             got=", ".join(given),

@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from cogkp.data.images import as_image, read_image
 from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ModelError, closest
-from cogkp.families import Family, family_named
+from cogkp.families import Family, family_named, family_of
 from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, infer_rows, open_exported
 from cogkp.inference.processor import Prediction, Prepared, Processor, Shapes
 from cogkp.inference.runner import Runner
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "load", "model_of_task"]
 
 ImageLike = npt.NDArray[Any] | str | os.PathLike[str]
 
@@ -118,24 +118,36 @@ def _processor(family: Family, facts: Mapping[str, Any], path: Path, known: Mapp
 
 
 def _from_checkpoint(path: Path, known: Mapping[str, Any]) -> Model:
-    import torch
-
     from cogkp.artifacts.checkpoint import load_weights
-    from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Signature
     from cogkp.artifacts.restore import open_checkpoint
-    from cogkp.inference.torch_runner import TorchRunner
     from cogkp.tasks.base import Task
 
     checkpoint = open_checkpoint(str(path), path.parent).checkpoint
-    family = _family_of({"family": checkpoint.provenance.family or None}, path)
+    family = _family_of({"family": checkpoint.family or None}, path)
     try:
         config = family.part("adapter").structure(checkpoint.provenance.config)
     except ConfigError as error:
         what = "the checkpoint's configuration cannot be used"
         raise CheckpointError(what, where=str(path), got=str(error.problems[0])) from error
-    task: Task = family.part("task")(config)
+    task: Task = family.part("task")(family.part("adapter").to_ask(config))
     load_weights(checkpoint, task.model, str(path), averaged=True)
-    spec = task.export_spec(1)
+    return model_of_task(task, path, **known)
+
+
+def model_of_task(task: Any, path: Path, **known: Any) -> Model:
+    """Ask a network in memory, as :func:`load` does those of files.
+
+    Args:
+        task: a :class:`cogkp.tasks.base.Task` with trained weights.
+        path: where the weights come from, for messages.
+        known: as for :func:`load`.
+    """
+    import torch
+
+    from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Signature
+    from cogkp.inference.torch_runner import TorchRunner
+
+    family, spec = family_of(task.config), task.export_spec(1)
     processor = _processor(family, spec.facts, path, known)
     signature = Signature(
         tuple(InputFacts(name, (ANY_BATCH, *example.shape[1:])) for name, example in spec.inputs.items()),
@@ -202,7 +214,7 @@ class Model:
                 are kept, not copied, so that the prediction can be drawn over them.
             bgr: whether arrays hold their colours in the order blue, green, red, as OpenCV reads them.
             max_value: the number that stands for white, as 4095 for a camera of 12 bits in uint16.
-            ask: what the family can be told beside: ``box=(left, top, right, bottom)`` for keypoint models that look at
+            ask: further arguments of the family: ``box=(left, top, right, bottom)`` for keypoint models that look at
                 a part of the image. With a list of images, a list holds one value for each.
 
         Returns:
@@ -210,12 +222,12 @@ class Model:
 
         Raises:
             ImageError: an image cannot be used.
-            ModelError: the model is closed, lacks a box, or has no use for something it is told.
+            ModelError: the model is closed, lacks a box, or does not take an argument.
         """
         if isinstance(image, list | tuple):
             return self.predict(image, bgr=bgr, max_value=max_value, **ask)
         look, known = self._sorted(ask)
-        return self._answer([self._prepared(image, bgr, max_value, "image", look)], known)[0]
+        return self.answer([self._prepared(image, bgr, max_value, "image", look)], **known)[0]
 
     def predict(
         self, images: Iterable[ImageLike], *, bgr: bool = False, max_value: float | None = None, **ask: Any
@@ -235,7 +247,7 @@ class Model:
                 self._prepared(images[row], bgr, max_value, f"image {row} of the list", _of_row(look, row))
                 for row in rows
             ]
-            found += self._answer(group, {name: _of_rows(value, rows) for name, value in known.items()})
+            found += self.answer(group, **{name: _of_rows(value, rows) for name, value in known.items()})
         return found
 
     def _sorted(self, ask: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -256,6 +268,10 @@ class Model:
         look = {name: value for name, value in ask.items() if name in self._look}
         return look, {name: value for name, value in ask.items() if name in self._known}
 
+    def prepare(self, image: ImageLike, *, bgr: bool = False, max_value: float | None = None, **look: Any) -> Prepared:
+        """Make the network's input of an image; :meth:`answer` goes on from there."""
+        return self._prepared(image, bgr, max_value, "image", look)
+
     def _prepared(
         self, image: Any, bgr: bool, max_value: float | None, where: str, look: Mapping[str, Any]
     ) -> Prepared:
@@ -267,7 +283,8 @@ class Model:
             return self._processor.prepare(pixels, **look)._replace(image=path)
         return self._processor.prepare(as_image(image, bgr=bgr, max_value=max_value, where=where), **look)
 
-    def _answer(self, prepared: list[Prepared], known: Mapping[str, Any]) -> list[Prediction]:
+    def answer(self, prepared: Sequence[Prepared], **known: Any) -> list[Prediction]:
+        """Say what is found in images that were prepared; a list in ``known`` holds one value for each."""
         one = len(prepared) == 1
         rows = prepared[0].input[None] if one else np.stack([each.input for each in prepared])
         rows = rows.astype(self._dtype, copy=False)

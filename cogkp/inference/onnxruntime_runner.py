@@ -1,4 +1,4 @@
-"""Run an exported ONNX file with ONNX Runtime."""
+"""Run an ONNX file with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _session(path: Path, threads: int, device: str) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     provider = _provider(device, onnxruntime.get_available_providers())
     try:
-        # The bytes are read here, so that a missing file and a broken one are told apart.
+        # The bytes are read here, so that a missing file and a broken one can be distinguished.
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
     except OSError as error:
         raise ArtifactError("ONNX file cannot be read", where=str(path), got=error.strerror or "") from error

@@ -1,7 +1,7 @@
 """Bootstrap confidence intervals over frames.
 
 Frames are drawn with replacement, and everything in a frame comes along, since errors in one image are alike. The
-same draw serves all figures, so that the difference of two networks on the same frames is judged frame by frame.
+same draw serves all figures, so that two networks are compared frame by frame on the same frames.
 Axes: B resamples, F frames, K values.
 """
 
@@ -38,7 +38,7 @@ class Interval:
 
     Args:
         value: of the frames as they are.
-        low: lower end, None where no interval can be told.
+        low: lower end, None where there is no interval.
         high: upper end.
     """
 

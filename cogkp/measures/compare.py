@@ -47,7 +47,7 @@ class FigureDifference:
         )
         if self.delta.low <= 0.0 <= self.delta.high:
             unit = f" {figure.unit_of_difference}".rstrip()
-            return f"no difference can be told (95 % between {low} and {high}{unit})"
+            return f"no significant difference (95 % between {low} and {high}{unit})"
         gained = (self.delta.value < 0) == (figure.better == "lower")
         ends = sorted(abs(end) for end in (self.delta.low, self.delta.high))
         between = " and ".join(map(figure.format, ends))

@@ -1,4 +1,4 @@
-"""The one seam: what a model family answers, so that training, export and inference never know its name.
+"""The protocol of a task: what a model family provides for training, export and evaluation.
 
 A family answers six questions: its data sets, its codec, its model, its loss, its metrics and what it exports.
 Nothing in the library asks a seventh.
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from cogkp.data.dataset import ImageDataset, Split
 from cogkp.data.sample import Batch, Sample
-from cogkp.inference.processor import Prepared
 from cogkp.measures.evidence import Curve, Evidence, Table
+from cogkp.visual.marks import Marks, SpaceMarks
 
 __all__ = [
     "PCK_THRESHOLDS_PX",
@@ -25,16 +25,12 @@ __all__ = [
     "ExportSpec",
     "Loss",
     "LossReport",
-    "Marks",
     "Metrics",
-    "Outline",
     "OutputSpec",
     "Report",
-    "SpaceMarks",
     "StereoMetrics",
     "Task",
     "TwoSteps",
-    "ViewMarks",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -52,7 +48,7 @@ class LossReport:
         total: () float32, the weighted sum that is differentiated.
         parts: the value of each active term before its weight.
         weights: the multiplier of each active term, under the same names.
-        shares: how much of what a term was to judge it could judge, 0 to 1; nothing is added to the total.
+        shares: share of its items that a term could use, 0 to 1; nothing is added to the total.
     """
 
     total: Tensor
@@ -61,108 +57,21 @@ class LossReport:
     shares: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
-@attrs.frozen(eq=False)
-class Outline:
-    """One object as points and lines over an image, in its pixels.
-
-    Args:
-        uv: (N, 2) float; NaN where a point cannot be drawn.
-        names: N words, written beside their points; nothing is written for an empty one.
-        lines: pairs of indices of points, with the kind of line: 'edge', 'x', 'y' or 'z'.
-        text: one line about the object.
-    """
-
-    uv: FloatArray
-    names: tuple[str, ...]
-    lines: tuple[tuple[int, int, str], ...]
-    text: str = ""
-
-
-@attrs.frozen(eq=False)
-class Marks:
-    """What to draw over one network input, in its own pixels.
-
-    Args:
-        uv_crop: (N, 2) float.
-        shown: (N,) bool, points worth drawing.
-        names: N words.
-        mask: (S, S) class ids, or None.
-        outlines: whole objects.
-    """
-
-    uv_crop: FloatArray
-    shown: BoolArray
-    names: tuple[str, ...]
-    mask: npt.NDArray[np.uint8] | None = None
-    outlines: tuple[Outline, ...] = ()
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class ViewMarks:
-    """One camera's half of a stereo pair, in the pixels of its network input.
-
-    Args:
-        row: of the batch.
-        truth_uv: (N, 2) float.
-        truth_visible: (N,) bool.
-        predicted_uv: (N, 2) float.
-        predicted_visible: (N,) bool.
-        lines_uv: (N, K, 2) float, where this camera sees the ray of the other camera's prediction; NaN where it does
-            not, and for points not shown.
-    """
-
-    row: int
-    truth_uv: FloatArray
-    truth_visible: BoolArray
-    predicted_uv: FloatArray
-    predicted_visible: BoolArray
-    lines_uv: FloatArray
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class SpaceMarks:
-    """What to draw of one stereo pair: both views, and space.
-
-    Args:
-        name: of the pair, for people.
-        point_names: N words.
-        views: left and right.
-        xyz_true: (N, 3) float, in ``unit``.
-        known: (N,) bool, where the truth is known.
-        xyz_found: (N, 3) float, in ``unit``.
-        found: (N,) bool, known points that the prediction triangulates.
-        region: (N, 3, 3) float, square of ``unit``; the prediction says that nine tenths of all truths lie where
-            d^T region^-1 d <= 1, d their offset from ``xyz_found``. Zero where unknown.
-        segments: pairs of indices of points that belong together.
-        world_to_view: (3, 3) float, turns the world's axes to those of the left camera: x right, y down, z forward.
-        unit: of all lengths.
-    """
-
-    name: str
-    point_names: tuple[str, ...]
-    views: tuple[ViewMarks, ViewMarks]
-    xyz_true: FloatArray
-    known: BoolArray
-    xyz_found: FloatArray
-    found: BoolArray
-    region: FloatArray
-    segments: tuple[tuple[int, int], ...]
-    world_to_view: FloatArray
-    unit: str
-
-
 class Codec(Protocol):
-    """Encode truth and decode predictions in one object, so that the two cannot drift apart."""
+    """Encode labels and decode predictions in one object, so that the two cannot drift apart."""
 
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
 
-    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+    def prepare(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Make the network's input of one image as evaluation does, and say where its pixels went.
 
         Args:
             image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`. A family may take more, as a box
                 to look into.
+
+        Returns:
+            The input (C, H, W) float32, and the map (3, 3) from the pixels of the image to those of the input.
         """
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:
@@ -174,20 +83,20 @@ class Codec(Protocol):
         """
 
     def display_image(self, image: Tensor) -> FloatArray:
-        """Show one network input (C, S, S) to people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
+        """Convert one network input (C, S, S) to an image for people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
 
     def truth_marks(self, batch: Batch[Any]) -> list[Marks]:
-        """Say what the labels of each row look like on its input."""
+        """Return what to draw for the labels of each row."""
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Say what the prediction for each row looks like on its input."""
+        """Return what to draw for the prediction of each row."""
 
 
 class Loss(Protocol):
     """The active terms of one family's loss."""
 
     def __call__(self, outputs: Any, batch: Batch[Any]) -> LossReport:
-        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+        """Compute the loss; float32, finite also where nothing is labelled."""
 
     def describe(self) -> str:
         """Name the active terms and their weights in one line."""
@@ -197,13 +106,13 @@ class Report(Protocol):
     """The result of an evaluation."""
 
     def scalars(self) -> Mapping[str, float]:
-        """Return the few numbers worth a curve."""
+        """Return the few metrics worth a curve."""
 
     def headline(self) -> str:
-        """Return the two or three figures worth a glance, with their units, as a part of a line."""
+        """Return the two or three most important metrics with their units, as part of a line."""
 
     def error(self) -> float | None:
-        """Return the one number by which the best network is chosen; smaller is better, None where there is none."""
+        """Return the number by which the best checkpoint is chosen; smaller is better, None where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
@@ -213,7 +122,7 @@ class Report(Protocol):
 
     @property
     def evidence(self) -> Evidence:
-        """What was measured frame by frame; intervals, curves, histograms and comparisons are made of it."""
+        """The errors of every frame; intervals, curves, histograms and comparisons are computed from them."""
 
     def tables(self) -> Sequence[Table]:
         """Return what :meth:`text` says as tables, for a page."""
@@ -222,25 +131,25 @@ class Report(Protocol):
         """Return the charts that only this family knows how to draw; may be empty."""
 
     def notes(self) -> Sequence[str]:
-        """Say in sentences what is wrong with the predictions or the figures as a whole; empty where all is well."""
+        """Return warnings about the predictions or the metrics as a whole; empty where all is well."""
 
 
 class Metrics(Protocol):
     """An accumulator over batches."""
 
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
-        """Take in one batch."""
+        """Add one batch."""
 
     def merge(self, other: Any) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
 
     def compute(self) -> Report:
-        """Sum up; raises EvaluationError where nothing could be measured."""
+        """Compute the report; raises EvaluationError where nothing could be measured."""
 
 
 @runtime_checkable
 class StereoMetrics(Metrics, Protocol):
-    """An accumulator that also judges points of space; a family without stereo pairs does not offer it."""
+    """Metrics that also evaluate triangulated points; a family without stereo pairs does not offer it."""
 
     def in_millimetres(self, world_unit_mm: float) -> Metrics:
         """Return an empty accumulator that reports lengths in millimetres.
@@ -256,7 +165,7 @@ class StereoMetrics(Metrics, Protocol):
         """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
 
     def space_marks(self, outputs: Any, batch: Batch[Any]) -> list[SpaceMarks]:
-        """Say what truth and prediction of each stereo pair look like; empty without calibrated pairs."""
+        """Return what to draw for each stereo pair; empty without calibrated pairs."""
 
 
 @attrs.frozen
@@ -276,7 +185,7 @@ class OutputSpec:
 
 @attrs.frozen(eq=False)
 class ExportSpec:
-    """What an exported model looks like from outside.
+    """Inputs and outputs of an exported model.
 
     Args:
         inputs: names and example tensors of the right shape.
@@ -314,7 +223,7 @@ class TwoSteps(nn.Module):
 
 
 class Task(Protocol):
-    """One family, configured."""
+    """One model family with one configuration."""
 
     config: Any
 

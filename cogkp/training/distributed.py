@@ -238,4 +238,4 @@ def _reports_first(store: Any, launch: Launch) -> bool:
     """Claim the report of the error that ends the training; only the first rank to ask gets it."""
     with suppress(RuntimeError):
         return bool(store.compare_set(FAILED, "", str(launch.rank)) == str(launch.rank).encode())
-    return True  # whoever kept the notes is gone
+    return True  # the process that kept the store is gone

@@ -37,7 +37,7 @@ class EpochLines:
             loss: its mean.
             headline: what else is worth a glance; may be empty.
             seconds: it took.
-            waited: share of the time that it waited for data; told from a percent on.
+            waited: share of the time that it waited for data; reported from a percent on.
         """
         now = self._clock()
         due = self._last_line is None or now - self._last_line >= SECONDS_BETWEEN_LINES

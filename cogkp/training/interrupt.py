@@ -26,7 +26,7 @@ class Interrupt:
 
 @contextmanager
 def listening() -> Iterator[Interrupt]:
-    """Listen for Ctrl-C, and hand it back to whoever listened before.
+    """Listen for Ctrl-C, and restore the handler before.
 
     Outside the main thread nothing can listen: then nobody ever asks. Loader processes are forked with this handler,
     so that a Ctrl-C in the terminal, which reaches them too, does not tear the batch under way.

@@ -39,7 +39,7 @@ class BatchResult:
 
     Args:
         outputs: what the network said, about the images of this rank.
-        scalars: 'loss', each term before its weight, and the shares that terms could judge, of all ranks' images.
+        scalars: 'loss', each term before its weight, and the shares of items that terms could use; of all ranks.
         gradient_norm: Euclidean norm of the gradient before it was clipped.
         images: of the step, on all ranks; counts in the means of an epoch.
         skipped: steps in a row, this one included, that change no weight since float16 could not hold the gradient.

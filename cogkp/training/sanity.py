@@ -28,7 +28,7 @@ class Watchdog:
     Parts of the network are its direct children; one is silent when no weight in it had a gradient in any step.
 
     Args:
-        steps: how many are watched; a training that ends before is judged at its end.
+        steps: how many are watched; a training that ends before is checked at its end.
     """
 
     def __init__(self, steps: int = WATCHED_STEPS) -> None:
@@ -43,7 +43,7 @@ class Watchdog:
                 self.silent.setdefault(name.split(".")[0], []).append(parameter)
 
     def step(self, event: StepEvent) -> None:
-        """Look at a step's loss and gradients, and judge after the last one that is watched."""
+        """Look at a step's loss and gradients, and check after the last one that is watched."""
         if len(self.losses) >= self.steps:
             return
         self.losses.append(event.comparison.scalars["loss"])
@@ -59,7 +59,7 @@ class Watchdog:
         """Nothing is buffered."""
 
     def close(self) -> None:
-        """Judge a training that ended while it was watched."""
+        """Check a training that ended while it was watched."""
         if FEWEST_STEPS <= len(self.losses) < self.steps:
             self._check()
 

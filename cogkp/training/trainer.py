@@ -90,7 +90,7 @@ def fit(
             averaged weights where the options ask for an average.
         plan: made by :func:`cogkp.training.plan.plan_training`.
         loaders: what is read.
-        sinks: who is told about steps and epochs.
+        sinks: loggers of steps and epochs.
         checkpointer: keeps the state after each epoch, within one as often as the options say, and when interrupted.
         progress: shows all steps that are left, as one piece of work.
         restored: the checkpoint the plan was made from.
@@ -334,7 +334,7 @@ class _Training:
             raise
 
     def evaluate(self, batches: Batches) -> Metrics | CogkpError | None:
-        """Judge the predictions for this rank's part; None where somebody asks to stop."""
+        """Evaluate this rank's part; None where somebody asks to stop."""
         model, metrics = self.learner.eval_model, self.task.metrics()
         predict = torch_predictor(model, self.learner.precision)
         try:

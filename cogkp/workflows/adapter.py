@@ -1,4 +1,4 @@
-"""What a family answers above its task, so that every verb is one function for all families.
+"""The adapter of a model family: what differs between families for each verb.
 
 :class:`cogkp.tasks.base.Task` says what a family is to a trainer; an :class:`Adapter` says how its configuration asks
 for each verb: what to check, which options hold, where results go and how they are named. docs/architecture.md shows a
@@ -27,12 +27,14 @@ from cogkp.config.export import ExportOptions
 from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
+from cogkp.data.images.finding import find_images
 from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
-from cogkp.export.onnx_export import OPSET
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.onnx_export import OPSET
 from cogkp.families import family_of
 from cogkp.files import make_folder
 from cogkp.inference.exported import Exported, described_onnx
+from cogkp.inference.model import Model, load, model_of_task
 from cogkp.progress import Progress
 from cogkp.tasks.base import Report, Task
 from cogkp.tasks.registry import build_task
@@ -41,18 +43,22 @@ from cogkp.training.precision import resolve_precision
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.evaluation_page import Words
 from cogkp.workflows.report_writer import EvaluationResult
+from cogkp.workflows.result_files import names_of, require_apart
 from cogkp.workflows.setup import OpenedModel, is_exported, open_model, restored_task, spread
 from cogkp.workflows.training_job import CHECKPOINT_ROOT, TrainingJob, TrainingRequest
 
 __all__ = [
     "MODELS_ROOT",
     "Adapter",
+    "AskedImage",
     "EngineJob",
     "EngineRequest",
     "EvaluationJob",
     "EvaluationRequest",
     "ExportJob",
     "ExportRequest",
+    "PredictionJob",
+    "PredictionRequest",
     "adapter_of",
 ]
 
@@ -79,7 +85,7 @@ def _unchanged(report: Report, found: EvaluationResult) -> EvaluationResult:
     return found
 
 
-def _nothing(_: Mapping[str, float]) -> None:
+def _nothing(_: Any) -> None:
     """Do nothing."""
 
 
@@ -134,7 +140,7 @@ class ExportJob:
         opset: ONNX operator set.
         fold: whether what depends on no input is computed while exporting.
         verbose: whether inputs, outputs and differences are logged.
-        finished: is told the largest difference of each output.
+        finished: called with the largest difference of each output.
     """
 
     folder: Path
@@ -175,7 +181,7 @@ class EngineJob:
         options: what the engine is to be, beside its precision.
         source: a file with 8-bit layers that was made of the ONNX file, to build from instead.
         rounding: how far 8 bits move what is found, in numbers.
-        finished: is told the rounding.
+        finished: called with the rounding.
     """
 
     folder: Path
@@ -187,6 +193,64 @@ class EngineJob:
     source: Path | None = None
     rounding: Mapping[str, float] = attrs.field(factory=dict)
     finished: Callable[[Mapping[str, float]], None] = _nothing
+
+
+@attrs.frozen(kw_only=True)
+class PredictionRequest:
+    """What a caller of ``predict`` asked for; see :func:`cogkp.predict`."""
+
+    source: Path | None = None
+    model: str | None = None
+    output_dir: Path | None = None
+    checkpoint_root: Path = CHECKPOINT_ROOT
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class AskedImage:
+    """An image that a model is asked about.
+
+    Args:
+        path: the file.
+        name: of its results, a path below their folder without the last suffix.
+        known: further arguments of the model, as its camera.
+    """
+
+    path: Path
+    name: str
+    known: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class PredictionJob:
+    """One prediction as a family's configuration asks for it.
+
+    Args:
+        model: what is asked.
+        images: about which images.
+        folder: of the results.
+        count: counts what was found in an image, by name.
+        record: makes the content of an image's JSON file.
+        draw: draws what was found: (H, W, 3) uint8 RGB.
+        problems: what is wrong with images that are left out.
+        batch_size: images at once.
+        workers: threads that read images.
+        save_json: whether JSON files are written.
+        save_drawings: whether drawings are written.
+        finished: called with the result, a :class:`cogkp.workflows.predict.PredictResult`.
+    """
+
+    model: Model
+    images: Sequence[AskedImage]
+    folder: Path
+    count: Callable[[Any], Mapping[str, int]]
+    record: Callable[[AskedImage, Any], dict[str, Any]]
+    draw: Callable[[Any], npt.NDArray[np.uint8]]
+    problems: Sequence[Problem] = ()
+    batch_size: int = 16
+    workers: int = 2
+    save_json: bool = True
+    save_drawings: bool = True
+    finished: Callable[[Any], None] = _nothing
 
 
 class Adapter:
@@ -247,6 +311,10 @@ class Adapter:
 
     def start_weights(self, config: Any, task: Any, options: TrainOptions) -> None:
         """Give a fresh network the published or earlier weights that configuration or options name."""
+
+    def to_ask(self, config: Any) -> Any:
+        """Change the configuration of a checkpoint to one whose export is what is asked about images."""
+        return config
 
     def fitted(self, config: Any, found: Exported, path: Path) -> tuple[Task, type[Any]]:
         """Compare an exported model with the task of a configuration.
@@ -339,6 +407,36 @@ class Adapter:
             samples=self._parity_samples(config, task),
         )
 
+    @contextmanager
+    def prediction(self, config: Any, asked: PredictionRequest) -> Iterator[PredictionJob]:
+        """Find the images, and open the model."""
+        if asked.source is None:
+            raise ConfigError([Problem("there are no images", "source", "an image, or a folder of images", "nothing")])
+        paths = find_images(asked.source) if asked.source.is_dir() else (asked.source,)
+        root = asked.source if asked.source.is_dir() else asked.source.parent
+        with self._opened_to_ask(config, asked.model or LATEST, asked.checkpoint_root) as (model, home):
+            folder = asked.output_dir or home / f"predictions-{timestamp()}"
+            require_apart(folder, root)
+            yield PredictionJob(
+                model=model,
+                images=[AskedImage(path=path, name=name) for path, name in names_of(paths, root)],
+                folder=make_folder(folder),
+                count=lambda found: {"points": len(found.points)},
+                record=lambda image, found: {"image": image.path.name, **found.to_dict()},
+                draw=lambda found: found.draw(),
+            )
+
+    @contextmanager
+    def _opened_to_ask(self, config: Any, model: str, root: Path) -> Iterator[tuple[Model, Path]]:
+        if is_exported(Path(model)):
+            with load(model) as opened:
+                yield opened, Path(model).parent
+            return
+        restored = open_checkpoint(model, root)
+        task = restored_task(config, restored)
+        with model_of_task(task, own_name(restored.path, restored.home)) as opened:
+            yield opened, restored.home
+
     def _exported_task(self, config: Any, asked: ExportRequest) -> tuple[Task, Origin]:
         sha256 = plain_hash(self.dump(config))
         if asked.checkpoint is not None:
@@ -363,7 +461,7 @@ class Adapter:
         try:
             batch = spread(task.datasets(self._plain_split(config)), PARITY_SAMPLES)
         except DataError as error:
-            log.warning("comparing on drawn inputs alone, since the data cannot be read: %s", error)
+            log.warning("comparing on synthetic inputs alone, since the data cannot be read: %s", error)
             return {}
         return {name: image.numpy() for name, image in zip(batch.ids, batch.image, strict=True)}
 

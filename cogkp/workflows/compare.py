@@ -1,4 +1,4 @@
-"""Compare two evaluations: figures and what can be said of their difference, and what else was not the same."""
+"""Compare two evaluations: the difference of each metric, and what else was not the same."""
 
 from __future__ import annotations
 
@@ -220,8 +220,8 @@ def _text(compared: Compared) -> str:
         ours = [each for each in compared.differences if each.figure.title == title]
         lines += ["", title, *_lines([each for each in ours if each.figure.of == ALL])]
         lines += _lines([each for each in ours if each.figure.of != ALL and each.figure.name in TOLD_OF_POINTS])
-    for name, told in compared.circumstances.items():
-        lines += ["", f"{name}: the same"] if not told else ["", f"{name}:", *(f"  {line}" for line in told)]
+    for name, differing in compared.circumstances.items():
+        lines += ["", f"{name}: the same"] if not differing else ["", f"{name}:", *(f"  {line}" for line in differing)]
     times = [side.took for side in (first, second)]
     return "\n".join([*lines, "", f"training took: {times[0]} and {times[1]}"])
 

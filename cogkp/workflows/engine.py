@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from cogkp.artifacts.model_files import manifest_path
-from cogkp.export.deploy import build_engine as build_and_describe
+from cogkp.exporter.deploy import build_engine as build_and_describe
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import EngineRequest, adapter_of
 from cogkp.workflows.printing import Printable

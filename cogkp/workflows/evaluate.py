@@ -1,4 +1,4 @@
-"""Measure a model of any family by labelled images it was not trained on."""
+"""Evaluate a model of any family on labelled images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def evaluate(
     checkpoint_root: Path = CHECKPOINT_ROOT,
     progress: Progress = SILENT,
 ) -> EvaluationResult:
-    """Measure a checkpoint, an ONNX file or an engine on plain, not augmented images.
+    """Evaluate a checkpoint, an ONNX file or an engine on images without augmentation.
 
     Args:
         config: what :func:`cogkp.load_config` returns; it names the data.
@@ -61,7 +61,7 @@ def evaluate(
         ConfigError: the configuration does not fit together, or names no model.
         ArtifactError: the model cannot be used, or is of another family.
         DataError: data or calibration cannot be used.
-        EvaluationError: nothing could be measured, or there are no lengths to tell in millimetres.
+        EvaluationError: nothing could be measured, or there are no lengths to report in millimetres.
         OutputError: something cannot be written.
     """
     asked = EvaluationRequest(

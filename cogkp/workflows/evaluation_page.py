@@ -1,4 +1,4 @@
-"""The page that shows one evaluation, put together from what any family reports."""
+"""The HTML page of one evaluation, made of what any family reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_HISTOGRAMS = 24
 
 @attrs.frozen(kw_only=True)
 class Words:
-    """What the page calls things.
+    """What the page calls things in the family's terms.
 
     Args:
         column: what stands in each column of a measure; empty where columns only count, and none is shown alone.
@@ -93,7 +93,7 @@ def evaluation_page(shown: PageContent) -> str:
             )
             if shown.worst
             else "",
-            page.section("Predictions", *(page.image(data, told, told) for data, told in shown.drawings)),
+            page.section("Predictions", *(page.image(data, caption, caption) for data, caption in shown.drawings)),
             page.section("Training", page.columns(*training)),
             page.section(
                 "Configuration",
@@ -124,8 +124,8 @@ def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
     for figure, interval in intervals.items():
         if figure.of == ALL and (ends := between(figure, interval)):
             unit = f" {figure.unit}" if figure.unit else ""
-            told = f"{figure.name} {figure.format(interval.value)}{unit} ({ends})"
-            lines.setdefault(figure.title, []).append(told)
+            caption = f"{figure.name} {figure.format(interval.value)}{unit} ({ends})"
+            lines.setdefault(figure.title, []).append(caption)
     said = [f"{title}: {', '.join(figures)}" for title, figures in lines.items()]
     return "\n".join([f"95 % intervals over {frames} frames", *said])
 
@@ -196,7 +196,7 @@ def _cards(intervals: Mapping[Figure, Interval]) -> list[page.Card]:
 
 def _about_intervals(frames: int) -> str:
     if frames < LEAST_FRAMES:
-        return f"Of {frames} frames no intervals can be told; {LEAST_FRAMES} are the fewest."
+        return f"Too few frames for intervals: {frames}, at least {LEAST_FRAMES} are needed."
     return (
         f"Intervals hold 95 % of {RESAMPLES} resamples of the {frames} frames. Neighbouring frames of a film are "
         "alike: there the truth lies outside more often than 5 times in 100."

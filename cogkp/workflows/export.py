@@ -1,4 +1,4 @@
-"""Export a model of any family to ONNX, prove that the file computes the same, and build an engine."""
+"""Export a model of any family to ONNX, compare the file with its source, and build an engine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import attrs
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts
 from cogkp.config.export import ExportOptions
 from cogkp.errors import EngineError, printable
-from cogkp.export.deploy import deploy
-from cogkp.export.tensorrt_build import choose_builder
+from cogkp.exporter.deploy import deploy
+from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import MODELS_ROOT, ExportRequest, adapter_of
@@ -93,7 +93,7 @@ def export(
     models_root: Path = MODELS_ROOT,
     progress: Progress = SILENT,
 ) -> ExportResult:
-    """Export a checkpoint to ONNX, prove that the file computes the same, and build an engine where one is wanted.
+    """Export a checkpoint to ONNX, compare it with its source, and build an engine where one is wanted.
 
     Args:
         config: what :func:`cogkp.load_config` returns; it names the network's shape and data to compare on.

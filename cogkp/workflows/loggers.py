@@ -1,4 +1,4 @@
-"""The loggers of a training of any family: history, table, TensorBoard and the warnings of senseless figures."""
+"""The loggers of a training: ``metrics.jsonl``, ``metrics.csv``, TensorBoard and sanity warnings."""
 
 from __future__ import annotations
 

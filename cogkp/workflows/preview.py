@@ -1,4 +1,4 @@
-"""Draw the images a training would see."""
+"""Preview augmented training images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that print themselves: a few lines in a terminal, with the drawing below them in a notebook."""
+"""Results that print themselves: a short text in a terminal, with a drawing in a notebook."""
 
 from __future__ import annotations
 

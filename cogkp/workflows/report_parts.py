@@ -1,4 +1,4 @@
-"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, images, words.
+"""Parts that the HTML pages of an evaluation and of a comparison share.
 
 They know what a task offers, never a family.
 """
@@ -62,10 +62,10 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
     Args:
         histories: epoch lines by the name of their run; a run without lines is left out.
     """
-    told = {name: epochs for name, epochs in histories.items() if epochs}
-    names = list(dict.fromkeys(key for epochs in told.values() for facts in epochs for key in facts))
+    curves = {name: epochs for name, epochs in histories.items() if epochs}
+    names = list(dict.fromkeys(key for epochs in curves.values() for facts in epochs for key in facts))
     validation = [name for name in names if name.startswith(VALIDATION)]
-    shares = [name for name in validation if all(_is_share(epochs, name) for epochs in told.values())]
+    shares = [name for name in validation if all(_is_share(epochs, name) for epochs in curves.values())]
     errors = [name for name in validation if name not in shares]
     groups = (
         ("Loss", "mean of the epoch", [name for name in names if name == "loss"], True, False),
@@ -75,7 +75,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
     return [
         Curve(title, "epoch", label, lines, log_y=log, percent_y=percent)
         for title, label, keys, log, percent in groups
-        if (lines := [_line(name, epochs, key, told) for key in keys for name, epochs in told.items()])
+        if (lines := [_line(name, epochs, key, curves) for key in keys for name, epochs in curves.items()])
     ]
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation of any family leaves behind: its document, its images and its page."""
+"""Write the results of an evaluation: ``evaluation.json``, drawings and the HTML page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class EvaluationResult(Printable):
         json_path: the report on disk.
         drawing_path: predictions drawn over frames.
         html_path: everything on one page, images included.
-        drawing_3d_path: predictions in both views and in space; None where no stereo pair could be judged.
+        drawing_3d_path: predictions in both views and in space; None where no stereo pair could be evaluated.
         text_path: tables of all figures; None where the family writes none.
         rows_path: errors object by object, CSV; None where the family writes none.
     """
@@ -88,7 +88,7 @@ def metrics_in(metrics: Metrics, world_unit_mm: float | None) -> Metrics:
     """Let an evaluation report lengths in millimetres, where that is asked for.
 
     Raises:
-        EvaluationError: the family judges nothing in world units.
+        EvaluationError: the family reports nothing in world units.
     """
     if world_unit_mm is None:
         return metrics
@@ -187,7 +187,7 @@ def _figures(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]
 
 
 def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> RgbImage | None:
-    """Draw the worst pair and others spread down to the best; None where no family or no pair is judged in space."""
+    """Draw the worst pair and others spread down to the best; None where no family or no pair is evaluated in space."""
     ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
     if not isinstance(metrics, StereoMetrics) or not ranked:
         return None

@@ -1,4 +1,4 @@
-"""What a restored training must agree on before it starts: its configuration, its data, and its folder."""
+"""Check a resumed training: has its configuration, its data or its folder changed?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces that several verbs need first: data as batches, a few samples, and the model of a file."""
+"""Building blocks of several verbs: data loaders, samples, and the model of a file."""
 
 from __future__ import annotations
 

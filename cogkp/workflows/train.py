@@ -1,4 +1,4 @@
-"""Train a model of any family, or take one step to show that everything works together."""
+"""Train a model of any family, or take one step as a dry run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class TrainResult(Printable):
         plan: what was to be done, in one line.
         stopped: why it stopped early by itself; empty where it did not.
         report: the page that shows how good it became, None where none was written.
-        to_evaluate: what to set in an experiment's ``experiment.yaml`` so that it judges what was trained; empty where
+        to_evaluate: what to set in an experiment's ``experiment.yaml`` to evaluate the trained model; empty where
             nothing was kept, and for configurations that need nothing set.
     """
 
@@ -175,7 +175,7 @@ def train(
         log_dir: TensorBoard root; None logs nothing there. An experiment logs into its own results, unless another
             folder than the default is given.
         profile: whether to write a trace of a few steps into the run folder.
-        sinks: further loggers, told of steps and epochs after the run's own.
+        sinks: further loggers, called after the run's own.
         report: whether a training that ends by itself and has validation data leaves the evaluation of its best
             checkpoint in the run folder.
         progress: shows epochs.
@@ -226,7 +226,7 @@ class _Run:
         plan = job.plan(restored)
         seed_everything(plan.options.seed)
         task = build_task(self.config)
-        # Weights come before the data, so that a misfit is told early, with its file.
+        # Weights come before the data, so that a misfit is reported early, with its file.
         if restored is None:
             job.adapter.start_weights(self.config, task, plan.options)
         else:

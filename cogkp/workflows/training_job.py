@@ -1,4 +1,4 @@
-"""One training as a family's configuration asks for it: what is gone on from, the plan, the data, the folder.
+"""The parts of a training that a family may change: checkpoint, plan, folder, loggers.
 
 :class:`TrainingJob` is what most families need: a run folder under a root of checkpoints, options from the caller.
 """
@@ -117,7 +117,7 @@ class TrainingJob:
 
     @contextmanager
     def place(self, restored: Restored | None) -> Iterator[RunPlace]:
-        """Let the first rank hold the folder that the training writes to; the others are told where it is."""
+        """Let the first rank hold the folder that the training writes to; the others learn where it is."""
         root = self.asked.checkpoint_root
         with ExitStack() as stack:
             yield self.ranks.from_first(lambda: stack.enter_context(in_use(folder_for(restored, root))))

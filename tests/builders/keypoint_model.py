@@ -13,7 +13,7 @@ from cogkp.artifacts.manifest import Origin
 from cogkp.config.augment import Crop
 from cogkp.config.keypoint.io import dump
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, Targets
-from cogkp.export.deploy import deploy
+from cogkp.exporter.deploy import deploy
 from cogkp.inference.parity import verify_onnx
 from cogkp.tasks.keypoint.task import KeypointTask
 

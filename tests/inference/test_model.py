@@ -16,7 +16,7 @@ import torch
 from cogkp.artifacts.manifest import read_manifest, to_metadata, write_manifest
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.errors import ArtifactError, CheckpointError, CogkpError, EngineError, ImageError, ModelError
-from cogkp.export.onnx_export import with_metadata
+from cogkp.exporter.onnx_export import with_metadata
 from cogkp.inference.model import load
 from tests.builders.keypoint_model import (
     POINTS,

@@ -11,7 +11,7 @@ from torch import nn
 
 from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Signature
 from cogkp.errors import ModelError, ParityError
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner

@@ -17,7 +17,7 @@ from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
-from cogkp.export.onnx_export import export_onnx
+from cogkp.exporter.onnx_export import export_onnx
 from cogkp.inference.tensorrt_runner import TensorRTRunner
 from cogkp.workflows.engine import build_engine
 from tests.builders.tiny_export import tiny_net, tiny_spec

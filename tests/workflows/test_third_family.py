@@ -13,6 +13,7 @@ import torch
 import cogkp
 from cogkp import families
 from cogkp.artifacts.checkpoint import load_checkpoint
+from cogkp.data.images import write_png
 from tests.builders.toy_family import DOTS, SIDE, DotConfig, Dots
 
 OPTIONS = cogkp.TrainOptions(epochs=4, batch_size=8, num_workers=0, learning_rate=3e-3, seed=5)
@@ -77,6 +78,12 @@ def test_it_is_evaluated_exported_compared_and_asked(config, tmp_path):
     (sample,) = Dots(1, 1000)[0]
     found = [cogkp.load(path)(sample.sample.image[0]).to_dict()["uv"] for path in (run.checkpoint, model.onnx)]
     np.testing.assert_allclose(*found, atol=1e-3)
+    write_png(tmp_path / "images" / "a.png", sample.sample.image[0])
+    asked = cogkp.predict(config, tmp_path / "images", model=str(model.onnx), output_dir=tmp_path / "predictions")
+    assert asked.images == 1
+    written = json.loads((asked.folder / "a.json").read_text())
+    np.testing.assert_allclose(written["uv"], found[1], atol=0.05)  # the PNG file has 8 bits
+    assert (asked.folder / "a.jpg").is_file()
 
 
 def test_a_dry_run_takes_one_step(config):

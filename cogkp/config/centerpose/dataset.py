@@ -1,4 +1,4 @@
-"""The spec's ``dataset`` section: where images lie, what they show, and how training changes them."""
+"""The ``dataset`` section: folders of images, their normalisation, and augmentation."""
 
 from __future__ import annotations
 

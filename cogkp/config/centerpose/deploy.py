@@ -1,4 +1,4 @@
-"""The spec's ``export`` and ``gen_trt_engine`` sections."""
+"""The ``export`` and ``gen_trt_engine`` sections."""
 
 from __future__ import annotations
 

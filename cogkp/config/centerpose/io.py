@@ -1,4 +1,4 @@
-"""Read, check and write experiment specs.
+"""Read, check and write CenterPose experiment files.
 
 Every mistake of a file and of the overrides is reported at once, one :class:`Problem` each, with path and line.
 """

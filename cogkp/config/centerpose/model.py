@@ -1,4 +1,4 @@
-"""The spec's ``model`` section."""
+"""The ``model`` section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verb cannot do without; all that is missing is told at once, and nothing that only other verbs need."""
+"""Values that a verb requires; all that are missing are reported at once."""
 
 from __future__ import annotations
 

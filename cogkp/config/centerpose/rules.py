@@ -1,4 +1,4 @@
-"""What must hold between the fields of an experiment spec, one small function per rule.
+"""Rules between the fields of an experiment, one small function per rule.
 
 A rule assumes that each field alone is right, and names in ``reads`` what else it looked at.
 """
@@ -40,7 +40,7 @@ def findings(config: CenterPoseConfig, verb: Verb | None) -> list[Finding]:
 
 
 def remarks(config: CenterPoseConfig) -> list[str]:
-    """List in words what a spec asks for and will not get, although that is no mistake."""
+    """List settings that have no effect, although they are no mistake."""
     found = []
     if config.wandb.enable:
         found.append("wandb.enable is true, but nothing is sent to Weights & Biases; TensorBoard has the curves")

@@ -1,4 +1,4 @@
-"""What sections share that run a network: devices, and the folder of their results. And two of these sections."""
+"""The ``evaluate`` and ``inference`` sections, and the GPU and results settings that several sections share."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class RunSpec:
 
 @attrs.frozen(kw_only=True)
 class EvaluateSpec(RunSpec):
-    """How labelled images are used to judge a model."""
+    """How a model is evaluated on labelled images."""
 
-    checkpoint: str | None = setting(None, "Checkpoint to judge.")
-    trt_engine: str | None = setting(None, "Engine or ONNX file to judge where checkpoint is null.")
+    checkpoint: str | None = setting(None, "Checkpoint to evaluate.")
+    trt_engine: str | None = setting(None, "Engine or ONNX file to evaluate where checkpoint is null.")
     batch_size: int = setting(-1, "Images at a time; -1: dataset.batch_size.", batch_or(-1))
     opencv: bool = setting(False, "Has no effect: errors are the same under all camera axes.")
     eval_num_symmetry: int = setting(

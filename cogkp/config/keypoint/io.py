@@ -1,4 +1,4 @@
-"""Read, check, write and compare configuration files.
+"""Read, check, write and compare keypoint configuration files.
 
 Every mistake of a file is reported at once, one :class:`Problem` each, with its path.
 """

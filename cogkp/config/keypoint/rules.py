@@ -1,4 +1,4 @@
-"""What must hold between the fields of a configuration, one small function per rule.
+"""Rules between the fields of a keypoint configuration, one small function per rule.
 
 A rule assumes that each field alone is right, and names in ``reads`` what else it looked at.
 """
@@ -39,7 +39,7 @@ def findings(config: KeypointConfig) -> list[Finding]:
 
 
 def check_training(config: KeypointConfig, options: TrainOptions) -> list[Problem]:
-    """List what stands between a valid configuration and its training."""
+    """List what prevents a valid configuration from being trained."""
     problems = []
     if not config.base_dir:
         hint = "Name a data set root."
@@ -234,7 +234,7 @@ def weights_fit_the_roots(config: KeypointConfig) -> Iterator[Finding]:
         expected = f"one per entry of base_dir, so {roots}"
         yield Finding(where, "wrong number of weights", expected, str(len(weights)), reads=(("base_dir",),))
     if weights and not any(weights):
-        yield Finding(where, "nothing to draw", "at least one weight > 0", short_repr(list(weights)))
+        yield Finding(where, "all weights are zero", "at least one weight > 0", short_repr(list(weights)))
 
 
 def validation_is_apart(config: KeypointConfig) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What stereo pairing and the triangulation losses ask of a configuration."""
+"""Rules of a keypoint configuration about stereo pairs and the triangulation losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of a configuration at work: one map for pixels, points and masks, then changes of pixel values."""
+"""The augmentation pipeline: one sampled warp for pixels, points and masks, then photometric changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AugmentPipeline"]
 
 @attrs.frozen
 class AugmentPipeline:
-    """The way from a frame to the network's input.
+    """From a full image to the network's input.
 
     Args:
         stages: in their listed order, with exactly one crop.
@@ -41,7 +41,7 @@ class AugmentPipeline:
         labelled: npt.NDArray[np.bool_],
         generator: np.random.Generator,
     ) -> ImageWarp:
-        """Draw the one map that all spatial stages compose into.
+        """Sample the one warp that all spatial stages compose into.
 
         Args:
             size_wh: width and height of the frame, pixels.
@@ -60,7 +60,7 @@ class AugmentPipeline:
         return warp
 
     def point_order(self, warp: ImageWarp, count: int) -> npt.NDArray[np.int64]:
-        """Say which recorded point stands at each place of the sample: in a mirror, swapped points change names."""
+        """Return which recorded point stands at each place of the sample: a mirror exchanges left and right points."""
         order = np.arange(count)
         flip = next((stage for stage in self.stages if isinstance(stage, Flip)), None)
         if flip is not None and bool(warp.mirrored):

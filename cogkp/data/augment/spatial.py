@@ -1,4 +1,4 @@
-"""Where pixels go: each stage draws one map and the size of the image it leads to.
+"""Spatial augmentation: crop, affine and flip, each as one sampled warp.
 
 Pixel rule: the centre of the top-left pixel is (0, 0). Randomness comes from the generator alone.
 Axes: N keypoints.
@@ -22,7 +22,7 @@ __all__ = ["SampledWarp", "Scene", "sample_stage_warp"]
 
 
 class Scene(NamedTuple):
-    """What a stage may look at: the image as the stages before have left it.
+    """The image as the stages before have left it.
 
     Args:
         size_wh: its width and height, pixels.
@@ -35,12 +35,12 @@ class Scene(NamedTuple):
     labelled: npt.NDArray[np.bool_]
 
     def moved(self, sampled: SampledWarp) -> Scene:
-        """Follow a drawn map."""
+        """Apply a sampled warp."""
         return Scene(sampled.size_wh, sampled.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
 
 
 class SampledWarp(NamedTuple):
-    """What a stage decided."""
+    """A sampled warp, and the size of the image it leads to."""
 
     warp: ImageWarp
     size_wh: tuple[int, int]
@@ -50,7 +50,7 @@ class SampledWarp(NamedTuple):
 def sample_stage_warp(
     _stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool
 ) -> SampledWarp | None:
-    """Draw the map of one stage, or None where it moves nothing.
+    """Sample the warp of one stage, or None where it moves nothing.
 
     Args:
         _stage: its class decides what is drawn.

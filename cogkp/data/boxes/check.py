@@ -1,4 +1,4 @@
-"""Check annotation files against themselves: pixels, points of space, poses, sizes and intrinsics say one thing.
+"""Check annotation files for consistency: pixels, 3-D points, poses, sizes and intrinsics must agree.
 
 What a file derives from another of its numbers agrees by construction, so only what it states is compared.
 """
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.data.boxes.fields import image_problem
 from cogkp.data.boxes.frames import reprojection_px
@@ -23,7 +22,7 @@ from cogkp.errors import Problem
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import UNIT_POINTS
 from cogkp.geometry.cuboid_fit import fit_cuboids
-from cogkp.geometry.pnp import CuboidPoses, solve_cuboids
+from cogkp.geometry.pnp import solve_cuboids
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["TOLERANCE_PX", "check_images", "check_root"]
@@ -57,7 +56,7 @@ def check_root(
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         intrinsics: (3, 3) for images whose file has none, pixels.
         tolerance_px: largest distance that is no problem, pixels.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         What was found, file by file, and all problems.
@@ -119,7 +118,7 @@ def check_images(records: Sequence[ImageRecord], tolerance_px: float = TOLERANCE
 
 
 def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None, float]]:
-    """Find the pose of each box from its pixels, sides and camera; with it what is left, infinite without a pose."""
+    """Fit the pose of each box to its pixels, sizes and camera; with the remaining error, infinite without a pose."""
     known = [
         (box, record.K, box.size_xyz)
         for record in records
@@ -129,9 +128,9 @@ def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None
     if not known:
         return {}
     boxes, cameras, sizes = zip(*known, strict=True)
-    uv = torch.from_numpy(np.stack([box.uv_source[1:] for box in boxes]))
-    found: CuboidPoses = solve_cuboids(uv, torch.from_numpy(np.stack(sizes)), torch.from_numpy(np.stack(cameras)))
-    poses, residuals, valid = found.cuboids.cuboid_to_camera.numpy(), found.residual_px.tolist(), found.valid.tolist()
+    uv = np.stack([box.uv_source[1:] for box in boxes])
+    found = solve_cuboids(uv, np.stack(sizes), np.stack(cameras))
+    poses, residuals, valid = found.cuboids.cuboid_to_camera, found.residual_px.tolist(), found.valid.tolist()
     return {
         id(box): (poses[index], residuals[index]) if valid[index] else (None, math.inf)
         for index, box in enumerate(boxes)
@@ -204,8 +203,8 @@ def _space_problems(box: BoxRecord) -> Iterator[Problem]:
     """Compare points of space with pose and sides, as far as the file states them."""
     if box.xyz_camera is None or "keypoints_3d" not in box.given:
         return
-    fit = fit_cuboids(torch.from_numpy(box.xyz_camera))
-    sides = fit.cuboids.size_xyz.numpy()
+    fit = fit_cuboids(box.xyz_camera)
+    sides = fit.cuboids.size_xyz
     diagonal = max(float(np.linalg.norm(sides)), 1e-300)
     if float(fit.residual) > TOLERANCE_SHARE * diagonal:
         order, left = best_order_of_points(box.xyz_camera)
@@ -247,7 +246,7 @@ def _lengths(sides: FloatArray) -> str:
 
 
 def _lying(records: Sequence[ImageRecord], where: str) -> Problem | None:
-    """Say where most objects have another axis than y upwards; single ones may lie on their side."""
+    """Report where most objects have another axis than y upwards; single ones may lie on their side."""
     known = [
         (box.cuboid_to_camera, np.array([0.0, -1.0, 0.0]) if record.ground is None else record.ground.normal)
         for record in records

@@ -1,10 +1,9 @@
-"""Between intrinsics and the clip matrix of annotation files; see :func:`cogkp.geometry.camera_frame`."""
+"""Convert between intrinsics and the projection matrix of annotation files; see :func:`cogkp.geometry.camera_frame`."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.geometry.camera_frame import CameraFrame, objectron_projection
 
@@ -17,7 +16,7 @@ TO_OPENGL = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
 def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
-    """Write intrinsics as the clip matrix of annotation files.
+    """Convert intrinsics to the projection (clip) matrix of annotation files.
 
     Args:
         K: (3, 3) intrinsics, pixels.
@@ -33,14 +32,14 @@ def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> 
         array([[ 1.673125e+00,  0.000000e+00, -3.130000e-04,  0.000000e+00],
                [ 0.000000e+00,  2.246667e+00,  3.166700e-02,  0.000000e+00]])
     """
-    matrix = objectron_projection(torch.from_numpy(K), size_wh).numpy()
+    matrix = objectron_projection(K, size_wh)
     if frame is CameraFrame.OPENGL:
         return np.asarray(TO_OPENGL @ matrix @ TO_OPENGL.T)
     return matrix if frame is CameraFrame.OBJECTRON else None
 
 
 def intrinsics_of(matrix: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
-    """Read intrinsics off the clip matrix of an annotation file; undoes :func:`clip_matrix`.
+    """Convert the projection (clip) matrix of an annotation file to intrinsics; undoes :func:`clip_matrix`.
 
     Args:
         matrix: (4, 4).

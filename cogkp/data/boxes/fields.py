@@ -1,4 +1,4 @@
-"""Take numbers and words out of an annotation file; whatever is wrong is told with file and key.
+"""Read values of an annotation file with checks; an error names file and key.
 
 ``None`` is returned for keys that are absent or null.
 """
@@ -39,7 +39,7 @@ def read_annotation(path: Path) -> Fields:
         raise DataError("the annotation is not JSON", where=str(path), got=str(error)) from error
     if not isinstance(content, dict):
         raise DataError(
-            "the annotation is no record", where=str(path), expected="a JSON object", got=type(content).__name__
+            "the annotation is not an object", where=str(path), expected="a JSON object", got=type(content).__name__
         )
     return Fields(str(path), content)
 

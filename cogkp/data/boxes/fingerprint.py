@@ -1,6 +1,6 @@
-"""What folders of labelled images are, in a few words that another day can be compared with.
+"""Fingerprint of folders of labelled images: counts and hashes, to notice changed data.
 
-The form is that of :mod:`cogkp.data.fingerprint`, so that its ``changes`` tells both kinds apart from their yesterday.
+The form is that of :mod:`cogkp.data.fingerprint`, whose ``changes`` compares both kinds.
 """
 
 from __future__ import annotations

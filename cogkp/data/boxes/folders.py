@@ -1,4 +1,4 @@
-"""Find images and the annotation beside each.
+"""Find images and their annotation files in a folder.
 
 For training only folders without folders in them are looked into, as the published code does; names that begin with a
 dot do not count. What is passed over is counted and said.
@@ -6,17 +6,16 @@ dot do not count. What is passed over is counted and said.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from cogkp.data.images.finding import SUFFIXES, walk
 from cogkp.errors import DataError, Problem
 
-__all__ = ["SUFFIXES", "FolderContent", "Labelled", "find_images", "find_labelled"]
+__all__ = ["FolderContent", "Labelled", "find_labelled"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 ANNOTATION = ".json"
 
 
@@ -55,7 +54,7 @@ def find_labelled(root: Path) -> FolderContent:
     labelled: list[Labelled] = []
     problems: list[Problem] = []
     dropped: Counter[str] = Counter()
-    for folder, has_folders in _folders(root):
+    for folder, has_folders in walk(root):
         images, annotations = _files(folder)
         if has_folders:
             dropped["an image beside folders"] += sum(map(len, images.values()))
@@ -72,44 +71,9 @@ def find_labelled(root: Path) -> FolderContent:
     )
 
 
-def find_images(root: Path) -> tuple[Path, ...]:
-    """Look for images, labelled or not, in a folder and all folders below it.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        Folder by folder, ordered by path.
-
-    Raises:
-        DataError: there is no such folder, or no image in it.
-    """
-    if not root.is_dir():
-        raise DataError("the folder of images does not exist", where=str(root), expected="a folder of images")
-    found: list[Path] = []
-    for folder, _ in _folders(root):
-        found += sorted(path for paths in _files(folder)[0].values() for path in paths)
-    if not found:
-        raise DataError("there are no images", where=str(root), expected=f"files that end in {', '.join(SUFFIXES)}")
-    return tuple(found)
-
-
 def _shared(images: list[Path]) -> Problem:
     names = ", ".join(path.name for path in images)
     return Problem("several images share one JSON file", str(images[0].parent), "one image per stem", names)
-
-
-def _folders(root: Path) -> Iterator[tuple[Path, bool]]:
-    """Walk down in a fixed order, through links too; with each folder, whether it holds others."""
-    seen: set[str] = set()
-    for place, below, _ in os.walk(root, followlinks=True):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back up would never end
-            below.clear()
-            continue
-        seen.add(real)
-        yield Path(place), bool(below)
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, Path]]:

@@ -1,4 +1,4 @@
-"""Which camera axes a set of annotation files is written in, told by its own points.
+"""Find out which camera axes annotation files use, from their own points and pixels.
 
 Points of space and their pixels are two statements about one thing; only under the right axes do they agree.
 """
@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
-from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
+from cogkp.geometry.camera_frame import MIN_DEPTH, CameraFrame, frame_to_frame
 
 __all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "fit_camera_frame", "project", "reprojection_px"]
 
@@ -28,12 +27,12 @@ SPACE_KEYS = frozenset({"keypoints_3d", "location"})
 
 
 class FrameFit(NamedTuple):
-    """How well files agree with themselves under each choice of axes.
+    """Reprojection error of the files under each choice of camera axes.
 
     Args:
-        declared: what the files or the user say; None where there is no file to judge by.
+        declared: what the files or the user say; None where there is no file.
         residual_px: by frame, the median over boxes of the largest distance between a point's pixel and where the
-            camera sees it; infinite where the box is behind the camera. Empty without boxes to judge by.
+            camera sees it; infinite where the box is behind the camera. Empty without boxes.
     """
 
     declared: CameraFrame | None
@@ -65,14 +64,14 @@ def _residual_text(residual_px: float) -> str:
 
 
 def project(K: FloatArray, xyz_camera: FloatArray) -> FloatArray:
-    """Find the pixels of points (..., 3) in OpenCV axes; NaN for those behind the camera."""
+    """Project points (..., 3) in OpenCV axes to pixels; NaN for those behind the camera."""
     depth = xyz_camera[..., 2:]
     rays = xyz_camera / np.where(depth > MIN_DEPTH, depth, np.nan)
     return np.asarray(rays @ K[:2].T)
 
 
 def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = None) -> float | None:
-    """Compare a box's points of space with its pixels.
+    """Return the reprojection error of a box's 3-D points, pixels.
 
     Args:
         box: of an image.
@@ -103,7 +102,7 @@ def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
     medians = {}
     for frame in CameraFrame:
         # The numbers of the file, read as if they were in this frame: back to the file's axes, then on from there.
-        turn = (frame_to_frame(frame, CameraFrame.OPENCV) @ frame_to_frame(CameraFrame.OPENCV, declared)).numpy()
+        turn = frame_to_frame(frame, CameraFrame.OPENCV) @ frame_to_frame(CameraFrame.OPENCV, declared)
         found = [residual for box, K in known if (residual := reprojection_px(box, K, turn)) is not None]
         if found:
             # The lower of two middle values: the mean of a number and infinity says nothing.

@@ -1,4 +1,4 @@
-"""Foreign labels of boxes become folders in the form of Objectron; all of it appears at once, or nothing does.
+"""Import box labels of other formats as folders in Objectron's format, all or nothing.
 
 A new format is one function that reads a source and one line in ``BOX_IMPORTERS``.
 """
@@ -185,7 +185,7 @@ def _parcel(entry: Fields) -> BoxRecord:
 
 
 def _meeting(uv: FloatArray) -> FloatArray:
-    """Find the pixel nearest to the four diagonals, which meet in the middle of a box under any camera."""
+    """Find the pixel nearest to the four space diagonals of a box, which meet in its middle under any camera."""
     first, second = uv[[a for a, _ in DIAGONALS]], uv[[b for _, b in DIAGONALS]]
     along = second - first
     normal = np.stack([along[:, 1], -along[:, 0]], -1) / np.linalg.norm(along, axis=-1, keepdims=True)
@@ -201,7 +201,7 @@ def import_boxes(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> BoxImportResult:
-    """Turn foreign labels of boxes into folders in the form of Objectron.
+    """Convert box labels of another format to folders in Objectron's format.
 
     Args:
         source: folder of the foreign format; only read.
@@ -210,7 +210,7 @@ def import_boxes(
         validation: share of the images set aside, rounded down; ignored for those whose source says where they
             belong.
         seed: of that draw.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         Where everything lies, and how much of it.
@@ -222,7 +222,7 @@ def import_boxes(
     read = importer_of(format, BOX_IMPORTERS, validation)
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
-        raise DataError("the source is not there", where=str(source), expected="a folder")
+        raise DataError("the source does not exist", where=str(source), expected="a folder")
     items = read(source)
     if not items:
         raise DataError("there are no labelled images", where=str(source))

@@ -1,4 +1,4 @@
-"""The truth of one image of boxes, as arrays.
+"""Labels of one image of boxes, as arrays.
 
 Axes: S symmetries, M boxes. Nine points in the order of :mod:`cogkp.geometry.cuboid`.
 """
@@ -23,7 +23,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @attrs.frozen(eq=False, kw_only=True)
 class ObjectLabels:
-    """What is known of the boxes in one image; OpenCV axes, in front of the camera that took it.
+    """Labels of the boxes in one image; OpenCV axes, in the frame of the camera that took it.
 
     In a mirrored sample the pixels are numbered as the mirrored object's are; the places in space stay those of the
     object itself.
@@ -117,7 +117,7 @@ def labels_of(
 def turned_pixels(
     uv: FloatArray, xyz: FloatArray | None, pose: FloatArray | None, K: FloatArray | None, turns: int
 ) -> FloatArray:
-    """Show where an object's points are after each of its equal turns about its own y axis.
+    """Return the pixels of an object's points after each of its equal turns about its own y axis.
 
     Args:
         uv: (9, 2) the pixels as labelled.

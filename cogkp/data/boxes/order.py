@@ -1,4 +1,4 @@
-"""Whether the corners of a box stand in the field's order, and which order would fit where they do not.
+"""Check the order of a box's corners, and find the order that would fit.
 
 A cube looks the same after 48 changes of its axes: six orders of x, y, z, each with either sign. Half of them are
 turns, the other half turns seen in a mirror.
@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.geometry.cuboid import UNIT_POINTS
 from cogkp.geometry.cuboid_fit import fit_cuboids
@@ -67,9 +66,8 @@ def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) ->
         The order and the root mean square distance that is left, pixels; infinite where none gives a pose.
     """
     tried = np.stack([uv[list(order.points)][1:] for order in ORDERS])
-    sizes = torch.from_numpy(np.broadcast_to(size_xyz, (len(ORDERS), 3)).copy())
-    found = solve_cuboids(torch.from_numpy(tried), sizes, torch.from_numpy(K))
-    residual = torch.where(found.valid, found.residual_px, torch.inf)
+    found = solve_cuboids(tried, np.broadcast_to(size_xyz, (len(ORDERS), 3)), K)
+    residual = np.where(found.valid, found.residual_px, np.inf)
     best = int(residual.argmin())
     return ORDERS[best], float(residual[best])
 
@@ -83,9 +81,8 @@ def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
     Returns:
         The order and the root mean square distance that is left, shares of the box's diagonal.
     """
-    tried = torch.from_numpy(np.stack([xyz[list(order.points)] for order in ORDERS]))
-    fit = fit_cuboids(tried)
-    share = fit.residual / fit.cuboids.size_xyz.norm(dim=-1).clamp_min(1e-300)
-    share = torch.where(fit.valid, share, torch.inf)
+    fit = fit_cuboids(np.stack([xyz[list(order.points)] for order in ORDERS]))
+    diagonal = np.linalg.norm(fit.cuboids.size_xyz, axis=-1)
+    share = np.where(fit.valid, fit.residual / np.maximum(diagonal, 1e-300), np.inf)
     best = int(share.argmin())
     return ORDERS[best], float(share[best])

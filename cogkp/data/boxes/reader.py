@@ -1,4 +1,4 @@
-"""Read folders of images with one annotation file each, in the form of Objectron, into records in OpenCV axes.
+"""Read folders of images and annotation files in Objectron's format, into records in OpenCV axes.
 
 What a file leaves out is taken from what it says: pixels from points of space, points from pose and sizes, pose and
 sizes from points, intrinsics from the clip matrix. Nothing is made up: where nobody gives intrinsics there are none.
@@ -48,7 +48,7 @@ CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no came
 
 @attrs.frozen(eq=False)
 class Scan:
-    """What a folder holds, good and bad.
+    """Valid records and problems of a folder.
 
     Args:
         index: what can be used.
@@ -71,7 +71,7 @@ def scan_objectron(
     oriented: bool = False,
     need: Collection[Need] = (),
 ) -> Scan:
-    """Look at every labelled image of a folder and tell good from bad; see :func:`read_objectron`.
+    """Read every labelled image of a folder and collect the problems; see :func:`read_objectron`.
 
     Raises:
         DataError: there is no such folder.
@@ -103,7 +103,7 @@ def read_objectron(
     oriented: bool = False,
     need: Collection[Need] = (),
 ) -> ImageIndex:
-    """Find and check every labelled image of a folder.
+    """Read every labelled image of a folder.
 
     Args:
         root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
@@ -142,7 +142,7 @@ def read_unlabelled(
     intrinsics: FloatArray | None = None,
     oriented: bool = False,
 ) -> ImageRecord:
-    """Read what is known of an image beside its boxes, from its header and from the file beside it, if there is one.
+    """Read size and camera of an image without labels, from its header and the file beside it, if there is one.
 
     Args:
         root: the data set's folder.
@@ -164,7 +164,7 @@ def read_unlabelled(
 
 
 def _depths(box: BoxRecord) -> list[float]:
-    """Say how far along the view the middle is, by the points and by the pose, as far as they are known."""
+    """Return the depths of the object's middle, by its points and by its pose, as far as they are known."""
     by_points = [] if box.xyz_camera is None else [float(box.xyz_camera[0, 2])]
     return by_points if box.cuboid_to_camera is None else [*by_points, float(box.cuboid_to_camera[2, 3])]
 
@@ -184,7 +184,7 @@ def _behind(box: BoxRecord) -> Problem:
 
 
 def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
-    """Leave out boxes of which the image cannot show anything."""
+    """Leave out boxes that lie wholly outside the image."""
     last_edge = np.array(record.size_wh) + FIRST_EDGE
     kept = tuple(
         box
@@ -217,7 +217,7 @@ class _AnnotationReader:
             entries = fields.each("objects")
         except DataError as error:
             return _Outcome(None, [error.problem])
-        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
+        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV)
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
         record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
         return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)])
@@ -236,7 +236,7 @@ class _AnnotationReader:
             K=self._intrinsics(camera, size_wh, frame),
             camera_frame=frame,
             boxes=(),
-            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV).numpy()),
+            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV)),
             object_height=fields.number("object_height", TINY, np.inf, "a number > 0, metres"),
         )
 

@@ -1,4 +1,4 @@
-"""What annotation files say about images of boxes, in OpenCV axes.
+"""Records of annotation files of boxes, in OpenCV axes.
 
 Points are ``uv_source``: pixels of the image, the centre of the top-left pixel is (0, 0). Points of space are in the
 frame of the camera that took it. The nine points have the order of :mod:`cogkp.geometry.cuboid`.
@@ -38,7 +38,7 @@ class Ground:
 
 @attrs.frozen(eq=False, kw_only=True)
 class BoxRecord:
-    """One labelled object; what the file neither says nor implies is None.
+    """One labelled object; None for what the file neither states nor implies.
 
     Args:
         name: of the object within its file.
@@ -67,7 +67,7 @@ class BoxRecord:
     given: frozenset[str]
 
     def turns(self, otherwise: int) -> int:
-        """Say after how many equal turns about its y axis the object has looked alike.
+        """Return how many equal turns about its y axis leave the object looking alike.
 
         Args:
             otherwise: the number for objects whose file does not say it.
@@ -82,7 +82,7 @@ class BoxRecord:
 
 @attrs.frozen(eq=False, kw_only=True)
 class ImageRecord:
-    """One image and what stands in it.
+    """One image and its labelled objects.
 
     Args:
         root: the data set's folder.
@@ -120,7 +120,7 @@ class ImageRecord:
 
 @attrs.frozen(eq=False)
 class ImageIndex:
-    """What one folder offers.
+    """The records of one folder.
 
     Args:
         root: the folder.

@@ -1,4 +1,4 @@
-"""What a check of annotation files found, for people and for programs."""
+"""The report of a check of annotation files, as text and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING = "-"
 
 @attrs.frozen(kw_only=True)
 class BoxCheck:
-    """How well one box agrees with itself; None where the file does not say enough.
+    """How consistent one box is; None where the file does not state enough.
 
     Args:
         name: of the object.
@@ -158,7 +158,7 @@ class LabelReport:
     def _distances(self, words: str, key: str) -> str:
         spread = _spread([getattr(box, key) for box in self._boxes])
         if spread is None:
-            return f"{words}: cannot be told, the files do not say enough"
+            return f"{words}: unknown, the files do not say enough"
         return (
             f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
             f"over {counted(spread['count'], 'box', 'es')}"

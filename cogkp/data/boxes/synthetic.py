@@ -1,4 +1,4 @@
-"""A synthetic set of images of textured boxes in the form of Objectron, with exact points, poses and sizes.
+"""Write a synthetic data set of textured boxes in Objectron's format, with exact points, poses and sizes.
 
 Lengths are in metres. Each file names its camera axes.
 """
@@ -70,7 +70,7 @@ def render_boxes(
         most_boxes: each image has one to so many.
         size_wh: width and height of the images, pixels.
         camera_frame: the axes to write.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""What every camera of every calibration file must be, whichever program wrote it.
+"""Checks that every camera must pass, whichever program wrote its calibration.
 
 Knows nothing of: any file format.
 """
@@ -49,7 +49,7 @@ def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
     """
     if isinstance(value, Mapping):
         raise DataError(
-            "a matrix is not whole",
+            "a matrix is incomplete",
             where=where,
             expected="all its numbers",
             got=", ".join(map(str, value)),
@@ -155,7 +155,7 @@ def camera_of(
     share = undone_share(camera)
     if share < LEAST_UNDONE:
         raise DataError(
-            "the lens folds the image",
+            "the lens distortion cannot be undone",
             where=f"{where}, distortion",
             expected="coefficients that can be undone over the frame",
             got=f"{share:.0%} of the frame",

@@ -1,4 +1,4 @@
-"""Whether labelled pairs and a calibration belong together, and whether the two cameras were exchanged.
+"""Check whether labelled pairs fit a calibration, and whether the two cameras were exchanged.
 
 A wrong pairing shows in two ways: pixels lie off the lines that the other camera draws for them, or the points they
 mean lie behind the cameras. In a rectified pair only the second one shows, in a toed-in pair often only the first.
@@ -42,7 +42,7 @@ class PairConsistency:
     """How well labelled pairs fit two cameras, as given and rearranged.
 
     Args:
-        count: pairs that could be judged: finite pixels where both lenses can be undone.
+        count: pairs that could be checked: finite pixels where both lenses can be undone.
         median_px: median distance to the epipolar lines, undistorted pixels; 0 without pairs.
         p95_px: 95th percentile of it.
         behind_share: share of points behind a camera, among those whose rays are not near parallel.
@@ -156,7 +156,7 @@ def check_pairs(
 
 
 def _explains(other: _Fit, given: _Fit, limit_px: float) -> bool:
-    """Tell whether another arrangement fits drastically better than the given one, and well enough."""
+    """Tell whether another arrangement of the cameras fits far better than the given one, and well enough."""
     if min(other.residual_px.size, given.residual_px.size) < LEAST_PAIRS:
         return False
     if other.behind_share > HALF or other.median_px > limit_px:

@@ -1,4 +1,4 @@
-"""Calibrations in OpenCV's FileStorage form, YAML, XML or JSON, as its stereo and camera samples write them.
+"""Calibrations in OpenCV's FileStorage format (YAML, XML or JSON), as its stereo and camera samples write them.
 
 Stereo: camera matrices and distortions of both cameras, R and T, in one file or in two. R and T map left to right,
 x_right = R x_left + T, and the left camera is the world. What cv2.stereoRectify adds (R1, R2, P1, P2, Q) describes
@@ -105,7 +105,7 @@ def parse_storage(text: str, where: str) -> Storage:
     except (SystemError, cv2.error) as error:
         reason = REASON.search(str(error.__cause__ or error))
         raise DataError(
-            "the calibration is no whole OpenCV file",
+            "the calibration is not a complete OpenCV file",
             where=where,
             expected="YAML, XML or JSON as cv2.FileStorage writes it",
             got="line {}: {}".format(*reason.groups()) if reason else "nothing that it can parse",

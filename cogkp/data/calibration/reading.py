@@ -1,4 +1,4 @@
-"""Find out which program wrote a calibration, and read it into a rig."""
+"""Recognise the format of a calibration file, and read it into a rig."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _files(path: Source) -> tuple[Path, ...]:
     chosen = [[file for file in inside if word in file.stem.lower()] for word in COMPANIONS]
     if any(len(files) != 1 for files in chosen):
         raise DataError(
-            "a folder is no calibration",
+            "a folder is not a calibration",
             where=str(folder),
             expected="OpenCV's intrinsics.yml and extrinsics.yml in it",
             got=", ".join(file.name for file in inside) or "no such files",
@@ -166,7 +166,7 @@ def _parse(files: tuple[Path, ...], size_wh: tuple[int, int] | None, names: tupl
 
 def _unknown(where: str) -> DataError:
     return DataError(
-        "no calibration of a known kind",
+        "unknown format of calibration",
         where=where,
         expected=f"one of: {'; '.join(FORMATS)}",
         got="something else",

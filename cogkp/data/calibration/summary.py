@@ -1,4 +1,4 @@
-"""A rig in numbers that people can judge: what each camera sees, and how well each pair measures depth."""
+"""Summarise a rig: field of view, baseline, convergence and depth error."""
 
 from __future__ import annotations
 

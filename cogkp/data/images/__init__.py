@@ -1,4 +1,4 @@
-"""Image files to arrays, arrays to network inputs, arrays to image files: one way for training and deployment."""
+"""Read and write images, and turn them into network inputs, the same way for training and deployment."""
 
 from cogkp.data.images.arrays import as_image, to_colour, to_grey
 from cogkp.data.images.reading import (

@@ -1,4 +1,4 @@
-"""Images that are arrays already: checked, and brought to what the readers of image files give."""
+"""Check images that are given as arrays, and convert them as the readers of image files do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHAPES = "(H, W), (H, W, 3) or (H, W, 4)"
 def as_image(
     image: Any, *, bgr: bool = False, max_value: float | None = None, where: str = "image", max_pixels: int = MAX_PIXELS
 ) -> Pixels:
-    """Check an array and bring it to the form that networks are given images in.
+    """Check an array and convert it as the readers of image files do.
 
     Args:
         image: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; uint8, uint16, or float in 0..1; never written to.

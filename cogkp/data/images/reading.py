@@ -1,4 +1,4 @@
-"""Read image and mask files, resample them by one map, and write PNG files; shared by training and deployed models.
+"""Read image and mask files, and write PNG files.
 
 Pixels are taken as stored, since calibrations and most labels count stored pixels; an orientation noted in the metadata
 (EXIF) is followed where ``oriented`` asks for it. Pixel rule: the centre of the top-left pixel is (0, 0).
@@ -260,7 +260,11 @@ def _checked_header(file: BinaryIO, path: Path, max_pixels: int) -> Header:
 
 
 def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
-    """Refuse images without pixels or with too many; raises ImageError."""
+    """Refuse an image without pixels, or with too many.
+
+    Raises:
+        ImageError: width times height is 0, or more than ``max_pixels``.
+    """
     width, height = size_wh
     if not 0 < width * height <= max_pixels:
         raise ImageError(

@@ -1,4 +1,4 @@
-"""Move the pixels of an image along one 3x3 map, once, without aliasing and without shifting anything.
+"""Resample an image along a 3x3 map, once, without aliasing and without a shift.
 
 Training and deployed models cut their input here, so that both see the same pixels.
 Pixel rule: the centre of the top-left pixel is (0, 0).

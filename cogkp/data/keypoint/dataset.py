@@ -1,4 +1,4 @@
-"""Records become samples: read, draw one map, cut, change pixels, and let the codec encode."""
+"""The data set of keypoint recordings: read, sample a warp, crop, change pixels, and encode targets."""
 
 from __future__ import annotations
 

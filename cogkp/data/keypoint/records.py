@@ -1,4 +1,4 @@
-"""Labels as they were recorded, found and checked; no pixels are read here.
+"""Records of labelled recordings; no pixels are read here.
 
 Points are ``uv_source``: full-frame pixels, the centre of the top-left pixel is (0, 0).
 Axes: N keypoints.
@@ -59,7 +59,7 @@ class Record:
 
 @attrs.frozen(eq=False)
 class Index:
-    """What one data set offers.
+    """The records of one data set.
 
     Args:
         root: its folder.

@@ -1,4 +1,4 @@
-"""The two calibrated cameras behind a configuration's stereo pairs, and whether recorded frames fit them."""
+"""The calibrated cameras of a configuration's stereo pairs, and checks of recorded frames against them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _misfits(record: Record, rig: CameraRig, oriented: bool) -> Iterator[Problem
 
 
 def pair_consistency(records: Iterable[Record], rig: CameraRig, *, oriented: bool = False) -> PairConsistency:
-    """Measure whether points that were labelled in both views fit the cameras.
+    """Measure whether points labelled in both views fit the cameras.
 
     Args:
         records: stereo lines whose frames fit the cameras.
@@ -98,7 +98,7 @@ def pair_consistency(records: Iterable[Record], rig: CameraRig, *, oriented: boo
 
 
 def check_labels(records: Sequence[Record], rig: CameraRig, where: str, *, oriented: bool = False) -> None:
-    """Refuse labels that cannot be of these cameras, above all of exchanged ones.
+    """Refuse labels that do not fit these cameras, above all exchanged ones.
 
     Args:
         records: stereo lines whose frames fit the cameras.

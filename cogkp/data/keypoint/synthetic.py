@@ -1,4 +1,4 @@
-"""A synthetic recording as a StructuredDataset, with its calibration and the configuration that trains on it.
+"""Write a synthetic recording as a StructuredDataset, with its calibration and a configuration.
 
 Points lie under ``debug.training_targets.keypoint3_mask`` as a recorder writes them; exact points of space under
 ``truth.xyz_world``, in world units.
@@ -50,7 +50,7 @@ def write_recording(root: Path, frames: int, *, seed: int, progress: Progress = 
         root: folder to create.
         frames: how many lines; each has one image per camera.
         seed: names the recording; other seeds give other frames.
-        progress: is told of each frame.
+        progress: advanced once per frame.
 
     Returns:
         The calibration file.

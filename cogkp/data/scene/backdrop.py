@@ -1,4 +1,4 @@
-"""What lies behind the tool: a textured plane with clutter, seen by each camera through its own homography."""
+"""Paint a textured backdrop with clutter, seen by each camera through its own homography."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The network's maps to a fixed number of objects: in torch, and as part of the exported graph.
+"""Decode the network's heatmaps to a fixed number of objects, in torch and inside the exported graph.
 
 Names and order of the outputs are those that consumers of exported models bind to. Lengths are cells of the grid.
-Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects whoever computes them.
+Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects in every runtime.
 
 Axes: B batch, K objects found, J corners, h w grid.
 Source: X. Zhou, D. Wang, P. Krähenbühl, Objects as Points, 2019, sections 3 and 4; Y. Lin et al., arXiv 2109.06161.
@@ -20,12 +20,10 @@ from cogkp.errors import ModelError
 from cogkp.geometry.cuboid import CORNERS
 from cogkp.models.centerpose import CenterPoseOutputs
 from cogkp.tasks.base import TwoSteps
+from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects
 from cogkp.tasks.centerpose.heatmaps import read_cells
 
 __all__ = ["MISSING", "DecodeRules", "DecodedObjects", "DecodingNetwork", "decode_maps"]
-
-MISSING = -10000.0
-"""Both coordinates of a corner that no peak was found for."""
 
 # A peak less likely than a tenth is none; the logit of that.
 MIN_PEAK = -math.log(9.0)
@@ -37,31 +35,9 @@ NEAR_FOR_BEST, NEAR_FOR_POSE = 0.3, 0.5
 SHRINK, GROW = 0.8, 1.2
 
 
-class DecodedObjects(NamedTuple):
-    """Objects, the likeliest first.
-
-    Args:
-        bboxes: (B, K, 4) float32, left, top, right, bottom.
-        scores: (B, K, 1) float32, probability; zero where the map has not so many peaks.
-        kps: (B, K, 16) float32, x y of the corners 1 to 8: the peak found for it, else where the centre's cell sees it.
-        clses: (B, K, 1) float32, 0.
-        obj_scale: (B, K, 3) float32, sides in units of the height.
-        kps_displacement_mean: (B, K, 16) float32, the corners where the centre's cell sees them.
-        kps_heatmap_mean: (B, K, 16) float32, the peaks found for them, ``MISSING`` where there is none.
-    """
-
-    bboxes: Tensor
-    scores: Tensor
-    kps: Tensor
-    clses: Tensor
-    obj_scale: Tensor
-    kps_displacement_mean: Tensor
-    kps_heatmap_mean: Tensor
-
-
 @attrs.frozen
 class DecodeRules:
-    """How objects are read.
+    """Thresholds and counts of the decoding.
 
     Args:
         num_select: K, objects, and peaks of each corner.
@@ -89,7 +65,7 @@ class NearestPeaks(NamedTuple):
 
 
 def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> DecodedObjects:
-    """Read objects from the network's maps.
+    """Decode objects from the network's maps.
 
     Args:
         maps: ``hm`` (B, 1, h, w) and ``hm_hp`` (B, 8, h, w) logits, ``wh``, ``hps``, ``reg``, ``hp_offset``, ``scale``
@@ -148,7 +124,7 @@ def _check_grid(hm: Tensor, rules: DecodeRules) -> None:
 
 
 def _peaks(logits: Tensor, count: int, by_place: bool) -> Peaks:
-    """Find the highest cells of each map that no neighbour exceeds."""
+    """Find the local maxima of each map."""
     # Cells beside peaks follow behind all peaks, in an order that does not depend on who sorts them.
     ranked = torch.where(logits == _highest_around(logits), logits, logits - BEHIND).flatten(2)
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -212,7 +188,7 @@ def _both(pairs: Tensor) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """Maps to objects, as the exported graph has it.
+    """The decoding as a module, for the exported graph.
 
     Args:
         maps: the network's NamedTuple, whose fields this module takes one by one.
@@ -230,7 +206,7 @@ class Decoder(nn.Module):
 
 
 class DecodingNetwork(TwoSteps):
-    """A network that puts out objects instead of maps: what is exported.
+    """The exported network: it returns objects instead of maps.
 
     Args:
         network: puts out maps; see :func:`decode_maps`.

@@ -1,4 +1,4 @@
-"""What is true of the objects in an image, carried beside the targets so that predictions can be judged.
+"""Ground truth of the objects in an image, carried beside the targets for the evaluation.
 
 Axes: B batch, T objects of an image, filled up with zeros.
 """
@@ -20,7 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class PlacedObjects(LabelledObjects, Protocol):
-    """What truth is made of; see ``ObjectLabels`` of the data room."""
+    """Labels that the ground truth is made of; see ``ObjectLabels`` of the data room."""
 
     @property
     def cuboid_to_camera(self) -> FloatArray:
@@ -48,7 +48,7 @@ class PlacedObjects(LabelledObjects, Protocol):
 
 
 class ObjectTruth(NamedTuple):
-    """The truth; arrays for an image, tensors with a leading B for a batch. OpenCV axes, unit of the data.
+    """The ground truth; arrays for an image, tensors with a leading B for a batch. OpenCV axes, unit of the data.
 
     Args:
         uv_source: (T, 9, 2) float64, pixels of the full frame.
@@ -74,7 +74,7 @@ class ObjectTruth(NamedTuple):
 
 
 def object_truth(labels: PlacedObjects) -> ObjectTruth:
-    """Fill up the truth of one image.
+    """Pad the ground truth of one image.
 
     Args:
         labels: of its objects.

@@ -1,4 +1,4 @@
-"""Bumps on a grid, one round each point, and what a map says at single cells.
+"""Gaussian heatmap targets, and values of maps at single cells.
 
 Axes: B batch, O objects, N points of each object, h w grid.
 """
@@ -15,7 +15,7 @@ SIGMAS_ACROSS = 6.0
 
 
 def render_gaussians(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, int]) -> Tensor:
-    """Draw a Gaussian bump round each cell; where bumps overlap, the higher one counts.
+    """Render a Gaussian at each cell; where they overlap, the higher value counts.
 
     Args:
         cell: (B, O, N) int64, row by row.
@@ -61,7 +61,7 @@ def _profile(place: Tensor, radius: Tensor, length: int) -> Tensor:
 
 
 def read_cells(maps: Tensor, cell: Tensor) -> Tensor:
-    """Read what maps say at given cells.
+    """Read the values of maps at given cells.
 
     Args:
         maps: (B, C, h, w).

@@ -1,4 +1,4 @@
-"""The options of the object-pose loss, and those of the experiment file that mean nothing.
+"""Options of the CenterPose loss, and the experiment options that it refuses or ignores.
 
 Options are refused whose meaning no description gives, or that ask for heads which the network does not have: they
 would be read and never used.

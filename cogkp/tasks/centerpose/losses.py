@@ -1,9 +1,9 @@
-"""The terms of the object-pose loss; a term of weight 0 is never built.
+"""The terms of the CenterPose loss; a term of weight 0 is never built.
 
 Each term is a mean per image, and images count alike. Of the views of a symmetric object the one counts that fits
 the prediction best. All terms are computed in float32, also under autocast, and are finite with nothing to learn.
 
-Axes: B batch, S symmetric views, O objects. What judges single objects takes targets with and without the axis S.
+Axes: B batch, S symmetric views, O objects. Terms of single objects take targets with and without the axis S.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ NOTHING = 1e-4
 
 
 class ObjectLossTerm(Protocol):
-    """One summand, before its weight."""
+    """One term of the loss, before its weight."""
 
     def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
-        """Judge images whose objects have one view each, fields (B, O, ...): (B,) float32."""
+        """Compute the term where objects have one view each, fields (B, O, ...): (B,) float32."""
 
     def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
-        """Judge every view of every object alone, fields (B, S, O, ...): (B, S, O) float32."""
+        """Compute the term of every view of every object, fields (B, S, O, ...): (B, S, O) float32."""
 
 
 class Residual(NamedTuple):
-    """Predicted minus wanted, (..., O, C), and a mask of the same shape."""
+    """Predicted minus target, (..., O, C), and a mask of the same shape."""
 
     difference: Tensor
     mask: Tensor
@@ -80,7 +80,7 @@ def _corner_offset(outputs: Any, targets: ObjectTargets) -> Residual:
 
 @attrs.frozen
 class AbsoluteError:
-    """Mean absolute error of what is read at single cells.
+    """Mean absolute error (L1) of values at single cells.
 
     Args:
         residual: what to compare.
@@ -160,7 +160,7 @@ class CenterPoseLoss:
     """The weighted sum of the active terms.
 
     Args:
-        terms: each under the name of the head it judges.
+        terms: each under the name of its head.
         weights: the multiplier of each.
         symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.loss_config.LossSettings`.
     """

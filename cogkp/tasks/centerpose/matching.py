@@ -1,4 +1,4 @@
-"""How far a found box is from a true one, by the published measures, and which box it is held against.
+"""Errors of predicted boxes against true ones (3-D IoU, pixels, viewpoint, ADD), and how the two are matched.
 
 Axes: n matches, D boxes found and T boxes true in one image, R turns.
 Source: A. Ahmadyan et al., Objectron, CVPR 2021, section 5, and the evaluation published with it.
@@ -37,7 +37,7 @@ SAME_SHARE = 1e-6
 
 
 class PoseErrors(NamedTuple):
-    """The measures of each match, (n,) float64.
+    """The errors of each match, (n,) float64.
 
     Args:
         pixel: mean distance of the corners in the image, its width and height being 1.
@@ -68,7 +68,7 @@ def pose_errors(
     *,
     closed: bool = False,
 ) -> PoseErrors:
-    """Measure found boxes against true ones.
+    """Compute the errors of predicted boxes against true ones.
 
     Args:
         found: (n) boxes of true size, frame of the camera.
@@ -93,7 +93,7 @@ def pose_errors(
     """
     found, true = _wide(found), _wide(true)
     pixel = corner_errors(found_uv, true, K, size_wh, turns)
-    iou, turned = _best_turn(found, true, symmetry_angles(turns, closed=closed))
+    iou, turned = _best_turn(found, true, torch.from_numpy(symmetry_angles(turns, closed=closed)))
     between = _between(turned, true)
     apart = iou <= 0
     add = between.diagonal(dim1=-2, dim2=-1).mean(-1)
@@ -116,7 +116,7 @@ def _wide(boxes: Cuboids) -> Cuboids:
 
 
 def _best_turn(found: Cuboids, true: Cuboids, angles: Tensor) -> tuple[Tensor, Cuboids]:
-    """Find the largest share, and the turned boxes; of turns that share as much, the one with the nearest points."""
+    """Find the largest IoU, and the rotated boxes; of rotations with equal IoU, the one with the nearest points."""
     each = [found.turned(angle) for angle in angles]
     shares = torch.stack([iou3d(turned, true) for turned in each])
     apart = torch.stack([_between(turned, true).diagonal(dim1=-2, dim2=-1).mean(-1) for turned in each])
@@ -133,7 +133,7 @@ def _between(found: Cuboids, true: Cuboids) -> Tensor:
 
 
 def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, turns: int = 1) -> Tensor:
-    """Measure how far corners are from the true ones in the image.
+    """Compute the distances of projected corners from the true ones.
 
     Args:
         found_uv: (n, 9, 2) float, points of found boxes, pixels.
@@ -155,7 +155,7 @@ def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, t
 
 
 def _view_angles(boxes: Cuboids) -> Tensor:
-    """(2, n) azimuth and elevation, degrees, at which the camera stands as the object sees it."""
+    """(2, n) azimuth and elevation of the camera in the object's frame, degrees."""
     pose = boxes.cuboid_to_camera
     x, y, z = (-pose[..., :3, :3].mT @ pose[..., :3, 3:]).squeeze(-1).unbind(-1)
     return torch.rad2deg(torch.stack((torch.atan2(z, x), torch.atan2(y, torch.hypot(x, z)))))
@@ -167,7 +167,7 @@ def _folded(angle_deg: Tensor, period_deg: float) -> Tensor:
 
 
 def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
-    """Find by how much boxes known up to scale must grow to stand on the ground.
+    """Find the factor by which boxes known up to scale stand on the ground.
 
     Args:
         found: (n) boxes up to scale.
@@ -187,7 +187,7 @@ def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
 
 
 def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tensor:
-    """Compare all boxes found in an image with all true ones.
+    """Compare all predicted boxes of an image with all true ones.
 
     Args:
         found_uv: (D, 9, 2) float64, pixels.
@@ -202,7 +202,7 @@ def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tens
 
 
 def match_nearest(distance: Tensor) -> Tensor:
-    """Hold every found box against the nearest true one, also where another is held against it already.
+    """Match every predicted box with the nearest true one, however many share it.
 
     Args:
         distance: (D, T) float, T above 0.
@@ -214,13 +214,13 @@ def match_nearest(distance: Tensor) -> Tensor:
 
 
 def match_once(distance: Tensor) -> Tensor:
-    """Hold found boxes against true ones, the nearest pair first, each box and each true one at most once.
+    """Match predicted and true boxes greedily, the nearest pair first, each at most once.
 
     Args:
         distance: (D, T) float, the likeliest box first; of pairs that are as near, the likelier box's comes first.
 
     Returns:
-        (D,) int64, -1 for boxes that are left over: every true one is held against a box as near or nearer.
+        (D,) int64, -1 for boxes that are left over: every true one is matched with a box as near or nearer.
 
     Example:
         >>> match_once(torch.tensor([[5.0], [0.0]]))

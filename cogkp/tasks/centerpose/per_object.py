@@ -1,4 +1,4 @@
-"""What each image of an evaluation contributes, kept object by object.
+"""Errors of an evaluation, kept image by image and object by object.
 
 Axes: R images, T objects of an image, n matches.
 """
@@ -22,7 +22,7 @@ Better = Literal["lower", "higher"]
 
 
 class Quantity(NamedTuple):
-    """One quantity of the evidence."""
+    """One quantity that is kept."""
 
     key: str
     title: str
@@ -41,14 +41,14 @@ ADD = Quantity("add", "Distance in space", "m", (0.02, 0.05, 0.1))
 
 
 class ObjectRows:
-    """Accumulate the errors of objects that are asked for; each is held against one box at most."""
+    """Accumulate the errors of the objects to be found; each is matched with one box at most."""
 
     def __init__(self) -> None:
         self._images: list[str] = []
         self._tables: list[FloatArray] = []
 
     def add(self, name: str, asked: BoolArray, objects: npt.NDArray[np.int64], errors: FloatArray) -> None:
-        """Take in one image.
+        """Add one image.
 
         Args:
             name: of the image.
@@ -65,7 +65,7 @@ class ObjectRows:
         self._tables.append(table[asked])
 
     def merge(self, other: ObjectRows) -> None:
-        """Take in what another one saw after this one."""
+        """Add what another one saw after this one."""
         self._images += other._images
         self._tables += other._tables
 
@@ -73,7 +73,7 @@ class ObjectRows:
         """Return everything measured: a row per image, a column per object asked for, in the order of its file.
 
         Args:
-            thresholds_px: where hits of corners are told, pixels of the full frame.
+            thresholds_px: at which hits of corners are counted, pixels of the full frame.
         """
         most = max((len(table) for table in self._tables), default=0)
         names = tuple(f"object {number + 1}" for number in range(most))

@@ -1,6 +1,6 @@
-"""How far the objects of one exported network lie from those of another one, in pixels of their input.
+"""Quantization error: how far the detections of one exported network differ from those of another one.
 
-What few bits cost is told in these words: how far corners move, how scores change, which objects are lost.
+It is measured by how far corners move, how scores change, and how many objects are lost.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Agreement:
     images: int = 0
 
     def joined(self, reference: Mapping[str, FloatArray], found: Mapping[str, FloatArray]) -> Agreement:
-        """Take in one batch of both networks' outputs.
+        """Add one batch of both networks' outputs.
 
         An object is found again where the nearest of the other's likely objects, by the middle of its box, lies within
         half the shorter side of its box. Half of the threshold is likely enough for the other.
@@ -71,7 +71,7 @@ class Agreement:
 
     @property
     def figures(self) -> dict[str, float]:
-        """All of it as numbers by name; without objects only how many images were looked at."""
+        """Return all values by name; without objects only how many images were compared."""
         counts = {"pictures": float(self.images), "objects": float(len(self.scores) + self.lost)}
         if not len(self.scores):
             return {**counts, "lost": float(self.lost)}
@@ -87,7 +87,7 @@ class Agreement:
         }
 
     def text(self) -> str:
-        """Say it in one line."""
+        """Return one line for people."""
         found = self.figures
         seen = f"{self.images} images"
         if not found["objects"]:

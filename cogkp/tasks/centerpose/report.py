@@ -1,4 +1,4 @@
-"""The result of an evaluation of poses, as numbers, JSON and tables."""
+"""The report of a CenterPose evaluation: JSON, tables and curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cogkp.tasks.centerpose.average_precision import MEASURES, PoseCriterion
 
 __all__ = ["CenterPoseReport", "ProtocolScores"]
 
-# Which of the thresholds are told first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
+# Which of the thresholds are reported first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
 MIDDLE = 10
 
 # Boxes that are as near as this in the image, its width and height being 1, are found.
@@ -23,11 +23,11 @@ NEAR = 0.03
 
 @attrs.frozen
 class ProtocolScores:
-    """What one protocol says.
+    """Results by one evaluation protocol.
 
     Args:
         found: boxes reported in images that show an object.
-        matched: how many of them are held against a true object.
+        matched: how many of them are matched with a true object.
         objects: how many there are to be found, against which recall is counted.
         mean: mean of each measure over those, None where there are none.
         precision: average precision of each measure at each of its thresholds.
@@ -48,7 +48,7 @@ class ProtocolScores:
 
 @attrs.frozen
 class CenterPoseReport:
-    """The result.
+    """The result of one evaluation.
 
     Args:
         images: images seen.
@@ -56,8 +56,8 @@ class CenterPoseReport:
         objects: asked for.
         reference: the published protocol, by which two boxes may be right about one object, and objects that are not
             asked for are missed where they stand beside one that is.
-        once: each object is held against one box at most.
-        evidence: what was measured image by image, each object held against one box at most.
+        once: each object is matched with one box at most.
+        evidence: errors image by image, each object matched with one box at most.
     """
 
     images: int
@@ -69,11 +69,11 @@ class CenterPoseReport:
 
     @property
     def protocols(self) -> tuple[tuple[str, ProtocolScores], ...]:
-        """Both, each with its name."""
+        """Both protocols, each with its name."""
         return ("published protocol", self.reference), ("each object once", self.once)
 
     def scalars(self) -> dict[str, float]:
-        """Return the few numbers worth a curve; the first two have the names of the published ones."""
+        """Return the few metrics worth a curve; the first two have the names of the published ones."""
         precision, mean = self.reference.precision, self.reference.mean
         named = {
             "3DIoU": precision["iou"][MIDDLE],
@@ -85,14 +85,14 @@ class CenterPoseReport:
         return {name: value for name, value in named.items() if value is not None}
 
     def headline(self) -> str:
-        """Return the figures worth a glance."""
+        """Return the most important metrics."""
         precision, pixel = self.reference.precision, self.reference.mean["pixel"]
         error_2d = "" if pixel is None else f", 2-D error {pixel:.4f}"
         azimuth = precision["azimuth_deg"][MIDDLE]
         return f"AP at 3-D IoU 0.5 {precision['iou'][MIDDLE]:.3f}{error_2d}, AP at 15 deg azimuth {azimuth:.3f}"
 
     def error(self) -> float | None:
-        """Return what the average precision over all thresholds of 3-D IoU, matched once, lacks to 1."""
+        """Return 1 minus the average precision over all thresholds of 3-D IoU, each object matched once."""
         values = self.once.precision["iou"]
         return 1.0 - sum(values) / len(values)
 
@@ -110,7 +110,7 @@ class CenterPoseReport:
     def text(self) -> str:
         """Return the tables for people: mean errors, then the average precision at every threshold."""
         images, objects = counted(self.images, "image"), counted(self.objects, "object")
-        lines = [f"{images}, {self.skipped} without objects to judge; {objects} asked for"]
+        lines = [f"{images}, {self.skipped} without objects to evaluate; {objects} to find"]
         for title, scores in self.protocols:
             lines += ["", f"{title}: {scores.counts}", *_means(scores)]
             lines += ["average precision within", *_precisions(scores)]
@@ -145,7 +145,7 @@ class CenterPoseReport:
         ]
 
     def notes(self) -> list[str]:
-        """Say what is wrong with the predictions as a whole."""
+        """Return warnings about the predictions as a whole."""
         if not self.reference.found:
             return ["No box was found in any image: the network is not trained, or the least score is too high."]
         pixel, iou = self.once.mean["pixel"], self.once.mean["iou"]

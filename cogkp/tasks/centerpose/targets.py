@@ -1,4 +1,4 @@
-"""What one image teaches about the objects in it: where their centres and corners lie on the network's grid.
+"""Training targets of one image: centres, corners and sizes of its objects on the network's grid.
 
 Heatmaps are not drawn here: which of an object's symmetric views counts is known only beside a prediction, and then
 :mod:`cogkp.tasks.centerpose.heatmaps` draws the ones that do.
@@ -61,7 +61,7 @@ class TargetRules:
 
 
 class LabelledObjects(Protocol):
-    """What targets are made of; see ``ObjectLabels`` of the data room."""
+    """Labels that targets are made of; see ``ObjectLabels`` of the data room."""
 
     @property
     def uv_source(self) -> FloatArray:
@@ -81,7 +81,7 @@ class LabelledObjects(Protocol):
 
 
 class ObjectTargets(NamedTuple):
-    """What is learned; arrays for an image, tensors with a leading B for a batch. Lengths in cells of the grid.
+    """The targets; arrays for an image, tensors with a leading B for a batch. Lengths in cells of the grid.
 
     Args:
         ind: (S, O) int64, the cell that holds the centre, row by row.
@@ -209,7 +209,7 @@ def _where(mask: BoolArray, part: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _padded(part: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """Fill up the second axis with zeros."""
+    """Pad the second axis with zeros."""
     result = np.zeros((len(part), count, *part.shape[2:]), part.dtype)
     result[:, : part.shape[1]] = part
     return result

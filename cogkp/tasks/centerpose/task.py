@@ -1,4 +1,4 @@
-"""The object-pose family: boxes in space, from single images."""
+"""The CenterPose task: 3-D boxes of objects from single images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAPS = {
 
 
 class CenterPoseTask:
-    """Answer the six questions for one experiment of the object-pose family.
+    """The task of one CenterPose experiment.
 
     The network's weights are drawn from torch's global generator: seed it first where that matters.
 

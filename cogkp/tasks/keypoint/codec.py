@@ -1,4 +1,4 @@
-"""Points and masks to training targets, and network outputs back to the pixels of the full frame.
+"""Encode points and masks as training targets, and decode network outputs to pixels of the full image.
 
 Both directions live in one object, so that training, evaluation and deployment cannot disagree.
 Axes: B batch, N keypoints, C classes, S side of the crop, h w heatmap.
@@ -20,10 +20,9 @@ from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.sample import Batch, Sample
 from cogkp.geometry.warp import ImageWarp
-from cogkp.inference.processor import Prepared
-from cogkp.tasks.base import Marks
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.processor import KeypointProcessor
+from cogkp.visual.marks import Marks
 
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 
@@ -32,7 +31,7 @@ FARTHEST_PX = 1e6
 
 
 class KeypointTargets(NamedTuple):
-    """What one view teaches; arrays for a view, tensors with a leading B for a batch.
+    """Training targets of one view; arrays for a view, tensors with a leading B for a batch.
 
     Args:
         uv_crop: (N, 2) float32, crop pixels; zero where not labelled, kept where it falls outside the crop.
@@ -109,10 +108,13 @@ class KeypointCodec:
             crop=config.crop,
         )
 
-    def prepare(self, image: npt.NDArray[Any], *, box: Any = None) -> Prepared:
+    def prepare(
+        self, image: npt.NDArray[Any], *, box: Any = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Cut the network's input out of an image as evaluation does; see :meth:`KeypointProcessor.prepare`."""
         crop = self.crop or Crop(output_size=self.output_size)
-        return KeypointProcessor(crop=crop, names=self.point_names).prepare(image, box=box)
+        prepared = KeypointProcessor(crop=crop, names=self.point_names).prepare(image, box=box)
+        return prepared.input, prepared.source_to_crop
 
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""
@@ -139,7 +141,7 @@ class KeypointCodec:
         return mask_crop.astype(np.int64)
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Keypoints2D:
-        """Take network outputs back to the full frame.
+        """Decode network outputs to pixels of the full image.
 
         Args:
             outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities and, with
@@ -161,12 +163,12 @@ class KeypointCodec:
         )
 
     def spread_crop(self, outputs: Any) -> Tensor:
-        """Say how well the network believes to know each point, (B, N, 2, 2); see :func:`heatmap_spread`."""
+        """Return the covariance of each heatmap, (B, N, 2, 2); see :func:`heatmap_spread`."""
         spread: Tensor = heatmap_spread(outputs.heatmaps, self.output_size, self.kernel_sigma_px)
         return spread
 
     def covariance_source(self, outputs: Any, source_to_crop: Tensor) -> Tensor:
-        """Say how well each point is known: what the heatmap says, and what no heatmap can know.
+        """Return the covariance of each point: that of its heatmap, and the noise that no heatmap can know.
 
         Args:
             outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities.
@@ -188,7 +190,7 @@ class KeypointCodec:
         return grey
 
     def truth_marks(self, batch: Batch[KeypointTargets]) -> list[Marks]:
-        """Show the labels that lie on each input."""
+        """Return the labels that lie on each input."""
         targets = KeypointTargets(*(field.cpu().numpy() for field in batch.targets))
         return [
             Marks(uv_crop, valid, self.point_names, mask.astype(np.uint8) if self.segmentation else None)
@@ -196,7 +198,7 @@ class KeypointCodec:
         ]
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Show every predicted point, and the likeliest class of each pixel."""
+        """Return every predicted point, and the most likely class of each pixel."""
         points = outputs.keypoints.detach().float().cpu().numpy()
         logits = getattr(outputs, "mask_logits", None)
         masks = [None] * len(points) if logits is None else logits.detach().argmax(1).to(torch.uint8).cpu().numpy()

@@ -1,4 +1,4 @@
-"""What a keypoint network's outputs say of its points, for NumPy arrays and torch tensors alike.
+"""Confidence and covariance of points from their heatmaps, for NumPy arrays and torch tensors alike.
 
 Axes: B batch, N keypoints, h w heatmap.
 """
@@ -30,7 +30,7 @@ def confidence(uv_crop: Array, heatmaps: Array, side: int) -> Array:
 
 
 def heatmap_spread(heatmaps: Array, side: int, kernel_sigma_px: float) -> Array:
-    """Say how well the network believes to know each point, read from the spread of its heatmap.
+    """Return the covariance of each heatmap: how sure the network is of the point.
 
     A heatmap that is trained towards a Gaussian round each label fits best, over all images that look alike, as the
     distribution of the label convolved with that Gaussian. Variances of independent parts add, so the Gaussian's is
@@ -55,7 +55,7 @@ def heatmap_spread(heatmaps: Array, side: int, kernel_sigma_px: float) -> Array:
 
 
 def source_covariance(spread_crop: Array, noise_px: float, crop_to_source: Array, uv_crop: Array) -> Array:
-    """Say how well each point is known: what the heatmap says, and what no heatmap can know.
+    """Return the covariance of each point: that of its heatmap, and the noise that no heatmap can know.
 
     A network that has learned its images by heart draws heatmaps as sharp as the Gaussian on images it never saw, so
     noise, measured on a held-out recording, is added to their spread.

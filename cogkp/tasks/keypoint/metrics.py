@@ -1,4 +1,4 @@
-"""How far predicted points lie from labelled ones, as far as they say or not, and how well masks overlap.
+"""Metrics of predicted points and masks: pixel errors, stated uncertainty, and mask IoU.
 
 A label counts when it lies inside the frame's crop: elsewhere the network could not have seen the point.
 Labels outside the crop are counted apart. Mask pixels without a class are left out.
@@ -22,13 +22,14 @@ from cogkp.errors import EvaluationError, NotFiniteError, printable
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.measures.text_table import aligned, share
 from cogkp.measures.text_table import number as number_of
-from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
+from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
 from cogkp.tasks.keypoint.metrics_3d import SpaceMetrics
 from cogkp.tasks.keypoint.overlays_3d import space_marks
 from cogkp.tasks.keypoint.per_frame import FrameRows
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SpaceReport
+from cogkp.visual.marks import SpaceMarks
 
 __all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 
@@ -140,7 +141,7 @@ class KeypointReport:
         return float(np.mean(seen)) if seen else None
 
     def scalars(self) -> dict[str, float]:
-        """Return the few numbers worth a curve."""
+        """Return the few metrics worth a curve."""
         row = self.overall
         named = {
             "error_mean_px": row.mean_px,
@@ -154,7 +155,7 @@ class KeypointReport:
         return {name: value for name, value in named.items() if value is not None} | in_space
 
     def headline(self) -> str:
-        """Return the figures worth a glance; distances in pixels of the full frame, in space in their own unit."""
+        """Return the most important metrics; distances in pixels of the full image, in space in their own unit."""
         row = self.overall
         figures = (
             ("mean", row.mean_px, ".2f", " px"),
@@ -166,7 +167,7 @@ class KeypointReport:
         return ", ".join([*parts, *([in_space] if in_space else [])])
 
     def error(self) -> float | None:
-        """Return the mean distance, pixels of the full frame; without labelled points what the mask IoU lacks to 1."""
+        """Return the mean distance, pixels of the full image; without labelled points 1 minus the mask IoU."""
         if self.overall.mean_px is not None:
             return self.overall.mean_px
         return None if self.mean_iou is None else 1.0 - self.mean_iou
@@ -199,7 +200,7 @@ class KeypointReport:
         return [] if self.stated is None else [self.stated]
 
     def notes(self) -> list[str]:
-        """Say what makes no sense about the predictions, and how wrong their stated regions are."""
+        """Return warnings about the predictions and their stated uncertainty."""
         return [*self.complaints, *advice(self.overall.coverage_90, self.noise_px_for_90)]
 
     def text(self) -> str:
@@ -239,7 +240,7 @@ class KeypointMetrics:
         self._rows = FrameRows(codec.point_names, self._num_classes)
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
-        """Take in one batch.
+        """Add one batch.
 
         Raises:
             NotFiniteError: the network predicted something that is not a number.
@@ -260,7 +261,7 @@ class KeypointMetrics:
             self._space.update(outputs, batch)
 
     def merge(self, other: KeypointMetrics) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
         self._coverage.merge(other._coverage)
         self._rows.merge(other._rows)
         if self._space is not None and other._space is not None:
@@ -277,7 +278,7 @@ class KeypointMetrics:
         """
         if self._space is None:
             raise EvaluationError(
-                "there are no lengths to tell in millimetres",
+                "there are no lengths to report in millimetres",
                 expected="stereo_pairing.enabled and calibration_file, without which nothing is triangulated",
             )
         space = self._space.in_unit(LengthUnit.of(world_unit_mm))
@@ -288,11 +289,11 @@ class KeypointMetrics:
         return [] if self._space is None else self._space.ranked_pairs()
 
     def space_marks(self, outputs: Any, batch: Batch[KeypointTargets]) -> list[SpaceMarks]:
-        """Show truth and prediction of each pair in both views and in space; empty without calibrated pairs."""
+        """Return what to draw for each pair; empty without calibrated pairs."""
         return [] if self._space is None else space_marks(self._space, self._codec, outputs, batch)
 
     def compute(self) -> KeypointReport:
-        """Sum up.
+        """Compute the report.
 
         Raises:
             EvaluationError: there was nothing to compare with.

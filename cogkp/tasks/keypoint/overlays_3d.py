@@ -1,4 +1,4 @@
-"""What stereo pairs look like, true and predicted: points and epipolar lines in both views, and points of space.
+"""What to draw of stereo pairs: points and epipolar lines in both views, and points of space.
 
 Axes: B batch, P stereo pairs, N keypoints, K samples of a line; views are left, then right.
 """
@@ -16,10 +16,10 @@ from cogkp.data.sample import Batch
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.uncertainty import region_radius2
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.base import SpaceMarks, ViewMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.metrics_3d import PairErrors, SpaceMetrics, pair_errors
 from cogkp.tasks.keypoint.stereo import StereoGeometry
+from cogkp.visual.marks import SpaceMarks, ViewMarks
 
 __all__ = ["epipolar_lines", "space_marks"]
 
@@ -32,7 +32,7 @@ HORIZON = 1e-6
 
 
 def epipolar_lines(rig: CameraRig, uv: Tensor, samples: int = LINE_SAMPLES) -> Tensor:
-    """Trace where each of two cameras sees the rays of the other one's pixels, bent as its lens bends them.
+    """Trace the epipolar line of each pixel in the other camera, bent as that camera's lens bends it.
 
     Args:
         rig: two cameras.
@@ -59,7 +59,7 @@ def epipolar_lines(rig: CameraRig, uv: Tensor, samples: int = LINE_SAMPLES) -> T
 def space_marks(
     metrics: SpaceMetrics, codec: KeypointCodec, outputs: Any, batch: Batch[KeypointTargets]
 ) -> list[SpaceMarks]:
-    """Show truth and prediction of each pair of a batch; tensors lie on the CPU."""
+    """Return what to draw for each pair of a batch; tensors lie on the CPU."""
     errors = pair_errors(metrics.geometry, codec, outputs, batch)
     views = _views(metrics.geometry, errors, outputs, batch)
     per_unit, pose = metrics.unit.per_world_unit, metrics.geometry.rig.cameras[0].world_to_camera

@@ -1,4 +1,4 @@
-"""What a keypoint model found in one image."""
+"""The prediction of a keypoint model for one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to the input of a keypoint network, and its outputs back to the pixels of the images; NumPy and OpenCV only.
+"""Pre- and postprocessing of keypoint models with NumPy and OpenCV only: image to network input, outputs to pixels.
 
 Axes: B batch, N keypoints, C classes, S side of the crop, h w heatmap.
 """
@@ -129,7 +129,7 @@ class KeypointProcessor:
         raise ModelError("this model takes no box", where=self.where, expected=shows, got=f"box={box}")
 
     def predictions(self, outputs: Mapping[str, Array], prepared: Sequence[Prepared]) -> list[KeypointPrediction]:
-        """Take outputs back to the pixels of their images.
+        """Decode outputs to pixels of their images.
 
         Args:
             outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities and, with a mask,
@@ -137,14 +137,14 @@ class KeypointProcessor:
             prepared: B images.
 
         Raises:
-            NotFiniteError: the network puts out what is not a number.
+            NotFiniteError: the network's output is NaN or infinite.
         """
         uv_crop = outputs["keypoints"].astype(np.float32, copy=False)
         heatmaps = outputs["heatmaps"].astype(np.float32, copy=False)
         crop_to_source = np.stack([inverse_map(each.source_to_crop) for each in prepared])
         points = map_points(crop_to_source, uv_crop)
         if not np.isfinite(points).all():
-            raise NotFiniteError("the network puts out what is not a number", where=self.where)
+            raise NotFiniteError("the network's output is NaN or infinite", where=self.where)
         sure = partial(confidence, uv_crop, heatmaps, self.crop.output_size)
         known = partial(self._covariances, heatmaps, uv_crop, crop_to_source)
         if len(prepared) > 1:
@@ -164,7 +164,7 @@ class KeypointProcessor:
         ]
 
     def _covariances(self, heatmaps: Array, uv_crop: Array, crop_to_source: Array) -> Array | None:
-        """State how well points are known, (B, N, 2, 2) pixels of the images squared; None where nobody knows."""
+        """Return the covariance of each point, (B, N, 2, 2) pixels of the images squared; None where not known."""
         if self.noise_px is None or self.kernel_sigma_px is None:
             return None
         spread = heatmap_spread(heatmaps, self.crop.output_size, self.kernel_sigma_px)
@@ -190,15 +190,15 @@ def processor_of(
     Raises:
         ArtifactError: facts are missing or make no sense.
     """
-    crop, told = _part(facts, "crop", where), _part({"uncertainty": {}, **facts}, "uncertainty", where)
+    crop, uncertainty = _part(facts, "crop", where), _part({"uncertainty": {}, **facts}, "uncertainty", where)
     if missing := [name for name in FACTS if name not in crop]:
         raise _unusable(where, "facts.crop with " + ", ".join(FACTS), f"no {', '.join(missing)}")
     raw = {
         "crop": {"output_size": _part(facts, "input", where).get("size_px"), **{name: crop[name] for name in FACTS}},
         "names": _part(facts, "points", where).get("names"),
         "num_classes": facts.get("num_segmentation_classes"),
-        "noise_px": told.get("noise_px") if noise_px is None else noise_px,
-        "kernel_sigma_px": told.get("kernel_sigma_px") if kernel_sigma_px is None else kernel_sigma_px,
+        "noise_px": uncertainty.get("noise_px") if noise_px is None else noise_px,
+        "kernel_sigma_px": uncertainty.get("kernel_sigma_px") if kernel_sigma_px is None else kernel_sigma_px,
     }
     try:
         processor: KeypointProcessor = CONVERTER.structure(raw, KeypointProcessor)

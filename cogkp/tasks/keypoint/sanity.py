@@ -1,4 +1,4 @@
-"""Whether predictions make sense at all, told in sentences: a network that has learnt nothing still gives figures.
+"""Sanity checks of predictions: is the network better than always answering the mean label?
 
 Axes: R rows, N keypoints, C classes.
 """
@@ -24,7 +24,7 @@ LEAST_MOTION_PX = 2.0
 
 
 class Places(NamedTuple):
-    """Where points are and where they were found.
+    """Labelled and predicted points.
 
     Args:
         true: (R, N, 2) crop pixels.
@@ -40,7 +40,7 @@ class Places(NamedTuple):
 
 
 def complaints(names: Sequence[str], places: Places) -> list[str]:
-    """Say which predictions are no better than not looking at the image.
+    """Name points whose predictions are no better than a constant.
 
     Args:
         names: of the points.
@@ -71,7 +71,7 @@ def complaints(names: Sequence[str], places: Places) -> list[str]:
 
 
 def missing_classes(confusion: npt.NDArray[np.int64]) -> Iterator[str]:
-    """Say which classes of the mask no prediction shows.
+    """Name mask classes that are never predicted.
 
     Args:
         confusion: (C, C) pixels by true class, then predicted class.
@@ -84,7 +84,7 @@ def missing_classes(confusion: npt.NDArray[np.int64]) -> Iterator[str]:
 
 
 def _errors(places: Places, point: int) -> tuple[FloatArray, FloatArray]:
-    """Return the errors of the predictions and of one place for all, pixels of the full frame."""
+    """Return the errors of the predictions and of one constant point, pixels of the full image."""
     chosen = places.valid[:, point]
     true, found, scale = places.true[chosen, point], places.found[chosen, point], places.frame_px[chosen]
     middle = np.median(true, axis=0)

@@ -1,4 +1,4 @@
-"""The keypoint family: points, and optionally the class of each pixel, in single images."""
+"""The keypoint task: points, and optionally the class of each pixel, in single images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OUTPUTS = {
 
 
 class KeypointTask:
-    """Answer the six questions for one keypoint configuration.
+    """The task of one keypoint configuration.
 
     The network's weights are drawn from torch's global generator: seed it first where that matters.
     """
@@ -72,7 +72,7 @@ class KeypointTask:
         return None if rig is None else StereoGeometry(rig)
 
     def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> KeypointMetrics:
-        """Start an empty evaluation; points of space are judged where calibrated stereo pairs are configured."""
+        """Start an empty evaluation; points of space count where calibrated stereo pairs are configured."""
         space = None
         if self._geometry is not None:
             segments = [Segment(*each) for each in self.config.loss_terms.triangulation_rigidity_loss.segments]

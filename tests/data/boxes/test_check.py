@@ -169,7 +169,7 @@ def test_pixels_alone_are_said_to_tell_nothing(tmp_path):
     write(tmp_path, "a", {"objects": [{"projected_cuboid": content["objects"][0]["projected_cuboid"]}]})
     report = check_root(tmp_path)
     assert report.problems == ()
-    assert report.text().count("cannot be told, the files do not say enough") == 2
+    assert report.text().count("unknown, the files do not say enough") == 2
     assert "1 file, 1 box, camera_frame" in report.text()
     assert report.to_dict()["reprojection_px"] is None
 

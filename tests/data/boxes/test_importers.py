@@ -112,7 +112,7 @@ def test_wrong_use_is_refused(opengl, tmp_path):
         import_boxes(opengl, tmp_path / "out", format="tamper")
     with pytest.raises(DataError, match="share is out of range"):
         import_boxes(opengl, tmp_path / "out", format="tampar", validation=1.0)
-    with pytest.raises(DataError, match="the source is not there"):
+    with pytest.raises(DataError, match="the source does not exist"):
         import_boxes(tmp_path / "absent", tmp_path / "out", format="tampar")
     with pytest.raises(OutputError, match="not empty"):
         import_boxes(opengl, opengl, format="cuboid-opengl")

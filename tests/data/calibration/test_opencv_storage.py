@@ -100,7 +100,7 @@ def test_files_of_two_calibrations_are_not_mixed(tmp_path):
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"a folder is no calibration @ .*expected OpenCV's intrinsics\.yml"):
+    with pytest.raises(DataError, match=r"a folder is not a calibration @ .*expected OpenCV's intrinsics\.yml"):
         read_calibration(tmp_path)
 
 
@@ -166,7 +166,7 @@ FAULTS = {
     "transposed": (spoilt(M2=RIGHT_K.T), r"upper triangular @ .*camera LR.*Is it transposed\?"),
     "six coefficients": (spoilt(D1=np.zeros((1, 6))), r"number of coefficients @ .*camera LL.*got 6"),
     "another lens": (spoilt(D1=np.array([[-5.0, 0, 0, 0, 0]])), r"folds the image @ .*camera LL"),
-    "nothing of ours": ({"hello": "world"}, "no calibration of a known kind"),
+    "nothing of ours": ({"hello": "world"}, "unknown format of calibration"),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cogkp.errors import ModelError
-from cogkp.export.onnx_export import Tracing, export_onnx
+from cogkp.exporter.onnx_export import Tracing, export_onnx
 from cogkp.models.centerpose import CHANNELS, CenterPoseNetwork, CenterPoseOutputs
 from cogkp.tasks.base import ExportSpec, OutputSpec
 from cogkp.tasks.centerpose.decode import (

@@ -2,7 +2,7 @@ import attrs
 import pytest
 
 from cogkp.config.centerpose.model import BackboneSpec
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.parity import verify_onnx
 from cogkp.models.centerpose import CenterPoseOutputs
 from cogkp.tasks.centerpose.decode import DecodedObjects

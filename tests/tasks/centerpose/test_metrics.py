@@ -149,7 +149,7 @@ def test_nothing_found_is_a_result_and_nothing_to_find_is_none():
     assert report.error() == 1.0
     assert "mean 3-D IoU    -" in report.text()
     empty = batch_of(attrs.evolve(boxes(), located=np.zeros(2, bool)))
-    with pytest.raises(EvaluationError, match="none of 1 images shows an object whose pose is known"):
+    with pytest.raises(EvaluationError, match="none of 1 images shows an object with a known pose"):
         judged((maps_of(empty), empty))
     with pytest.raises(EvaluationError, match="cannot be judged without the camera @ no 0"):
         judged((maps_of(batch), batch_of(attrs.evolve(boxes(), K=None))))

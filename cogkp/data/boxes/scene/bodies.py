@@ -1,4 +1,4 @@
-"""Textured bodies in front of a camera: boxes and cans as faces with exact maps from texels to pixels.
+"""Render textured boxes and cans: faces with exact maps from texels to pixels.
 
 A body is convex, so the faces that look at the camera never hide each other. OpenCV axes; the pose of a body is that of
 its box, object axes as in :mod:`cogkp.geometry.cuboid`.

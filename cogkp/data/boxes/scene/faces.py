@@ -1,4 +1,4 @@
-"""How the sides of a box look: each has its own motif, so that the network can tell front from back.
+"""Textures of boxes and cans: each side has its own motif, so that a network can tell front from back.
 
 Colours are drawn for each object; the motifs stay those of the category. A face is seen from outside, its rows from the
 top down; the top is seen from above with the front below, the bottom from below with the front above.

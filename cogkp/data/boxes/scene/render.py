@@ -1,4 +1,4 @@
-"""From a seed and an index to one image of textured boxes with exact poses, sizes and visibility."""
+"""Render one image of textured boxes from a seed and an index, with exact poses, sizes and visibility."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where boxes stand and how a camera looks at them; all of it exact. OpenCV axes, lengths in metres."""
+"""Sample a camera and boxes on the ground before it; exact poses. OpenCV axes, lengths in metres."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class BoxWorld:
 
 
 def sample_world(rng: np.random.Generator, size_wh: tuple[int, int], *, shape: str, count: int, turns: int) -> BoxWorld:
-    """Draw a camera and boxes on the ground before it.
+    """Sample a camera and boxes on the ground before it.
 
     Args:
         rng: the only source of randomness.

@@ -1,4 +1,4 @@
-"""Label tables of DeepLabCut and Lightning Pose: CSV files with the three header rows scorer, bodyparts and coords.
+"""Import label tables of DeepLabCut and Lightning Pose: CSV with the header rows scorer, bodyparts and coords.
 
 A row names an image, in one column (``labeled-data/m4s1/img0000.png``) or in three, and gives x and y for each point.
 An empty cell or ``NaN`` means not labelled. A ``likelihood`` column, which prediction tables have, is checked and left

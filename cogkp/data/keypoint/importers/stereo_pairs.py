@@ -1,4 +1,4 @@
-"""Stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of images per line.
+"""Import stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of images per line.
 
 A line holds ``LL`` and ``LR``; each has ``image``, optionally ``mask`` (class indices), and points by name. ``split``,
 if present, is ``train`` or ``val``. Calibration is read from ``calibration.config.json``, else from a file in units of

@@ -1,4 +1,4 @@
-"""How the tool looks: materials, links and the marks on its points, painted with their classes."""
+"""Render the synthetic tool: materials, links and marks, with their mask classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a seed and an index to one frame: grey images, exact points and exact class masks of both cameras.
+"""Render one stereo frame from a seed and an index: grey images, exact points and class masks.
 
 What belongs to the scene (pose, light, materials, clutter, things in the way) is drawn once per frame and seen by both
 cameras; what belongs to a camera (exposure, vignette, focus, noise) is drawn for each.

@@ -1,4 +1,4 @@
-"""The stereo head that looks at the synthetic tool: two cameras, LL and LR, slightly toed in and slightly unequal.
+"""The stereo cameras of the synthetic recording: LL and LR, slightly toed in and slightly unequal.
 
 World: origin midway between the cameras, OpenCV axes (+x right, +y down, +z forward), one world unit about 30 mm.
 """

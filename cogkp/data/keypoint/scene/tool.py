@@ -1,4 +1,4 @@
-"""The articulated tool: a slim pointed link from tip to turn, hinged to a handle from turn to end."""
+"""Sample poses of the synthetic tool: a slim pointed link from tip to turn, hinged to a handle from turn to end."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _propose(rng: np.random.Generator, pose: PoseRange) -> FloatArray:
 def sample_tool(
     rng: np.random.Generator, cameras: Mapping[str, PinholeCamera], pose: PoseRange | None = None
 ) -> FloatArray:
-    """Draw a tool that every camera sees whole.
+    """Sample a tool that every camera sees whole.
 
     Args:
         rng: source of randomness.

@@ -1,4 +1,4 @@
-"""Read the StructuredDataset form: a folder with ``data.jsonl``, one line per multi-camera frame record.
+"""Read StructuredDatasets: a folder with ``data.jsonl``, one line per multi-camera frame.
 
 Everything a line names lies inside the folder, since data sets are copied and uploaded as folders. All faulty lines of
 a folder are reported in one error, before any pixel is read.
@@ -101,7 +101,7 @@ def _parsed(raw: bytes, number: int, where: str) -> RecordedLine | Problem:
     except (ValueError, RecursionError) as error:
         return Problem("the line is not JSON", where, got=str(error))
     if not isinstance(content, dict):
-        return Problem("the line is no record", where, expected="a JSON object", got=type(content).__name__)
+        return Problem("the line is not an object", where, expected="a JSON object", got=type(content).__name__)
     return RecordedLine(number, content)
 
 
@@ -234,7 +234,7 @@ def _inside(root: Path, real_root: str, name: str, where: str) -> Path:
 
 
 def _points_away(name: str) -> bool:
-    """Judge by the rules of every system at once, so that a data set means the same on each."""
+    """Tell whether a path leaves the folder on any operating system, so that a data set means the same on each."""
     parts = name.replace("\\", "/").split("/")
     return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
 

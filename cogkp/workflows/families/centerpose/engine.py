@@ -1,4 +1,4 @@
-"""What a ``gen_trt_engine`` section asks for: profile, precision of layers, calibration."""
+"""Read the ``gen_trt_engine`` section: optimization profile, precision of layers, calibration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -18,13 +17,13 @@ from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
-from cogkp.export.engine_options import EngineOptions
-from cogkp.export.tensorrt_build import choose_builder
-from cogkp.export.typed_onnx import read_onnx
+from cogkp.exporter.engine_options import EngineOptions
+from cogkp.exporter.tensorrt_build import choose_builder
+from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.exported import described_onnx
 from cogkp.workflows.adapter import EngineJob, EngineRequest
 from cogkp.workflows.families.centerpose.int8 import with_int8_layers
-from cogkp.workflows.families.centerpose.model import FAMILY, require_outputs
+from cogkp.workflows.families.centerpose.model import facts_of, require_outputs
 from cogkp.workflows.families.centerpose.results_folder import AtWork
 
 __all__ = ["engine_job"]
@@ -141,17 +140,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
         opset=max(entry.version for entry in read_onnx(onnx).opset_import if entry.domain in ("", "ai.onnx")),
         inputs=signature.inputs,
         outputs=signature.outputs,
-        facts=_facts(config, (width, height)),
+        facts=facts_of(config, (width, height)),
         parity=(),
         onnx_sha256=file_sha256(onnx),
     )
-
-
-def _facts(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
-    data = config.dataset
-    return {
-        "family": FAMILY,
-        "category": data.category,
-        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
-        "stride_px": config.model.down_ratio,
-    }

@@ -1,4 +1,4 @@
-"""Look at annotation files of boxes: do they agree with themselves, and do they look right."""
+"""Check annotation files of boxes, and draw some of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CROSS_PX = 3.0
 
 @attrs.frozen
 class BoxLabelCheck:
-    """What a look at annotation files found.
+    """The result of a check of annotation files.
 
     Args:
         report: all numbers and problems; ``report.text()`` is for people.
@@ -64,7 +64,7 @@ def check_box_labels(
             'objectron'.
         tolerance_px: largest distance between two statements about one point that is no problem, pixels.
         output: the drawing, PNG; None puts it into the working directory, under the folder's name.
-        progress: is told of each image.
+        progress: advanced once per image.
 
     Returns:
         The report and the drawing.

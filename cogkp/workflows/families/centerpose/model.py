@@ -1,4 +1,4 @@
-"""The model that an experiment names: a checkpoint, an ONNX file or an engine, and whether it fits the experiment."""
+"""Open the model that an experiment names, and check that it fits the experiment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_
 
 __all__ = [
     "FAMILY",
+    "facts_of",
     "input_size",
+    "model_path",
     "open_experiment_checkpoint",
     "opened_model",
     "require_colours",
@@ -44,6 +46,20 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         ArtifactError: the file cannot be used, or belongs to another family or has no input that images fit into.
         EngineError: an engine without a GPU.
     """
+    path, section = model_path(config, verb), getattr(config, verb)
+    exported = section.checkpoint is None or is_exported(path)
+    model = path if exported else open_experiment_checkpoint(path, config)
+    device = torch.device("cuda", section.gpus[0]) if torch.cuda.is_available() else None
+    with open_model(config, model, device=device) as opened:
+        yield opened
+
+
+def model_path(config: CenterPoseConfig, verb: Literal["evaluate", "inference"]) -> Path:
+    """Choose the model file that a verb's section names.
+
+    Raises:
+        ConfigError: it names none.
+    """
     section: EvaluateSpec | InferenceSpec = getattr(config, verb)
     if not section.model_file:
         wanted = f"a file, or one in {verb}.trt_engine"
@@ -51,14 +67,21 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
     if len(section.gpus) > 1 or section.num_nodes > 1:
         log.warning("%s.num_gpus: one GPU is used", verb)
     if section.checkpoint and section.trt_engine:
-        told = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
-        log.warning(told, verb, verb, verb)
-    path = Path(section.model_file)
-    exported = section.checkpoint is None or is_exported(path)
-    model = path if exported else open_experiment_checkpoint(path, config)
-    device = torch.device("cuda", section.gpus[0]) if torch.cuda.is_available() else None
-    with open_model(config, model, device=device) as opened:
-        yield opened
+        message = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
+        log.warning(message, verb, verb, verb)
+    return Path(section.model_file)
+
+
+def facts_of(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
+    """Describe a model of another program, whose file says nothing, by the experiment it is used with."""
+    data = config.dataset
+    return {
+        "family": FAMILY,
+        "category": data.category,
+        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
+        "stride_px": config.model.down_ratio,
+        "scale": "metres" if data.use_absolute_scale else "units of the object's height",
+    }
 
 
 def open_experiment_checkpoint(path: Path, config: CenterPoseConfig) -> Restored:
@@ -99,22 +122,22 @@ def input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[i
             hint="Export it with one size of its input.",
         )
     if (width, height) != (config.dataset.input_res,) * 2:
-        told = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
-        log.info(told, path, width, height, config.dataset.input_res)
+        message = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
+        log.info(message, path, width, height, config.dataset.input_res)
     return int(width), int(height)
 
 
 def require_colours(found: Exported, path: Path, config: CenterPoseConfig) -> None:
     """Refuse a model that takes other colours than the experiment makes."""
     data = config.dataset
-    told: Mapping[str, Any] = found.facts.get("input", {})
+    declared: Mapping[str, Any] = found.facts.get("input", {})
     for name in ("mean", "std"):
         wanted = list(getattr(data, name))
-        if told.get(name, wanted) != wanted:
+        if declared.get(name, wanted) != wanted:
             raise ArtifactError(
                 "the model takes other colours",
                 where=str(path),
-                expected=f"dataset.{name} {told[name]}",
+                expected=f"dataset.{name} {declared[name]}",
                 got=str(wanted),
                 hint="Take both from the experiment it was trained with.",
             )

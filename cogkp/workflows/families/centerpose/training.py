@@ -1,4 +1,4 @@
-"""A training of the object-pose family: its experiment says how, and its results folder holds everything."""
+"""Train a CenterPose network: options from the experiment, checkpoints and status in the results folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
 from cogkp.workflows.families.centerpose.torchrun import require_started
 from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
 
-__all__ = ["ExperimentCheckpointer", "StatusSink", "Training", "begin_training", "start_network", "told_figures"]
+__all__ = ["ExperimentCheckpointer", "StatusSink", "Training", "begin_training", "start_network", "status_figures"]
 
 CORNER_NAMES = tuple(f"corner {number}" for number in range(1, 9))
 HIGHEST_SEED = 2**31
@@ -181,11 +181,11 @@ class Training(TrainingJob):
             return
         status = self.work.status
         if self.is_dry_run:
-            status.write("SUCCESS", "one step was taken, and nothing kept", kpi=told_figures(result.scalars))
+            status.write("SUCCESS", "one step was taken, and nothing kept", kpi=status_figures(result.scalars))
         elif result.interrupted:
             status.write("FAILURE", "the training was interrupted; the next one goes on here", verbosity="WARNING")
         else:
-            status.write("SUCCESS", "the training is done", kpi=told_figures(result.scalars))
+            status.write("SUCCESS", "the training is done", kpi=status_figures(result.scalars))
 
     def to_evaluate(self, model: Path) -> tuple[str, ...]:
         data = self.config.dataset
@@ -237,7 +237,7 @@ def _backbone_file(backbone: BackboneSpec) -> Path:
 
 @attrs.define
 class ExperimentCheckpointer:
-    """Keep the newest and the best state under their own names, and numbered ones as often as the experiment says.
+    """Keep the newest and the best checkpoint by name, and numbered ones as often as the experiment asks for.
 
     Args:
         results: where.
@@ -297,7 +297,7 @@ class StatusSink:
         self._begun = time.perf_counter()
 
     def step(self, event: StepEvent) -> None:
-        """Do nothing: lines are told by epochs."""
+        """Do nothing: there is one line per epoch."""
 
     def flush(self) -> None:
         """Do nothing: lines are written at once."""
@@ -309,7 +309,7 @@ class StatusSink:
         """Tell of an epoch; figures of a validation have the published names."""
         seconds, self._begun = time.perf_counter() - self._begun, time.perf_counter()
         done = event.epoch + 1
-        kpi = {**told_figures(event.scalars), "learning_rate": event.rate}
+        kpi = {**status_figures(event.scalars), "learning_rate": event.rate}
         facts = {
             "epoch": event.epoch,
             "step": event.step,
@@ -322,17 +322,17 @@ class StatusSink:
         self._log.write("RUNNING", f"epoch {done} of {self._epochs} is done", kpi=kpi, facts=facts)
 
 
-def told_figures(scalars: Mapping[str, float]) -> dict[str, float]:
+def status_figures(scalars: Mapping[str, float]) -> dict[str, float]:
     """Choose the figures of an epoch that a line of status tells, by their published names.
 
     Example:
-        >>> told_figures({"loss": 2.0, "loss/hm": 1.5, "validation/3DIoU": 0.5})
+        >>> status_figures({"loss": 2.0, "loss/hm": 1.5, "validation/3DIoU": 0.5})
         {'train_loss': 2.0, 'val_3DIoU': 0.5}
     """
     loss = {"train_loss": scalars["loss"]} if "loss" in scalars else {}
     prefix = "validation/"
-    judged = {name.removeprefix(prefix): value for name, value in scalars.items() if name.startswith(prefix)}
-    return {**loss, **{f"val_{name}": value for name, value in judged.items()}}
+    validation = {name.removeprefix(prefix): value for name, value in scalars.items() if name.startswith(prefix)}
+    return {**loss, **{f"val_{name}": value for name, value in validation.items()}}
 
 
 def _clock(seconds: float) -> str:

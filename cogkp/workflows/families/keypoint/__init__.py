@@ -1,4 +1,4 @@
-"""The keypoint family's adapter."""
+"""The keypoint adapter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("cogkp")
 
 
 class KeypointAdapter(Adapter):
-    """What the keypoint family answers above its task."""
+    """The adapter of the keypoint family."""
 
     def structure(self, plain: Mapping[str, Any]) -> KeypointConfig:
         return structure(plain, "the checkpoint's configuration")

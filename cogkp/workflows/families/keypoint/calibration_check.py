@@ -1,4 +1,4 @@
-"""Look at a calibration: numbers, a drawing, and whether labelled pairs agree with it."""
+"""Check a calibration: summarise it, draw it, and compare it with labelled pairs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FIELD_GRID = (91, 121)
 
 @attrs.frozen
 class CalibrationCheck:
-    """What a look at a calibration found.
+    """The result of a check of a calibration.
 
     Args:
         report: all numbers and notes; ``report.text()`` is for people.
@@ -66,7 +66,7 @@ def check_calibration(
     output: Path | None = None,
     convert: Path | None = None,
 ) -> CalibrationCheck:
-    """Read a calibration of any known form, put it into numbers, draw it, and compare it with labelled pairs.
+    """Read a calibration of any known format, summarise it, draw it, and compare it with labelled pairs.
 
     Args:
         path: a file; for OpenCV's two files both, one of them, or their folder.

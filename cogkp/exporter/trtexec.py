@@ -15,8 +15,8 @@ import torch
 
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
-from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
+from cogkp.exporter.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 from cogkp.files import write_bytes
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
@@ -52,7 +52,7 @@ def build_with_trtexec(
         options: what else is wanted.
 
     Raises:
-        EngineError: ``trtexec`` is missing or fails; its last lines are told.
+        EngineError: ``trtexec`` is missing or fails; its last lines are in the error.
     """
     tool = find_trtexec()
     if tool is None:
@@ -85,7 +85,7 @@ def arguments(
     """
     words = [f"--onnx={onnx}", f"--saveEngine={engine}", *_wishes(onnx, options)]
     if precision == "int8":
-        # The file says which layers are quantised; a release that still has the choice is told to do as it says.
+        # The file says which layers are quantised; a release that still has the choice is told to follow it.
         flags = (flag for flag in ("--stronglyTyped", "--int8") if _has_flag(help_text, flag))
         return [*words, *list(flags)[:1]]
     if not _takes_precision(help_text, precision):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.errors import EngineError
-from cogkp.export.typed_onnx import OTHERS, layers_by_name, leading
+from cogkp.exporter.typed_onnx import OTHERS, layers_by_name, leading
 
 __all__ = ["INT8", "INT8_TOP", "quantised", "read_by_convolutions"]
 

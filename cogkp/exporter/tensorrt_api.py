@@ -16,8 +16,8 @@ import torch
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import forward_messages, last_error, tensorrt_logger, tensorrt_package
 from cogkp.errors import EngineError
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
-from cogkp.export.typed_onnx import read_onnx, typed
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
+from cogkp.exporter.typed_onnx import read_onnx, typed
 from cogkp.files import write_bytes
 
 __all__ = ["build_with_package", "parse"]
@@ -133,7 +133,7 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
 
 @contextmanager
 def _on_gpu(index: int) -> Iterator[str | None]:
-    """Build on one GPU, whose name is told; without GPUs, on none."""
+    """Build on one GPU and yield its name; without GPUs, on none."""
     if not torch.cuda.is_available():
         yield None
         return
