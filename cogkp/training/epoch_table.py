@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cogkp.errors import printable
-from cogkp.files import write_text
+from cogkp.files import in_own_folder, write_text
 from cogkp.training.history import epoch_facts
 from cogkp.training.sinks import EpochEvent, StepEvent
 
@@ -69,4 +69,4 @@ class EpochTableSink:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(map(printable, columns))
         table.writerows([row.get(name, "") for name in columns] for row in self._rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, text.getvalue(), in_own_folder)

@@ -87,9 +87,10 @@ class CalibrationReport:
         format: which form the file was taken for.
         files: their names.
         cameras: in the order of the rig.
-        pairs: every two of them.
+        pairs: every two of them that stand in different places.
         notes: what looks odd, one line each.
         consistency: how labelled pairs fit, where some were given.
+        unusable: what keeps single cameras or pairs from being used, one line each; the others can be.
     """
 
     format: str
@@ -98,6 +99,7 @@ class CalibrationReport:
     pairs: tuple[PairSummary, ...]
     notes: tuple[str, ...]
     consistency: PairConsistency | None = None
+    unusable: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the report for people, several lines."""
@@ -107,18 +109,19 @@ class CalibrationReport:
         if self.consistency is not None:
             lines.append(_consistency_text(self.consistency))
         lines += (printable(f"note: {note}") for note in self.notes)
-        return "\n".join([*lines, *([f"problem: {self.problem}"] if self.problem else [])])
+        return "\n".join([*lines, *(printable(f"problem: {problem}") for problem in self.problems)])
 
     @property
-    def problem(self) -> str | None:
-        """What labelled pairs have shown to be wrong, in one line; None where nothing is known to be wrong."""
-        return None if self.consistency is None else self.consistency.problem()
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be used, and what labelled pairs have shown to be wrong, one line each."""
+        shown = None if self.consistency is None else self.consistency.problem()
+        return self.unusable if shown is None else (*self.unusable, shown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for programs, ready for JSON."""
         content = attrs.asdict(self)
         content["consistency"] = None if self.consistency is None else self.consistency.to_dict()
-        return content
+        return {**content, "problems": list(self.problems)}
 
 
 def _camera_text(camera: CameraSummary) -> str:

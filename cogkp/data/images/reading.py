@@ -25,7 +25,7 @@ from cogkp.data.images.decoding import decode
 from cogkp.data.images.header import Header, read_header
 from cogkp.data.images.orientation import UPRIGHT, orientation_tag, turned, turned_size
 from cogkp.errors import ImageError, OutputError
-from cogkp.files import write_bytes
+from cogkp.files import marked, write_bytes
 
 __all__ = [
     "MAX_PIXELS",
@@ -305,4 +305,4 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written; an older file of that name is kept.
     """
-    write_bytes(Path(path), encode_image(pixels))
+    write_bytes(Path(path), marked(encode_image(pixels)))
