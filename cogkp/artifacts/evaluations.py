@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import has_mark, is_json_with, require_replaceable, staged_files, write_text
+from cogkp.files import has_mark, is_json_with, json_text, require_replaceable, staged_files, write_text
 
 __all__ = [
     "EVALUATION_NAME",
@@ -55,8 +55,8 @@ def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[s
     Raises:
         OutputError: it cannot be written.
     """
-    whole = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2, ensure_ascii=False, allow_nan=False)
-    last = json.dumps(evidence, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    whole = json_text({"format_version": FORMAT_VERSION, **content}, indent=2)
+    last = json_text(evidence, separators=(",", ":"))
     write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n', is_evaluation_file)
 
 

@@ -11,6 +11,7 @@ from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (
     atomic_path,
     check_written,
+    json_text,
     make_folder,
     require_replaceable,
     share_file,
@@ -30,6 +31,7 @@ __all__ = [
     "in_own_folder",
     "is_json_with",
     "is_plain_name",
+    "json_text",
     "leads_out",
     "make_folder",
     "marked",

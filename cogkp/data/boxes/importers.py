@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.fields import Fields, image_problem, read_annotation
 from cogkp.data.boxes.folders import find_labelled
-from cogkp.data.boxes.reader import scan_objectron
+from cogkp.data.boxes.reader import ORIENTED, scan_objectron
 from cogkp.data.boxes.records import BoxRecord
 from cogkp.data.boxes.writer import annotation_of
-from cogkp.data.images import image_size, read_grey
+from cogkp.data.images import image_size, read_grey, tell_orientations
 from cogkp.data.importing import divide, importer_of, located
 from cogkp.errors import DataError, Problem
 from cogkp.files import leads_out, staged_folder
@@ -130,7 +130,9 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     if problems:
         raise DataError.listing(problems)
-    return [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    images = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    tell_orientations([each.image for each in images], str(source), oriented=False, switch=ORIENTED)
+    return images
 
 
 BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {

@@ -19,7 +19,7 @@ from torch import Tensor
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
-from cogkp.errors import EvaluationError, NotFiniteError
+from cogkp.errors import EvaluationError, NotFiniteError, printable
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.measures.text_table import aligned, share
 from cogkp.measures.text_table import number as number_of
@@ -213,7 +213,7 @@ class KeypointReport:
             else []
         )
         in_space = [] if self.space is None else [self.space.text()]
-        return "\n".join([*aligned([points.head, *points.rows]), *self.notes(), *iou, *in_space])
+        return "\n".join([*aligned([points.head, *points.rows]), *map(printable, self.notes()), *iou, *in_space])
 
 
 class KeypointMetrics:
