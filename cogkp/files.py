@@ -18,6 +18,7 @@ from cogkp.errors import OutputError
 __all__ = [
     "atomic_path",
     "check_written",
+    "is_file",
     "make_folder",
     "share_file",
     "staged_folder",
@@ -45,6 +46,14 @@ REASONS = {
 }
 
 LINKLESS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; a name that no file system can hold, from a file of others, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @contextmanager
