@@ -101,7 +101,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no JSON"
         raise ArtifactError("an evaluation cannot be read", where=str(path), got=reason, hint=EVALUATE) from error
     if not isinstance(found, dict) or "overall" not in found:

@@ -11,6 +11,7 @@ from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (
     atomic_path,
     check_written,
+    is_file,
     json_text,
     make_folder,
     require_replaceable,
@@ -29,6 +30,7 @@ __all__ = [
     "check_written",
     "has_mark",
     "in_own_folder",
+    "is_file",
     "is_json_with",
     "is_plain_name",
     "json_text",

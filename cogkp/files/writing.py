@@ -22,6 +22,7 @@ from cogkp.files.partial import held, partial_name, sweep
 __all__ = [
     "atomic_path",
     "check_written",
+    "is_file",
     "json_text",
     "make_folder",
     "require_replaceable",
@@ -55,6 +56,14 @@ REASONS = {
 LINKLESS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 READER_WAIT_S = 5.0
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; a name that no file system can hold, from a file of others, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @contextmanager

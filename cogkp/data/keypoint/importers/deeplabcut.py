@@ -20,7 +20,7 @@ import attrs
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, located
 from cogkp.errors import DataError, ImageError, Problem
-from cogkp.files import leads_out
+from cogkp.files import is_file, leads_out
 
 __all__ = ["read_deeplabcut"]
 
@@ -159,7 +159,7 @@ def _find_image(table: Path, cells: Sequence[str]) -> Path:
         raise ImageError("an image must lie within the project", got=repr(str(name)))
     folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
     candidates = [*(folder / name for folder in folders), table.parent / name.name]
-    found = next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if is_file(path)), None)
     if found is None:
         raise ImageError("no such image", got=repr(str(name)))
     read_grey(found)
