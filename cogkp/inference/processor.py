@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prepared", "Prediction", "Processor"]
+__all__ = ["Prediction", "Prepared", "Processor"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

@@ -21,6 +21,7 @@ from cogkp.data.calibration import (
 )
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.records import Records
 from cogkp.data.keypoint.stereo import check_frames, judge_labels, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -108,7 +109,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
         )
     pair = rig_of_views(rig, mappings.x, file)
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
-    records = [record for index in indices for record in index.records]
+    records = Records(indices)
     check_frames(records, pair)
     return judge_labels(records, pair)
 

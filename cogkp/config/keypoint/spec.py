@@ -38,6 +38,18 @@ class DataMappings:
         "Datakey of each point's exact place [x, y, z], world units, where it is known; "
         "null: labelled pairs are triangulated to judge results in space.",
     )
+    keep_points_outside_image: bool = setting(
+        False,
+        "Whether a label outside its image is trained and judged (amodal labels, as of a box that leaves the image); "
+        "off: it counts as not labelled.",
+    )
+
+    @property
+    def datakeys(self) -> tuple[str, ...]:
+        """Every entry that is looked up in a line, each once."""
+        points = (key for row in self.y for key in row)
+        keys = (*self.x, *points, *(self.mask or ()), *(self.xyz_world or ()), *filter(None, [self.valid]))
+        return tuple(dict.fromkeys(keys))
 
 
 @attrs.frozen(kw_only=True)

@@ -18,7 +18,7 @@ from cogkp.data.dataset import Draw, Split
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
-from cogkp.data.keypoint.records import Index, Record, RecordingSize, View
+from cogkp.data.keypoint.records import Index, Record, RecordingSize, Records, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
 from cogkp.data.sample import Encoded, Sample
@@ -53,22 +53,25 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
         self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
-        self._items = [item for index in self._indices for item in self._items_of(index)]
+        self._records = Records(self._indices)
         rig = paired_rig(config)
         if rig is not None:
-            records = [record for record, _ in self._items]
-            check_frames(records, rig)
-            check_labels(records, rig, str(config.calibration_file))
-
-    def _items_of(self, index: Index) -> list[tuple[Record, tuple[View, ...]]]:
-        if self.config.stereo_pairing.enabled:
-            return [(record, record.views) for record in index.records]
-        return [(record, (view,)) for record in index.records for view in record.views]
+            check_frames(self._records, rig)
+            check_labels(self._records, rig, str(config.calibration_file))
 
     @property
     def views_per_item(self) -> int:
         """How many images an item has: two for a stereo pair, else one."""
-        return len(self._items[0][1])
+        return len(self.config.data_mappings.x) if self.config.stereo_pairing.enabled else 1
+
+    @property
+    def _items_per_record(self) -> int:
+        return len(self.config.data_mappings.x) // self.views_per_item
+
+    def _item(self, number: int) -> tuple[Record, tuple[View, ...]]:
+        row, place = divmod(range(len(self))[number], self._items_per_record)
+        record = self._records[row]
+        return record, record.views[place * self.views_per_item :][: self.views_per_item]
 
     @cached_property
     def size_report(self) -> RecordingSize:
@@ -90,7 +93,8 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         sampling = self.config.sampling
         if self.split != "train" or not sampling.enabled:
             return None
-        return _spread(sampling.weights or (1.0,) * len(self._indices), [len(self._items_of(i)) for i in self._indices])
+        counts = [len(index) * self._items_per_record for index in self._indices]
+        return _spread(sampling.weights or (1.0,) * len(self._indices), counts)
 
     @property
     def items_per_epoch(self) -> int:
@@ -101,12 +105,12 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return sampling.samples_per_epoch * len(self) // self.size_report.records
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._records) * self._items_per_record
 
     def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""
         draw = Draw(*key) if isinstance(key, tuple) else Draw(0, key, key)
-        record, views = self._items[draw.item]
+        record, views = self._item(draw.item)
         seeds = np.random.SeedSequence([draw.seed, draw.epoch, draw.position]).spawn(len(views))
         samples = (self._sample(record, view, np.random.default_rng(s)) for view, s in zip(views, seeds, strict=True))
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
@@ -148,7 +152,7 @@ def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
     if not roots:
         raise DataError("no data set is configured", expected="at least one folder in base_dir")
     indices = [StructuredDataset(Path(root)).index(mappings) for root in roots]
-    if not any(index.records for index in indices):
+    if not any(map(len, indices)):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
         raise DataError(
             "no usable line is left", where=", ".join(roots), got="; ".join(reasons) or f"no line in any {LINES_FILE}"
