@@ -22,7 +22,15 @@ import numpy.typing as npt
 
 from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.keypoint.records import Index
-from cogkp.data.keypoint.structured.lines import ABSENT, LINES_FILE, RecordedLine, lookup, parse_lines, read_lines
+from cogkp.data.keypoint.structured.lines import (
+    ABSENT,
+    LINES_FILE,
+    RecordedLine,
+    lookup,
+    parse_lines,
+    read_lines,
+    steps_of,
+)
 from cogkp.data.keypoint.structured.named_files import Folder, NamedFile, NameList
 from cogkp.errors import DataError, Problem
 
@@ -31,6 +39,7 @@ __all__ = ["StructuredDataset"]
 log = logging.getLogger("cogkp")
 
 FLOAT_MAX = sys.float_info.max
+FLOATS = {float}
 MISSING_MARK = -1
 """Both coordinates of a point that many tools write where there is none."""
 
@@ -68,7 +77,8 @@ class StructuredDataset:
         problems: list[Problem] = []
         dropped: Counter[str] = Counter()
         read = 0
-        for read, line in enumerate(parse_lines(self.root), start=1):
+        for line in parse_lines(self.root):
+            read += 1
             if isinstance(line, Problem):
                 problems.append(line)
                 continue
@@ -96,6 +106,7 @@ class _LineReader:
         self._root = root
         self._files = Folder(root)
         self._masks = mappings.mask or (None,) * len(mappings.x)
+        self._steps = {key: steps_of(key) for key in mappings.datakeys}
         self._absent = dict.fromkeys(mappings.datakeys, 0)
         self._lines = array("q")
         self._images, self._mask_files = NameList(), NameList()
@@ -105,8 +116,8 @@ class _LineReader:
     def take(self, number: int, content: Mapping[str, Any]) -> None:
         """Keep one line; raises DataError where it is faulty, and _Dropped where it carries nothing."""
         values = {}
-        for key in self._absent:
-            values[key] = value = lookup(content, key)
+        for key, steps in self._steps.items():
+            values[key] = value = lookup(content, steps)
             if value is ABSENT:
                 self._absent[key] += 1
         mappings = self.mappings
@@ -132,15 +143,15 @@ class _LineReader:
         views, points = len(mappings.x), len(mappings.y[0])
         xyz_world, located = np.zeros((1, points, 3)), np.zeros((1, points), np.bool_)
         if mappings.xyz_world:
-            xyz_world, located = _floats(self._xyz, 1, points, 3), _flags(self._located, 1, points)
+            xyz_world, located = _floats(self._xyz, points, 3), _flags(self._located, points)
         return Index(
             root=self._root,
             cameras=tuple(key.rpartition(".")[0] or key for key in mappings.x),
             lines=lines,
             images=self._images.packed(),
             masks=self._mask_files.packed() if mappings.mask else None,
-            uv_source=_floats(self._uv, views, points, 2).reshape(-1, views, points, 2),
-            labelled=_flags(self._labelled, views, points).reshape(-1, views, points),
+            uv_source=_floats(self._uv, views, points, 2),
+            labelled=_flags(self._labelled, views, points),
             xyz_world=np.broadcast_to(xyz_world, (len(lines), points, 3)),
             located=np.broadcast_to(located, (len(lines), points)),
             dropped=dict(dropped),
@@ -222,12 +233,10 @@ def _at(error: DataError, where: str) -> DataError:
 
 def _is_plain(value: Any, width: int) -> bool:
     """Tell quickly whether a value is a list of finite floats and no mark, as nearly all points are."""
-    if type(value) is not list or len(value) != width or value[0] == MISSING_MARK:
+    if type(value) is not list or len(value) != width or value[0] == MISSING_MARK or {*map(type, value)} != FLOATS:
         return False
-    for number in value:
-        if type(number) is not float or not -FLOAT_MAX <= number <= FLOAT_MAX:
-            return False
-    return True
+    total = sum(value)
+    return bool(total - total == 0.0)  # infinity and NaN stay in a sum, and leave NaN here
 
 
 def _read_point(value: Any, width: int) -> tuple[tuple[float, ...] | None, str]:
