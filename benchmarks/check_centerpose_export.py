@@ -30,7 +30,8 @@ from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.centerpose_inputs import Shown, evenly
+from cogkp.workflows.families.centerpose.inputs import NetworkInput
+from cogkp.workflows.setup import evenly
 
 BACKBONES = ("DLA34", "fan_small")
 SAMPLES = 4
@@ -54,8 +55,9 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
     module, spec = task.export_module(), task.export_spec(2)
     signature = signature_of(module, spec, any_batch=True)
     data = task.config.dataset
-    shown = Shown((side, side), data.mean, data.std)
-    samples = {path.name: shown(path) for path in evenly(find_pictures(folder), SAMPLES)} if folder else {}
+    shown = NetworkInput((side, side), data.mean, data.std)
+    paths = find_pictures(folder) if folder else ()
+    samples = {paths[row].name: shown(paths[row]) for row in evenly(len(paths), SAMPLES)}
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         path = export_onnx(module, spec, Path(place) / "m.onnx", how=Tracing(16, any_batch=True))

@@ -132,7 +132,7 @@ def figures(config: Path, checkpoint: Path, unit_mm: float) -> dict[str, float]:
     """Evaluate on the pairs that were set aside."""
     settings = cogkp.load_config(config)
     folder = checkpoint.parent / "evaluation"
-    report = cogkp.evaluate(settings, restore=str(checkpoint), output_dir=folder, world_unit_mm=unit_mm).report
+    report = cogkp.evaluate(settings, model=str(checkpoint), output_dir=folder, world_unit_mm=unit_mm).report
     space = report["space"]["overall"]
     return {
         "3-D median mm": space["median"],

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from cogkp.artifacts.names import timestamp
-from cogkp.config.export import DeployOptions
+from cogkp.config.export import ExportOptions
 from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
 from cogkp.data.images import write_png
@@ -18,9 +18,10 @@ from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.files import make_folder, write_json
 from cogkp.progress import SILENT, Progress
 from cogkp.training.precision import fastest_precision
-from cogkp.workflows.deployment import DeployResult, deploy
-from cogkp.workflows.evaluation import EvaluationResult, evaluate
-from cogkp.workflows.training import TrainResult, preview_data, train
+from cogkp.workflows.evaluate import EvaluationResult, evaluate
+from cogkp.workflows.export import ExportResult, export
+from cogkp.workflows.preview import preview_data
+from cogkp.workflows.train import TrainResult, train
 
 __all__ = ["DEMO_EPOCHS", "DEMO_FRAMES", "DemoResult", "demo"]
 
@@ -87,8 +88,10 @@ def demo(
     )
     runs = home / "checkpoints"
     trained = train(config, options, checkpoint_root=runs, log_dir=home / "logs", report=False, progress=progress)
-    evaluated = evaluate(config, restore=str(trained.checkpoint), output_dir=home / "evaluation", progress=progress)
-    deployed = deploy(config, DeployOptions(engine=False), restore=str(trained.checkpoint), models_root=home / "models")
+    evaluated = evaluate(config, model=str(trained.checkpoint), output_dir=home / "evaluation", progress=progress)
+    deployed = export(
+        config, ExportOptions(engine=False), checkpoint=str(trained.checkpoint), models_root=home / "models"
+    )
     files |= _written(trained, evaluated, deployed)
     return _result(evaluated, deployed, files, time.perf_counter() - started)
 
@@ -102,8 +105,9 @@ def _record(home: Path, frames: int, seed: int, progress: Progress) -> dict[str,
     return {"recording": home / "recording", "calibration": calibration, "configuration": configuration}
 
 
-def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: DeployResult) -> dict[str, Path]:
+def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: ExportResult) -> dict[str, Path]:
     in_space = evaluated.space_picture_path
+    assert trained.checkpoint is not None
     return {
         "checkpoint": trained.checkpoint,
         "report": evaluated.html_path,
@@ -115,7 +119,7 @@ def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: Deploy
     }
 
 
-def _result(evaluated: EvaluationResult, deployed: DeployResult, files: dict[str, Path], seconds: float) -> DemoResult:
+def _result(evaluated: EvaluationResult, deployed: ExportResult, files: dict[str, Path], seconds: float) -> DemoResult:
     report = evaluated.report
     points = {
         pixels["name"]: {

@@ -8,26 +8,40 @@ or running an ONNX file does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from cogkp.errors import CogkpError, closest
 
-__all__ = ["Family", "families", "family_named", "family_of", "register"]
+__all__ = [
+    "Family",
+    "families",
+    "family_named",
+    "family_of",
+    "family_of_plain",
+    "load_config",
+    "register",
+    "write_template",
+]
 
 
 @attrs.frozen
 class Family:
-    """Where the parts of a family are; each but the first two is ``module:attribute``.
+    """Where the parts of a family are; the last six are ``module:attribute``.
 
     Args:
         name: as checkpoints and manifests carry it.
         suffixes: of its configuration files, in lower case, as ``.json``.
+        config_key: a key that every plain configuration of this family has and no other family's has.
         config_class: the frozen class of its configurations.
         read_config: reads a file, ``(path, overrides, verb) -> configuration``.
+        write_template: writes a file of defaults, ``(path) -> path``.
+        task: makes the task of a configuration, see :class:`cogkp.tasks.base.Task`.
         adapter: a :class:`cogkp.workflows.adapter.Adapter`.
         processor: makes the pre- and postprocessing of a model file without torch, ``(facts, where) ->``
             :class:`cogkp.inference.processor.Processor`.
@@ -35,13 +49,16 @@ class Family:
 
     name: str
     suffixes: tuple[str, ...]
+    config_key: str
     config_class: str
     read_config: str
+    write_template: str
+    task: str
     adapter: str
     processor: str
 
     def part(self, name: str) -> Any:
-        """Import a part: 'config_class', 'read_config', 'adapter' or 'processor'."""
+        """Import a part: 'config_class', 'read_config', 'write_template', 'task', 'adapter' or 'processor'."""
         module, _, attribute = str(getattr(self, name)).partition(":")
         return getattr(import_module(module), attribute)
 
@@ -74,6 +91,50 @@ def family_of(config: Any) -> Family:
     raise CogkpError("no family uses this class of configuration", expected=known, got=kind.__name__)
 
 
+def family_of_plain(config: Mapping[str, Any]) -> str:
+    """Name the family that wrote a plain configuration; empty where none did.
+
+    Checkpoints of before version 0.2 do not name their family.
+    """
+    return next((family.name for family in families() if family.config_key in config), "")
+
+
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), *, verb: str | None = None) -> Any:
+    """Read a configuration file of any family; the ending of its name says which.
+
+    Args:
+        path: a keypoint configuration (``.json``) or a CenterPose experiment (``.yaml``, ``.yml``).
+        overrides: each ``section.key=value``; later ones win, and all win over the file. Experiments only.
+        verb: what is to be done with it, as 'train': what that needs must be there. None demands nothing.
+
+    Returns:
+        A frozen configuration; its class decides what every verb does with it.
+
+    Raises:
+        ConfigError: the file cannot be read, or lists everything that is wrong in it and in the overrides.
+    """
+    return _by_suffix(path).part("read_config")(path, overrides, verb)
+
+
+def write_template(path: str | os.PathLike[str]) -> Path:
+    """Write a configuration file of defaults, and beside it the JSON schema that editors use.
+
+    Args:
+        path: ends in ``.json`` for a keypoint configuration, in ``.yaml`` for a CenterPose experiment.
+
+    Raises:
+        OutputError: there is something at ``path`` already, or its folder cannot be written.
+    """
+    written: Path = _by_suffix(path).part("write_template")(path)
+    return written
+
+
+def _by_suffix(path: str | os.PathLike[str]) -> Family:
+    """Choose the family by the ending of a file's name; the first one reads what has another ending."""
+    suffix = Path(os.fspath(path)).suffix.lower()
+    return next((family for family in families() if suffix in family.suffixes), None) or next(families())
+
+
 def family_named(name: str, where: str = "") -> Family:
     """Find a family by the name that a model file carries.
 
@@ -90,8 +151,11 @@ register(
     Family(
         name="keypoint",
         suffixes=(".json",),
+        config_key="data_mappings",
         config_class="cogkp.config.keypoint.spec:KeypointConfig",
         read_config="cogkp.config.keypoint.io:read_config",
+        write_template="cogkp.config.keypoint.io:write_template",
+        task="cogkp.tasks.keypoint.task:KeypointTask",
         adapter="cogkp.workflows.families.keypoint:ADAPTER",
         processor="cogkp.tasks.keypoint.processor:processor_of",
     )
@@ -100,8 +164,11 @@ register(
     Family(
         name="centerpose",
         suffixes=(".yaml", ".yml"),
+        config_key="dataset",
         config_class="cogkp.config.centerpose.spec:CenterPoseConfig",
         read_config="cogkp.config.centerpose.io:read_config",
+        write_template="cogkp.config.centerpose.io:write_experiment_template",
+        task="cogkp.tasks.centerpose.task:CenterPoseTask",
         adapter="cogkp.workflows.families.centerpose:ADAPTER",
         processor="cogkp.tasks.centerpose.processor:processor_of",
     )

@@ -21,11 +21,11 @@ def main(folder: Path, frames: int, epochs: int) -> None:
     config = cogkp.load_config(path)
     options = cogkp.TrainOptions(epochs=epochs, batch_size=16, num_workers=0)
     run = cogkp.train(config, options, checkpoint_root=folder / "checkpoints", log_dir=None)
-    measured = cogkp.evaluate(config, restore=str(run.checkpoint), output_dir=folder / "evaluation")
+    measured = cogkp.evaluate(config, model=str(run.checkpoint), output_dir=folder / "evaluation")
     print(measured.text)
 
-    model = cogkp.deploy(
-        config, cogkp.DeployOptions(engine=False), restore=str(run.checkpoint), models_root=folder / "models"
+    model = cogkp.export(
+        config, cogkp.ExportOptions(engine=False), checkpoint=str(run.checkpoint), models_root=folder / "models"
     )
     print(f"{model.onnx} is within {model.parity['keypoints']:.1e} px of the trained network")
 

@@ -41,7 +41,7 @@ def main(home: Path, frames: int = 96, epochs: int = 20) -> None:
         config = cogkp.load_config(home / f"{name}.json")
         options = cogkp.TrainOptions(epochs=epochs, batch_size=16, num_workers=0)
         trained = cogkp.train(config, options, checkpoint_root=home / name, log_dir=None)
-        report = cogkp.evaluate(config, restore=str(trained.checkpoint)).report
+        report = cogkp.evaluate(config, model=str(trained.checkpoint)).report
         found = report["space"]["overall"]
         px, agreement = report["overall"]["median_px"], found["reprojection_median_px"]
         print(f"{name} stereo terms: {px:.2f} px, in space {found['median']:.3f}, reprojection {agreement:.2f} px")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import cogkp
+from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console
 
@@ -25,7 +25,7 @@ def import_boxes(
 
     report = Console(as_json)
     with shown_progress() as progress:
-        result = cogkp.import_boxes(
+        result = cli_api.import_boxes(
             source, destination, format=label_format, validation=validation, seed=seed, progress=progress
         )
     report.say(", ".join(f"{part}: {count} pictures" for part, count in result.counts.items()))
@@ -55,7 +55,7 @@ def render_boxes(
     with shown_progress() as progress:
         for part, folder in folders.items():
             count, series = parts[part]
-            cogkp.render_boxes(
+            cli_api.render_boxes(
                 folder,
                 images=count,
                 seed=series,

@@ -8,6 +8,7 @@ from functools import partial
 import typer
 
 import cogkp
+from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
 from cogkp_cli.experiment import carried_out, told
@@ -21,7 +22,7 @@ VALIDATION = "validation/"
 def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
     """Train what an experiment describes, or go on where its last training ended."""
     report = told(as_json)
-    result = carried_out(spec, overrides, "train", cogkp.train_experiment)
+    result = carried_out(spec, overrides, "train", cogkp.train)
     done = "dry run" if result.checkpoint is None else f"epochs: {result.epochs}"
     report.say(f"{done}; {_figures(result.scalars) or 'nothing was left to train'}")
     for name, path in (("checkpoint", result.checkpoint), ("best", result.best), ("report", result.report)):
@@ -30,10 +31,10 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
     if result.interrupted:
         report.say("interrupted: the checkpoint is complete; the same command goes on from it.")
     elif result.to_evaluate:
-        whole = result.folder / "experiment.yaml"
+        whole = result.run_dir / "experiment.yaml"
         report.say(f"next: s6 cog centerpose evaluate -e {whole} {' '.join(result.to_evaluate)}")
     report.finish(
-        results=result.folder,
+        results=result.run_dir,
         checkpoint=result.checkpoint,
         best=result.best,
         report=result.report,
@@ -49,7 +50,7 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
 def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
     """Judge a checkpoint, an ONNX file or an engine by labelled pictures."""
     report = told(as_json)
-    found = carried_out(spec, overrides, "evaluate", cogkp.evaluate_experiment)
+    found = carried_out(spec, overrides, "evaluate", cogkp.evaluate)
     report.say(found.text)
     report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path)
     report.say(found.headline)
@@ -59,7 +60,7 @@ def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fla
 def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
     """Find objects in pictures without labels: a JSON file and a drawing of each."""
     report = told(as_json)
-    found = carried_out(spec, overrides, "inference", cogkp.infer_experiment)
+    found = carried_out(spec, overrides, "inference", cli_api.infer_experiment)
     report.say(f"pictures: {found.pictures}, objects: {found.objects}; wrote {found.folder}")
     if found.up_to_scale:
         report.say(
@@ -83,19 +84,19 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
 def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
     """Export a checkpoint to ONNX, and prove that the file computes the same."""
     report = told(as_json)
-    found = carried_out(spec, overrides, "export", cogkp.export_experiment)
+    found = carried_out(spec, overrides, "export", cogkp.export)
     for unit in dict.fromkeys(found.units.values()):
         off = {name: value for name, value in found.parity.items() if found.units[name] == unit}
         worst = max(off, key=lambda name: off[name])
         report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
     rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
-    report.say(f"wrote {found.onnx}: {rows}, compared on {found.pictures} pictures and on drawn inputs")
+    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} pictures and on drawn inputs")
     report.finish(
         results=found.folder,
         onnx=found.onnx,
         manifest=found.manifest,
         batch_size=found.batch_size,
-        pictures=found.pictures,
+        pictures=found.samples,
         parity=found.parity,
     )
 
@@ -108,7 +109,7 @@ def gen_trt_engine(
 ) -> None:
     """Build a TensorRT engine from an ONNX file."""
     report = told(as_json)
-    work = partial(cogkp.build_experiment_engine, builder=engine_builder.value)
+    work = partial(cogkp.build_engine, builder=engine_builder.value)
     found = carried_out(spec, overrides, "gen_trt_engine", work)
     sizes = "/".join(map(str, dict.fromkeys(found.batch_sizes)))
     report.say(f"wrote {found.engine}: {found.precision}, batch {sizes}, built by {found.builder}")
@@ -143,7 +144,7 @@ def validate(
 
     report = Console(as_json)
     with shown_progress() as progress:
-        found = cogkp.check_box_labels(
+        found = cli_api.check_box_labels(
             folder,
             camera_frame=flag.word(camera_frame),
             tolerance_px=tolerance,

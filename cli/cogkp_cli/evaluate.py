@@ -15,7 +15,7 @@ THRESHOLDS_PX = (2.0, 5.0, 10.0)
 
 def evaluate(
     config: flag.ExistingConfig,
-    restore: flag.RestoreLatest = "latest",
+    model: flag.ModelToEvaluate = "latest",
     split: flag.SplitChoice = None,
     threshold: flag.Thresholds = list(THRESHOLDS_PX),  # noqa: B006  (typer copies it)
     unit_mm: flag.UnitMm = None,
@@ -35,7 +35,7 @@ def evaluate(
     with shown_progress() as progress:
         result = cogkp.evaluate(
             settings,
-            restore=restore,
+            model=model,
             split=split.value if split else None,
             thresholds_px=tuple(threshold),
             world_unit_mm=unit_mm,

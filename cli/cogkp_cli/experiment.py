@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import cogkp
+from cogkp import cli_api
 from cogkp_cli.console import Console
 from cogkp_cli.ranks import on_every_gpu
 
 if TYPE_CHECKING:
-    from cogkp import CenterPoseConfig, Progress
+    from cogkp import CenterPoseConfig
+    from cogkp.cli_api import Progress
 
 __all__ = ["carried_out", "told"]
 
@@ -28,15 +30,15 @@ class Work(Protocol[Result]):
 
 def told(as_json: bool) -> Console:
     """Open the report of a verb; of several processes the first one speaks."""
-    return Console(as_json, silent=not cogkp.launched().first)
+    return Console(as_json, silent=not cli_api.launched().first)
 
 
 def carried_out(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:
     """Read an experiment for a verb, and do it behind a bar; open the report first, so that remarks are heard."""
     from cogkp_cli.progress import shown_progress
 
-    with cogkp.joined() if cogkp.launched().ranks > 1 else nullcontext():
-        config = cogkp.load_experiment(spec, overrides or (), verb=verb)
+    with cli_api.joined() if cli_api.launched().ranks > 1 else nullcontext():
+        config = cogkp.load_config(spec, overrides or (), verb=verb)
         if verb == "train":
             on_every_gpu(config)
         with shown_progress() as progress:

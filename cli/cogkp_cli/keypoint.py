@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 import cogkp
+from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
 from cogkp_cli.failures import INTERRUPTED, MISUSED
 
 if TYPE_CHECKING:
-    from cogkp import DeployOptions, KeypointConfig, TrainOptions
+    from cogkp import ExportOptions, KeypointConfig, TrainOptions, TrainResult
 
 __all__ = ["keypoint"]
 
@@ -62,39 +65,59 @@ def keypoint(
 
     A missing config file is written as a template, and nothing else is done.
     """
-    launch = cogkp.launched()
+    launch = cli_api.launched()
     report = Console(as_json, silent=not launch.first)
     if launch.ranks == 1 and not config.exists():
         _write_template(report, config)
         return
     _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None, precision=precision)
-    with cogkp.joined() if launch.ranks > 1 else nullcontext():
+    with cli_api.joined() if launch.ranks > 1 else nullcontext():
         settings = cogkp.load_config(config)
         if not (preview_data or dry_run or train or deploy):
             _confirm(report, config)
             return
-        _carry_out(ctx, report, settings, first=launch.first)
+        plan = cogkp.TrainOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            accumulate=accumulate,
+            learning_rate=learning_rate,
+            clip_norm=clip_norm,
+            ema_decay=ema_decay,
+            encoder_weights=encoder_weights,
+            precision=flag.word(precision),
+            compile=compile,
+            patience=patience,
+            overfit_one_batch=overfit_one_batch,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor,
+            log_interval=log_interval,
+            verbose_log=verbose_log,
+            checkpoint_interval=checkpoint_interval,
+            keep_last=keep_last,
+            seed=seed,
+        )
+        model = cogkp.ExportOptions(
+            path=deploy_path,
+            batch_size=deploy_batch_size,
+            precision=flag.word(precision) if deploy else None,
+            engine=not no_engine,
+            builder=engine_builder.value,
+        )
+        logs = None if no_tb else log_dir
+        # Of several processes all train, and the first one does the rest.
+        if preview_data and launch.first:
+            _preview(report, settings, plan, preview_dir)
+        if dry_run and launch.first:
+            _dry_run(report, settings, plan, logs)
+        if train and deploy and launch.first and (missing := cli_api.missing_builder(model)):
+            complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
+        if train:
+            run = partial(cogkp.train, restore=restore, allow_config_change=allow_config_change, profile=profile)
+            given = flag.spelled_out(ctx)
+            restore = _train(report, partial(run, settings, plan, given=given, log_dir=logs, report=not no_report))
+        if deploy and launch.first:
+            _deploy(report, settings, model, restore, untrained=deploy_untrained)
     report.finish()
-
-
-def _carry_out(ctx: typer.Context, report: Console, settings: KeypointConfig, *, first: bool) -> None:
-    """Do what was asked for, in the fixed order; of several processes all train, and the first does the rest."""
-    asked = {**ctx.params, **({} if first else {"preview_data": False, "dry_run": False, "deploy": False})}
-    plan, restore = _train_options(asked), asked["restore"]
-    logs = None if asked["no_tb"] else Path(asked["log_dir"])
-    if asked["preview_data"]:
-        _preview(report, settings, plan, Path(asked["preview_dir"]))
-    if asked["dry_run"]:
-        _dry_run(report, settings, plan, logs)
-    if asked["train"] and asked["deploy"] and (missing := cogkp.missing_builder(_deploy_options(asked))):
-        complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
-    if asked["train"]:
-        given = flag.spelled_out(ctx, _fields(cogkp.TrainOptions))
-        resume = {"restore": restore, "given": given, "allow_config_change": asked["allow_config_change"]}
-        resume |= {"profile": asked["profile"], "report": not asked["no_report"]}
-        restore = _train(report, settings, plan, resume, logs)
-    if asked["deploy"]:
-        _deploy(report, settings, _deploy_options(asked), restore, untrained=asked["deploy_untrained"])
 
 
 def _write_template(report: Console, config: Path) -> None:
@@ -132,18 +155,12 @@ def _dry_run(report: Console, settings: KeypointConfig, plan: TrainOptions, logs
     report.add(dry_run={"loss": result.loss, "parts": result.parts, "parameters": result.parameters})
 
 
-def _train(
-    report: Console,
-    settings: KeypointConfig,
-    plan: TrainOptions,
-    resume: dict[str, Any],
-    logs: Path | None,
-) -> str:
+def _train(report: Console, training: Callable[..., TrainResult]) -> str:
     """Train; return the checkpoint for a deployment that follows, or leave when the user stopped it."""
     from cogkp_cli.progress import shown_progress
 
     with shown_progress() as progress:
-        result = cogkp.train(settings, plan, log_dir=logs, progress=progress, **resume)
+        result = training(progress=progress)
     if result.stopped:
         report.say(result.stopped)
     report.say(f"checkpoint: {result.checkpoint}" + (f"\nbest: {result.best}" if result.best else ""))
@@ -171,9 +188,9 @@ def _train(
 
 
 def _deploy(
-    report: Console, settings: KeypointConfig, plan: DeployOptions, restore: str | None, *, untrained: bool
+    report: Console, settings: KeypointConfig, plan: ExportOptions, restore: str | None, *, untrained: bool
 ) -> None:
-    result = cogkp.deploy(settings, plan, restore=restore, untrained=untrained)
+    result = cogkp.export(settings, plan, checkpoint=restore, untrained=untrained)
     report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")
     report.add(
         deploy={
@@ -183,26 +200,4 @@ def _deploy(
             "parity": result.parity,
             "precision": result.precision,
         }
-    )
-
-
-def _fields(options: type[TrainOptions]) -> frozenset[str]:
-    import attrs
-
-    return frozenset(attrs.fields_dict(options))
-
-
-def _train_options(params: dict[str, Any]) -> TrainOptions:
-    """Collect the parameters that bear the names of training options."""
-    chosen = {name: params[name] for name in _fields(cogkp.TrainOptions) & params.keys()}
-    return cogkp.TrainOptions(**{**chosen, "precision": flag.word(params["precision"])})
-
-
-def _deploy_options(params: dict[str, Any]) -> DeployOptions:
-    return cogkp.DeployOptions(
-        path=params["deploy_path"],
-        batch_size=params["deploy_batch_size"],
-        precision=flag.word(params["precision"]),
-        engine=not params["no_engine"],
-        builder=params["engine_builder"].value,
     )

@@ -51,9 +51,9 @@ def word(choice: Enum | None) -> str | None:
     return None if choice is None else str(choice.value)
 
 
-def spelled_out(ctx: typer.Context, names: frozenset[str]) -> frozenset[str]:
-    """Say which of the named parameters the user gave, as opposed to those left at their default."""
-    sources = ((name, ctx.get_parameter_source(name)) for name in names)
+def spelled_out(ctx: typer.Context) -> frozenset[str]:
+    """Say which parameters the user gave, as opposed to those left at their default."""
+    sources = ((name, ctx.get_parameter_source(name)) for name in ctx.params)
     return frozenset(name for name, source in sources if source is not None and source.name == "COMMANDLINE")
 
 
@@ -108,7 +108,12 @@ Deploy = Annotated[bool, typer.Option("--deploy", help="Export ONNX, then build 
 Restore = Annotated[
     str | None, typer.Option("--restore", metavar="latest|best|PATH", help="Checkpoint to go on from or to deploy.")
 ]
-RestoreLatest = Annotated[str, typer.Option("--restore", metavar="latest|best|PATH", help="Checkpoint to evaluate.")]
+ModelToEvaluate = Annotated[
+    str,
+    typer.Option(
+        "--restore", "--model", metavar="latest|best|PATH", help="Checkpoint, ONNX file or engine to evaluate."
+    ),
+]
 EncoderWeights = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import cogkp
+from cogkp import cli_api
 
 if TYPE_CHECKING:
     from cogkp import CenterPoseConfig
@@ -19,7 +19,7 @@ def on_every_gpu(config: CenterPoseConfig) -> None:
 
     The words of the command stay; its signals and its exit code are those of the program that starts the processes.
     """
-    start = cogkp.ranks_to_start(config.train)
+    start = cli_api.ranks_to_start(config.train)
     if start is None:
         return
     os.environ.update(start.environment)

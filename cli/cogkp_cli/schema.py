@@ -6,7 +6,7 @@ import json
 
 import typer
 
-import cogkp
+from cogkp import cli_api
 from cogkp.files import write_text
 from cogkp_cli import options as flag
 
@@ -15,7 +15,7 @@ __all__ = ["schema"]
 
 def schema(output: flag.SchemaFile = None) -> None:
     """Print the JSON schema of the config file."""
-    text = json.dumps(cogkp.json_schema(), indent=2)
+    text = json.dumps(cli_api.json_schema(), indent=2)
     if output is None:
         typer.echo(text)
         return

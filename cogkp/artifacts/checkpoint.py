@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from cogkp.artifacts.checksum import is_sealed, open_seal, seal
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError, CheckpointError
+from cogkp.families import family_of_plain
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]
 
 KIND = "cogkp checkpoint"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 FIRST_SEALED = 2
 
 
@@ -89,6 +90,8 @@ class Provenance:
         data: names of the data set roots.
         run: name of the run folder.
         fingerprint: what the data was, as :mod:`cogkp.data.fingerprint` tells it; empty where nobody recorded it.
+        family: name of the model family, see :mod:`cogkp.families`; empty in files of before format 5.
+        network: the network in a few words, for messages; empty in files of before format 5.
     """
 
     config: Mapping[str, Any]
@@ -98,6 +101,8 @@ class Provenance:
     data: tuple[str, ...]
     run: str = ""
     fingerprint: Mapping[str, Any] = attrs.field(factory=dict)
+    family: str = ""
+    network: str = ""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -107,6 +112,11 @@ class Checkpoint:
     state: TrainingState
     provenance: Provenance
     library: str = attrs.field(factory=lambda: metadata.version("cogkp"))
+
+    @property
+    def family(self) -> str:
+        """Name of the model family; files of before format 5 are known by their configuration."""
+        return self.provenance.family or family_of_plain(self.provenance.config)
 
     def save(self, folder: RunFolder, *, keep_last: int = 1, best: bool = False) -> Path:
         """Write the run's checkpoint and the mirror, each atomically.
@@ -158,6 +168,8 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "data": tuple,
         "run": str,
         "fingerprint": dict,
+        "family": str,
+        "network": str,
     },
 }
 FILE_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -239,10 +251,18 @@ def _from_third(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"format": 4} | added
 
 
+def _from_fourth(content: dict[str, Any]) -> dict[str, Any]:
+    """Add what format 4 lacked: the names of family and network."""
+    provenance = content.get("provenance")
+    added = {"provenance": {"family": "", "network": "", **provenance}} if isinstance(provenance, dict) else {}
+    return content | {"format": 5} | added
+
+
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _from_first,
     2: _from_second,
     3: _from_third,
+    4: _from_fourth,
 }
 """How a file's content becomes that of the next format."""
 
@@ -304,21 +324,10 @@ def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averag
             "the checkpoint does not fit this network",
             where=where,
             got=difference,
-            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}, "
-            f"with {_network(provenance.config)}.",
+            hint=f"It was trained for {len(provenance.points)} points ({', '.join(provenance.points)}) and {classes}"
+            + (f", with {provenance.network}." if provenance.network else "."),
         )
     model.load_state_dict(dict(weights), strict=True)
-
-
-def _network(config: Mapping[str, Any]) -> str:
-    """Name the network of a saved configuration; those from before there were presets had the small one."""
-    model = config.get("model")
-    model = model if isinstance(model, Mapping) else {}
-    backbone = model.get("backbone")
-    if isinstance(backbone, Mapping):
-        width, heads = backbone.get("width", 1.0), model.get("head_conv")
-        return f"the backbone '{backbone.get('model_type')}' of width {width} and {heads} channels in each head"
-    return f"the preset '{model.get('preset', 'small')}'"
 
 
 def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:

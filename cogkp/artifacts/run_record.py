@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 import torch
 
-from cogkp.artifacts.runs import CONFIG_NAME, RECORD_NAME, RunFolder
+from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
 from cogkp.files import write_json
 
 __all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
@@ -52,12 +52,11 @@ class Session:
     changes: Sequence[str] = ()
 
 
-def record_session(folder: RunFolder, config: Mapping[str, Any], session: Session) -> None:
-    """Write the configuration, and add a session to those the folder knows.
+def record_session(folder: Path, session: Session) -> None:
+    """Add a session to those a run folder knows.
 
     Args:
         folder: of the run.
-        config: ready for JSON.
         session: the call that is about to train.
 
     Raises:
@@ -72,21 +71,20 @@ def record_session(folder: RunFolder, config: Mapping[str, Any], session: Sessio
         "machine": describe_machine(),
     }
     sessions = [*read_sessions(folder), now]
-    write_json(folder.path / CONFIG_NAME, dict(config))
-    write_json(folder.path / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
+    write_json(folder / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
 
 
-def read_sessions(folder: RunFolder) -> list[dict[str, Any]]:
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Read the sessions a folder knows, oldest first; none where there is no readable record."""
     try:
-        record = json.loads((folder.path / RECORD_NAME).read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
     sessions = record.get("sessions") if isinstance(record, dict) else None
     return sessions if isinstance(sessions, list) else []
 
 
-def training_seconds(folder: RunFolder) -> float | None:
+def training_seconds(folder: Path) -> float | None:
     """Return how long the sessions of a run worked, from their starts to their last lines in the history.
 
     Returns:
@@ -94,7 +92,7 @@ def training_seconds(folder: RunFolder) -> float | None:
     """
     starts = [moment for session in read_sessions(folder) if (moment := _moment(session.get("started")))]
     try:
-        lines = folder.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     heard = [moment for line in lines if (moment := _moment(_time_of(line)))]

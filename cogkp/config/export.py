@@ -6,11 +6,11 @@ import attrs
 
 from cogkp.config.fields import at_least, matching, one_of, setting
 
-__all__ = ["DeployOptions"]
+__all__ = ["ExportOptions"]
 
 
 @attrs.frozen(kw_only=True)
-class DeployOptions:
+class ExportOptions:
     """The plan of one deployment."""
 
     path: str | None = setting(

@@ -17,9 +17,10 @@ from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, r
 from cogkp.inference.runner import Array, Runner
 from cogkp.inference.tensorrt_runner import TensorRTRunner
 
-__all__ = ["ONNX_SUFFIX", "Exported", "described_onnx", "open_exported", "runner_predictor"]
+__all__ = ["ENGINE_SUFFIXES", "ONNX_SUFFIX", "Exported", "described_onnx", "open_exported", "runner_predictor"]
 
 ONNX_SUFFIX = ".onnx"
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 IMAGE_AXES = 4
 
 

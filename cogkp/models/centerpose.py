@@ -113,6 +113,7 @@ class CenterPoseNetwork(nn.Module):
     ) -> None:
         super().__init__()
         _check_arguments(backbone, head_channels)
+        self.backbone: DLA34 | FullyAttentionalNetwork
         self.backbone = DLA34(width) if backbone == "DLA34" else FullyAttentionalNetwork(backbone)
         self.neck = (DeepUp if backbone == "DLA34" else JoinUp)(self.backbone.channels)
         channels = self.backbone.channels[0]

@@ -308,7 +308,10 @@ class Task(Protocol):
     """One family, configured."""
 
     config: Any
-    model: nn.Module
+
+    @property
+    def model(self) -> nn.Module:
+        """The network; training changes it in place."""
 
     @property
     def codec(self) -> Codec:

@@ -1,20 +1,13 @@
-"""Which task belongs to which configuration class: the one place that knows every family."""
+"""From the class of a configuration to its task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.keypoint.spec import KeypointConfig
-from cogkp.errors import CogkpError
+from cogkp.families import family_of
 from cogkp.tasks.base import Task
-from cogkp.tasks.centerpose.task import CenterPoseTask
-from cogkp.tasks.keypoint.task import KeypointTask
 
-__all__ = ["TASKS", "build_task"]
-
-TASKS: dict[type, Callable[[Any], Task]] = {KeypointConfig: KeypointTask, CenterPoseConfig: CenterPoseTask}
+__all__ = ["build_task"]
 
 
 def build_task(config: Any) -> Task:
@@ -23,8 +16,5 @@ def build_task(config: Any) -> Task:
     Raises:
         CogkpError: no family uses this class of configuration.
     """
-    family = TASKS.get(type(config))
-    if family is None:
-        known = ", ".join(kind.__name__ for kind in TASKS)
-        raise CogkpError("no task for this kind of configuration", expected=known, got=type(config).__name__)
-    return family(config)
+    task: Task = family_of(config).part("task")(config)
+    return task

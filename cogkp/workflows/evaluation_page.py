@@ -16,7 +16,7 @@ from cogkp.visual import page
 from cogkp.visual.charts import histogram_chart, interval_chart, line_chart
 from cogkp.workflows.report_parts import training_curves, words
 
-__all__ = ["OBJECTS", "POINTS", "Shown", "Words", "between", "evaluation_page", "interval_tables", "interval_text"]
+__all__ = ["PageContent", "Words", "between", "evaluation_page", "interval_tables", "interval_text"]
 
 MOST_HISTOGRAMS = 24
 
@@ -42,22 +42,8 @@ class Words:
         return f"{self.evaluation if split == 'evaluation' else split} data"
 
 
-POINTS = Words(
-    column="point",
-    curves="Uncertainty",
-    worst="By the worst {measure} of any point. Rings are labels, crosses are predictions.",
-    evaluation="main",
-)
-OBJECTS = Words(
-    column="",
-    curves="Average precision",
-    worst="By the worst {measure} of any object. Thin white edges are labels, red ones predictions.",
-    evaluation="test",
-)
-
-
 @attrs.frozen(eq=False, kw_only=True)
-class Shown:
+class PageContent:
     """What the page shows.
 
     Args:
@@ -76,10 +62,10 @@ class Shown:
     pictures: Sequence[tuple[bytes, str]]
     worst: Sequence[tuple[bytes, str, str]]
     history: Sequence[Mapping[str, Any]]
-    words: Words = POINTS
+    words: Words
 
 
-def evaluation_page(shown: Shown) -> str:
+def evaluation_page(shown: PageContent) -> str:
     """Make the page."""
     content, evidence = shown.content, shown.report.evidence
     curves = [line_chart(curve) for curve in shown.report.curves()]
@@ -144,7 +130,7 @@ def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
     return "\n".join([f"95 % intervals over {frames} frames", *said])
 
 
-def interval_tables(measure: Measure, intervals: Mapping[Figure, Interval], words: Words = POINTS) -> Table:
+def interval_tables(measure: Measure, intervals: Mapping[Figure, Interval], words: Words) -> Table:
     """Make the table of one measure: a row per column, a column per figure, each with its interval."""
     ours = [figure for figure in intervals if figure.key == measure.key]
     names = list(dict.fromkeys(figure.name for figure in ours))
@@ -157,7 +143,7 @@ def interval_tables(measure: Measure, intervals: Mapping[Figure, Interval], word
     return Table("with 95 % intervals", (words.column, *head), tuple(rows))
 
 
-def _measure_section(measure: Measure, shown: Shown) -> str:
+def _measure_section(measure: Measure, shown: PageContent) -> str:
     intervals, words, frames = shown.intervals, shown.words, len(shown.report.evidence.frames)
     overall = {figure.name: each for figure, each in intervals.items() if (figure.key, figure.of) == (measure.key, ALL)}
     if not overall:

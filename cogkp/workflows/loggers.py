@@ -1,4 +1,4 @@
-"""Who is told of a training in either family: the history, its table, TensorBoard and the watchdog."""
+"""The loggers of a training of any family: history, table, TensorBoard and the warnings of senseless figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import METRICS_NAME, TABLE_NAME
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
@@ -20,42 +21,43 @@ from cogkp.training.plan import Plan
 from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import Sink, TensorBoardSink
 
-__all__ = ["board_sinks", "usual_sinks"]
+__all__ = ["tensorboard", "usual_loggers"]
 
 log = logging.getLogger("cogkp")
 
 
-def usual_sinks(
+def usual_loggers(
     task: Task,
     plan: Plan,
     steps_per_epoch: int,
     folder: Path,
     *,
     board: Path | None,
-    restored: bool,
-    earlier: Path | None = None,
+    restored: Restored | None,
 ) -> list[Sink]:
-    """Make the listeners of a training that writes into a folder.
+    """Make the loggers of a training that writes into a folder.
 
     Args:
-        task: draws pictures for TensorBoard, where the options ask for them.
+        task: draws images for TensorBoard, where the options ask for them.
         plan: says where the training begins.
         steps_per_epoch: length of an epoch.
         folder: of the run.
         board: folder of its TensorBoard events; None writes none.
-        restored: whether what was told beyond the plan's position is to be dropped or hidden.
-        earlier: the history that goes on, where it lies in another folder.
+        restored: what it goes on from; what was logged after that is dropped or hidden.
     """
-    position = (plan.epoch, plan.step) if restored else None
-    hidden = (plan.epoch * steps_per_epoch + plan.step, plan.epoch) if restored else None
+    position = hidden = earlier = None
+    if restored is not None:
+        position = (plan.epoch, plan.step)
+        hidden = (plan.epoch * steps_per_epoch + plan.step, plan.epoch)
+        earlier = restored.home / METRICS_NAME
     lines = HistorySink(
         folder / METRICS_NAME, log_interval=plan.options.log_interval, restored=position, earlier=earlier
     )
     table = EpochTableSink(folder / TABLE_NAME, lines.kept)
-    return [lines, table, *board_sinks(task, plan.options, board, hidden), Watchdog()]
+    return [lines, table, *tensorboard(task, plan.options, board, hidden), Watchdog()]
 
 
-def board_sinks(
+def tensorboard(
     task: Task, options: TrainOptions, log_dir: Path | None, restored: tuple[int, int] | None = None
 ) -> list[Sink]:
     """Open TensorBoard's files; none where no folder is given."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.artifacts.evaluations import EVALUATION_NAME, PAGE_NAME, write_evaluation
 from cogkp.artifacts.run_record import describe_machine, library_versions
+from cogkp.artifacts.runs import METRICS_NAME
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import write_png
 from cogkp.data.sample import collate
@@ -26,11 +26,12 @@ from cogkp.pictures import draw_comparison, draw_pairs
 from cogkp.tasks.base import Codec, Metrics, Report, StereoMetrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import Picture
-from cogkp.workflows.evaluation_page import POINTS, Shown, Words, evaluation_page, interval_text
-from cogkp.workflows.report_parts import draw_worst, jpeg
-from cogkp.workflows.setup import spread
+from cogkp.workflows.adapter import OpenedModel
+from cogkp.workflows.evaluation_page import PageContent, Words, evaluation_page, interval_text
+from cogkp.workflows.report_parts import draw_worst, jpeg, read_epochs
+from cogkp.workflows.setup import evenly, spread
 
-__all__ = ["EvaluationResult", "Judged", "metrics_in", "surroundings", "training_facts"]
+__all__ = ["EvaluationResult", "metrics_in", "surroundings", "training_facts", "write_report"]
 
 PICTURED_VIEWS = 16
 PICTURED_PAIRS = 5
@@ -41,20 +42,28 @@ class EvaluationResult:
     """What an evaluation found.
 
     Args:
+        folder: of its results.
         report: everything, ready for JSON.
-        text: the same as a table.
+        text: the figures as tables.
+        headline: those worth a glance, in one line.
         json_path: the report on disk.
         picture_path: predictions drawn over frames.
         html_path: everything on one page, pictures included.
         space_picture_path: predictions in both views and in space; None where no stereo pair could be judged.
+        text_path: tables of all figures; None where the family writes none.
+        rows_path: errors object by object, CSV; None where the family writes none.
     """
 
+    folder: Path
     report: Mapping[str, Any]
     text: str
+    headline: str
     json_path: Path
     picture_path: Path
     html_path: Path
     space_picture_path: Path | None = None
+    text_path: Path | None = None
+    rows_path: Path | None = None
 
 
 def surroundings() -> dict[str, Any]:
@@ -96,74 +105,68 @@ def training_facts(checkpoint: Checkpoint | None) -> dict[str, Any]:
     }
 
 
-@attrs.frozen(eq=False, kw_only=True)
-class Judged:
-    """An evaluation that lacks nothing but its files.
+def write_report(
+    folder: Path,
+    model: OpenedModel,
+    dataset: ImageDataset,
+    metrics: Metrics,
+    report: Report,
+    *,
+    circumstances: Mapping[str, Any],
+    words: Words,
+    worst: int,
+) -> EvaluationResult:
+    """Write the document, the drawings and the page of an evaluation.
 
     Args:
-        codec: of the task.
-        dataset: what was evaluated.
-        predict: the network.
+        folder: where; it is there already.
+        model: what was evaluated.
+        dataset: on what.
         metrics: what has seen all of it.
         report: what that says.
         circumstances: what was evaluated, with what, by whom and where; ``checkpoint`` and ``split`` among it.
-        history: epoch lines of the training; empty where nobody kept them.
         words: of the page.
+        worst: how many of the worst images the page shows.
+
+    Raises:
+        OutputError: something cannot be written.
     """
-
-    codec: Codec
-    dataset: ImageDataset
-    predict: Predict
-    metrics: Metrics
-    report: Report
-    circumstances: Mapping[str, Any]
-    history: Sequence[Mapping[str, Any]] = ()
-    words: Words = POINTS
-
-    def written(self, folder: Path, worst: int) -> EvaluationResult:
-        """Write everything.
-
-        Args:
-            folder: where; it is there already.
-            worst: how many of the worst images the page shows.
-
-        Raises:
-            OutputError: something cannot be written.
-        """
-        title = str(self.circumstances["checkpoint"])
-        spans = intervals(self.report.evidence)
-        overall = {"overall": dict(self.report.scalars())}
-        content = {**self.circumstances, **overall, **self.report.to_dict(), **_told(self.report, spans)}
-        write_evaluation(folder / EVALUATION_NAME, content, self.report.evidence.to_dict())
-        picture = draw_comparison(self.codec, self.predict, spread(self.dataset, PICTURED_VIEWS), title=title)
-        write_png(folder / "predictions.png", picture)
-        in_space = _draw_space(self.codec, self.metrics, self.predict, self.dataset, title)
-        pictures = [(jpeg(picture), "Labels and predictions of images spread over the data")]
-        if in_space is not None:
-            write_png(folder / "predictions_3d.png", in_space)
-            pictures.append((jpeg(in_space), "Stereo pairs from the worst to the best: both views, and space"))
-        shown = Shown(
-            content=content,
-            report=self.report,
-            intervals=spans,
-            pictures=pictures,
-            worst=draw_worst(self.codec, self.predict, self.dataset, self.report.evidence, worst),
-            history=self.history,
-            words=self.words,
-        )
-        write_text(folder / PAGE_NAME, evaluation_page(shown))
-        told = interval_text(spans, len(self.report.evidence.frames))
-        return EvaluationResult(
-            report=content,
-            text=f"{title} on {self.words.data(self.circumstances['split'])}\n{self.report.text()}\n{told}",
-            json_path=folder / EVALUATION_NAME,
-            picture_path=folder / "predictions.png",
-            html_path=folder / PAGE_NAME,
-            space_picture_path=None if in_space is None else folder / "predictions_3d.png",
-        )
+    title, codec = str(circumstances["checkpoint"]), model.task.codec
+    spans = intervals(report.evidence)
+    overall = {"overall": dict(report.scalars())}
+    content = {**circumstances, **overall, **report.to_dict(), **_figures(report, spans)}
+    write_evaluation(folder / EVALUATION_NAME, content, report.evidence.to_dict())
+    drawing = draw_comparison(codec, model.predict, spread(dataset, PICTURED_VIEWS), title=title)
+    write_png(folder / "predictions.png", drawing)
+    in_space = _draw_space(codec, metrics, model.predict, dataset, title)
+    drawings = [(jpeg(drawing), "Labels and predictions of images spread over the data")]
+    if in_space is not None:
+        write_png(folder / "predictions_3d.png", in_space)
+        drawings.append((jpeg(in_space), "Stereo pairs from the worst to the best: both views, and space"))
+    page = PageContent(
+        content=content,
+        report=report,
+        intervals=spans,
+        pictures=drawings,
+        worst=draw_worst(codec, model.predict, dataset, report.evidence, worst),
+        history=read_epochs(model.home / METRICS_NAME) if model.checkpoint else [],
+        words=words,
+    )
+    write_text(folder / PAGE_NAME, evaluation_page(page))
+    last = interval_text(spans, len(report.evidence.frames))
+    return EvaluationResult(
+        folder=folder,
+        report=content,
+        text=f"{title} on {words.data(circumstances['split'])}\n{report.text()}\n{last}",
+        headline=report.headline(),
+        json_path=folder / EVALUATION_NAME,
+        picture_path=folder / "predictions.png",
+        html_path=folder / PAGE_NAME,
+        space_picture_path=None if in_space is None else folder / "predictions_3d.png",
+    )
 
 
-def _told(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]:
+def _figures(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]:
     figures = [
         {"measure": figure.key, "of": figure.of, "figure": figure.name, "unit": figure.unit, **attrs.asdict(interval)}
         for figure, interval in spans.items()
@@ -180,7 +183,7 @@ def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: Image
     ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
     if not isinstance(metrics, StereoMetrics) or not ranked:
         return None
-    ranks = np.unique(np.linspace(0, len(ranked) - 1, PICTURED_PAIRS).round().astype(int)).tolist()
+    ranks = evenly(len(ranked), PICTURED_PAIRS)
     batch = collate([dataset[ranked[rank]] for rank in ranks])
     notes = [f"{rank + 1} of {len(ranked)} from the worst:" for rank in ranks]
     return draw_pairs(codec, metrics, predict, batch, notes, title)

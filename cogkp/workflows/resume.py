@@ -11,11 +11,10 @@ import attrs
 
 from cogkp.artifacts.restore import Restored, was_left_behind
 from cogkp.artifacts.runs import RunFolder, continue_run, create_run
-from cogkp.config.keypoint.io import dump, structure
-from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.plain import plain_differences
 from cogkp.data.fingerprint import changes
 from cogkp.errors import CheckpointError, ConfigError
+from cogkp.workflows.adapter import adapter_of
 
 __all__ = ["changed_config", "changed_data", "folder_for", "without_best"]
 
@@ -24,7 +23,7 @@ MOST_SHOWN = 20
 log = logging.getLogger("cogkp")
 
 
-def changed_config(restored: Restored, config: KeypointConfig, *, allowed: bool) -> list[str]:
+def changed_config(restored: Restored, config: Any, *, allowed: bool) -> list[str]:
     """List what changed in the configuration since a checkpoint was saved, and refuse it where nobody asked for it.
 
     Args:
@@ -35,7 +34,7 @@ def changed_config(restored: Restored, config: KeypointConfig, *, allowed: bool)
     Raises:
         CheckpointError: something changed and ``allowed`` is false; every change is named.
     """
-    lines = plain_differences(_today(restored.checkpoint.provenance.config), dump(config))
+    lines = plain_differences(_today(restored.checkpoint.provenance.config, config), adapter_of(config).dump(config))
     if lines and not allowed:
         raise CheckpointError(
             "the configuration changed since this checkpoint was saved",
@@ -85,10 +84,11 @@ def without_best(restored: Restored) -> Restored:
     return attrs.evolve(restored, checkpoint=attrs.evolve(restored.checkpoint, state=state))
 
 
-def _today(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+def _today(saved: Mapping[str, Any], config: Any) -> Mapping[str, Any]:
     """Read a saved configuration as this release does, so that what it adds by itself is no change."""
+    adapter = adapter_of(config)
     try:
-        return dump(structure(saved, "the checkpoint's configuration"))
+        return adapter.dump(adapter.structure(saved))
     except ConfigError:
         return saved
 

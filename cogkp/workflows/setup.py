@@ -1,40 +1,33 @@
-"""What several verbs need first: a checked configuration, its data as batches, and the network of a checkpoint."""
+"""Pieces that several verbs need first: data as batches, a few samples, and the model of a file."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from cogkp.artifacts.checkpoint import Checkpoint, load_weights
-from cogkp.artifacts.restore import open_checkpoint
+from cogkp.artifacts.checkpoint import load_weights
+from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import own_name
-from cogkp.config.keypoint.rules import check_training
-from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.torchrun import ALONE, Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.loader import BatchLoader, build_loader
 from cogkp.data.sample import Batch, collate
-from cogkp.errors import ConfigError
+from cogkp.errors import ArtifactError, CheckpointError
+from cogkp.families import family_of
+from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, open_exported, runner_predictor
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
+from cogkp.training.evaluator import torch_predictor
+from cogkp.training.precision import resolve_precision
+from cogkp.workflows.adapter import OpenedModel, adapter_of
 
-__all__ = ["CHECKPOINT_ROOT", "open_loader", "require_runnable", "restored_task", "spread"]
-
-CHECKPOINT_ROOT = Path("checkpoints")
-
-log = logging.getLogger("cogkp")
-
-
-def require_runnable(config: KeypointConfig, options: TrainOptions) -> None:
-    """Refuse what cannot run with these options; raises ConfigError with every problem."""
-    problems = check_training(config, options)
-    if problems:
-        raise ConfigError(problems)
+__all__ = ["evenly", "is_exported", "open_loader", "open_model", "require_family", "restored_task", "spread"]
 
 
 def open_loader(
@@ -59,41 +52,83 @@ def open_loader(
     )
 
 
-class RestoredTask(NamedTuple):
-    """A task whose network has the weights of a checkpoint.
+def evenly(total: int, count: int) -> list[int]:
+    """Choose indices spread evenly over ``total`` things; all of them where there are no more than ``count``.
 
-    Args:
-        task: the family, configured.
-        path: the file that was read, by its name in the folder of its run where it has one.
-        home: that folder.
-        checkpoint: what else the file holds.
+    Example:
+        >>> evenly(10, 4), evenly(2, 4)
+        ([0, 3, 6, 9], [0, 1])
     """
-
-    task: Task
-    path: Path
-    home: Path
-    checkpoint: Checkpoint
-
-
-def restored_task(config: KeypointConfig, restore: str, root: Path) -> RestoredTask:
-    """Build a task and give its network the weights of a checkpoint, averaged ones where it has them.
-
-    Args:
-        config: names the network's shape.
-        restore: 'latest', 'best' or a path.
-        root: folder of all runs.
-    """
-    found = open_checkpoint(restore, root)
-    path, checkpoint, home = found.path, found.checkpoint, found.home
-    task = build_task(config)
-    load_weights(checkpoint, task.model, str(path), averaged=True)
-    if checkpoint.provenance.points != config.point_names:
-        trained, asked = ", ".join(checkpoint.provenance.points), ", ".join(config.point_names)
-        log.warning("%s was trained for the points %s; the configuration calls them %s", path, trained, asked)
-    return RestoredTask(task, own_name(path, home), home, checkpoint)
+    places: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    return sorted(set(places))
 
 
 def spread(dataset: ImageDataset, count: int) -> Batch[Any]:
     """Take items evenly spread over a data set."""
-    indices = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
-    return collate([dataset[int(index)] for index in indices])
+    return collate([dataset[index] for index in evenly(len(dataset), count)])
+
+
+def require_family(restored: Restored, config: Any) -> None:
+    """Refuse the checkpoint of another family than the configuration's.
+
+    Raises:
+        CheckpointError: it is of another one.
+    """
+    wanted, checkpoint = family_of(config).name, restored.checkpoint
+    if checkpoint.family != wanted:
+        raise CheckpointError(
+            "the checkpoint is of another family",
+            where=str(restored.path),
+            expected=wanted,
+            got=f"{checkpoint.family or 'an unknown family'}, with the points {', '.join(checkpoint.provenance.points)}",
+            hint="Give the configuration it was trained with, or a checkpoint of this one's family.",
+        )
+
+
+def restored_task(config: Any, restored: Restored) -> Task:
+    """Build a task with the weights of a checkpoint, averaged ones where it has them, as they are deployed.
+
+    Raises:
+        CheckpointError: the checkpoint is of another family or shape.
+    """
+    require_family(restored, config)
+    task = build_task(config)
+    load_weights(restored.checkpoint, task.model, str(restored.path), averaged=True)
+    return task
+
+
+def is_exported(path: Path) -> bool:
+    """Tell an ONNX file or an engine from a checkpoint by its name."""
+    return path.suffix.lower() in (ONNX_SUFFIX, *ENGINE_SUFFIXES)
+
+
+@contextmanager
+def open_model(config: Any, model: Path | Restored, *, device: torch.device | None = None) -> Iterator[OpenedModel]:
+    """Open a model for predictions: a checkpoint that was read, or the file of an exported model.
+
+    Args:
+        config: says what its predictions mean.
+        model: which.
+        device: where a checkpoint runs; None takes a GPU when there is one.
+
+    Raises:
+        ArtifactError: the file cannot be used, is of another family, or takes other images.
+        EngineError: an engine without a GPU.
+    """
+    if isinstance(model, Restored):
+        task = restored_task(config, model)
+        precision = resolve_precision("fp32", device)
+        predict = torch_predictor(precision.place_model(task.model).eval(), precision)
+        path, home = own_name(model.path, model.home), model.home
+        yield OpenedModel(path=path, home=home, task=task, predict=predict, checkpoint=model.checkpoint)
+        return
+    found = open_exported(model)
+    family = family_of(config).name
+    if found.facts.get("family", family) != family:
+        raise ArtifactError(
+            "the model is of another family", where=str(model), expected=family, got=str(found.facts["family"])
+        )
+    task, outputs = adapter_of(config).fitted(config, found, model)
+    with found.runner as runner:
+        predict = runner_predictor(runner, outputs)
+        yield OpenedModel(path=model, home=model.parent, task=task, predict=predict, origin=found.checkpoint)

@@ -127,7 +127,7 @@ def edited(path: Path, change) -> Path:
 @pytest.mark.parametrize("version", [99, 0, -1, "2", None])
 def test_another_format_version_is_told_apart(saved, version):
     edited(saved, lambda content: content.update(format=version))
-    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 4, got {version!r}") as caught:
+    with pytest.raises(CheckpointError, match=rf"another format version.*expected 1 to 5, got {version!r}") as caught:
         load_checkpoint(saved)
     assert "written by cogkp" in str(caught.value)
 

@@ -95,7 +95,7 @@ def test_what_is_not_there_is_told(tmp_path):
 
 def test_the_time_of_a_training_is_that_of_its_sessions(tmp_path):
     folder = RunFolder(tmp_path, tmp_path)
-    assert training_seconds(folder) is None
+    assert training_seconds(folder.path) is None
     begin = datetime(2026, 1, 31, tzinfo=timezone.utc)
 
     def at(seconds: float) -> str:
@@ -103,7 +103,7 @@ def test_the_time_of_a_training_is_that_of_its_sessions(tmp_path):
 
     sessions = [{"started": at(0)}, {"started": at(1000)}, {"started": "?"}]
     (tmp_path / "run.json").write_text(json.dumps({"format_version": 1, "sessions": sessions}))
-    assert training_seconds(folder) is None
+    assert training_seconds(folder.path) is None
     lines = [{"time": at(60)}, {"time": at(120)}, {"time": at(1030)}, {"time": "nonsense"}, []]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*map(json.dumps, lines), "half a li"]))
-    assert training_seconds(folder) == 150.0
+    assert training_seconds(folder.path) == 150.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from cogkp.config.centerpose.io import load_experiment
-from cogkp.workflows.centerpose import train_experiment
+from cogkp.workflows.train import train
 from tests.builders.ranks import Curve
 
 
@@ -27,7 +27,7 @@ class Killer(Curve):
 
 def main(spec: Path, last_step: int | None) -> None:
     torch.set_num_threads(1)
-    train_experiment(load_experiment(spec, verb="train"), sinks=[Killer(last_step)])
+    train(load_experiment(spec, verb="train"), sinks=[Killer(last_step)])
 
 
 if __name__ == "__main__":

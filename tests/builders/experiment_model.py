@@ -8,7 +8,7 @@ from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.centerpose import CORNER_NAMES
+from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 
 
 def with_section(config, verb, **changes):

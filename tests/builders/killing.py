@@ -27,7 +27,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.errors import CogkpError
 from cogkp.tasks.registry import build_task
 from cogkp.training.optim import build_optimizer
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 
 OPTIONS = TrainOptions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cogkp
+from cogkp import cli_api
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import write_set
 from tests.builders.command import run_s6
@@ -24,7 +24,7 @@ def test_rendered_parts_differ_and_pass_their_own_check(tmp_path, monkeypatch, c
     train, val = home / "train", home / "val"
     assert f"dataset.train_data={train} dataset.val_data={val} dataset.category=carton" in out
     assert "dataset.num_symmetry=2" in out
-    found = cogkp.check_box_labels(home, output=tmp_path / "look.png").report
+    found = cli_api.check_box_labels(home, output=tmp_path / "look.png").report
     assert len(found.checked) == 5
     assert not found.problems
     assert not {file.read_bytes() for file in train.glob("*.jpg")} & {file.read_bytes() for file in val.glob("*.jpg")}

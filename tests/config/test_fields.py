@@ -2,7 +2,7 @@ import attrs
 import pytest
 
 from cogkp.config.augment import STAGES, default_stages
-from cogkp.config.export import DeployOptions
+from cogkp.config.export import ExportOptions
 from cogkp.config.fields import at_least, between, describe, interval, matching, more_than, multiple_of, one_of
 from cogkp.config.issues import Finding, dotted, overlap
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
@@ -52,8 +52,8 @@ def test_findings_depend_on_what_they_read():
 
 def test_a_value_outside_its_range_names_class_and_field():
     with pytest.raises(ConfigError) as caught:
-        DeployOptions(precision="fp16")
-    assert str(caught.value) == "out of range @ DeployOptions.precision: expected one of 'fp32', 'bf16', got 'fp16'"
+        ExportOptions(precision="fp16")
+    assert str(caught.value) == "out of range @ ExportOptions.precision: expected one of 'fp32', 'bf16', got 'fp16'"
 
 
 def test_configurations_are_frozen_and_have_defaults_throughout():

@@ -13,7 +13,7 @@ def keys(document):
 
 def test_the_committed_page_is_what_is_generated():
     assert PAGE.read_text(encoding="utf-8") == markdown(), (
-        "run: python -m cogkp.config.reference > docs/configuration.md"
+        "run: python -m cogkp.config.keypoint.reference > docs/configuration.md"
     )
 
 

@@ -72,11 +72,11 @@ def test_documented_flag(spelling: tuple[str, ...], default: Any) -> None:
     assert flags(COMMANDS["s6 cog keypoint"])[" ".join(spelling)] == default
 
 
-@pytest.mark.parametrize("options", [cogkp.TrainOptions, cogkp.DeployOptions])
+@pytest.mark.parametrize("options", [cogkp.TrainOptions, cogkp.ExportOptions])
 def test_flags_and_library_agree_on_defaults(options: type[Any]) -> None:
     by_name = {parameter.name: default_of(parameter) for parameter in COMMANDS["s6 cog keypoint"].params}
     renamed = {"path": "deploy_path", "builder": "engine_builder"}
-    if options is cogkp.DeployOptions:
+    if options is cogkp.ExportOptions:
         renamed["batch_size"] = "deploy_batch_size"
     fields = {renamed.get(name, name): value for name, value in attrs.asdict(options()).items()}
     assert {name: by_name[name] for name in fields if name in by_name} == {

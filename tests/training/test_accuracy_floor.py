@@ -16,8 +16,8 @@ from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig, Validation
 from cogkp.config.train import TrainOptions
 from cogkp.data.keypoint.synthetic import demo_config, write_recording
-from cogkp.workflows.evaluation import evaluate
-from cogkp.workflows.training import train
+from cogkp.workflows.evaluate import evaluate
+from cogkp.workflows.train import train
 
 TRAINED_FRAMES, HELD_OUT_FRAMES = 48, 24
 SIDE_PX = 128
@@ -47,7 +47,7 @@ def test_a_rendered_recording_is_learnt_to_the_stated_error(tmp_path: Path) -> N
     config = recording(tmp_path)
     unwatched = attrs.evolve(config, validation=Validation())
     run = train(unwatched, OPTIONS, checkpoint_root=tmp_path / "runs", log_dir=None)
-    report = evaluate(config, restore=str(run.checkpoint), output_dir=tmp_path / "evaluation").report["overall"]
+    report = evaluate(config, model=str(run.checkpoint), output_dir=tmp_path / "evaluation").report["overall"]
     assert run.epochs * TRAINED_FRAMES * 2 == STEPS * OPTIONS.batch_size
     print(f"median {report['median_px']:.3f} px, mean {report['mean_px']:.3f} px")
     assert report["median_px"] < MEDIAN_PX

@@ -7,7 +7,7 @@ import pytest
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.training.early_stopping import Patience
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training
 

@@ -9,9 +9,9 @@ from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.train import TrainOptions
 from cogkp.errors import ConfigError
 from cogkp.training.ema import WeightAverage
-from cogkp.workflows.evaluation import evaluate
+from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.setup import restored_task
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training
 from tests.training.test_trainer import Stopper
@@ -91,7 +91,7 @@ def test_an_average_may_begin_and_end_with_a_restore(tmp_path):
 def test_evaluation_and_deployment_read_the_average(tmp_path):
     config = tiny_config(tmp_path, validation=2)
     trained = train(config, AVERAGED, checkpoint_root=tmp_path / "runs", log_dir=None)
-    report = evaluate(config, restore=str(trained.checkpoint), split="validation").report
+    report = evaluate(config, model=str(trained.checkpoint), split="validation").report
     assert report["overall"]["mean_px"] == pytest.approx(trained.scalars["validation/error_mean_px"], rel=1e-5)
 
     task = restored_task(config, str(trained.checkpoint), tmp_path / "runs").task  # as a deployment does

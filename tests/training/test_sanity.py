@@ -11,7 +11,7 @@ from torch import nn
 from cogkp.training.learner import BatchResult
 from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import StepEvent
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 

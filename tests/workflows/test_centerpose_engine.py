@@ -19,7 +19,7 @@ from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
 from cogkp.export.onnx_export import export_onnx
 from cogkp.inference.tensorrt_runner import TensorRTRunner
-from cogkp.workflows.centerpose_engine import build_experiment_engine
+from cogkp.workflows.engine import build_engine
 from tests.builders.tiny_export import tiny_net, tiny_spec
 from tests.builders.tiny_objects import SIDE, tiny_objects_onnx
 
@@ -59,7 +59,7 @@ def changed(config, tensorrt=(), calibration=(), **engine):
 
 def built(config):
     pytest.importorskip("tensorrt_rtx")
-    return build_experiment_engine(config, builder="tensorrt_rtx")
+    return build_engine(config, builder="tensorrt_rtx")
 
 
 @pytest.fixture
@@ -177,6 +177,6 @@ def test_a_file_of_the_other_family_is_refused(experiment, tmp_path):
 def test_without_a_builder_nothing_is_begun(experiment, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match="trtexec"):
-        build_experiment_engine(changed(experiment, {"data_type": "INT8"}), builder="trtexec")
+        build_engine(changed(experiment, {"data_type": "INT8"}), builder="trtexec")
     assert not (tmp_path / "cal.json").exists()
     assert not manifest_path(Path(experiment.gen_trt_engine.trt_engine)).exists()

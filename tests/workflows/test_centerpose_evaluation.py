@@ -19,8 +19,8 @@ from cogkp.inference.parity import verify_onnx
 from cogkp.measures.evidence import Evidence
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.centerpose_evaluation import evaluate_experiment
-from cogkp.workflows.comparing import compare
+from cogkp.workflows.compare import compare
+from cogkp.workflows.evaluate import evaluate
 from tests.builders.experiment_model import save_checkpoint, with_section
 from tests.builders.html import check_page
 from tests.builders.said_objects import truth_of, write_said
@@ -43,7 +43,7 @@ def experiment(tmp_path_factory):
 
 def judged(experiment, model, folder, key="checkpoint", **changes):
     section = {"results_dir": str(folder), key: str(model), **changes}
-    return evaluate_experiment(with_section(experiment, "evaluate", **section))
+    return evaluate(with_section(experiment, "evaluate", **section))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_missing_model_is_told(experiment, tmp_path, model, match):
 
 def test_wrong_models_are_told(experiment, tmp_path):
     with pytest.raises(ConfigError, match="there is no model"):
-        evaluate_experiment(experiment)
+        evaluate(experiment)
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="cannot be used"):
         judged(experiment, tmp_path / "broken.onnx", tmp_path / "out")

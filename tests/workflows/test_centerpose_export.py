@@ -23,11 +23,12 @@ from cogkp.geometry.letterbox import letterbox
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.centerpose import CORNER_NAMES
-from cogkp.workflows.centerpose_export import export_experiment
-from cogkp.workflows.centerpose_inference import infer_experiment
-from cogkp.workflows.centerpose_inputs import Shown, evenly, pictures_at_hand
-from cogkp.workflows.centerpose_model import restored_experiment
+from cogkp.workflows.export import export
+from cogkp.workflows.families.centerpose.inference import infer_experiment
+from cogkp.workflows.families.centerpose.inputs import NetworkInput, pictures_at_hand
+from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
+from cogkp.workflows.families.centerpose.training import CORNER_NAMES
+from cogkp.workflows.setup import evenly, restored_task
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
 
 WIDTH, HEIGHT = 96, 64
@@ -70,12 +71,12 @@ def status_of(folder):
 
 @pytest.fixture(scope="module")
 def result(experiment):
-    return export_experiment(experiment)
+    return export(experiment)
 
 
 def test_the_file_lies_beside_the_checkpoint_and_was_compared_on_real_pictures(experiment, result):
     assert result.onnx == Path(experiment.export.checkpoint).with_suffix(".onnx")
-    assert (result.batch_size, result.pictures) == (None, 4)
+    assert (result.batch_size, result.samples) == (None, 4)
     manifest = read_manifest(result.onnx)
     assert manifest.opset == onnx.load(result.onnx).opset_import[0].version == 16
     assert manifest.inputs[0].shape == ("batch_size", 3, HEIGHT, WIDTH)
@@ -94,8 +95,9 @@ def test_the_folder_explains_itself(experiment, result):
 
 
 def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(experiment, result):
-    shown = Shown.of(read_manifest(result.onnx).facts["input"])
-    image = np.stack([shown(path) for path in evenly(pictures_at_hand(experiment), 3)])
+    shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
+    paths = pictures_at_hand(experiment)
+    image = np.stack([shown(paths[row]) for row in evenly(len(paths), 3)])
     assert image.shape == (3, 3, HEIGHT, WIDTH)
     with OnnxRuntimeRunner(result.onnx, threads=1) as runner:
         found = runner.infer({"input": image})
@@ -113,9 +115,9 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
     found = infer_experiment(attrs.evolve(experiment, inference=section, dataset=data))
     assert (found.pictures, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
-    task, _ = restored_experiment(asked, Path(experiment.export.checkpoint))
+    task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))
     codec = task.codec.seen_at((WIDTH, HEIGHT))
-    shown = Shown.of(read_manifest(result.onnx).facts["input"])
+    shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
     for path in pictures_at_hand(experiment):
         with torch.inference_mode():
             maps = task.model.eval()(torch.from_numpy(shown(path))[None])
@@ -127,7 +129,7 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
 
 def test_an_existing_file_is_kept(experiment, result):
     with pytest.raises(ExportError, match=r"there is such a file already @ .*model_epoch_000\.onnx.*export\.onnx_file"):
-        export_experiment(experiment)
+        export(experiment)
     assert read_manifest(result.onnx)
     assert status_of(result.folder)[-1]["status"] == "FAILURE"
 
@@ -143,16 +145,16 @@ def test_an_existing_file_is_kept(experiment, result):
 def test_what_cannot_be_exported_is_told_and_leaves_nothing(experiment, tmp_path, changes, kind, told):
     written = {key: value.format(folder=tmp_path) for key, value in changes.items() if isinstance(value, str)}
     with pytest.raises(kind, match=told):
-        export_experiment(with_export(experiment, **{**changes, **written}))
+        export(with_export(experiment, **{**changes, **written}))
     assert not list(tmp_path.glob("*.onnx"))
 
 
 def test_a_checkpoint_of_the_other_family_is_refused(experiment, tmp_path):
     foreign = saved(build_task(experiment), tmp_path / "tool.pth", points=("tip", "end"))
     with pytest.raises(CheckpointError, match=r"another family @ .*tool\.pth.*tip, end"):
-        export_experiment(with_export(experiment, checkpoint=str(foreign)))
+        export(with_export(experiment, checkpoint=str(foreign)))
 
 
 def test_a_place_for_results_is_needed(experiment):
     with pytest.raises(ConfigError, match="results_dir"):
-        export_experiment(attrs.evolve(experiment, results_dir=None))
+        export(attrs.evolve(experiment, results_dir=None))

@@ -17,7 +17,7 @@ from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import find_poses
 from cogkp.tasks.centerpose.task import CenterPoseTask
-from cogkp.workflows.centerpose_inference import infer_experiment
+from cogkp.workflows.families.centerpose.inference import infer_experiment
 from tests.builders.experiment_model import with_section
 from tests.builders.said_objects import truth_of, write_said
 from tests.builders.tiny_boxes import SIDE, tiny_experiment

@@ -17,7 +17,6 @@ from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.train import OptimSpec, TrainSpec
-from cogkp.workflows.centerpose import train_experiment
 from tests.builders.tiny_boxes import tiny_experiment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,7 +43,7 @@ def job(folder: Path, config, *before: str, after: tuple[str, ...] = ()) -> subp
 
 
 def history(config, kind: str) -> list[dict]:
-    lines = (results_of(config, "train").folder / "metrics.jsonl").read_text().splitlines()
+    lines = (results_of(config, "train").path / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
     return [
         {k: v for k, v in line.items() if not k.startswith(("time", "event"))}
@@ -54,40 +53,40 @@ def history(config, kind: str) -> list[dict]:
 
 
 def state_of(config):
-    return load_checkpoint(results_of(config, "train").latest).state
+    return load_checkpoint(results_of(config, "train").checkpoint).state
 
 
 def test_a_training_killed_within_an_epoch_goes_on_bit_by_bit(tmp_path):
     """SIGKILL after the fifth of six steps; the last save was after the fourth, the first of the second epoch."""
-    train = TrainSpec(num_epochs=2, checkpoint_interval=2, checkpoint_interval_unit="step", optim=OptimSpec(lr=1e-3))
+    section = TrainSpec(num_epochs=2, checkpoint_interval=2, checkpoint_interval_unit="step", optim=OptimSpec(lr=1e-3))
     config = attrs.evolve(
-        tiny_experiment(tmp_path, pictures=6, width=0.25), results_dir=str(tmp_path / "killed"), train=train
+        tiny_experiment(tmp_path, pictures=6, width=0.25), results_dir=str(tmp_path / "killed"), train=section
     )
     config = attrs.evolve(config, dataset=attrs.evolve(config.dataset, batch_size=2))
     killed = job(tmp_path, config, sys.executable, after=("5",))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state_of(config).position == (1, 1)
-    assert train_experiment(config).epochs == 2
+    assert train(config).epochs == 2
     whole = attrs.evolve(config, results_dir=str(tmp_path / "whole"))
-    train_experiment(whole)
+    train(whole)
     found, wanted = state_of(config), state_of(whole)
     assert [name for name in wanted.weights if not torch.equal(found.weights[name], wanted.weights[name])] == []
     assert found.best == wanted.best
     assert [history(config, kind) for kind in ("step", "epoch")] == [history(whole, kind) for kind in ("step", "epoch")]
-    names = {path.name for path in results_of(config, "train").folder.glob("model_*.pth")}
+    names = {path.name for path in results_of(config, "train").path.glob("model_*.pth")}
     steps = ("000_step_00002", "001_step_00004", "001_step_00006")
     assert names == {f"model_epoch_{step}.pth" for step in steps}
 
 
 def test_two_ranks_train_as_one_process_with_all_pictures(tmp_path):
-    train = TrainSpec(num_epochs=2, num_gpus=2, optim=OptimSpec(lr=1e-4))
-    both = attrs.evolve(tiny_experiment(tmp_path, width=0.25), results_dir=str(tmp_path / "both"), train=train)
+    section = TrainSpec(num_epochs=2, num_gpus=2, optim=OptimSpec(lr=1e-4))
+    both = attrs.evolve(tiny_experiment(tmp_path, width=0.25), results_dir=str(tmp_path / "both"), train=section)
     both = attrs.evolve(both, dataset=attrs.evolve(both.dataset, batch_size=2))
     done = job(tmp_path, both, TORCHRUN, "--nproc-per-node", "2")
     assert done.returncode == 0, done.stderr
-    alone = attrs.evolve(both, results_dir=str(tmp_path / "alone"), train=attrs.evolve(train, num_gpus=1))
+    alone = attrs.evolve(both, results_dir=str(tmp_path / "alone"), train=attrs.evolve(section, num_gpus=1))
     alone = attrs.evolve(alone, dataset=attrs.evolve(alone.dataset, batch_size=4))
-    train_experiment(alone)
+    train(alone)
     (one,), (two,) = history(alone, "step"), history(both, "step")
     # Torch's BatchNorm sums in float32, that of ranks in float64; in float64 both are equal, see test_ranks. The first
     # layer's gradient feels it, and Adam divides small gradients by themselves.
@@ -98,4 +97,4 @@ def test_two_ranks_train_as_one_process_with_all_pictures(tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     status = [json.loads(line)["status"] for line in results_of(both, "train").status.read_text().splitlines()]
     assert status == ["STARTED", "RUNNING", "RUNNING", "SUCCESS"]
-    assert load_checkpoint(results_of(both, "train").latest).provenance.options["batch_size"] == 4
+    assert load_checkpoint(results_of(both, "train").checkpoint).provenance.options["batch_size"] == 4

@@ -13,8 +13,8 @@ from cogkp.config.centerpose.io import load_experiment
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.train import OptimSpec, TrainSpec
 from cogkp.errors import CheckpointError, TrainingError
-from cogkp.workflows.centerpose import train_experiment
-from cogkp.workflows.centerpose_results import ExperimentCheckpointer
+from cogkp.workflows.families.centerpose.training import ExperimentCheckpointer
+from cogkp.workflows.train import train
 from tests.builders.ranks import Curve
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
@@ -42,12 +42,12 @@ def status_of(config):
 
 def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment, tmp_path):
     alone = with_train(experiment, results_dir=str(tmp_path / "whole"), validation_interval=2)
-    whole = train_experiment(alone)
-    first = train_experiment(with_train(experiment, num_epochs=1))
-    second = train_experiment(experiment)
+    whole = train(alone)
+    first = train(with_train(experiment, num_epochs=1))
+    second = train(experiment)
     assert (first.epochs, second.epochs, whole.epochs) == (1, 2, 2)
     assert second.report is not None
-    assert second.report.parent == second.folder / "best"
+    assert second.report.parent == second.run_dir / "best"
     page = second.report.read_text(encoding="utf-8")
     assert "3-D IoU" in page
     assert "evaluation on validation data" in page  # the experiment names no other pictures to judge by
@@ -60,7 +60,7 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     assert wanted.position == found.position
     moments = [[slot["exp_avg"] for slot in state.optimizer["state"].values()] for state in (wanted, found)]
     assert all(torch.equal(one, other) for one, other in zip(*moments, strict=True))
-    folder = results_of(experiment, "train").folder
+    folder = results_of(experiment, "train").path
     names = {path.name for path in folder.glob("*.pth")}
     latest, best = "centerpose_model_latest.pth", "centerpose_model_best.pth"
     assert names == {latest, best, "model_epoch_000.pth", "model_epoch_001.pth"}
@@ -87,16 +87,16 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
 
 
 def test_a_dry_run_keeps_nothing(experiment):
-    result = train_experiment(with_train(experiment, is_dry_run=True))
+    result = train(with_train(experiment, is_dry_run=True))
     assert result.checkpoint is None
-    assert not list(result.folder.glob("*.pth"))
+    assert not list(result.run_dir.glob("*.pth"))
     assert status_of(experiment)[-1]["status"] == "SUCCESS"
     assert "train_loss" in status_of(experiment)[-1]["kpi"]
     assert result.to_evaluate == ()
 
 
 def test_ctrl_c_keeps_the_position(experiment):
-    result = train_experiment(experiment, sinks=[Curve(stop_after=1)])
+    result = train(experiment, sinks=[Curve(stop_after=1)])
     assert result.interrupted
     assert result.checkpoint.name == "centerpose_model_latest.pth"
     assert load_checkpoint(result.checkpoint).state.position in {(0, 1), (1, 0)}
@@ -106,13 +106,13 @@ def test_ctrl_c_keeps_the_position(experiment):
 def test_what_cannot_be_done_is_said_before_anything_is_written(experiment, tmp_path, monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(TrainingError, match="GPU"):
-        train_experiment(with_train(experiment, num_gpus=64))
+        train(with_train(experiment, num_gpus=64))
     assert not (tmp_path / "results").exists()
 
 
 def test_a_missing_checkpoint_is_a_failure_in_the_file_of_status(experiment, tmp_path):
     with pytest.raises(CheckpointError):
-        train_experiment(with_train(experiment, resume_training_checkpoint_path=str(tmp_path / "none.pth")))
+        train(with_train(experiment, resume_training_checkpoint_path=str(tmp_path / "none.pth")))
     assert [line["status"] for line in status_of(experiment)] == ["STARTED", "FAILURE"]
 
 
@@ -137,9 +137,9 @@ def test_checkpoints_have_the_documented_names(experiment, tmp_path, interval, u
     epoch, step = position
     state = TrainingState(weights={}, optimizer={}, schedule={}, rng={}, epoch=epoch, step=step, target_epochs=5)
     assert keeper.save(state).name == "centerpose_model_latest.pth"
-    found = {path.name for path in keeper.results.folder.glob("model_*.pth")}
+    found = {path.name for path in keeper.results.path.glob("model_*.pth")}
     assert found == ({name} if name else set())
-    assert load_checkpoint(keeper.results.latest).state.position == position
+    assert load_checkpoint(keeper.results.checkpoint).state.position == position
 
 
 def provenance_of(folder):

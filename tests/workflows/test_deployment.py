@@ -10,14 +10,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cogkp.config.export import DeployOptions
+from cogkp.config.export import ExportOptions
 from cogkp.errors import CheckpointError, EngineError, ExportError
-from cogkp.workflows.deployment import deploy, missing_builder
-from cogkp.workflows.training import train
+from cogkp.workflows.export import export, missing_builder
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 
-NO_ENGINE = DeployOptions(engine=False)
+NO_ENGINE = ExportOptions(engine=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def trained(tmp_path_factory):
 
 def test_names_and_content_are_as_documented(trained, tmp_path):
     config, run = trained
-    options = DeployOptions(engine=False, batch_size=2, precision="bf16")
-    result = deploy(config, options, restore=str(run.checkpoint), models_root=tmp_path)
+    options = ExportOptions(engine=False, batch_size=2, precision="bf16")
+    result = export(config, options, checkpoint=str(run.checkpoint), models_root=tmp_path)
     assert result.onnx.parent == tmp_path
     prefix, batch, *_, tag = result.onnx.name.removesuffix(".release.onnx").split("_")
     assert (prefix, batch, tag) == (config.prefix, "b2", "bf16")
@@ -50,36 +50,36 @@ def test_names_and_content_are_as_documented(trained, tmp_path):
 def test_no_weights_no_release(trained, tmp_path):
     config, _ = trained
     with pytest.raises(ExportError, match="--deploy-untrained"):
-        deploy(config, NO_ENGINE, models_root=tmp_path)
+        export(config, NO_ENGINE, models_root=tmp_path)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
-        deploy(config, NO_ENGINE, restore=str(tmp_path / "none.pth"), models_root=tmp_path)
+        export(config, NO_ENGINE, checkpoint=str(tmp_path / "none.pth"), models_root=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_fresh_weights_can_be_deployed_without_any_data(trained, tmp_path):
     config = attrs.evolve(trained[0], base_dir=())
-    result = deploy(config, NO_ENGINE, untrained=True, models_root=tmp_path)
+    result = export(config, NO_ENGINE, untrained=True, models_root=tmp_path)
     assert json.loads(result.manifest.read_text())["origin"]["checkpoint"] == "untrained"
 
 
 def test_missing_data_is_said_and_does_not_stop_a_deployment(trained, tmp_path, caplog):
     config = attrs.evolve(trained[0], base_dir=(str(tmp_path / "gone"),))
     with caplog.at_level(logging.WARNING, "cogkp"):
-        deploy(config, NO_ENGINE, restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
+        export(config, NO_ENGINE, checkpoint=str(trained[1].checkpoint), models_root=tmp_path / "models")
     assert "comparing on drawn inputs alone" in caplog.text
 
 
 def test_without_a_builder_the_onnx_file_stays_and_the_advice_is_given(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineError, match=r"cogkp\[tensorrt\].* --no-engine leaves"):
-        deploy(trained[0], DeployOptions(), restore=str(trained[1].checkpoint), models_root=tmp_path / "models")
+        export(trained[0], ExportOptions(), checkpoint=str(trained[1].checkpoint), models_root=tmp_path / "models")
     assert {path.suffix for path in (tmp_path / "models").iterdir()} == {".onnx", ".json"}
 
 
 def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-    options = DeployOptions(path=str(tmp_path / "tool.release.onnx"), builder="tensorrt_rtx")
-    result = deploy(trained[0], options, restore=str(trained[1].checkpoint))
+    options = ExportOptions(path=str(tmp_path / "tool.release.onnx"), builder="tensorrt_rtx")
+    result = export(trained[0], options, checkpoint=str(trained[1].checkpoint))
     assert result.engine == tmp_path / "tool.trt"
     assert result.engine.stat().st_size > 10_000
     assert (tmp_path / "tool.trt.manifest.json").exists()
@@ -87,6 +87,6 @@ def test_a_real_engine_is_built_beside_the_onnx_file(trained, tmp_path):
 
 def test_a_missing_builder_can_be_told_before_a_long_training(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "cogkp[tensorrt]" in missing_builder(DeployOptions())
-    assert missing_builder(DeployOptions()).endswith("--no-engine leaves the engine out.")
+    assert "cogkp[tensorrt]" in missing_builder(ExportOptions())
+    assert missing_builder(ExportOptions()).endswith("--no-engine leaves the engine out.")
     assert missing_builder(NO_ENGINE) == ""

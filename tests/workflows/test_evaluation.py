@@ -16,9 +16,9 @@ from cogkp.config.keypoint.spec import DataMappings, Validation
 from cogkp.errors import ArtifactError, EvaluationError, OutputError
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import intervals
-from cogkp.workflows.comparing import compare
-from cogkp.workflows.evaluation import evaluate
-from cogkp.workflows.training import train
+from cogkp.workflows.compare import compare
+from cogkp.workflows.evaluate import evaluate
+from cogkp.workflows.train import train
 from tests.builders.html import check_page
 from tests.builders.tiny_keypoints import POINTS, tiny_config, write_recording
 from tests.builders.training import OPTIONS, Watcher
@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
 
 def measured(trained, output: Path, **settings):
     config, run, folder = trained
-    return evaluate(config, restore=str(run.best), output_dir=output, checkpoint_root=folder / "runs", **settings)
+    return evaluate(config, model=str(run.best), output_dir=output, checkpoint_root=folder / "runs", **settings)
 
 
 def test_a_training_leaves_its_report_in_the_run_folder(trained):
@@ -101,7 +101,7 @@ def test_hostile_names_of_points_stay_words(trained, tmp_path):
     text = (root / "data.jsonl").read_text().replace('"tip"', json.dumps(HOSTILE))
     (root / "data.jsonl").write_text(text)
     named = attrs.evolve(config, data_mappings=mappings, validation=Validation(base_dir=(str(root),)))
-    result = evaluate(named, restore=str(run.checkpoint), output_dir=tmp_path / "out", checkpoint_root=folder)
+    result = evaluate(named, model=str(run.checkpoint), output_dir=tmp_path / "out", checkpoint_root=folder)
     page = result.html_path.read_text(encoding="utf-8")
     assert "<script" not in page
     assert escape(HOSTILE) in page
@@ -212,7 +212,7 @@ def test_data_without_labels_says_why_there_is_nothing(trained, tmp_path):
         data_mappings=DataMappings(x=("B.image",), y=config.data_mappings.y, mask=config.data_mappings.mask),
     )
     with pytest.raises(EvaluationError, match="none of 3 images has a labelled point or a mask"):
-        evaluate(bare, restore=str(run.checkpoint), output_dir=tmp_path / "out")
+        evaluate(bare, model=str(run.checkpoint), output_dir=tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(trained, tmp_path):

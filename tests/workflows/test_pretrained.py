@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
-from cogkp.config.export import DeployOptions
+from cogkp.config.export import ExportOptions
 from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig, Network
 from cogkp.errors import CheckpointError, ConfigError, ModelError
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.deployment import deploy
-from cogkp.workflows.pretrained import start_encoder
-from cogkp.workflows.training import dry_run, train
+from cogkp.workflows.export import export
+from cogkp.workflows.families.keypoint import start_encoder
+from cogkp.workflows.train import dry_run, train
 from tests.builders.published import published_resnet18
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
@@ -112,7 +112,7 @@ def test_published_weights_come_from_the_cache(config, tmp_path, monkeypatch):
     torch.save(published_resnet18(), drawn)
     name = f"resnet18-{hashlib.sha256(drawn.read_bytes()).hexdigest()[:8]}.pth"
     drawn.rename(cache / name)
-    monkeypatch.setattr("cogkp.workflows.pretrained.RESNET18_WEIGHTS", name)
+    monkeypatch.setattr("cogkp.workflows.families.keypoint.RESNET18_WEIGHTS", name)
     task = build_task(preset(config, "resnet18"))
     loaded = start_encoder(task, with_weights("imagenet"))
     assert loaded is not None
@@ -127,12 +127,14 @@ def test_a_preset_is_trained_restored_and_deployed(config, tmp_path, name):
     run = trained(config, tmp_path)
     checkpoint = load_checkpoint(run.checkpoint)
     assert structure(checkpoint.provenance.config).model.preset == name
-    result = deploy(config, DeployOptions(engine=False), restore=str(run.checkpoint), models_root=tmp_path / "models")
+    result = export(
+        config, ExportOptions(engine=False), checkpoint=str(run.checkpoint), models_root=tmp_path / "models"
+    )
     assert max(result.parity.values()) < 0.02
     assert json.loads(result.manifest.read_text())["facts"]["preset"] == name
     small = preset(config, "small")
     with pytest.raises(CheckpointError, match=f"with the preset '{name}'"):
-        deploy(small, DeployOptions(engine=False), restore=str(run.checkpoint), models_root=tmp_path / "models")
+        export(small, ExportOptions(engine=False), checkpoint=str(run.checkpoint), models_root=tmp_path / "models")
     with pytest.raises(CheckpointError, match=rf"model\.preset.*{name}"):
         trained(small, tmp_path, restore="latest")
 

@@ -24,7 +24,7 @@ from cogkp.config.augment import Crop, Noise
 from cogkp.config.keypoint.io import load, structure
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.errors import CheckpointError, DataError, OutputError, TrainingError
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 
@@ -258,7 +258,7 @@ ON_A_SMALL_DISK = """
     from cogkp.artifacts.checkpoint import load_checkpoint
     from cogkp.errors import OutputError
     from tests.builders.tiny_keypoints import tiny_config
-    from tests.workflows.test_resuming import FURTHER, SHORT, trained
+    from tests.workflows.test_resume import FURTHER, SHORT, trained
     disk = Path(sys.argv[1])
     config = tiny_config(Path(sys.argv[2]))
     first = trained(config, disk)
@@ -284,9 +284,9 @@ ON_A_SMALL_LOG_DISK = """
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", sys.argv[1]], check=True)
     from cogkp.artifacts.checkpoint import load_checkpoint
     from cogkp.errors import OutputError
-    from cogkp.workflows.training import train
+    from cogkp.workflows.train import train
     from tests.builders.tiny_keypoints import tiny_config
-    from tests.workflows.test_resuming import SHORT, history
+    from tests.workflows.test_resume import SHORT, history
     disk, root = Path(sys.argv[1]), Path(sys.argv[2])
     config = tiny_config(root)
 

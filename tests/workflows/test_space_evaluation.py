@@ -15,7 +15,7 @@ from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
 from cogkp.data.keypoint.scene.tool import POINTS
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 
 
 @pytest.fixture(scope="module")

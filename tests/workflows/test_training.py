@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from cogkp.errors import DataError, OutputError
-from cogkp.workflows.training import train
+from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config, write_recording
 from tests.builders.training import OPTIONS
 

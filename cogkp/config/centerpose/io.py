@@ -32,6 +32,7 @@ from cogkp.files import write_text
 __all__ = [
     "dump_experiment",
     "load_experiment",
+    "read_config",
     "structure_experiment",
     "write_experiment",
     "write_experiment_template",
@@ -58,6 +59,13 @@ def load_experiment(
     _check_verb(verb)
     given, unreadable = read_overrides(overrides)
     return _checked([read_yaml(os.fspath(path)), *given], verb, unreadable)
+
+
+def read_config(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), verb: Verb | None = None
+) -> CenterPoseConfig:
+    """Read an experiment for any verb; see :func:`load_experiment`."""
+    return load_experiment(path, overrides, verb=verb)
 
 
 def structure_experiment(raw: Mapping[str, Any], where: str = "spec", *, verb: Verb | None = None) -> CenterPoseConfig:

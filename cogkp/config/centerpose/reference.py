@@ -23,8 +23,8 @@ Every key may be left out; then its default holds.
 ```python
 import cogkp
 
-spec = cogkp.load_experiment("bike.yaml", ["train.num_epochs=40", "dataset.batch_size=32"], verb="train")
-cogkp.write_experiment_template("new.yaml")  # every key with its default and a sentence
+spec = cogkp.load_config("bike.yaml", ["train.num_epochs=40", "dataset.batch_size=32"], verb="train")
+cogkp.write_template("new.yaml")  # every key with its default and a sentence
 ```
 
 The template points editors to `{EXPERIMENT_SCHEMA_FILE}`, which is written beside it.

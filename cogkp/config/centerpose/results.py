@@ -34,30 +34,31 @@ class Results:
     """The folder of one verb's results.
 
     Args:
-        folder: of the verb.
+        path: of the verb.
     """
 
-    folder: Path
+    path: Path
+    mirror: None = None
 
     @property
     def experiment(self) -> Path:
         """The resolved spec."""
-        return self.folder / EXPERIMENT_NAME
+        return self.path / EXPERIMENT_NAME
 
     @property
     def status(self) -> Path:
         """Progress, one JSON object per line."""
-        return self.folder / STATUS_NAME
+        return self.path / STATUS_NAME
 
     @property
-    def latest(self) -> Path:
+    def checkpoint(self) -> Path:
         """The newest checkpoint of a training."""
-        return self.folder / LATEST_NAME
+        return self.path / LATEST_NAME
 
     @property
     def best(self) -> Path:
         """The checkpoint of the best validation."""
-        return self.folder / BEST_NAME
+        return self.path / BEST_NAME
 
 
 def results_of(config: CenterPoseConfig, verb: Verb) -> Results:
@@ -67,7 +68,7 @@ def results_of(config: CenterPoseConfig, verb: Verb) -> Results:
         ConfigError: neither is given.
 
     Example:
-        >>> results_of(CenterPoseConfig(results_dir="out"), "train").latest.as_posix()
+        >>> results_of(CenterPoseConfig(results_dir="out"), "train").checkpoint.as_posix()
         'out/train/centerpose_model_latest.pth'
     """
     own: str | None = getattr(config, verb).results_dir
@@ -122,7 +123,7 @@ def resume_checkpoint(config: CenterPoseConfig, present: Collection[str]) -> Pat
     explicit = config.train.resume_training_checkpoint_path
     if explicit:
         return Path(explicit)
-    latest = results_of(config, "train").latest
+    latest = results_of(config, "train").checkpoint
     return latest if latest.name in present else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "differences",
     "dump",
     "load",
+    "read_config",
     "structure",
     "template",
     "write_template",
@@ -44,6 +45,18 @@ def load(path: str | os.PathLike[str]) -> KeypointConfig:
     where = os.fspath(path)
     document, repeated = read_document(where)
     return _checked(document, where, repeated)
+
+
+def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), verb: str | None = None) -> KeypointConfig:
+    """Read a configuration file for any verb.
+
+    Raises:
+        ConfigError: as :func:`load`; or overrides were given, which this kind of file does not know.
+    """
+    if overrides:
+        hint = "Change the file; only experiments take section.key=value."
+        raise ConfigError([Problem("a keypoint configuration takes no overrides", os.fspath(path), hint=hint)])
+    return load(path)
 
 
 def structure(raw: Mapping[str, Any], where: str = "config") -> KeypointConfig:

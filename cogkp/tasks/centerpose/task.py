@@ -61,7 +61,7 @@ class CenterPoseTask:
         self.config = config
         codec = CenterPoseCodec.of(config)
         self.codec = codec if size_wh is None else codec.seen_at(size_wh)
-        self.model: nn.Module = CenterPoseNetwork(
+        self.model = CenterPoseNetwork(
             config.model.backbone.model_type,
             conv_gru=config.model.use_convGRU,
             head_channels=config.model.head_conv,

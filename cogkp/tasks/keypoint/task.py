@@ -52,7 +52,7 @@ class KeypointTask:
     def __init__(self, config: KeypointConfig) -> None:
         self.config = config
         self.codec = KeypointCodec.of(config)
-        self.model: nn.Module = GenericKeypointModel(
+        self.model = GenericKeypointModel(
             config.num_keypoints, in_channels=1, num_classes=config.num_classes, **PRESETS[config.model.preset]
         )
 

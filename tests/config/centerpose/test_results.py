@@ -20,10 +20,10 @@ from cogkp.errors import ConfigError
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_results_go_to_the_verbs_own_folder_else_below_the_common_one(verb):
-    assert results_of(structure_experiment({}), verb).folder == Path("/results") / verb
-    assert results_of(structure_experiment({"results_dir": "out"}), verb).folder == Path("out") / verb
+    assert results_of(structure_experiment({}), verb).path == Path("/results") / verb
+    assert results_of(structure_experiment({"results_dir": "out"}), verb).path == Path("out") / verb
     both = structure_experiment({"results_dir": "out", verb: {"results_dir": "own"}})
-    assert results_of(both, verb).folder == Path("own")
+    assert results_of(both, verb).path == Path("own")
     with pytest.raises(ConfigError, match=rf"no place for results .* Give results_dir, or {verb}\.results_dir"):
         results_of(structure_experiment({"results_dir": ""}), verb)
 

@@ -135,7 +135,7 @@ class TestPage:
 def test_reading_a_spec_loads_nothing_heavy(tmp_path):
     path = write_experiment_template(tmp_path / "spec.yaml")
     code = (
-        f"import sys, cogkp; cogkp.load_experiment({str(path)!r});"
+        f"import sys, cogkp; cogkp.load_config({str(path)!r});"
         "print([name for name in ('torch', 'numpy', 'cv2', 'onnx', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,9 +20,9 @@ from cogkp.files import write_text
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import ALL
+from cogkp.workflows.adapter import CHECKPOINT_ROOT
 from cogkp.workflows.comparison_page import Compared, Side, comparison_page
 from cogkp.workflows.report_parts import read_epochs
-from cogkp.workflows.setup import CHECKPOINT_ROOT
 
 __all__ = ["ComparisonResult", "compare"]
 
@@ -105,7 +105,7 @@ def _side(path: Path) -> Side:
         document=document,
         evidence=evidence,
         history=[] if run is None else read_epochs(run.metrics),
-        training_seconds=None if run is None else training_seconds(run),
+        training_seconds=None if run is None else training_seconds(run.path),
     )
 
 

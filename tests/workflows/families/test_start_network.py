@@ -16,7 +16,7 @@ from cogkp.errors import CheckpointError, CogkpError
 from cogkp.models.dla import DLA34
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
-from cogkp.workflows.pretrained import start_network
+from cogkp.workflows.families.centerpose.training import start_network
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
 
@@ -35,9 +35,9 @@ def with_network(config, path):
     return attrs.evolve(config, train=attrs.evolve(config.train, pretrained_model_path=str(path)))
 
 
-def written(path, dumped, weights, points=("tip",)):
+def written(path, dumped, weights, points=("tip",), network=""):
     state = TrainingState(weights=weights, optimizer={}, schedule={}, rng={}, epoch=1, step=0, target_epochs=1)
-    known = Provenance(config=dumped, options={}, points=points, num_classes=None, data=())
+    known = Provenance(config=dumped, options={}, points=points, num_classes=None, data=(), network=network)
     path.write_bytes(Checkpoint(state=state, provenance=known).to_bytes())
     return path
 
@@ -105,6 +105,8 @@ def test_weights_of_another_network_are_told_in_one_line(experiment, tmp_path):
 def test_a_network_of_another_backbone_is_named(experiment, tmp_path):
     fan = attrs.evolve(experiment.model, backbone=BackboneSpec(model_type="fan_small"))
     dumped = dump_experiment(attrs.evolve(experiment, model=fan))
-    path = written(tmp_path / "fan.pth", dumped, {"backbone.stem.0.weight": torch.zeros(1)})
+    path = written(
+        tmp_path / "fan.pth", dumped, {"backbone.stem.0.weight": torch.zeros(1)}, network="the backbone 'fan_small'"
+    )
     with pytest.raises(CheckpointError, match="the backbone 'fan_small'"):
         start_network(build_task(experiment), with_network(experiment, path))

@@ -41,8 +41,8 @@ def at_work(config: CenterPoseConfig, verb: Verb) -> Iterator[AtWork]:
     if problems := rules.check(config, verb):
         raise ConfigError(problems)
     results = results_of(config, verb)
-    make_folder(results.folder)
-    with locked(results.folder):
+    make_folder(results.path)
+    with locked(results.path):
         write_experiment(results.experiment, config)
         status = StatusLog(results.status)
         status.write("STARTED", f"{verb} begins")

@@ -22,7 +22,8 @@ from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
 from cogkp.tasks.centerpose.quantization_error import Agreement
-from cogkp.workflows.centerpose_inputs import Shown, evenly
+from cogkp.workflows.families.centerpose.inputs import NetworkInput
+from cogkp.workflows.setup import evenly
 
 __all__ = ["with_int8_layers"]
 
@@ -63,7 +64,7 @@ def with_int8_layers(
     """
     wanted, model = config.gen_trt_engine.tensorrt.calibration, read_onnx(onnx)
     pictures = [path for each in wanted.cal_image_dir for path in find_pictures(Path(each))]
-    shown = Shown.of(manifest.facts["input"])
+    shown = NetworkInput.of(manifest.facts["input"])
     largest = _largest(wanted, onnx, model, manifest, _Pictures(pictures, shown, manifest.batch_size, progress))
     copy = folder / onnx.name
     copy.write_bytes(quantised(model, largest, layers).SerializeToString())
@@ -81,7 +82,7 @@ class _Pictures:
         progress: shows batches.
     """
 
-    def __init__(self, paths: Sequence[Path], shown: Shown, rows: int | None, progress: Progress) -> None:
+    def __init__(self, paths: Sequence[Path], shown: NetworkInput, rows: int | None, progress: Progress) -> None:
         self.paths = paths
         self._shown = shown
         self._rows = rows
@@ -89,7 +90,7 @@ class _Pictures:
 
     def batches(self, count: int, size: int, label: str) -> Iterator[Batch]:
         """Read some of them, evenly spread; where the last batch is short, it begins again with the first pictures."""
-        chosen, rows = evenly(self.paths, count), self._rows or size
+        chosen, rows = [self.paths[row] for row in evenly(len(self.paths), count)], self._rows or size
         with self._progress.work(label, -(-len(chosen) // rows)) as step:
             for start in range(0, len(chosen), rows):
                 group = [chosen[(start + row) % len(chosen)] for row in range(rows)]

@@ -24,6 +24,7 @@ from cogkp.visual.grid import image_grid
 from cogkp.visual.outline import draw_outlines
 from cogkp.visual.overlay import draw_points
 from cogkp.visual.palette import WHITE
+from cogkp.workflows.setup import evenly
 
 __all__ = ["BoxLabelCheck", "check_box_labels"]
 
@@ -97,8 +98,7 @@ def _chosen(report: LabelReport) -> Sequence[PictureRecord]:
     worst = sorted(report.checked, key=lambda file: (-len(file.problems), -file.worst_px))
     wanted = {file.name for file in worst[: MOST_PICTURES // 2] if file.problems}
     rest = [picture for picture in report.pictures if picture.name not in wanted]
-    spread = np.linspace(0, len(rest) - 1, MOST_PICTURES - len(wanted)).round().astype(int).tolist()
-    even = {rest[index].name for index in spread} if rest else set()
+    even = {rest[index].name for index in evenly(len(rest), MOST_PICTURES - len(wanted))}
     return [picture for picture in report.pictures if picture.name in wanted | even]
 
 

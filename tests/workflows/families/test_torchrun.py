@@ -8,7 +8,7 @@ import pytest
 
 from cogkp.config.centerpose.train import TrainSpec
 from cogkp.errors import TrainingError
-from cogkp.workflows.torchrun import ranks_to_start, require_started
+from cogkp.workflows.families.centerpose.torchrun import ranks_to_start, require_started
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def require_apart(config: CenterPoseConfig) -> None:
         OutputError: it does.
         ConfigError: one of both folders is not given.
     """
-    results, pictures = results_of(config, "inference").folder, config.dataset.inference_data
+    results, pictures = results_of(config, "inference").path, config.dataset.inference_data
     if not pictures:
         raise ConfigError([Problem("missing value", "dataset.inference_data", "a folder of pictures", "nothing")])
     ends = results.resolve(), Path(pictures).resolve()

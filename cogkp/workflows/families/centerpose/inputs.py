@@ -16,14 +16,14 @@ from cogkp.data.boxes.folders import find_pictures
 from cogkp.data.images import read_colour
 from cogkp.errors import DataError
 
-__all__ = ["Shown", "evenly", "pictures_at_hand"]
+__all__ = ["NetworkInput", "pictures_at_hand"]
 
 Picture = npt.NDArray[np.float32]
 
 log = logging.getLogger("cogkp")
 
 
-class Shown:
+class NetworkInput:
     """How pictures become inputs of one network.
 
     Args:
@@ -37,7 +37,7 @@ class Shown:
         self._view = BoxInput(size_wh=size_wh, mean=_triple(mean), std=_triple(std))
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Shown:
+    def of(cls, facts: Mapping[str, Any]) -> NetworkInput:
         """Read it from what an exported network's manifest says of its input."""
         width, height = facts["size_wh_px"]
         return cls((int(width), int(height)), facts["mean"], facts["std"])
@@ -56,12 +56,6 @@ class Shown:
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     first, second, third = values
     return float(first), float(second), float(third)
-
-
-def evenly(paths: Sequence[Path], count: int) -> list[Path]:
-    """Take some paths, evenly spread over all; all where there are no more."""
-    rows = np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int)
-    return [paths[int(row)] for row in np.unique(rows)]
 
 
 def pictures_at_hand(config: CenterPoseConfig) -> tuple[Path, ...]:

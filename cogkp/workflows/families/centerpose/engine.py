@@ -1,33 +1,33 @@
-"""The verb ``gen_trt_engine`` of an experiment: from an ONNX file to a TensorRT engine."""
+"""What a ``gen_trt_engine`` section asks for: profile, precision of layers, calibration."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
-from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.artifacts.model_files import file_sha256
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
-from cogkp.export.deploy import build_engine
 from cogkp.export.engine_options import EngineOptions
 from cogkp.export.tensorrt_build import choose_builder
 from cogkp.export.typed_onnx import read_onnx
 from cogkp.inference.exported import described_onnx
-from cogkp.progress import SILENT, Progress
-from cogkp.workflows.centerpose_int8 import with_int8_layers
-from cogkp.workflows.centerpose_model import FAMILY, require_family
-from cogkp.workflows.results_folder import at_work
+from cogkp.workflows.adapter import EngineJob, EngineRequest
+from cogkp.workflows.families.centerpose.int8 import with_int8_layers
+from cogkp.workflows.families.centerpose.model import FAMILY, require_outputs
+from cogkp.workflows.families.centerpose.results_folder import AtWork
 
-__all__ = ["ExperimentEngine", "build_experiment_engine"]
+__all__ = ["engine_job"]
 
 PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
 LAYERS = "gen_trt_engine.tensorrt.layers_precision"
@@ -35,82 +35,46 @@ LAYERS = "gen_trt_engine.tensorrt.layers_precision"
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen
-class ExperimentEngine:
-    """What was built.
-
-    Args:
-        folder: of the verb's results.
-        engine: the engine.
-        manifest: what a consumer must know about it.
-        builder: who built it, and its version.
-        precision: of most of its layers: 'fp32', 'fp16' or 'int8'.
-        batch_sizes: fewest, usual and most pictures at a time.
-        rounding: how far 8 bits move what is found, in numbers; empty for other precisions.
-    """
-
-    folder: Path
-    engine: Path
-    manifest: Path
-    builder: str
-    precision: str
-    batch_sizes: tuple[int, int, int]
-    rounding: Mapping[str, float]
-
-
-def build_experiment_engine(
-    config: CenterPoseConfig, *, builder: str = "auto", progress: Progress = SILENT
-) -> ExperimentEngine:
-    """Build the engine that an experiment's ``gen_trt_engine`` section describes.
+@contextmanager
+def engine_job(config: CenterPoseConfig, asked: EngineRequest, work: AtWork) -> Iterator[EngineJob]:
+    """Describe the engine that an experiment's ``gen_trt_engine`` section asks for.
 
     Args:
         config: the experiment.
-        builder: 'auto' takes trtexec, else the package tensorrt; 'tensorrt_rtx' only when named.
-        progress: shows the pictures of a calibration.
+        asked: who builds, and who shows progress.
+        work: the folder of results.
 
     Raises:
-        ConfigError: the experiment does not fit together, or not to its ONNX file.
+        ConfigError: the experiment does not fit to its ONNX file.
         ArtifactError: the ONNX file or the calibration cannot be used.
-        DataError: there are too few pictures to calibrate with, or one cannot be read.
-        EngineError: no engine; the ONNX file stays as it is.
-        OutputError: something cannot be written.
+        DataError: there are too few images to calibrate with, or one cannot be read.
+        EngineError: layers are asked for that cannot be had.
     """
-    with at_work(config, "gen_trt_engine") as (results, status), tempfile.TemporaryDirectory() as folder:
-        choose_builder(builder)  # before a calibration that would be in vain
-        section = config.gen_trt_engine
-        onnx, engine = Path(str(section.onnx_file)), Path(str(section.trt_engine))
-        manifest = _described(config, onnx)
-        precision = PRECISIONS[section.tensorrt.data_type]
-        layers = _layers(section.tensorrt, precision)
-        source, rounding = None, dict[str, float]()
+    choose_builder(asked.builder)  # before a calibration that would be in vain
+    section = config.gen_trt_engine
+    onnx, engine = Path(str(section.onnx_file)), Path(str(section.trt_engine))
+    manifest = _described(config, onnx)
+    precision = PRECISIONS[section.tensorrt.data_type]
+    layers = _layers(section.tensorrt, precision)
+    source, rounding = None, dict[str, float]()
+
+    def finished(cost: Mapping[str, float]) -> None:
+        work.status.write("SUCCESS", f"{engine.name} is built", kpi=cost or None)
+
+    with tempfile.TemporaryDirectory() as folder:
         if precision == "int8":
-            source, rounding = with_int8_layers(config, onnx, manifest, layers, Path(folder), progress)
-        built = build_engine(
-            onnx,
-            engine,
-            attrs.evolve(manifest, precision=precision),
-            builder=builder,
-            log=log.info,
+            source, rounding = with_int8_layers(config, onnx, manifest, layers, Path(folder), asked.progress)
+        yield EngineJob(
+            folder=work.results.path,
+            onnx=onnx,
+            engine=engine,
+            manifest=attrs.evolve(manifest, precision=precision),
+            builder=asked.builder,
             options=_options(section, manifest, layers if precision == "fp16" else {}),
             source=source,
             rounding=rounding,
+            finished=finished,
         )
-        status.write("SUCCESS", f"{engine.name} is built", kpi=rounding or None)
-        return _result(results.folder, engine, built)
-
-
-def _result(folder: Path, engine: Path, built: Manifest) -> ExperimentEngine:
-    assert built.engine is not None
-    fixed = built.batch_size or 0
-    return ExperimentEngine(
-        folder=folder,
-        engine=engine,
-        manifest=manifest_path(engine),
-        builder=f"{built.engine.builder} {built.engine.version}",
-        precision=built.engine.precision,
-        batch_sizes=built.engine.batch_sizes or (fixed, fixed, fixed),
-        rounding=built.engine.rounding,
-    )
 
 
 def _options(section: EngineSpec, manifest: Manifest, layers: Mapping[str, str]) -> EngineOptions:
@@ -164,7 +128,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
     if not onnx.is_file():
         raise ArtifactError("there is no such ONNX file", where=str(onnx), hint="s6 cog centerpose export makes one.")
     signature, known = described_onnx(onnx)
-    require_family(signature, known.facts if known else {}, onnx)
+    require_outputs(signature, known.facts if known else {}, onnx)
     if known is not None:
         return attrs.evolve(known, onnx_sha256=file_sha256(onnx))
     rows, _, height, width = signature.inputs[0].shape

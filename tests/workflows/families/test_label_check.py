@@ -6,7 +6,7 @@ import pytest
 from cogkp.data.images import read_colour
 from cogkp.errors import DataError
 from cogkp.geometry.cuboid import EDGES
-from cogkp.workflows.box_labels import TILE_PX, check_box_labels
+from cogkp.workflows.families.centerpose.label_check import TILE_PX, check_box_labels
 from tests.builders.box_files import SIZE_WH, annotation, spoilt, write, write_set
 
 GAP_PX = 4  # round each tile

@@ -20,6 +20,7 @@ from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid_fit import Plane
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Outline
+from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.inference_json import detection_record, inference_record
 from cogkp.tasks.centerpose.overlays import detection_outlines, pose_outline
@@ -27,8 +28,8 @@ from cogkp.tasks.centerpose.poses import ObjectPoses, find_poses
 from cogkp.visual.canvas import Picture
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.outline import draw_outlines
-from cogkp.workflows.centerpose_model import ExperimentModel, opened_model
-from cogkp.workflows.centerpose_pictures import (
+from cogkp.workflows.adapter import OpenedModel
+from cogkp.workflows.families.centerpose.inference_images import (
     Loaded,
     Pictures,
     find_inference_pictures,
@@ -36,7 +37,8 @@ from cogkp.workflows.centerpose_pictures import (
     require_apart,
     result_names,
 )
-from cogkp.workflows.results_folder import at_work
+from cogkp.workflows.families.centerpose.model import opened_model
+from cogkp.workflows.families.centerpose.results_folder import at_work
 
 __all__ = ["ExperimentInference", "infer_experiment"]
 
@@ -91,12 +93,12 @@ def infer_experiment(config: CenterPoseConfig, *, progress: Progress = SILENT) -
     with at_work(config, "inference") as (results, status):
         pictures = find_inference_pictures(config)
         with opened_model(config, "inference") as model:
-            tally = _Verb(config, model, results.folder).over(pictures, progress)
+            tally = _Verb(config, model, results.path).over(pictures, progress)
         kpi = {"pictures": tally.pictures, "objects": tally.objects, "unusable": len(tally.problems)}
         message = "the inference is done" + (", but not all pictures could be used" if tally.problems else "")
         status.write("SUCCESS", message, verbosity="WARNING" if tally.problems else "INFO", kpi=kpi)
     return ExperimentInference(
-        folder=results.folder,
+        folder=results.path,
         pictures=tally.pictures,
         objects=tally.objects,
         up_to_scale=tally.up_to_scale,
@@ -118,7 +120,7 @@ class _Verb:
     """An inference that lacks nothing but its pictures."""
 
     config: CenterPoseConfig
-    model: ExperimentModel
+    model: OpenedModel
     folder: Path
 
     def over(self, pictures: Pictures, progress: Progress) -> _Tally:
@@ -126,7 +128,9 @@ class _Verb:
         size = data.batch_size if section.batch_size < 1 else section.batch_size
         names = dict(zip((each.image for each in pictures.usable), result_names(pictures.usable), strict=True))
         tally = _Tally(list(pictures.problems))
-        groups = loaded_groups(pictures.usable, self.model.task.codec.view, size, data.workers)
+        codec = self.model.task.codec
+        assert isinstance(codec, CenterPoseCodec)
+        groups = loaded_groups(pictures.usable, codec.view, size, data.workers)
         with progress.work("inference", len(pictures.usable)) as work:
             for group in groups:
                 good = [each for each in group if isinstance(each, Loaded)]

@@ -1,0 +1,53 @@
+"""What the command line needs beside the front door; found on first use, as there."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cogkp.config.keypoint.schema import json_schema
+    from cogkp.config.torchrun import launched
+    from cogkp.data.boxes.importers import import_boxes
+    from cogkp.data.boxes.synthetic import render_boxes
+    from cogkp.progress import Progress
+    from cogkp.training.distributed import joined
+    from cogkp.workflows.export import missing_builder
+    from cogkp.workflows.families.centerpose.inference import infer_experiment
+    from cogkp.workflows.families.centerpose.label_check import check_box_labels
+    from cogkp.workflows.families.centerpose.torchrun import ranks_to_start
+
+__all__ = [
+    "Progress",
+    "check_box_labels",
+    "import_boxes",
+    "infer_experiment",
+    "joined",
+    "json_schema",
+    "launched",
+    "missing_builder",
+    "ranks_to_start",
+    "render_boxes",
+]
+
+_HOMES = {
+    "cogkp.config.keypoint.schema": ("json_schema",),
+    "cogkp.config.torchrun": ("launched",),
+    "cogkp.data.boxes.importers": ("import_boxes",),
+    "cogkp.data.boxes.synthetic": ("render_boxes",),
+    "cogkp.progress": ("Progress",),
+    "cogkp.training.distributed": ("joined",),
+    "cogkp.workflows.export": ("missing_builder",),
+    "cogkp.workflows.families.centerpose.inference": ("infer_experiment",),
+    "cogkp.workflows.families.centerpose.label_check": ("check_box_labels",),
+    "cogkp.workflows.families.centerpose.torchrun": ("ranks_to_start",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'cogkp.cli_api' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value

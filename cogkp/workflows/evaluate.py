@@ -1,0 +1,120 @@
+"""Measure a model of any family by labelled images it was not trained on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.config.plain import plain_hash
+from cogkp.data.dataset import Split
+from cogkp.files import make_folder
+from cogkp.progress import SILENT, Progress
+from cogkp.tasks.base import PCK_THRESHOLDS_PX
+from cogkp.training.evaluator import evaluate as measure
+from cogkp.workflows.adapter import CHECKPOINT_ROOT, EvaluationJob, EvaluationRequest, adapter_of
+from cogkp.workflows.report_writer import EvaluationResult, metrics_in, surroundings, training_facts, write_report
+from cogkp.workflows.setup import open_loader
+
+__all__ = ["EvaluationResult", "evaluate"]
+
+WORST = 12
+
+
+def evaluate(
+    config: Any,
+    *,
+    model: str | None = None,
+    split: Split | None = None,
+    thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX,
+    world_unit_mm: float | None = None,
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    worst: int = WORST,
+    output_dir: Path | None = None,
+    checkpoint_root: Path = CHECKPOINT_ROOT,
+    progress: Progress = SILENT,
+) -> EvaluationResult:
+    """Measure a checkpoint, an ONNX file or an engine on plain, not augmented images.
+
+    Args:
+        config: what :func:`cogkp.load_config` returns; it names the data.
+        model: 'latest', 'best', a run folder, a checkpoint, an ONNX file or an engine. None takes the latest
+            checkpoint, or what an experiment's ``evaluate`` section names.
+        split: 'validation' or 'evaluation', the main or test data; None takes the validation data of a keypoint
+            configuration where it has some, and the test data of an experiment.
+        thresholds_px: distances for the share of hits, pixels of the full image.
+        world_unit_mm: millimetres per world unit, to tell lengths in millimetres; None tells them in world units.
+        batch_size: images at once; None for 32, or what an experiment says.
+        num_workers: loader processes; None for none, or what an experiment says.
+        worst: how many of the worst images the page shows.
+        output_dir: where the results go; None makes a folder in that of the run, or takes the experiment's.
+        checkpoint_root: folder of all runs.
+        progress: shows batches.
+
+    Returns:
+        Figures and files; ``print(found.text)`` shows them as tables.
+
+    Raises:
+        ConfigError: the configuration does not fit together, or names no model.
+        ArtifactError: the model cannot be used, or is of another family.
+        DataError: data or calibration cannot be used.
+        EvaluationError: nothing could be measured, or there are no lengths to tell in millimetres.
+        OutputError: something cannot be written.
+    """
+    asked = EvaluationRequest(
+        model=model,
+        split=split,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        output_dir=output_dir,
+        checkpoint_root=checkpoint_root,
+    )
+    with adapter_of(config).evaluation(config, asked) as job:
+        started, opened = time.perf_counter(), job.model
+        metrics = metrics_in(opened.task.metrics(thresholds_px), world_unit_mm)
+        dataset = opened.task.datasets(job.split)
+        loader = open_loader(dataset, job.loading, shuffle=False)
+        if output_dir is not None:
+            make_folder(output_dir)  # before the work, which would be lost where this is refused
+        report = measure(opened.predict, opened.task, loader, progress, metrics=metrics)
+        found = write_report(
+            job.folder(),
+            opened,
+            dataset,
+            metrics,
+            report,
+            circumstances=_circumstances(config, job, dataset.fingerprint, time.perf_counter() - started),
+            words=job.words,
+            worst=worst,
+        )
+        more = job.finished(found.folder, found.text, report)
+        return attrs.evolve(
+            found,
+            text=job.brief(report, found.text),
+            text_path=more.get("text_path"),
+            rows_path=more.get("rows_path"),
+        )
+
+
+def _circumstances(
+    config: Any, job: EvaluationJob, data: Sequence[Mapping[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """Say what was evaluated, by whom and where."""
+    plain, model = adapter_of(config).dump(config), job.model
+    return {
+        "checkpoint": str(model.path),
+        "run": "" if model.checkpoint is None else model.checkpoint.provenance.run,
+        "origin": model.origin,
+        "split": job.split,
+        "prefix": job.subject,
+        "seconds": seconds,
+        "config_sha256": plain_hash(plain),
+        "config": plain,
+        "training": training_facts(model.checkpoint),
+        "data": data,
+        **surroundings(),
+    }

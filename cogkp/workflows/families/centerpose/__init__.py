@@ -1,0 +1,235 @@
+"""The object-pose family's adapter: an experiment says everything, its results folder holds everything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.artifacts.manifest import Origin
+from cogkp.artifacts.model_files import file_sha256
+from cogkp.config.centerpose import rules
+from cogkp.config.centerpose.io import dump_experiment, structure_experiment
+from cogkp.config.centerpose.results import onnx_path
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.plain import plain_hash
+from cogkp.config.train import TrainOptions
+from cogkp.data.dataset import Split
+from cogkp.errors import ConfigError, DataError, ExportError, Problem
+from cogkp.files import write_text
+from cogkp.inference.exported import Exported
+from cogkp.measures.evidence import Evidence
+from cogkp.measures.text_table import table_lines
+from cogkp.tasks.base import Report
+from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.tasks.centerpose.task import CenterPoseTask
+from cogkp.training.distributed import Ranks
+from cogkp.workflows.adapter import (
+    EngineJob,
+    EngineRequest,
+    EvaluationRequest,
+    ExportJob,
+    ExportRequest,
+    OpenedModel,
+    TrainingRequest,
+)
+from cogkp.workflows.evaluation_page import Words
+from cogkp.workflows.families.centerpose.engine import engine_job
+from cogkp.workflows.families.centerpose.inputs import NetworkInput, pictures_at_hand
+from cogkp.workflows.families.centerpose.model import (
+    input_size,
+    open_experiment_checkpoint,
+    opened_model,
+    require_colours,
+    require_outputs,
+)
+from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
+from cogkp.workflows.families.centerpose.training import Training
+from cogkp.workflows.setup import evenly, restored_task
+
+__all__ = ["ADAPTER", "CenterPoseAdapter", "rows_of"]
+
+PARITY_SAMPLES = 4
+TEXT_NAME = "report.txt"
+ROWS_NAME = "report.csv"
+SHORT = {"validation": "val", "evaluation": "test"}
+WORDS = Words(
+    column="",
+    curves="Average precision",
+    worst="By the worst {measure} of any object. Thin white edges are labels, red ones predictions.",
+    evaluation="test",
+)
+
+log = logging.getLogger("cogkp")
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class _Evaluation:
+    """An evaluation of objects; see :class:`cogkp.workflows.adapter.EvaluationJob`."""
+
+    work: AtWork
+    model: OpenedModel
+    split: Split
+    loading: TrainOptions
+    subject: str
+    words: Words = WORDS
+
+    def folder(self) -> Path:
+        return self.work.results.path
+
+    def finished(self, folder: Path, text: str, report: Report) -> Mapping[str, Path]:
+        """Write tables and rows, and the last line of the status file."""
+        written = {"text_path": folder / TEXT_NAME, "rows_path": folder / ROWS_NAME}
+        write_text(written["text_path"], f"{text}\n")
+        write_text(written["rows_path"], rows_of(report.evidence))
+        kpi = {f"{SHORT.get(self.split, self.split)}_{name}": value for name, value in report.scalars().items()}
+        self.work.status.write("SUCCESS", "the evaluation is done", kpi=kpi)
+        return written
+
+    def brief(self, report: Report, text: str) -> str:
+        """Leave out the rows object by object, which the files hold."""
+        tables = [line for table in report.tables() for line in ("", *table_lines(table))]
+        head = f"{self.model.path} on {self.words.data(self.split)}"
+        return "\n".join([head, *tables, "", *report.notes()]).rstrip()
+
+
+class CenterPoseAdapter:
+    """What the object-pose family answers above its task; see :class:`cogkp.workflows.adapter.Adapter`."""
+
+    structure = staticmethod(structure_experiment)
+    dump = staticmethod(dump_experiment)
+
+    def check_preview(self, config: CenterPoseConfig, options: TrainOptions) -> None:
+        """Raise ConfigError where the experiment does not fit together."""
+        if problems := rules.check(config, "train"):
+            raise ConfigError(problems)
+
+    def training(self, config: CenterPoseConfig, asked: TrainingRequest, ranks: Ranks) -> Training:
+        """Begin a training."""
+        return Training.begin(config, asked, ranks)
+
+    @contextmanager
+    def evaluation(self, config: CenterPoseConfig, asked: EvaluationRequest) -> Iterator[_Evaluation]:
+        """Hold the results folder, and open what the ``evaluate`` section names."""
+        changed: dict[str, Any] = {} if asked.output_dir is None else {"results_dir": str(asked.output_dir)}
+        if asked.model is not None:
+            changed |= {"checkpoint": str(asked.model), "trt_engine": None}
+        config = attrs.evolve(config, evaluate=attrs.evolve(config.evaluate, **changed))
+        data, section = config.dataset, config.evaluate
+        size = asked.batch_size or (data.batch_size if section.batch_size < 1 else section.batch_size)
+        workers = data.workers if asked.num_workers is None else asked.num_workers
+        with at_work(config, "evaluate") as work, opened_model(config, "evaluate") as model:
+            yield _Evaluation(
+                work=work,
+                model=model,
+                split=asked.split or "evaluation",
+                loading=TrainOptions(batch_size=size, num_workers=workers),
+                subject=data.category,
+            )
+
+    def fitted(self, config: CenterPoseConfig, found: Exported, path: Path) -> tuple[CenterPoseTask, type[Any]]:
+        """Compare an exported model with the experiment, and take its input size."""
+        require_outputs(found.runner.signature, found.facts, path)
+        require_colours(found, path, config)
+        return CenterPoseTask(config, size_wh=input_size(found, path, config)), DecodedObjects
+
+    @contextmanager
+    def export(self, config: CenterPoseConfig, asked: ExportRequest) -> Iterator[ExportJob]:
+        """Hold the results folder; the ``export`` section says what and how."""
+        if problems := list(_said_twice(asked)):
+            raise ConfigError(problems)
+        if asked.checkpoint is not None:
+            config = attrs.evolve(config, export=attrs.evolve(config.export, checkpoint=asked.checkpoint))
+        section = config.export
+        with at_work(config, "export") as work:
+            path, checkpoint = onnx_path(section), Path(str(section.checkpoint))
+            _require_new(path)
+            samples = _samples(config)
+
+            def finished(parity: Mapping[str, float]) -> None:
+                kpi = {f"parity_{name}": off for name, off in parity.items()}
+                work.status.write("SUCCESS", f"{path.name} is exported", kpi=kpi)
+
+            yield ExportJob(
+                folder=work.results.path,
+                task=restored_task(config, open_experiment_checkpoint(checkpoint, config)),
+                origin=Origin(plain_hash(dump_experiment(config)), str(checkpoint), file_sha256(checkpoint)),
+                onnx=path,
+                engine=None,
+                precision="fp32",
+                batch_size=None if section.batch_size < 1 else section.batch_size,
+                builder="auto",
+                samples=samples,
+                opset=section.opset_version,
+                fold=section.do_constant_folding,
+                verbose=section.verbose,
+                finished=finished,
+            )
+
+    @contextmanager
+    def engine(self, config: CenterPoseConfig, asked: EngineRequest) -> Iterator[EngineJob]:
+        """Hold the results folder; the ``gen_trt_engine`` section says what is built."""
+        given = {"onnx_file": asked.onnx, "trt_engine": asked.engine}
+        changed: dict[str, Any] = {name: str(path) for name, path in given.items() if path is not None}
+        config = attrs.evolve(config, gen_trt_engine=attrs.evolve(config.gen_trt_engine, **changed))
+        with at_work(config, "gen_trt_engine") as work, engine_job(config, asked, work) as job:
+            yield job
+
+
+ADAPTER = CenterPoseAdapter()
+
+
+def _said_twice(asked: ExportRequest) -> Iterator[Problem]:
+    """List what an experiment says itself."""
+    if asked.options is not None:
+        hint = "Change the experiment, or override its keys."
+        yield Problem("an experiment says itself how it is exported", "options", "None", "options", hint)
+    if asked.untrained:
+        yield Problem("an experiment exports a checkpoint", "untrained", "False", "True")
+
+
+def _require_new(path: Path) -> None:
+    if path.exists():
+        raise ExportError(
+            "there is such a file already",
+            where=str(path),
+            hint="Remove it, or give another name as export.onnx_file.",
+        )
+
+
+def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
+    """Take a few real images where they are at hand; exporting must not depend on them."""
+    export, data = config.export, config.dataset
+    shown = NetworkInput((export.input_width, export.input_height), data.mean, data.std)
+    try:
+        paths = pictures_at_hand(config)
+        return {paths[row].name: shown(paths[row]) for row in evenly(len(paths), PARITY_SAMPLES)}
+    except DataError as error:
+        log.warning("comparing on drawn inputs alone, since a picture cannot be read: %s", error)
+        return {}
+
+
+def rows_of(evidence: Evidence) -> str:
+    """Write errors object by object as CSV; cells are empty where nothing was measured.
+
+    Args:
+        evidence: measures of the same rows and columns.
+    """
+    head = [each.key if each.key.endswith(each.unit) else f"{each.key}_{each.unit}" for each in evidence.measures]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["picture", "object", *head])
+    first = evidence.measures[0]
+    for row, column in np.argwhere(np.isfinite(first.values)).tolist():
+        cells = [measure.values[row, column] for measure in evidence.measures]
+        picture = evidence.frames[first.frame[row]]
+        writer.writerow([picture, column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
+    return stream.getvalue()

@@ -1,0 +1,121 @@
+"""The model that an experiment names: a checkpoint, an ONNX file or an engine, and whether it fits the experiment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cogkp.artifacts.checkpoint import load_checkpoint
+from cogkp.artifacts.manifest import Signature
+from cogkp.artifacts.restore import Restored
+from cogkp.config.centerpose.run import EvaluateSpec, InferenceSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.errors import ArtifactError, ConfigError, Problem
+from cogkp.inference.exported import Exported
+from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.workflows.adapter import OpenedModel
+from cogkp.workflows.setup import is_exported, open_model, require_family
+
+__all__ = [
+    "FAMILY",
+    "input_size",
+    "open_experiment_checkpoint",
+    "opened_model",
+    "require_colours",
+    "require_outputs",
+]
+
+COLOURS = 3
+FAMILY = "centerpose"
+
+log = logging.getLogger("cogkp")
+
+
+@contextmanager
+def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"]) -> Iterator[OpenedModel]:
+    """Open the model that a verb's section names; what ends in ``.onnx`` or ``.engine`` may stand in either key.
+
+    Raises:
+        ConfigError: it names none.
+        ArtifactError: the file cannot be used, or belongs to another family or has no input that images fit into.
+        EngineError: an engine without a GPU.
+    """
+    section: EvaluateSpec | InferenceSpec = getattr(config, verb)
+    if not section.model_file:
+        wanted = f"a file, or one in {verb}.trt_engine"
+        raise ConfigError([Problem("there is no model", f"{verb}.checkpoint", wanted, "nothing")])
+    if len(section.gpus) > 1 or section.num_nodes > 1:
+        log.warning("%s.num_gpus: one GPU is used", verb)
+    if section.checkpoint and section.trt_engine:
+        told = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
+        log.warning(told, verb, verb, verb)
+    path = Path(section.model_file)
+    exported = section.checkpoint is None or is_exported(path)
+    model = path if exported else open_experiment_checkpoint(path, config)
+    device = torch.device("cuda", section.gpus[0]) if torch.cuda.is_available() else None
+    with open_model(config, model, device=device) as opened:
+        yield opened
+
+
+def open_experiment_checkpoint(path: Path, config: CenterPoseConfig) -> Restored:
+    """Read a checkpoint of the object-pose family.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another family or program.
+    """
+    restored = Restored(path, load_checkpoint(path))
+    require_family(restored, config)
+    return restored
+
+
+def require_outputs(signature: Signature, facts: Mapping[str, Any], path: Path) -> None:
+    """Refuse models of another family; what their family wrote down says it, else the names of the outputs do."""
+    outputs = [entry.name for entry in signature.outputs]
+    if facts.get("family", FAMILY) != FAMILY or not set(DecodedObjects._fields) <= set(outputs):
+        raise ArtifactError(
+            "the model is of another family",
+            where=str(path),
+            expected=f"the outputs {', '.join(DecodedObjects._fields)}",
+            got=", ".join(outputs),
+            hint="Give a model that s6 cog centerpose has made.",
+        )
+
+
+def input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[int, int]:
+    """Return the width and height that a model takes, pixels."""
+    stride, shape = config.model.down_ratio, found.runner.signature.inputs[0].shape
+    colours, height, width = shape[1:]
+    fixed = isinstance(height, int) and isinstance(width, int) and height % stride == width % stride == 0
+    if colours != COLOURS or not fixed:
+        raise ArtifactError(
+            "pictures do not fit into the model's input",
+            where=str(path),
+            expected=f"(B, 3, H, W) with H and W fixed, multiples of {stride}",
+            got=str(list(shape)),
+            hint="Export it with one size of its input.",
+        )
+    if (width, height) != (config.dataset.input_res,) * 2:
+        told = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
+        log.info(told, path, width, height, config.dataset.input_res)
+    return int(width), int(height)
+
+
+def require_colours(found: Exported, path: Path, config: CenterPoseConfig) -> None:
+    """Refuse a model that takes other colours than the experiment makes."""
+    data = config.dataset
+    told: Mapping[str, Any] = found.facts.get("input", {})
+    for name in ("mean", "std"):
+        wanted = list(getattr(data, name))
+        if told.get(name, wanted) != wanted:
+            raise ArtifactError(
+                "the model takes other colours",
+                where=str(path),
+                expected=f"dataset.{name} {told[name]}",
+                got=str(wanted),
+                hint="Take both from the experiment it was trained with.",
+            )

@@ -1,0 +1,39 @@
+"""Draw the images a training would see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.config.train import TrainOptions
+from cogkp.pictures import draw_batch
+from cogkp.tasks.registry import build_task
+from cogkp.workflows.adapter import adapter_of
+from cogkp.workflows.setup import open_loader
+
+__all__ = ["preview_data"]
+
+
+def preview_data(config: Any, *, batch_size: int = 32, num_workers: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
+    """Draw augmented images with their labels, batch by batch, in the order of the data.
+
+    Args:
+        config: what :func:`cogkp.load_config` returns.
+        batch_size: images of a grid.
+        num_workers: loader processes.
+
+    Yields:
+        Square grids, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ConfigError: the configuration does not fit together.
+        DataError: data cannot be used.
+    """
+    options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
+    adapter_of(config).check_preview(config, options)
+    task = build_task(config)
+    for batch in open_loader(task.datasets("preview"), options, shuffle=False):
+        yield draw_batch(task.codec, batch)
