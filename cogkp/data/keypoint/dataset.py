@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +19,18 @@ from cogkp.data.dataset import Draw, Split
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
+from cogkp.data.keypoint.outside import inside_image, say_origin, without_outside
 from cogkp.data.keypoint.records import Index, Record, RecordingSize, Records, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
+from cogkp.data.keypoint.structured.datakeys import check_datakeys
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["AugmentedKeypointDataset", "open_roots"]
+
+log = logging.getLogger("cogkp")
 
 
 class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
@@ -54,6 +59,8 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         masks = config.data_mappings.mask if config.targets.segmentation else None
         self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
         self._records = Records(self._indices)
+        if config.targets.keypoints:
+            _say_unlabelled(self.size_report, split)
         rig = paired_rig(config)
         if rig is not None:
             check_frames(self._records, rig)
@@ -118,6 +125,8 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
     def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
         image = read_grey(view.image)
         size_wh = (image.shape[1], image.shape[0])
+        if not self.config.data_mappings.keep_points_outside_image:
+            view = attrs.evolve(view, labelled=view.labelled & inside_image(view.uv_source, size_wh))
         warp = self.pipeline.draw_warp(size_wh, view.uv_source, view.labelled, generator)
         crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)
         order = self.pipeline.point_order(warp, len(view.labelled))
@@ -146,18 +155,35 @@ def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
         roots: their folders; relative ones start at the working directory.
         mappings: which entries of a line are images, points and masks.
 
+    Returns:
+        The data sets; labels outside their image count as not labelled, unless the mappings keep them.
+
     Raises:
-        DataError: none is configured, one is faulty, or no usable line is left.
+        DataError: none is configured, one is faulty, no line of one has a mapped datakey, or no usable line is left.
     """
     if not roots:
         raise DataError("no data set is configured", expected="at least one folder in base_dir")
-    indices = [StructuredDataset(Path(root)).index(mappings) for root in roots]
+    indices = [_open_root(Path(root), mappings) for root in roots]
     if not any(map(len, indices)):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
         raise DataError(
             "no usable line is left", where=", ".join(roots), got="; ".join(reasons) or f"no line in any {LINES_FILE}"
         )
     return indices
+
+
+def _open_root(root: Path, mappings: DataMappings) -> Index:
+    index = StructuredDataset(root).index(mappings)
+    check_datakeys(index, mappings)
+    say_origin(str(root), int((index.labelled & (index.uv_source == 0).all(-1)).sum()))
+    return index if mappings.keep_points_outside_image else without_outside(index, mappings.y)
+
+
+def _say_unlabelled(size: RecordingSize, split: Split) -> None:
+    """Warn of points that nobody labelled, where others are labelled."""
+    never = [name for name, count in size.labelled.items() if count == 0]
+    if 0 < len(never) < len(size.labelled):
+        log.warning("%s data: no usable label of %s", split, ", ".join(never))
 
 
 def _spread(weights: Sequence[float], counts: Sequence[int]) -> npt.NDArray[np.float64]:
