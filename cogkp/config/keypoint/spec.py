@@ -138,6 +138,12 @@ class RigidityTerm(LossTerm):
         ((0, 1, 1.5), (1, 2, 2.0)), "Each [point, point, length]; the length in world units of the calibration."
     )
 
+    @property
+    def known_segments(self) -> tuple[tuple[int, int, float], ...]:
+        """The segments that somebody stands for: those of an active term, or others than the documented example."""
+        example = attrs.fields(RigidityTerm).segments.default
+        return () if self.weight == 0.0 and self.segments == example else self.segments
+
 
 @attrs.frozen(kw_only=True)
 class LossTerms:

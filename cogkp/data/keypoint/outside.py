@@ -86,7 +86,7 @@ def without_outside(index: Index, point_keys: Sequence[Sequence[str]]) -> Index:
 def say_outside(where: str, count: int, of: int, examples: Sequence[str], some: str = "") -> None:
     """Warn of labels outside their image."""
     log.warning(
-        "%s: %d of %s outside the image%s and left out of training and evaluation, e.g. %s. "
+        "%s: %d of %s lie outside their image%s and are left out of training and evaluation, e.g. %s. "
         "Where such labels are meant, set data_mappings.keep_points_outside_image to true.",
         where,
         count,

@@ -11,6 +11,7 @@ import attrs
 from cogkp.config.keypoint.default_losses import starting_loss_terms
 from cogkp.data.importing import Imported, ImportedLine, Importer, divide, importer_of
 from cogkp.data.keypoint.importers.deeplabcut import read_deeplabcut
+from cogkp.data.keypoint.importers.label_counts import say_labels
 from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.keypoint.structured import write_structured
 from cogkp.errors import DataError
@@ -105,6 +106,7 @@ def import_dataset(
         OutputError: the destination cannot be written or is not empty.
     """
     imported = importer_of(format, IMPORTERS, validation)(source)
+    say_labels(str(source), imported)
     parts = divide(imported.lines, validation, seed, "validation")
     if "train" not in parts:
         raise DataError("no line is left to train on", where=str(source))
