@@ -23,7 +23,7 @@ from cogkp.data.keypoint.outside import inside_image, say_origin, without_outsid
 from cogkp.data.keypoint.records import Index, Record, RecordingSize, Records, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
-from cogkp.data.keypoint.structured.datakeys import check_datakeys
+from cogkp.data.keypoint.structured.datakeys import PointLabels, check_datakeys
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
@@ -57,7 +57,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         self._encode = encode
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
-        self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
+        self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks), _point_labels(config))
         self._records = Records(self._indices)
         if config.targets.keypoints:
             _say_unlabelled(self.size_report, split)
@@ -148,12 +148,13 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return self.pipeline.render_mask(read_mask(view.mask, size_wh, num_classes=self.config.num_classes), warp)
 
 
-def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
+def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed") -> list[Index]:
     """Index several data sets.
 
     Args:
         roots: their folders; relative ones start at the working directory.
         mappings: which entries of a line are images, points and masks.
+        points: whether each data set must have the datakeys of points.
 
     Returns:
         The data sets; labels outside their image count as not labelled, unless the mappings keep them.
@@ -163,7 +164,7 @@ def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
     """
     if not roots:
         raise DataError("no data set is configured", expected="at least one folder in base_dir")
-    indices = [_open_root(Path(root), mappings) for root in roots]
+    indices = [_open_root(Path(root), mappings, points) for root in roots]
     if not any(map(len, indices)):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
         raise DataError(
@@ -172,11 +173,17 @@ def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
     return indices
 
 
-def _open_root(root: Path, mappings: DataMappings) -> Index:
+def _open_root(root: Path, mappings: DataMappings, points: PointLabels) -> Index:
     index = StructuredDataset(root).index(mappings)
-    check_datakeys(index, mappings)
+    check_datakeys(index, mappings, points)
     say_origin(str(root), int((index.labelled & (index.uv_source == 0).all(-1)).sum()))
     return index if mappings.keep_points_outside_image else without_outside(index, mappings.y)
+
+
+def _point_labels(config: KeypointConfig) -> PointLabels:
+    if not config.targets.keypoints:
+        return "unused"
+    return "some roots" if config.stereo_pairing.use_unlabelled else "needed"
 
 
 def _say_unlabelled(size: RecordingSize, split: Split) -> None:

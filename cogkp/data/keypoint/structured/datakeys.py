@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.keypoint.records import Index
 from cogkp.data.keypoint.structured.lines import LINES_FILE, RecordedLine, parse_lines
 from cogkp.errors import DataError, Problem, closest, counted
 
-__all__ = ["check_datakeys"]
+__all__ = ["PointLabels", "check_datakeys"]
 
 log = logging.getLogger("cogkp")
 
@@ -23,20 +23,27 @@ LINES_SEARCHED = 10_000
 MOST_LISTED = 8
 
 
-def check_datakeys(index: Index, mappings: DataMappings) -> None:
+PointLabels = Literal["needed", "some roots", "unused"]
+"""Whether each data set must have the datakeys of points, or some may be without labels, or nobody asks."""
+
+
+def check_datakeys(index: Index, mappings: DataMappings, points: PointLabels = "needed") -> None:
     """Refuse datakeys that no line has, and warn of those that few lines have.
 
     Args:
         index: a data set, read with these mappings.
         mappings: which entries of a line are images, points and masks.
+        points: whether the data set must have the datakeys of points.
 
     Raises:
         DataError: no line of the data set has a datakey; all such keys are listed, with the closest key there is.
     """
     if not index.read:
         return
-    absent = [key for key, count in index.occurrences.items() if count == 0]
-    few = [key for key, count in index.occurrences.items() if _is_told(key, count, index, mappings)]
+    passed_over = _passed_over(index, mappings, points)
+    counts = {key: count for key, count in index.occurrences.items() if key not in passed_over}
+    absent = [key for key, count in counts.items() if count == 0]
+    few = [key for key, count in counts.items() if _is_told(key, count, index, mappings)]
     if not absent and not few:
         return
     there = _datakeys_in(index)
@@ -54,6 +61,17 @@ def check_datakeys(index: Index, mappings: DataMappings) -> None:
             also,
             f" {hint}" if hint else "",
         )
+
+
+def _passed_over(index: Index, mappings: DataMappings, points: PointLabels) -> set[str]:
+    """Choose the datakeys that may be absent."""
+    labels = {key for row in mappings.y for key in row}
+    if points == "unused":
+        return labels | set(mappings.xyz_world or ())
+    if points == "some roots" and not any(index.occurrences[key] for key in labels):
+        log.warning("%s: none of the %d mapped points is labelled in any line", index.root / LINES_FILE, len(labels))
+        return labels
+    return set()
 
 
 def _is_told(key: str, count: int, index: Index, mappings: DataMappings) -> bool:
