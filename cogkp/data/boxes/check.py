@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from cogkp.data.boxes.fields import image_problem
-from cogkp.data.boxes.frames import reprojection_px
+from cogkp.data.boxes.frames import PIXEL_KEY, centre_px, reprojection_px
 from cogkp.data.boxes.order import best_order_of_pixels, best_order_of_points
 from cogkp.data.boxes.reader import scan_objectron
 from cogkp.data.boxes.records import BoxRecord, PictureRecord
@@ -124,7 +124,7 @@ def _fitted(pictures: Sequence[PictureRecord]) -> dict[int, tuple[FloatArray | N
         (box, picture.K, box.size_xyz)
         for picture in pictures
         for box in picture.boxes
-        if picture.K is not None and box.size_xyz is not None
+        if picture.K is not None and box.size_xyz is not None and PIXEL_KEY in box.given
     ]
     if not known:
         return {}
@@ -140,16 +140,28 @@ def _fitted(pictures: Sequence[PictureRecord]) -> dict[int, tuple[FloatArray | N
 
 def _measured(box: BoxRecord, picture: PictureRecord, pose: FloatArray | None, residual_px: float | None) -> BoxCheck:
     turn, shift = _between(pose, box.cuboid_to_camera)
+    seen, centre = _seen_px(box, picture), _centre_px(box, picture)
     return BoxCheck(
         name=box.name,
         category=box.category,
-        reprojection_px=None if picture.K is None else reprojection_px(box, picture.K),
+        reprojection_px=seen,
+        centre_px=None if centre is None else centre[0],
         pnp_px=residual_px,
         turn_deg=turn,
         shift_share=shift,
         inside=int(_inside(box.uv_source, picture.size_wh).sum()),
         visibility=box.visibility,
+        compared="keypoints_3d" in box.given or any(each is not None for each in (seen, centre, residual_px)),
     )
+
+
+def _seen_px(box: BoxRecord, picture: PictureRecord) -> float | None:
+    return None if picture.K is None else reprojection_px(box, picture.K)
+
+
+def _centre_px(box: BoxRecord, picture: PictureRecord) -> tuple[float, int, float] | None:
+    """Compare the stated middle alone, where no other points of space tell as much."""
+    return None if picture.K is None or _seen_px(box, picture) is not None else centre_px(box, picture.K)
 
 
 def _inside(uv: FloatArray, size_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -171,7 +183,9 @@ def _problems(
 ) -> Iterator[Problem]:
     """Say all that is wrong with one box; searches for a better order of points are few, since they take long."""
     yield from _space_problems(box)
-    seen = None if picture.K is None else reprojection_px(box, picture.K)
+    seen, centre = _seen_px(box, picture), _centre_px(box, picture)
+    if centre is not None and centre[0] > tolerance_px:
+        yield _centre_problem(box, *centre, tolerance_px)
     if seen is not None and seen > tolerance_px:
         yield Problem(
             "the points of space do not fall on their pixels",
@@ -187,6 +201,17 @@ def _problems(
             _px(residual_px),
             _order_hint(box, picture.K, tolerance_px) if next(tries, None) is not None else "",
         )
+
+
+def _centre_problem(box: BoxRecord, distance: float, nearest: int, left_px: float, tolerance_px: float) -> Problem:
+    found = f"It falls on point {nearest + 1}: the middle comes first, then the eight corners."
+    return Problem(
+        "the stated place does not fall on the middle's pixel",
+        f"{box.where}.location",
+        f"at most {tolerance_px:g} px from the first point of projected_cuboid, seen through the intrinsics",
+        _px(distance),
+        found if left_px <= tolerance_px else "Check location, intrinsics and camera_frame.",
+    )
 
 
 def _px(distance: float) -> str:

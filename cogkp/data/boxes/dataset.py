@@ -39,6 +39,7 @@ class ObjectDataset(SingleViewDataset):
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
         intrinsics: (3, 3) for pictures whose file has none, pixels.
         need: what every picture or box must have.
+        category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
@@ -56,6 +57,7 @@ class ObjectDataset(SingleViewDataset):
         num_symmetry: int = 1,
         intrinsics: npt.NDArray[np.float64] | None = None,
         need: Collection[Need] = NEEDED,
+        category: str | None = None,
     ) -> None:
         if not roots:
             raise DataError("no data set is configured", expected=f"a folder of {split} pictures")
@@ -65,7 +67,8 @@ class ObjectDataset(SingleViewDataset):
         self.num_symmetry = num_symmetry
         self._encode = encode
         self._indices: tuple[PictureIndex, ...] = tuple(
-            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need) for root in roots
+            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need, category=category)
+            for root in roots
         )
         self._pictures = [picture for index in self._indices for picture in index.pictures]
         _check_turns(self._pictures, num_symmetry)

@@ -41,6 +41,13 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 FRAMES = {frame.value: frame for frame in CameraFrame}
 TINY = float(np.nextafter(0.0, 1.0))
 FIRST_EDGE = -0.5  # of the picture; the centre of its first pixel is 0
+FARTHEST_SIDES = 10.0
+"""Corners leave their picture, yet one that lies so many times its longer side beside it is no label of a corner."""
+
+MISSING_MARK = (-1.0, -1.0)
+"""What many tools write for a point that is not there."""
+
+ALL_CLASSES = "Name it in dataset.category, or set dataset.all_classes to true to take every class for it."
 CALIBRATE = "Calibrate the camera, or give the intrinsics of the pictures; no camera is assumed."
 
 
@@ -67,6 +74,7 @@ def scan_objectron(
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
     need: Collection[Need] = (),
+    category: str | None = None,
 ) -> Scan:
     """Look at every labelled picture of a folder and tell good from bad; see :func:`read_objectron`.
 
@@ -75,7 +83,7 @@ def scan_objectron(
     """
     root = Path(root)
     found = find_labelled(root)
-    reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset(need))
+    reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset(need), category)
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     pictures = [outcome.picture for outcome in outcomes if outcome.picture is not None]
@@ -86,8 +94,15 @@ def scan_objectron(
     else:
         problems += [problem for fit in fits if (problem := fit.problem(str(root))) is not None]
     dropped = Counter(found.dropped)
+    others = Counter(word for outcome in outcomes for word in outcome.others)
+    dropped.update({f"an object of class '{word}', not '{category}'": count for word, count in others.items()})
     kept = tuple(_seen(picture, dropped) for picture in pictures)
     declared = worst or next((fit for fit in fits if fit.declared is not None), FrameFit(None, {}))
+    if others and not problems and not any(picture.boxes for picture in pictures):
+        listed = ", ".join(f"'{word}' {count} times" for word, count in others.most_common())
+        problems.append(
+            Problem("no object is of the category", str(root), f"class '{category}' in the files", listed, ALL_CLASSES)
+        )
     return Scan(PictureIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
 
 
@@ -97,6 +112,7 @@ def read_objectron(
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
     need: Collection[Need] = (),
+    category: str | None = None,
 ) -> PictureIndex:
     """Find and check every labelled picture of a folder.
 
@@ -106,14 +122,16 @@ def read_objectron(
             those of Objectron. A file that says something else is refused.
         intrinsics: (3, 3) for pictures whose file has none, pixels.
         need: what every picture ('intrinsics') or box ('scale', 'pose') must have.
+        category: the class of the objects wanted; objects whose file says no class are taken for it. None takes all.
 
     Returns:
-        The pictures; boxes wholly outside theirs are left out, which is counted and logged.
+        The pictures. Left out, counted and logged are objects of other classes, boxes wholly outside their picture,
+        and boxes of which a point is marked as missing or lies absurdly far away.
 
     Raises:
         DataError: there is no such folder or no labelled picture, or files are faulty; all faults are listed.
     """
-    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need)
+    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need, category=category)
     if scan.problems:
         raise DataError.listing(scan.problems)
     if not scan.files:
@@ -172,21 +190,29 @@ def _behind(box: BoxRecord) -> Problem:
 
 
 def _seen(picture: PictureRecord, dropped: Counter[str]) -> PictureRecord:
-    """Leave out boxes of which the picture cannot show anything."""
-    last_edge = np.array(picture.size_wh) + FIRST_EDGE
-    kept = tuple(
-        box
-        for box in picture.boxes
-        if (box.uv_source.max(axis=0) >= FIRST_EDGE).all() and (box.uv_source.min(axis=0) <= last_edge).all()
-    )
-    if len(kept) < len(picture.boxes):
-        dropped["a box wholly outside its picture"] += len(picture.boxes) - len(kept)
-    return attrs.evolve(picture, boxes=kept)
+    """Leave out boxes of which the picture cannot show anything, and those whose pixels are none."""
+    reasons = [_fault_of_pixels(box.uv_source, picture.size_wh) for box in picture.boxes]
+    dropped.update(filter(None, reasons))
+    return attrs.evolve(picture, boxes=tuple(box for box, why in zip(picture.boxes, reasons, strict=True) if not why))
+
+
+def _fault_of_pixels(uv: FloatArray, size_wh: tuple[int, int]) -> str:
+    """Say why nine points are no box in the picture; empty where they are one."""
+    low, high, last_edge = uv.min(axis=0), uv.max(axis=0), np.array(size_wh) + FIRST_EDGE
+    if (high < FIRST_EDGE).any() or (low > last_edge).any():
+        return "a box wholly outside its picture"
+    if (uv == MISSING_MARK).all(axis=1).any():
+        return "a box with a point at (-1, -1), a mark for missing"
+    far = FARTHEST_SIDES * max(size_wh)
+    if (low < -far).any() or (high > last_edge + far).any():
+        return f"a box with a point more than {FARTHEST_SIDES:g} picture sides outside"
+    return ""
 
 
 class _Outcome(NamedTuple):
     picture: PictureRecord | None
     problems: list[Problem]
+    others: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -195,19 +221,27 @@ class _AnnotationReader:
     camera_frame: CameraFrame | None
     intrinsics: FloatArray | None
     need: frozenset[Need]
+    category: str | None = None
 
     def read(self, pair: Labelled) -> _Outcome:
         """Read one file, and go on after a fault as far as that makes sense."""
         try:
             fields = read_annotation(pair.annotation)
             bare = self.surroundings(pair, fields)
-            entries = fields.each("objects")
+            entries = list(enumerate(fields.each("objects")))
+            others = tuple(word for _, entry in entries if (word := self._other_class(entry)) is not None)
         except DataError as error:
             return _Outcome(None, [error.problem])
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
-        outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
+        wanted = [(number, entry) for number, entry in entries if self._other_class(entry) is None]
+        outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in wanted]
         picture = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
-        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)])
+        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)], others)
+
+    def _other_class(self, entry: Fields) -> str | None:
+        """Return the class of an object that is not of the category; None for one that is wanted."""
+        word = entry.word("class")
+        return word if self.category and word and _plain(word) != _plain(self.category) else None
 
     def surroundings(self, pair: Labelled, fields: Fields) -> PictureRecord:
         """Read all but the boxes."""
@@ -260,6 +294,11 @@ class _AnnotationReader:
             raise entry.wrong("scale", "three side lengths, or keypoints_3d")
         if "pose" in self.need and box.cuboid_to_camera is None:
             raise entry.wrong("keypoints_3d", "nine points of space, or location and quaternion_xyzw")
+
+
+def _plain(word: str) -> str:
+    """Write a class so that case, blanks, dashes and underscores make no difference."""
+    return "".join(filter(str.isalnum, word.casefold()))
 
 
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:

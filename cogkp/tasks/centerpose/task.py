@@ -82,6 +82,7 @@ class CenterPoseTask:
             camera_frame=CameraFrame(data.camera_frame),
             num_symmetry=data.symmetry_count,
             need=NEEDED if split in ("train", "preview") else (*NEEDED, "intrinsics"),
+            category=None if data.all_classes else data.category,
         )
 
     @cached_property
