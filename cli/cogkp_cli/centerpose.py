@@ -154,5 +154,5 @@ def validate(
     report.say(found.report.text())
     report.wrote(found.picture_path)
     report.finish(**found.report.to_dict(), picture=found.picture_path)
-    if found.report.problems:
+    if found.report.problems or not found.report.compared:
         raise typer.Exit(FAILED)

@@ -27,7 +27,7 @@ from cogkp.data.images import image_size
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FALLBACK_FRAME", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
+__all__ = ["FALLBACK_FRAME", "MISSING_MARK", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
 
 log = logging.getLogger("cogkp")
 
