@@ -23,6 +23,7 @@ lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python -m tests.contracts.lengths
 
 venv: $(VENV)/.installed
 dev: $(VENV)/.installed-dev

@@ -1,4 +1,4 @@
-"""Measure how long it takes from a network's maps to the poses of the objects in one picture, on one thread.
+"""Measure how long it takes from a network's maps to the poses of the objects in one image, on one thread.
 
 Processor time is told, which others on the same machine disturb little.
 
@@ -86,7 +86,7 @@ def main() -> None:
         "poses": lambda: find_poses(detections, K),
     }
     timings = compare(ways, rounds=51, warmup=3, clock=time.process_time)
-    show(f"one picture, {OBJECTS} objects, {CELLS} x {CELLS} cells, processor time of one thread", timings)
+    show(f"one image, {OBJECTS} objects, {CELLS} x {CELLS} cells, processor time of one thread", timings)
 
 
 if __name__ == "__main__":

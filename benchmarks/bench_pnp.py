@@ -1,4 +1,4 @@
-"""Measure how long it takes to find the boxes of one picture, and how well they fit, against OpenCV, on one thread.
+"""Measure how long it takes to find the boxes of one image, and how well they fit, against OpenCV, on one thread.
 
 Run: OMP_NUM_THREADS=1 python -m benchmarks.bench_pnp
 """

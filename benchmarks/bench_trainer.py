@@ -103,7 +103,7 @@ def config_of(root: Path, samples: int) -> KeypointConfig:
 
 
 def pictures(root: Path, count: int) -> Path:
-    """Render a few pictures of boxes, and repeat them under other names until there are enough."""
+    """Render a few images of boxes, and repeat them under other names until there are enough."""
     folder = root.with_name(f"{root.name}-{count}")
     if folder.exists():
         return folder

@@ -1,9 +1,9 @@
-"""Compare exported object-pose networks of full size with their sources, one and two pictures at a time.
+"""Compare exported object-pose networks of full size with their sources, one and two images at a time.
 
 Two comparisons are told: that of the exporter, step by step, and one of what both put out in the end. The latter holds
-only where no choice is close: flat pictures, in which all cells are alike, are left out of it.
+only where no choice is close: flat images, in which all cells are alike, are left out of it.
 
-Run: OMP_NUM_THREADS=1 python -m benchmarks.check_centerpose_export [--pictures FOLDER] [--side 512]
+Run: OMP_NUM_THREADS=1 python -m benchmarks.check_centerpose_export [--images FOLDER] [--side 512]
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cogkp.artifacts.manifest import Signature
 from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_pictures
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.data.images.finding import find_images
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
@@ -56,7 +56,7 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
     signature = signature_of(module, spec, any_batch=True)
     data = task.config.dataset
     shown = NetworkInput((side, side), data.mean, data.std)
-    paths = find_pictures(folder) if folder else ()
+    paths = find_images(folder) if folder else ()
     samples = {paths[row].name: shown(paths[row]) for row in evenly(len(paths), SAMPLES)}
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
@@ -71,7 +71,7 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
                     f"{backbone:9} in the end   {each.output:22} {each.maximum:9.2g} {each.unit:12} {each.worst_input}"
                 )
     seconds = time.perf_counter() - started
-    print(f"{backbone:9} {side} px, {len(samples)} pictures: exported in {exported:.0f} s, all in {seconds:.0f} s")
+    print(f"{backbone:9} {side} px, {len(samples)} images: exported in {exported:.0f} s, all in {seconds:.0f} s")
 
 
 def uneven(signature: Signature, samples: Mapping[str, np.ndarray]) -> list[Case]:
@@ -88,8 +88,8 @@ def uneven(signature: Signature, samples: Mapping[str, np.ndarray]) -> list[Case
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=Path, default=None)
+    parser.add_argument("--images", type=Path, default=None)
     parser.add_argument("--side", type=int, default=512)
     wanted = parser.parse_args()
     for name in BACKBONES:
-        check(name, wanted.side, wanted.pictures)
+        check(name, wanted.side, wanted.images)

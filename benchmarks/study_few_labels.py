@@ -43,7 +43,7 @@ WORDS = {
 
 
 def record_of(root: Path, content: dict[str, Any], *, labelled: bool) -> dict[str, Any]:
-    """Copy a line's pictures and, where wanted, its points."""
+    """Copy a line's images and, where wanted, its points."""
     return {
         camera: {
             "image": root / content[camera]["image"],

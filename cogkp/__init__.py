@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from cogkp.geometry.camera import PinholeCamera
     from cogkp.geometry.rig import CameraRig
     from cogkp.geometry.warp import ImageWarp
+    from cogkp.inference.model import load
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.workflows.compare import compare
     from cogkp.workflows.engine import build_engine
     from cogkp.workflows.evaluate import EvaluationResult, evaluate
     from cogkp.workflows.export import ExportResult, export
     from cogkp.workflows.families.keypoint.calibration_check import check_calibration
+    from cogkp.workflows.predict import PredictResult, predict
     from cogkp.workflows.preview import preview_data
     from cogkp.workflows.train import TrainResult, dry_run, train
 
@@ -45,6 +47,7 @@ __all__ = [
     "ImageWarp",
     "KeypointConfig",
     "PinholeCamera",
+    "PredictResult",
     "TrainOptions",
     "TrainResult",
     "build_engine",
@@ -55,7 +58,9 @@ __all__ = [
     "evaluate",
     "export",
     "import_dataset",
+    "load",
     "load_config",
+    "predict",
     "preview_data",
     "read_calibration",
     "train",
@@ -79,6 +84,7 @@ _HOMES = {
     "cogkp.geometry.camera": ("PinholeCamera",),
     "cogkp.geometry.rig": ("CameraRig",),
     "cogkp.geometry.warp": ("ImageWarp",),
+    "cogkp.inference.model": ("load",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.workflows.compare": ("compare",),
     "cogkp.workflows.engine": ("build_engine",),
@@ -91,6 +97,10 @@ _HOMES = {
         "export",
     ),
     "cogkp.workflows.families.keypoint.calibration_check": ("check_calibration",),
+    "cogkp.workflows.predict": (
+        "PredictResult",
+        "predict",
+    ),
     "cogkp.workflows.preview": ("preview_data",),
     "cogkp.workflows.train": (
         "TrainResult",

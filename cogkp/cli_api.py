@@ -1,4 +1,4 @@
-"""What the command line needs beside the front door; found on first use, as there."""
+"""Names that the command line needs beside the public ones; loaded on first use."""
 
 from __future__ import annotations
 

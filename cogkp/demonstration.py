@@ -1,4 +1,4 @@
-"""The whole way on a drawn recording, through the documented verbs: render, preview, train, evaluate, deploy."""
+"""The demo: render a recording, preview, train, evaluate and deploy."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def demo(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> DemoResult:
-    """Run the whole system on a recording that is drawn on the spot.
+    """Run the whole system on a rendered recording.
 
     Args:
         output_dir: a folder named after the time is made in it for everything that is written.
@@ -106,13 +106,13 @@ def _record(home: Path, frames: int, seed: int, progress: Progress) -> dict[str,
 
 
 def _written(trained: TrainResult, evaluated: EvaluationResult, deployed: ExportResult) -> dict[str, Path]:
-    in_space = evaluated.space_picture_path
+    in_space = evaluated.drawing_3d_path
     assert trained.checkpoint is not None
     return {
         "checkpoint": trained.checkpoint,
         "report": evaluated.html_path,
         "evaluation": evaluated.json_path,
-        "predictions": evaluated.picture_path,
+        "predictions": evaluated.drawing_path,
         **({} if in_space is None else {"predictions in 3-D": in_space}),
         "ONNX model": deployed.onnx,
         "manifest": deployed.manifest,

@@ -12,7 +12,7 @@ CogkpError
 ├── TrainingError      training cannot start or cannot go on
 │   └── RankError      another of the processes that train together has ended
 ├── EvaluationError    an evaluation would be empty or without meaning
-│   └── NotFiniteError  the network predicts what is not a number
+│   └── NotFiniteError  the network's predictions are NaN or infinite
 └── ExportError        a deployed model cannot be made
     ├── ParityError    the exported model disagrees with its source
     └── EngineError    the inference engine cannot be built
@@ -140,15 +140,15 @@ class TrainingError(CogkpError):
 
 
 class RankError(TrainingError):
-    """Another of the processes that train together has ended; ``told`` where one of them says why."""
+    """Another of the processes that train together has ended; ``reported`` where one of them says why."""
 
-    told = False
+    reported = False
 
     @classmethod
     def beside_the_point(cls) -> RankError:
         """Make the error of a process that ends because another one did, which has the word."""
         error = cls("another rank ended the training, and says why")
-        error.told = True
+        error.reported = True
         return error
 
 
@@ -157,7 +157,7 @@ class EvaluationError(CogkpError):
 
 
 class NotFiniteError(EvaluationError):
-    """The network predicts what is not a number; ``where`` names the samples."""
+    """The network's predictions are NaN or infinite; ``where`` names the samples."""
 
 
 class ExportError(CogkpError):

@@ -1,4 +1,4 @@
-"""The model families this library knows, each by the places where its parts are found.
+"""The registry of model families.
 
 A family is one kind of model: its configuration, its task, and what its files mean. Everything above a family's own
 modules finds it here, by the class of a configuration or by the name that a model file carries, and never by asking
@@ -40,11 +40,11 @@ class Family:
         config_key: a key that every plain configuration of this family has and no other family's has.
         config_class: the frozen class of its configurations.
         read_config: reads a file, ``(path, overrides, verb) -> configuration``.
-        write_template: writes a file of defaults, ``(path) -> path``.
         task: makes the task of a configuration, see :class:`cogkp.tasks.base.Task`.
         adapter: a :class:`cogkp.workflows.adapter.Adapter`.
         processor: makes the pre- and postprocessing of a model file without torch, ``(facts, where) ->``
             :class:`cogkp.inference.processor.Processor`.
+        write_template: writes a file of defaults, ``(path) -> path``; may be empty.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Family:
     config_key: str
     config_class: str
     read_config: str
-    write_template: str
     task: str
     adapter: str
     processor: str
+    write_template: str = ""
 
     def part(self, name: str) -> Any:
         """Import a part: 'config_class', 'read_config', 'write_template', 'task', 'adapter' or 'processor'."""

@@ -1,4 +1,4 @@
-"""Write files so that a reader finds the old content or the new one, never half of it."""
+"""Write files atomically: a reader finds the old content or the new one, never half of it."""
 
 from __future__ import annotations
 
@@ -182,9 +182,9 @@ def check_written(file: Path, content: bytes, path: Path) -> None:
     """
     if file.read_bytes() != content:
         raise OutputError(
-            "what was written reads back as something else",
+            "the file reads back differently from what was written",
             where=str(path),
-            hint="This disk loses data: choose another one.",
+            hint="This disk corrupts data: choose another one.",
         )
 
 

@@ -1,4 +1,4 @@
-"""How long work tells how far it is; who shows it, and where, is decided at the edge."""
+"""The interface for reporting progress; how it is shown is decided by the caller."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["SILENT", "Progress", "Step"]
 
 
 class Step(Protocol):
-    """One piece of work under way."""
+    """One task in progress."""
 
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         """Report units done since the last call, and facts worth a glance (loss=0.12, lr=0.01)."""
 
 
 class Progress(Protocol):
-    """Something that can show work under way."""
+    """Something that can show progress."""
 
     def work(self, label: str, total: int) -> AbstractContextManager[Step]:
         """Begin a piece of work of ``total`` units."""

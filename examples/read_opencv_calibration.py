@@ -32,12 +32,12 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_as_opencv_does(folder / "stereo.yml")
 
-    # The file does not say how large the pictures were, so we do.
+    # The file does not say how large the images were, so we do.
     found = cogkp.check_calibration(
         folder / "stereo.yml", size_wh=(640, 480), convert=folder / "calibration.config.json"
     )
     print(found.report.text())
-    print(f"drawn in {found.picture_path}, converted to {found.converted_path}")
+    print(f"drawn in {found.drawing_path}, converted to {found.converted_path}")
 
     rig = read_calibration(folder / "calibration.config.json")
     point = torch.tensor([[10.0, -5.0, 400.0]], dtype=torch.float64)

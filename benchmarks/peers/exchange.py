@@ -17,7 +17,7 @@ HEADER = ("scorer", "bodyparts", "coords")
 
 
 class Frame(NamedTuple):
-    """One picture and its labels.
+    """One image and its labels.
 
     Args:
         image: where it lies.
@@ -118,7 +118,7 @@ def read_frames(path: Path) -> Frames:
 
 
 def write_csv(folder: Path, frames: Frames) -> Path:
-    """Write a set as Lightning Pose and DeepLabCut keep theirs: a table, training frames first, beside the pictures."""
+    """Write a set as Lightning Pose and DeepLabCut keep theirs: a table, training frames first, beside the images."""
     pictures = folder / "labeled-data"
     pictures.mkdir(parents=True, exist_ok=True)
     axes = len(frames.points)

@@ -19,7 +19,7 @@ LOWEST = -1e9  # below all peaks, so that every point is predicted
 
 
 def write_labels(path: Path, points: Sequence[str], frames: Sequence[Frame]) -> str:
-    """Write frames as SLEAP keeps them: one animal in each picture of a list."""
+    """Write frames as SLEAP keeps them: one animal in each image of a list."""
     skeleton = sio.Skeleton(nodes=[sio.Node(name) for name in points])
     video = sio.Video.from_filename([str(frame.image) for frame in frames])
     labelled = [

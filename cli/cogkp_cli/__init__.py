@@ -1,1 +1,1 @@
-"""The typer shim: flags become one call of the library each."""
+"""The command line: flags become one call of the library each."""

@@ -1,4 +1,4 @@
-"""``s6 cog centerpose import`` and ``render``: folders of labelled pictures, from elsewhere or drawn."""
+"""``s6 cog centerpose import`` and ``render``: make folders of labelled images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def import_boxes(
     seed: flag.Seed = 0,
     as_json: flag.Json = False,
 ) -> None:
-    """Turn foreign labels of boxes into folders that experiments are trained on."""
+    """Convert box labels of another format to folders that experiments are trained on."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)
@@ -28,14 +28,14 @@ def import_boxes(
         result = cli_api.import_boxes(
             source, destination, format=label_format, validation=validation, seed=seed, progress=progress
         )
-    report.say(", ".join(f"{part}: {count} pictures" for part, count in result.counts.items()))
+    report.say(", ".join(f"{part}: {count} images" for part, count in result.counts.items()))
     _advise(report, destination, result.folders)
     report.finish(folders=result.folders, counts=result.counts)
 
 
 def render_boxes(
     destination: flag.Destination,
-    images: flag.BoxPictures = 1000,
+    images: flag.BoxImageCount = 1000,
     validation: flag.ValidationShare = 0.1,
     shape: flag.BoxShape = "carton",
     symmetric: flag.BoxTurns = 1,
@@ -44,12 +44,12 @@ def render_boxes(
     seed: flag.Seed = 0,
     as_json: flag.Json = False,
 ) -> None:
-    """Draw textured boxes or cans with their exact labels, to try everything without a camera."""
+    """Render textured boxes or cans with exact labels, to try everything without a camera."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)
     held_out = int(images * validation)
-    # Neighbouring seeds name different series, so that no picture of one part is in the other.
+    # Neighbouring seeds name different series, so that no image of one part is in the other.
     parts = {"train": (images - held_out, 2 * seed), "val": (held_out, 2 * seed + 1)}
     folders = {part: destination / part for part, (count, _) in parts.items() if count}
     with shown_progress() as progress:
@@ -65,7 +65,7 @@ def render_boxes(
                 size_wh=size_wh,
                 progress=progress,
             )
-    report.say(", ".join(f"{part}: {parts[part][0]} pictures" for part in folders))
+    report.say(", ".join(f"{part}: {parts[part][0]} images" for part in folders))
     _advise(report, destination, folders, f" dataset.category={shape} dataset.num_symmetry={symmetric}")
     report.finish(folders=folders, counts={part: parts[part][0] for part in folders})
 

@@ -1,4 +1,4 @@
-"""``s6 cog calibration``: what a calibration file says, and whether it can be true."""
+"""``s6 cog calibration``: check a calibration file and summarise it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ FAILED = 1
 
 def check(
     files: flag.CalibrationFiles,
-    size: flag.PictureSize = None,
+    size: flag.ImageSize = None,
     names: flag.CameraNames = None,
     config: flag.LabelConfig = None,
     data: flag.LabelRoots = None,
-    output: flag.CheckPicture = None,
+    output: flag.CalibrationDrawing = None,
     convert: flag.Converted = None,
     as_json: flag.Json = False,
 ) -> None:
-    """Check a calibration, put it into numbers, draw it, and compare it with labelled pairs."""
+    """Check a calibration, summarise it, draw it, and compare it with labelled pairs."""
     report = Console(as_json)
     if config is not None and not config.exists():
         raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
     if data and config is None:
-        raise typer.BadParameter("needs --config, which names pictures and points.", param_hint="'--data'")
+        raise typer.BadParameter("needs --config, which names images and points.", param_hint="'--data'")
     found = cogkp.check_calibration(
         files[0] if len(files) == 1 else files,
         size_wh=size,
@@ -39,7 +39,7 @@ def check(
         convert=convert,
     )
     report.say(found.report.text())
-    report.wrote(found.picture_path, found.converted_path)
-    report.finish(**found.report.to_dict(), picture=found.picture_path, converted=found.converted_path)
+    report.wrote(found.drawing_path, found.converted_path)
+    report.finish(**found.report.to_dict(), picture=found.drawing_path, converted=found.converted_path)
     if found.report.problem is not None:
         raise typer.Exit(FAILED)

@@ -1,4 +1,4 @@
-"""``s6 cog centerpose``: poses of boxes."""
+"""``s6 cog centerpose``: 3-D boxes of objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cogkp
 from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
-from cogkp_cli.experiment import carried_out, told
+from cogkp_cli.experiment import open_console, run_verb
 from cogkp_cli.failures import FAILED, INTERRUPTED
 
 __all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
@@ -20,9 +20,9 @@ VALIDATION = "validation/"
 
 
 def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Train what an experiment describes, or go on where its last training ended."""
-    report = told(as_json)
-    result = carried_out(spec, overrides, "train", cogkp.train)
+    """Train an experiment, or resume its last training."""
+    report = open_console(as_json)
+    result = run_verb(spec, overrides, "train", cogkp.train)
     done = "dry run" if result.checkpoint is None else f"epochs: {result.epochs}"
     report.say(f"{done}; {_figures(result.scalars) or 'nothing was left to train'}")
     for name, path in (("checkpoint", result.checkpoint), ("best", result.best), ("report", result.report)):
@@ -48,30 +48,30 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
 
 
 def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Judge a checkpoint, an ONNX file or an engine by labelled pictures."""
-    report = told(as_json)
-    found = carried_out(spec, overrides, "evaluate", cogkp.evaluate)
+    """Evaluate a checkpoint, an ONNX file or an engine on labelled images."""
+    report = open_console(as_json)
+    found = run_verb(spec, overrides, "evaluate", cogkp.evaluate)
     report.say(found.text)
-    report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.picture_path)
+    report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.drawing_path)
     report.say(found.headline)
-    report.finish(**found.report, results=found.folder, page=found.html_path, picture=found.picture_path)
+    report.finish(**found.report, results=found.folder, page=found.html_path, picture=found.drawing_path)
 
 
 def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Find objects in pictures without labels: a JSON file and a drawing of each."""
-    report = told(as_json)
-    found = carried_out(spec, overrides, "inference", cli_api.infer_experiment)
-    report.say(f"pictures: {found.pictures}, objects: {found.objects}; wrote {found.folder}")
+    """Find objects in images without labels: a JSON file and a drawing of each."""
+    report = open_console(as_json)
+    found = run_verb(spec, overrides, "inference", cli_api.infer_experiment)
+    report.say(f"images: {found.images}, objects: {found.objects}; wrote {found.folder}")
     if found.up_to_scale:
         report.say(
             f"lengths of {found.up_to_scale} objects are in units of their height: "
-            "inference.object_height, or the JSON file beside a picture, may tell it"
+            "inference.object_height, or the JSON file beside an image, may tell it"
         )
     for problem in found.problems:
         complain(f"error: {problem}")
     report.finish(
         results=found.folder,
-        pictures=found.pictures,
+        pictures=found.images,
         objects=found.objects,
         up_to_scale=found.up_to_scale,
         problems=found.problems,
@@ -82,15 +82,15 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
 
 
 def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
-    """Export a checkpoint to ONNX, and prove that the file computes the same."""
-    report = told(as_json)
-    found = carried_out(spec, overrides, "export", cogkp.export)
+    """Export a checkpoint to ONNX, and compare the file with the checkpoint."""
+    report = open_console(as_json)
+    found = run_verb(spec, overrides, "export", cogkp.export)
     for unit in dict.fromkeys(found.units.values()):
         off = {name: value for name, value in found.parity.items() if found.units[name] == unit}
         worst = max(off, key=lambda name: off[name])
         report.say(f"differs by {off[worst]:.2g} {unit} at most, in {worst}")
     rows = "any batch" if found.batch_size is None else f"batch {found.batch_size}"
-    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} pictures and on drawn inputs")
+    report.say(f"wrote {found.onnx}: {rows}, compared on {found.samples} images and on synthetic inputs")
     report.finish(
         results=found.folder,
         onnx=found.onnx,
@@ -108,9 +108,9 @@ def gen_trt_engine(
     as_json: flag.Json = False,
 ) -> None:
     """Build a TensorRT engine from an ONNX file."""
-    report = told(as_json)
+    report = open_console(as_json)
     work = partial(cogkp.build_engine, builder=engine_builder.value)
-    found = carried_out(spec, overrides, "gen_trt_engine", work)
+    found = run_verb(spec, overrides, "gen_trt_engine", work)
     sizes = "/".join(map(str, dict.fromkeys(found.batch_sizes)))
     report.say(f"wrote {found.engine}: {found.precision}, batch {sizes}, built by {found.builder}")
     report.finish(
@@ -126,20 +126,20 @@ def gen_trt_engine(
 
 def _figures(scalars: Mapping[str, float]) -> str:
     """Write what is worth a line: the loss, and what the validation says."""
-    from cogkp_cli.progress import told as written
+    from cogkp_cli.progress import facts_text
 
     names = [name for name in scalars if name == "loss" or name.startswith(VALIDATION)]
-    return written({name.removeprefix(VALIDATION): scalars[name] for name in names})
+    return facts_text({name.removeprefix(VALIDATION): scalars[name] for name in names})
 
 
 def validate(
     folder: flag.BoxFolder,
     camera_frame: flag.CameraFrameOfFiles = None,
     tolerance: flag.TolerancePx = 2.0,
-    output: flag.BoxPicture = None,
+    output: flag.BoxCheckDrawing = None,
     as_json: flag.Json = False,
 ) -> None:
-    """Check annotation files against themselves, and draw pictures with their boxes."""
+    """Check annotation files for consistency, and draw images with their boxes."""
     from cogkp_cli.progress import shown_progress
 
     report = Console(as_json)
@@ -152,7 +152,7 @@ def validate(
             progress=progress,
         )
     report.say(found.report.text())
-    report.wrote(found.picture_path)
-    report.finish(**found.report.to_dict(), picture=found.picture_path)
+    report.wrote(found.drawing_path)
+    report.finish(**found.report.to_dict(), image=found.drawing_path)
     if found.report.problems or not found.report.compared:
         raise typer.Exit(FAILED)

@@ -16,7 +16,7 @@ def compare(
     checkpoints: flag.CheckpointRoot = flag.CHECKPOINTS,
     as_json: flag.Json = False,
 ) -> None:
-    """Compare two evaluations: figures, whether their difference can be told, and what else was not the same."""
+    """Compare two evaluations: metrics, whether their difference is significant, and what else was not the same."""
     report = Console(as_json)
     found = cogkp.compare(first, second, output=output, checkpoint_root=checkpoints)
     report.say(found.text)

@@ -1,4 +1,4 @@
-"""Where words go: results to stdout, everything else to stderr."""
+"""Print results to stdout, and everything else to stderr."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def _listen() -> None:
 
 
 class Console:
-    """What one command tells: lines as it goes, and facts at the end.
+    """The output of one command: lines as it runs, and facts at the end.
 
     With ``as_json`` stdout carries the facts as one JSON object and nothing else.
-    With ``silent`` nothing is told: another process of the same training does.
+    With ``silent`` nothing is printed: another process of the same training does.
     """
 
     def __init__(self, as_json: bool, *, silent: bool = False) -> None:
@@ -50,7 +50,7 @@ class Console:
         _listen()
 
     def say(self, line: str) -> None:
-        """Tell a person."""
+        """Print a line for people."""
         if self.silent:
             return
         if self.as_json:
@@ -59,17 +59,17 @@ class Console:
             typer.echo(line)
 
     def add(self, **facts: Any) -> None:
-        """Tell a program."""
+        """Add a fact for programs (``--json``)."""
         self.facts.update(facts)
 
     def wrote(self, *paths: Path | None) -> None:
-        """Tell a person of files, as far as there are any."""
+        """Print the files that were written."""
         for path in paths:
             if path is not None:
                 self.say(f"wrote {path}")
 
     def finish(self, **facts: Any) -> None:
-        """Tell a program the last facts, and print all of them where they were asked for."""
+        """Add the last facts, and print all of them where ``--json`` is given."""
         self.add(**facts)
         if self.as_json and not self.silent:
             typer.echo(json.dumps(plain(self.facts), indent=2, allow_nan=False))

@@ -1,4 +1,4 @@
-"""``s6 cog demo``: the whole way from pictures to a deployed model, on rendered data."""
+"""``s6 cog demo``: from images to a deployed model, on rendered data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``s6 cog evaluate``: how far a checkpoint's predictions are from the labels."""
+"""``s6 cog evaluate``: the errors of a checkpoint's predictions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def evaluate(
             progress=progress,
         )
     report.say(result.text)
-    report.wrote(result.html_path, result.json_path, result.picture_path, result.space_picture_path)
-    if result.space_picture_path is not None:
-        report.add(space_picture=result.space_picture_path)
-    report.finish(**result.report, report=result.json_path, page=result.html_path, picture=result.picture_path)
+    report.wrote(result.html_path, result.json_path, result.drawing_path, result.drawing_3d_path)
+    if result.drawing_3d_path is not None:
+        report.add(space_picture=result.drawing_3d_path)
+    report.finish(**result.report, report=result.json_path, page=result.html_path, picture=result.drawing_path)

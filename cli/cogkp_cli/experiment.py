@@ -1,4 +1,4 @@
-"""What the verbs of an experiment share: its spec with overrides, a bar, and processes that work together."""
+"""Shared parts of the experiment commands: read the file with overrides, show progress, start processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cogkp import CenterPoseConfig
     from cogkp.cli_api import Progress
 
-__all__ = ["carried_out", "told"]
+__all__ = ["open_console", "run_verb"]
 
 Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
 Result = TypeVar("Result", covariant=True)
@@ -28,13 +28,13 @@ class Work(Protocol[Result]):
         """Do it."""
 
 
-def told(as_json: bool) -> Console:
-    """Open the report of a verb; of several processes the first one speaks."""
+def open_console(as_json: bool) -> Console:
+    """Open the console of a command; of several processes the first one prints."""
     return Console(as_json, silent=not cli_api.launched().first)
 
 
-def carried_out(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:
-    """Read an experiment for a verb, and do it behind a bar; open the report first, so that remarks are heard."""
+def run_verb(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:
+    """Read an experiment for a command, and run it with a progress bar; the console is open before any warning."""
     from cogkp_cli.progress import shown_progress
 
     with cli_api.joined() if cli_api.launched().ranks > 1 else nullcontext():

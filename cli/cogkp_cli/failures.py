@@ -1,4 +1,4 @@
-"""What a failure looks like from outside: a line on stderr and an exit code.
+"""Errors on the command line: one line on stderr and an exit code.
 
 0 done, 1 the work could not be done, 2 wrong use or wrong configuration, 70 a fault of this program, 130 interrupted.
 """
@@ -43,7 +43,7 @@ def reported() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except cogkp.CogkpError as error:
         _show_traceback_on_request()
-        if not getattr(error, "told", False):
+        if not getattr(error, "reported", False):
             for line in str(error).splitlines():
                 complain(f"error: {_speaker()}{line}")
         raise typer.Exit(error.exit_code) from None

@@ -1,4 +1,4 @@
-"""``s6 cog import``: foreign labels become a StructuredDataset."""
+"""``s6 cog import``: convert labels of other programs to a StructuredDataset."""
 
 from __future__ import annotations
 

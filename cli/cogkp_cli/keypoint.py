@@ -1,4 +1,4 @@
-"""``s6 cog keypoint``: preview, dry run, train, deploy; always in this order."""
+"""``s6 cog keypoint``: preview, dry run, train and deploy, always in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every flag of every command, declared once: its spelling, its type, its range and its sentence."""
+"""Every flag of every command, declared once: its name, type, range and help."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ Profile = Annotated[bool, typer.Option("--profile", help="Write a trace of ten s
 # Logging
 NoTb = Annotated[bool, typer.Option("--no-tb", help="Write no TensorBoard log.")]
 LogDir = Annotated[Path, typer.Option("--log-dir", metavar="DIR", help="TensorBoard root; each run adds a folder.")]
-VerboseLog = Annotated[bool, typer.Option("--verbose-log", help="Also log histograms and pictures.")]
+VerboseLog = Annotated[bool, typer.Option("--verbose-log", help="Also log histograms and images.")]
 LogInterval = Annotated[
-    int, typer.Option("--log-interval", min=1, metavar="N", help="Steps between histograms and pictures.")
+    int, typer.Option("--log-interval", min=1, metavar="N", help="Steps between histograms and images.")
 ]
 
 # Numbers
@@ -245,11 +245,11 @@ UnitMm = Annotated[
         "--unit-mm",
         metavar="MM",
         callback=_positive_if_given,
-        help="Millimetres per world unit; lengths are then told in mm.",
+        help="Millimetres per world unit; lengths are then reported in mm.",
     ),
 ]
 ReportDir = Annotated[
-    Path | None, typer.Option("--output", metavar="DIR", help="Where the report and the pictures are written.")
+    Path | None, typer.Option("--output", metavar="DIR", help="Where the report and its drawings are written.")
 ]
 
 Worst = Annotated[int, typer.Option("--worst", min=0, metavar="K", help="Worst images that the page shows.")]
@@ -295,9 +295,9 @@ CalibrationFiles = Annotated[
         show_default=False,
     ),
 ]
-PictureSize = Annotated[
+ImageSize = Annotated[
     tuple[int, int] | None,
-    typer.Option("--size", metavar="W H", help="Size of the pictures, where the file does not say it."),
+    typer.Option("--size", metavar="W H", help="Size of the images, where the file does not say it."),
 ]
 CameraNames = Annotated[
     tuple[str, str] | None,
@@ -313,7 +313,7 @@ LabelRoots = Annotated[
     list[Path] | None,
     typer.Option("--data", metavar="ROOT", help="Data set with these labels instead of the config's; repeatable."),
 ]
-CheckPicture = Annotated[
+CalibrationDrawing = Annotated[
     Path | None, typer.Option("--output", metavar="PNG", help="Where the drawing goes; beside the file if unset.")
 ]
 Converted = Annotated[
@@ -344,7 +344,7 @@ Overrides = Annotated[
 # Boxes
 BoxFolder = Annotated[
     Path,
-    typer.Argument(metavar="DIR", help="Pictures with a JSON file beside each, at any depth.", show_default=False),
+    typer.Argument(metavar="DIR", help="Images with a JSON file beside each, at any depth.", show_default=False),
 ]
 CameraFrameOfFiles = Annotated[
     CameraAxes | None,
@@ -362,7 +362,7 @@ TolerancePx = Annotated[
         callback=_positive,
     ),
 ]
-BoxPicture = Annotated[
+BoxCheckDrawing = Annotated[
     Path | None,
     typer.Option("--output", metavar="PNG", help="Where the drawing goes; the working directory if unset."),
 ]
@@ -371,7 +371,7 @@ BoxFormat = Annotated[
     str,
     typer.Argument(metavar="FORMAT", help="cuboid-opengl or tampar, as the library knows them.", show_default=False),
 ]
-BoxPictures = Annotated[int, typer.Option("--images", min=1, metavar="N", help="Pictures to draw, of both parts.")]
+BoxImageCount = Annotated[int, typer.Option("--images", min=1, metavar="N", help="Images to draw, of both parts.")]
 BoxShape = Annotated[
     str, typer.Option("--shape", metavar="NAME", help="carton, cereal_box, book, crate or can; also the category.")
 ]
@@ -384,8 +384,8 @@ BoxTurns = Annotated[
         help="After so many equal turns each looks alike: 1, 2 or 4; for a can 6, 8, 12, 16 or 24.",
     ),
 ]
-MostBoxes = Annotated[int, typer.Option("--boxes", min=1, metavar="N", help="Most objects of one picture.")]
-RenderedSize = Annotated[tuple[int, int], typer.Option("--size", metavar="W H", help="Size of the pictures, pixels.")]
+MostBoxes = Annotated[int, typer.Option("--boxes", min=1, metavar="N", help="Most objects of one image.")]
+RenderedSize = Annotated[tuple[int, int], typer.Option("--size", metavar="W H", help="Size of the images, pixels.")]
 
 # Demo
 DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Each demo makes a folder of its own in here.")]

@@ -1,4 +1,4 @@
-"""Work under way, shown on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Show progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Bars", "Lines", "duration", "shown_progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_SPEED = 300.0
-"""A training's speed is told from this much of its past, so that a validation in between does not shake it."""
+"""A training's speed is averaged over this much of its past, so that a validation in between does not disturb it."""
 BAR_COLUMNS = 6
 FACTS_TO_BAR = 4
 SMALL = 1e-3
@@ -77,24 +77,24 @@ class _LineStep:
         self._label, self._total, self._lines = label, total, lines
         self._done = 0
         self._facts: dict[str, float | str] = {}
-        self._started = self._told = lines.now()
+        self._started = self._last_line = lines.now()
 
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         self._done += amount
         self._facts.update(facts)
-        if self._lines.due(self._told):
-            self._told = self._lines.now()
+        if self._lines.due(self._last_line):
+            self._last_line = self._lines.now()
             self._lines.write(self._line(f"about {duration(self._left_s())} left"))
 
     def close(self) -> None:
         self._lines.write(self._line(f"took {duration(self._lines.now() - self._started)}"))
 
     def _left_s(self) -> float:
-        return (self._told - self._started) * (self._total - self._done) / max(self._done, 1)
+        return (self._last_line - self._started) * (self._total - self._done) / max(self._done, 1)
 
     def _line(self, ending: str) -> str:
         return ", ".join(
-            part for part in (f"{self._label}: {self._done}/{self._total}", told(self._facts), ending) if part
+            part for part in (f"{self._label}: {self._done}/{self._total}", facts_text(self._facts), ending) if part
         )
 
 
@@ -120,7 +120,7 @@ class _BarStep:
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         if facts:
             self._facts.update(facts)
-            self._bar.update(self._task, advance=amount, facts=told(self._facts))
+            self._bar.update(self._task, advance=amount, facts=facts_text(self._facts))
         else:
             self._bar.advance(self._task, amount)
 
@@ -151,11 +151,11 @@ def _bar() -> RichBar:
     )
 
 
-def told(facts: Mapping[str, float | str]) -> str:
+def facts_text(facts: Mapping[str, float | str]) -> str:
     """Write facts as people read them.
 
     Example:
-        >>> told({"loss": 0.123456, "lr": 0.00033, "stage": "render"})
+        >>> facts_text({"loss": 0.123456, "lr": 0.00033, "stage": "render"})
         'loss 0.1235, lr 3.3e-04, stage render'
     """
     return ", ".join(f"{name} {value if isinstance(value, str) else _number(value)}" for name, value in facts.items())

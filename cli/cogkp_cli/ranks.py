@@ -1,4 +1,4 @@
-"""A command that several GPUs are asked for starts itself again, once on each."""
+"""Restart a command under torchrun, one process per GPU, where several GPUs are asked for."""
 
 from __future__ import annotations
 

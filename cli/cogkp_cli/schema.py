@@ -1,4 +1,4 @@
-"""``s6 cog schema``: the JSON schema of a config file, for editors and checkers."""
+"""``s6 cog schema``: print the JSON schema of a configuration file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The window ``dataset preview``, with what the machine has: OpenCV, else Tk, else numbered pictures on disk."""
+"""The preview window: OpenCV, else Tk, else numbered images on disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 from cogkp.files import write_bytes
 
-__all__ = ["MAX_PICTURES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
+__all__ = ["MAX_IMAGES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
 
 TITLE = "dataset preview"
-MAX_PICTURES = 16
+MAX_IMAGES = 16
 POLL_MS = 30
 MAX_SIDE_PX = 900
 ESCAPE = 27
@@ -23,25 +23,25 @@ QUIT_WORDS = frozenset({"q", "Q", "Escape"})
 MODIFIERS = frozenset({"Shift_L", "Shift_R", "Control_L", "Control_R", "Alt_L", "Alt_R", "Super_L", "Super_R"})
 
 Image = Any
-"""(H, W, 3) uint8, RGB; numpy stays unknown here until a picture comes."""
+"""(H, W, 3) uint8, RGB; numpy stays unknown here until an image comes."""
 
 
 class Display(Protocol):
-    """A window that shows one picture at a time."""
+    """A window that shows one image at a time."""
 
     def ask(self, image: Image) -> bool:
-        """Show a picture, wait for a key; false when the user wants to leave."""
+        """Show an image, wait for a key; false when the user wants to leave."""
 
     def close(self) -> None:
         """Take the window away."""
 
 
 def show(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Show pictures in a window, or write them down where no window can be had.
+    """Show images in a window, or write them down where no window can be had.
 
     Args:
         images: each (H, W, 3) uint8, RGB; drawn only as they are wanted.
-        directory: where pictures go without a window.
+        directory: where images go without a window.
         say: takes a line for the user.
 
     Returns:
@@ -75,7 +75,7 @@ def _has_screen() -> bool:
 
 
 def leaf_through(images: Iterable[Image], display: Display) -> int:
-    """Show picture after picture until the user leaves; return how many were seen."""
+    """Show image after image until the user leaves; return how many were seen."""
     count = 0
     for image in images:
         count += 1
@@ -85,16 +85,16 @@ def leaf_through(images: Iterable[Image], display: Display) -> int:
 
 
 def _write(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Write at most ``MAX_PICTURES``: nobody is there to stop a long recording."""
+    """Write at most ``MAX_IMAGES``: nobody is there to stop a long recording."""
     files: list[Path] = []
     for image in images:
-        if len(files) == MAX_PICTURES:
-            say(f"stopped after {MAX_PICTURES} batches; there are more")
+        if len(files) == MAX_IMAGES:
+            say(f"stopped after {MAX_IMAGES} batches; there are more")
             break
         files.append(directory / f"preview_{len(files):04d}.png")
         _write_png(files[-1], image)
     if files:
-        say(f"no window here: wrote {len(files)} preview pictures, {files[0]} to {files[-1].name}")
+        say(f"no window here: wrote {len(files)} preview images, {files[0]} to {files[-1].name}")
     return {"files": files}
 
 
@@ -122,7 +122,7 @@ class CvDisplay:
         self._cv2 = cv2
 
     def ask(self, image: Image) -> bool:
-        """Show a picture, wait for a key; false when the user wants to leave."""
+        """Show an image, wait for a key; false when the user wants to leave."""
         height, width = image.shape[:2]
         shrink = min(1.0, MAX_SIDE_PX / max(height, width))
         self._cv2.resizeWindow(TITLE, round(width * shrink), round(height * shrink))
@@ -165,13 +165,13 @@ class TkDisplay:
             self._answer.set(event.keysym)
 
     def ask(self, image: Image) -> bool:
-        """Show a picture, wait for a key; false when the user wants to leave."""
-        picture = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
+        """Show an image, wait for a key; false when the user wants to leave."""
+        photo = self._tkinter.PhotoImage(master=self._root, data=_ppm(image), format="PPM")
         too_large = max(
-            picture.width() / self._root.winfo_screenwidth(), picture.height() / self._root.winfo_screenheight()
+            photo.width() / self._root.winfo_screenwidth(), photo.height() / self._root.winfo_screenheight()
         )
-        picture = picture.subsample(math.ceil(too_large))
-        self._label.configure(image=picture)
+        photo = photo.subsample(math.ceil(too_large))
+        self._label.configure(image=photo)
         self._root.wait_variable(self._answer)
         return self._answer.get() not in QUIT_WORDS
 

@@ -1,1 +1,1 @@
-"""What is on disk: names, run folders, checkpoints, manifests; how each is written and read back."""
+"""Files on disk: names, run folders, checkpoints and manifests; how each is written and read."""

@@ -1,4 +1,4 @@
-"""The file of ranges that an 8-bit engine was made with, so that the pictures are looked at once.
+"""The calibration cache of an INT8 engine: ranges of values, so that the images are read only once.
 
 It belongs to one graph: weights and layers, not the ONNX file's metadata.
 """
@@ -28,7 +28,7 @@ class CalibrationCache:
 
     Args:
         graph_sha256: which graph; see :func:`graph_sha256`.
-        pictures: how many were looked at.
+        images: how many were looked at.
         largest: by name of the value, the magnitude that becomes the largest whole number.
     """
 

@@ -1,7 +1,7 @@
-"""The checkpoint: everything a training needs to go on, as plain containers and tensors.
+"""Checkpoints: everything a training needs to resume, as plain containers and tensors.
 
-It is read with ``weights_only=True`` alone, so that a file from elsewhere can never run code, and only after its seal
-was found true. Older formats are brought up to date while they are read. To save something new: add a field to
+They are read with ``weights_only=True`` alone, so that a file from elsewhere can never run code, and only after their
+checksum was verified. Older formats are migrated while they are read. To save something new: add a field to
 :class:`TrainingState` with its type in ``FIELD_TYPES``, count ``FORMAT_VERSION`` up, and say in ``MIGRATIONS`` what the
 field is in a file that lacks it.
 """
@@ -18,7 +18,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from cogkp.artifacts.checksum import is_sealed, open_seal, seal
+from cogkp.artifacts.checksum import has_checksum, verified, with_checksum
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError, CheckpointError
 from cogkp.families import family_of_plain
@@ -27,12 +27,12 @@ __all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_
 
 KIND = "cogkp checkpoint"
 FORMAT_VERSION = 5
-FIRST_SEALED = 2
+FIRST_WITH_CHECKSUM = 2
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class TrainingState:
-    """What changes while training.
+    """The state that changes while training.
 
     Args:
         weights: the network's parameters and buffers.
@@ -80,7 +80,7 @@ class TrainingState:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Provenance:
-    """What stays the same while training, and explains the file.
+    """What stays the same during a training: configuration, family, versions and data.
 
     Args:
         config: the configuration, ready for JSON.
@@ -107,7 +107,7 @@ class Provenance:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Checkpoint:
-    """One saved moment of a training."""
+    """The state of a training at one moment."""
 
     state: TrainingState
     provenance: Provenance
@@ -132,7 +132,7 @@ class Checkpoint:
         return folder.save(self.to_bytes(), self.state.position, keep_last=keep_last, best=best)
 
     def to_bytes(self) -> bytes:
-        """Return the file's content, sealed."""
+        """Return the file's content, with its checksum."""
         content = {
             "kind": KIND,
             "format": FORMAT_VERSION,
@@ -142,7 +142,7 @@ class Checkpoint:
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        return seal(buffer.getvalue())
+        return with_checksum(buffer.getvalue())
 
 
 FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
@@ -188,7 +188,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, cut off, of another kind or version, or holds more than plain values.
     """
     raw = _raw(path)
-    content = _current(_parsed(raw, path), path, sealed=is_sealed(raw))
+    content = _current(_parsed(raw, path), path, checked=has_checksum(raw))
     _check_fields(content, FILE_TYPES, path)
     _check_fields(content["state"], FIELD_TYPES[TrainingState], path)
     _check_fields(content["provenance"], FIELD_TYPES[Provenance], path)
@@ -209,9 +209,11 @@ def _raw(path: Path) -> bytes:
 
 
 def _parsed(raw: bytes, path: Path) -> Any:
-    """Read plain values and tensors, where the seal, if there is one, is true."""
+    """Read plain values and tensors; verifies the checksum, if there is one."""
     try:
-        return torch.load(io.BytesIO(open_seal(raw) if is_sealed(raw) else raw), map_location="cpu", weights_only=True)
+        return torch.load(
+            io.BytesIO(verified(raw) if has_checksum(raw) else raw), map_location="cpu", weights_only=True
+        )
     except ArtifactError as error:
         raise _damaged(path, str(error)) from error
     except Exception as error:  # a damaged or foreign file can fail anywhere inside the reader
@@ -267,7 +269,7 @@ MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 """How a file's content becomes that of the next format."""
 
 
-def _current(content: Any, path: Path, *, sealed: bool) -> dict[str, Any]:
+def _current(content: Any, path: Path, *, checked: bool) -> dict[str, Any]:
     """Refuse what is no checkpoint, and bring an older one up to date."""
     if not isinstance(content, dict) or content.get("kind") != KIND:
         foreign = isinstance(content, dict) and "state_dict" in content
@@ -282,8 +284,8 @@ def _current(content: Any, path: Path, *, sealed: bool) -> dict[str, Any]:
             got=f"{version!r}, written by cogkp {content.get('library')}",
             hint="A newer cogkp reads it.",
         )
-    if version >= FIRST_SEALED and not sealed:
-        raise _damaged(path, "no seal")
+    if version >= FIRST_WITH_CHECKSUM and not checked:
+        raise _damaged(path, "no checksum")
     current: dict[str, Any] = content
     for older in range(version, FORMAT_VERSION):
         current = MIGRATIONS[older](current)
@@ -294,12 +296,12 @@ def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[ty
     missing, unknown = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     wrong = sorted(name for name in wanted.keys() & found.keys() if not isinstance(found[name], wanted[name]))
     complaints = [
-        f"{word} {', '.join(map(str, names))}"
-        for word, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
+        f"{problem} {', '.join(map(str, names))}"
+        for problem, names in (("missing", missing), ("unknown", unknown), ("wrongly typed", wrong))
         if names
     ]
     if complaints:
-        raise CheckpointError("the checkpoint's fields are not as expected", where=str(path), got="; ".join(complaints))
+        raise CheckpointError("the checkpoint has unexpected fields", where=str(path), got="; ".join(complaints))
 
 
 def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averaged: bool = False) -> None:
@@ -334,12 +336,12 @@ def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
     """Say in a few words how the two differ; empty when they do not."""
     missing, unknown = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
     shaped = [name for name in wanted if name in saved and _shape(saved[name]) != _shape(wanted[name])]
-    said = [f"{len(names)} {word} (first: {names[0]})" for word, names in _named(missing, unknown) if names]
+    parts = [f"{len(names)} {problem} (first: {names[0]})" for problem, names in _named(missing, unknown) if names]
     if shaped:
         name = shaped[0]
-        said.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
-        said += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
-    return "; ".join(said)
+        parts.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
+        parts += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
+    return "; ".join(parts)
 
 
 def _named(missing: list[str], unknown: list[str]) -> tuple[tuple[str, list[str]], ...]:

@@ -1,7 +1,7 @@
-"""The seal of a file: a hash of its content, kept inside it, so that damage is seen before anything is believed.
+"""A checksum inside a zip archive, so that a damaged checkpoint is noticed before it is used.
 
-A checkpoint is a zip archive, and a zip archive ends with a comment of any text. The seal is that comment: whoever
-reads the archive without knowing of it is not disturbed, and file and hash can never be two different moments.
+A checkpoint is a zip archive, and a zip archive ends with a comment of any text. The checksum is that comment: other
+readers of the archive ignore it, and file and checksum are always written together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 
 from cogkp.errors import ArtifactError
 
-__all__ = ["is_sealed", "open_seal", "seal"]
+__all__ = ["has_checksum", "verified", "with_checksum"]
 
 WORD = b"cogkp sha256 "
 DIGITS = 64
@@ -20,8 +20,8 @@ COMMENT_BYTES = len(WORD) + DIGITS
 ARCHIVE = b"PK\x03\x04"
 
 
-def seal(archive: bytes) -> bytes:
-    """Add the seal to a zip archive without a comment.
+def with_checksum(archive: bytes) -> bytes:
+    """Add the checksum to a zip archive without a comment.
 
     Raises:
         ArtifactError: it is not such an archive.
@@ -31,30 +31,30 @@ def seal(archive: bytes) -> bytes:
         >>> buffer = io.BytesIO()
         >>> with zipfile.ZipFile(buffer, "w") as archive:
         ...     archive.writestr("name", "content")
-        >>> sealed = seal(buffer.getvalue())
-        >>> open_seal(sealed) == buffer.getvalue(), zipfile.ZipFile(io.BytesIO(sealed)).read("name")
+        >>> content = with_checksum(buffer.getvalue())
+        >>> verified(content) == buffer.getvalue(), zipfile.ZipFile(io.BytesIO(content)).read("name")
         (True, b'content')
     """
     if not (archive.startswith(ARCHIVE) and archive.endswith(NO_COMMENT)):
-        raise ArtifactError("only a zip archive without a comment can be sealed")
+        raise ArtifactError("a checksum needs a zip archive without a comment")
     comment = WORD + hashlib.sha256(archive).hexdigest().encode("ascii")
     return archive[:-LENGTH_BYTES] + len(comment).to_bytes(LENGTH_BYTES, "little") + comment
 
 
-def is_sealed(content: bytes) -> bool:
-    """Say whether a file bears a seal, true or not."""
+def has_checksum(content: bytes) -> bool:
+    """Tell whether a file has a checksum, correct or not."""
     return content[-COMMENT_BYTES:].startswith(WORD)
 
 
-def open_seal(content: bytes) -> bytes:
-    """Return the archive as it was before it was sealed.
+def verified(content: bytes) -> bytes:
+    """Verify the checksum and return the archive without it.
 
     Raises:
-        ArtifactError: there is no seal, or it was made for other content.
+        ArtifactError: there is no checksum, or it does not match.
     """
-    if not is_sealed(content):
-        raise ArtifactError("the file bears no seal")
+    if not has_checksum(content):
+        raise ArtifactError("the file has no checksum")
     archive = content[: -COMMENT_BYTES - LENGTH_BYTES] + NO_COMMENT
-    if seal(archive) != content:
-        raise ArtifactError("the seal was made for other content")
+    if with_checksum(archive) != content:
+        raise ArtifactError("the checksum does not match the content")
     return archive

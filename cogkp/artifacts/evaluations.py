@@ -1,4 +1,4 @@
-"""The document an evaluation leaves behind, and how it is found again.
+"""Read and write ``evaluation.json``, and find the evaluations of a run.
 
 ``evaluation.json`` holds what was measured, on what, with what, and the errors frame by frame, so that another
 evaluation can be compared with it years later. Its format is counted: a reader refuses what is newer than itself.

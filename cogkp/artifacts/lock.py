@@ -1,7 +1,7 @@
-"""One writer per run folder.
+"""A lock on a run folder: one writer at a time.
 
 The lock is the operating system's own, on a file that says who holds it. The system takes it back from a process that
-dies, however it dies, so that a lock left behind is never an obstacle: only its words remain, and are told.
+dies, however it dies, so that a lock left behind is never an obstacle: only its text remains, and is logged.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger("cogkp")
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder alone.
+    """Lock a folder.
 
     Raises:
         OutputError: another training holds it, or the lock cannot be written.
@@ -59,7 +59,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
-    """Open the lock file, take its lock, and write down who holds it."""
+    """Open the lock file, lock it, and write down who holds it."""
     while True:
         with writing_to(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

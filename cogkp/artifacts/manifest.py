@@ -1,4 +1,4 @@
-"""What is written beside a deployed model: everything a consumer must know, and where the model came from.
+"""The manifest of a deployed model: inputs, outputs, pre- and postprocessing, and where the model came from.
 
 The manifest is a JSON file beside the model. The same facts travel inside the ONNX file as metadata, one JSON value per
 key under the prefix ``cogkp.``, so that a file that lost its neighbour still explains itself.
@@ -99,7 +99,7 @@ class OutputFacts:
 
 @attrs.frozen
 class Signature:
-    """What a model looks like from outside; every runner is checked against it.
+    """Names, types and shapes of a model's inputs and outputs; every runner is checked against it.
 
     Args:
         inputs: in order.
@@ -274,8 +274,8 @@ def read_engine_manifest(engine_path: Path) -> Manifest:
         raise ArtifactError(
             "manifest belongs to another engine", where=str(manifest_path(source)), expected="that of an ONNX file"
         )
-    told = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
-    log.warning(told, engine_path, source.name)
+    message = "%s has no manifest of its own: that of %s is taken; whether both have the same weights cannot be seen"
+    log.warning(message, engine_path, source.name)
     return attrs.evolve(manifest, engine=EngineInfo("trtexec", UNKNOWN, UNKNOWN, None))
 
 
@@ -294,7 +294,7 @@ def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:
     own = {key.removeprefix(_PREFIX): value for key, value in pairs.items() if key.startswith(_PREFIX)}
     try:
         record = {key: json.loads(value) for key, value in own.items()}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError("metadata is not JSON", where=where, got=str(error)) from error
     return _structure(record, where)
 
@@ -320,7 +320,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError("manifest is missing", where=str(path), hint="It is written beside the model.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError("manifest cannot be read", where=str(path), got=str(error)) from error
 
 

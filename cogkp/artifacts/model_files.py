@@ -1,4 +1,4 @@
-"""What lies beside an exported model, and how a file proves to be the one that was described."""
+"""Names and hashes of the files beside an exported model."""
 
 from __future__ import annotations
 

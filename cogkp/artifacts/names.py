@@ -1,4 +1,4 @@
-"""How files are called."""
+"""File names of exported models and engines."""
 
 from __future__ import annotations
 

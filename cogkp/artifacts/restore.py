@@ -1,4 +1,4 @@
-"""Which checkpoint a restored training, evaluation or deployment reads, and what happens where it is damaged.
+"""Find and open the checkpoint to restore, with a fallback where the newest one is damaged.
 
 ``latest`` asks for the newest state there is: where that file is damaged, the one saved before it is taken, with a
 warning that names both. ``best`` asks for the best validation of the run that wrote that state. A path asks for one

@@ -1,4 +1,4 @@
-"""What a run folder says about itself: the resolved configuration, and every session that trained in it.
+"""Records of a run folder: the resolved configuration, and every session that trained in it.
 
 ``run_config.json`` can be given to ``--config`` again. ``run.json`` lists the sessions: when each began, by which
 command, with which versions, on which machine and data, and what it was to do.
@@ -85,7 +85,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 
 def training_seconds(folder: Path) -> float | None:
-    """Return how long the sessions of a run worked, from their starts to their last lines in the history.
+    """Return how long the sessions of a run worked, from their starts to their last lines of the history.
 
     Returns:
         Seconds, without the time between sessions; None where the folder does not say.
@@ -95,10 +95,10 @@ def training_seconds(folder: Path) -> float | None:
         lines = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
-    heard = [moment for line in lines if (moment := _moment(_time_of(line)))]
+    moments = [moment for line in lines if (moment := _moment(_time_of(line)))]
     total, known = 0.0, False
     for start, end in zip(starts, [*starts[1:], None], strict=True):
-        own = [moment for moment in heard if moment >= start and (end is None or moment < end)]
+        own = [moment for moment in moments if moment >= start and (end is None or moment < end)]
         total, known = total + (max(own) - start).total_seconds() if own else total, known or bool(own)
     return total if known else None
 

@@ -1,4 +1,4 @@
-"""Where a run lies on disk, and how its checkpoints are kept.
+"""Layout of a run folder, and how its checkpoints are rotated.
 
 ``checkpoints/<timestamp>/`` belongs to one run:
 
@@ -6,7 +6,7 @@
 - ``checkpoint_best.pth``: the best validation so far, where there is validation.
 - ``checkpoint_000007_e12_s3.pth``: save number 7, after 12 epochs and 3 steps; the last few stay.
 - ``run.json``, ``run_config.json``, ``metrics.jsonl``, ``metrics.csv``: what the run is, and how it went.
-- ``report.html``, ``evaluation.json`` and pictures: how good it became, where there is validation data.
+- ``report.html``, ``evaluation.json`` and drawings: how good it became, where there is validation data.
 - ``run.lock``: there while a training writes here.
 """
 
@@ -105,7 +105,7 @@ class RunFolder:
     def save(self, data: bytes, position: tuple[int, int], *, keep_last: int = 1, best: bool = False) -> Path:
         """Write a numbered checkpoint, read it back, and let the other names show it; only then drop older ones.
 
-        Each name changes in one step, so that whoever dies in between leaves whole files under all names.
+        Each name changes in one step, so that a process that dies in between leaves whole files under all names.
 
         Args:
             data: the file.
@@ -171,7 +171,7 @@ def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[RunFolder]:
-    """Hold a run's folder alone, and take it away again where nothing came of the run.
+    """Lock a run's folder, and remove it again where nothing came of the run.
 
     Raises:
         OutputError: another training holds it.
@@ -187,8 +187,8 @@ def in_use(folder: RunFolder) -> Iterator[RunFolder]:
 
 @contextmanager
 def _forgotten_unless_learnt(folder: RunFolder) -> Iterator[None]:
-    told = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
-    new = [path for path in told if not path.exists()]
+    expected = [folder.path / name for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME)]
+    new = [path for path in expected if not path.exists()]
     try:
         yield
     finally:

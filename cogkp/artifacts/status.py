@@ -1,4 +1,4 @@
-"""``status.json``: how far a verb is, one JSON object per line, for programs that watch.
+"""Write ``status.json``: the progress of a command, one JSON object per line, for programs that watch.
 
 Lines are only ever added. They hold what others read: date, time, status, verbosity, message, and figures.
 """
@@ -23,7 +23,7 @@ Verbosity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class StatusLog:
-    """Adds lines to a status file.
+    """Appends lines to a status file.
 
     Args:
         path: of the file; what it holds already stays.
@@ -59,7 +59,7 @@ class StatusLog:
         line = status_line(self._clock(), status, message, verbosity=verbosity, kpi=kpi, facts=facts)
         make_folder(self.path.parent)
         with writing_to(self.path), self.path.open("a+b") as stream:
-            # Whoever died within a line must not spoil the next one.
+            # A process that died within a line must not spoil the next one.
             gap = b"" if _ends_a_line(stream) else b"\n"
             stream.write(gap + line.encode("utf-8") + b"\n")
 

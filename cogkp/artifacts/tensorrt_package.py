@@ -1,4 +1,4 @@
-"""The one place where a TensorRT package is imported, for those who build engines and those who run them."""
+"""Import TensorRT or TensorRT-RTX, and collect their log messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from cogkp.errors import EngineError
 
-__all__ = ["is_installed", "last_complaint", "tensorrt_logger", "tensorrt_package", "told_to"]
+__all__ = ["forward_messages", "is_installed", "last_error", "tensorrt_logger", "tensorrt_package"]
 
 _LOG = logging.getLogger("cogkp.tensorrt")
 _COMPLAINTS: deque[str] = deque(maxlen=1)
@@ -45,7 +45,7 @@ def tensorrt_logger(package: str) -> Any:
     """Return the one logger of this process for a package; TensorRT would ignore a second one, with a warning.
 
     Everything goes to Python's logger ``cogkp.tensorrt`` at debug level, so that the terminal stays quiet; all but the
-    most talkative also to whom :func:`told_to` names.
+    most talkative also to whom :func:`forward_messages` names.
     """
     trt = tensorrt_package(package)
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
@@ -66,8 +66,8 @@ def tensorrt_logger(package: str) -> Any:
 
 
 @contextmanager
-def told_to(listener: Callable[[str], None] | None) -> Iterator[None]:
-    """Pass on what TensorRT says in between; None passes nothing on."""
+def forward_messages(listener: Callable[[str], None] | None) -> Iterator[None]:
+    """Forward TensorRT's log messages while the block runs; None forwards nothing."""
     if listener is None:
         yield
         return
@@ -78,6 +78,6 @@ def told_to(listener: Callable[[str], None] | None) -> Iterator[None]:
         _LISTENERS.remove(listener)
 
 
-def last_complaint() -> str:
-    """Return the last error TensorRT told its logger, or nothing."""
+def last_error() -> str:
+    """Return the last error that TensorRT logged, or nothing."""
     return _COMPLAINTS[-1] if _COMPLAINTS else ""

@@ -1,4 +1,4 @@
-"""Files that a network's encoder may start from: our checkpoints, state dicts, and published weights.
+"""Read pretrained weights: our checkpoints, state dicts, PyTorch Lightning checkpoints and published ImageNet weights.
 
 Nothing is downloaded. Files are read with ``weights_only=True`` alone, so that one from elsewhere can never run code.
 """
@@ -75,7 +75,7 @@ def read_weights(path: Path) -> WeightFile:
     """
     content = _content(path)
     if isinstance(content, Mapping) and content.get("kind") == KIND:
-        checkpoint = load_checkpoint(path)  # checks the seal and brings older formats up to date
+        checkpoint = load_checkpoint(path)  # verifies the checksum and brings older formats up to date
         origin = f"run {checkpoint.provenance.run or 'without a name'}, trained for {len(checkpoint.provenance.points)}"
         return WeightFile(path, checkpoint.state.learned, f"{origin} points")
     _check_name(path)
@@ -105,7 +105,7 @@ def _content(path: Path) -> object:
 
 
 def _check_name(path: Path) -> None:
-    """Compare the SHA-256 that a published file bears in its name with what it holds."""
+    """Compare the SHA-256 in the name of a published file with its content."""
     match = HASHED_NAME.fullmatch(path.name)
     if match is None:
         return

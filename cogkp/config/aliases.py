@@ -1,4 +1,4 @@
-"""The spellings a document may use: other names of keys, and words of a closed list in any case."""
+"""Accepted spellings: alternative names of keys, and listed words in any case."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 import attrs
 
 from cogkp.config.fields import ALSO, BARE, check_of, fields_of, optional_of
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.config.yaml_reading import Document
 
 __all__ = ["with_known_keys", "with_known_words"]
 
 
 def with_known_keys(document: Document, cls: type[Any]) -> Document:
-    """Give each key the name of its field; a key given under two names is reported."""
+    """Replace alternative keys by the names of their fields; a key given under two names is reported."""
     twice = tuple(_given_twice(document.value, cls, ()))
     places = {_known_path(path, cls): place for path, place in document.places.items()}
     return Document(_with_known_keys(document.value, cls), places, (*document.findings, *twice))
 
 
 def with_known_words(value: Any, cls: type[Any]) -> Any:
-    """Write words of closed lists as they are listed, single items as lists, and empty names as null."""
+    """Replace listed words by their listed spelling, single items by lists, and empty names by null."""
     if not isinstance(value, Mapping):
         return value
     fields = {field.name: field for field in fields_of(cls)}
@@ -58,7 +58,7 @@ def _given_twice(value: Any, cls: type[Any] | None, path: Steps) -> Iterator[Fin
     for key, part in value.items():
         name = _name(key, fields)
         if name in names:
-            yield Finding((*path, name), "key given twice", "one of its names", shown([names[name], key]))
+            yield Finding((*path, name), "key given twice", "one of its names", short_repr([names[name], key]))
         names[name] = key
         yield from _given_twice(part, _class_below(key, fields), (*path, name))
 

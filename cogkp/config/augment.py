@@ -1,4 +1,4 @@
-"""The augmentation stages as data; each stage is a tagged object ``{"type": "crop", ...}``.
+"""The augmentation stages as configuration; each stage is a tagged object ``{"type": "crop", ...}``.
 
 Spatial stages (crop, affine, flip) compose, in their listed order, into one 3x3 map that is applied once.
 Photometric stages (intensity, blur, noise, cutout) run on the crop, in their listed order.

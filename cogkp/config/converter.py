@@ -16,7 +16,7 @@ from cattrs import Converter
 
 from cogkp.config.augment import STAGES, Stage
 from cogkp.config.fields import WORDS, check_of, describe, fields_of, optional_of
-from cogkp.config.issues import Finding, RefusedError, Step, shown
+from cogkp.config.issues import Finding, RefusedError, Step, short_repr
 from cogkp.errors import closest
 
 __all__ = ["CONVERTER", "TAG", "make_converter"]
@@ -146,14 +146,14 @@ def _plain_field(converter: Converter, field: attrs.Attribute[Any], raw: Any) ->
     check = check_of(field)
     if check is not None and not check.accepts(value):
         hint = closest(value, check.schema["enum"]) if "enum" in check.schema else ""
-        raise RefusedError.value("out of range", expected=check.words, raw=raw, hint=hint)
+        raise RefusedError.value("out of range", expected=check.expected, raw=raw, hint=hint)
     return value
 
 
 def _unknown(what: str, name: Any, known: Iterable[str]) -> Finding:
-    words = "one of " + ", ".join(repr(word) for word in known)
+    expected = "one of " + ", ".join(repr(word) for word in known)
     hint = closest(name, known) if isinstance(name, str) else ""
-    return Finding((), what, words, shown(name), hint)
+    return Finding((), what, expected, short_repr(name), hint)
 
 
 def _register_tagged(converter: Converter, union: Any, classes: Mapping[str, type[Any]]) -> None:

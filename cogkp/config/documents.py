@@ -1,4 +1,4 @@
-"""Text of configuration files, and JSON: read with every doubt reported, laid out as people would."""
+"""Read text and JSON files strictly, and write JSON for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import ConfigError, OutputError, Problem
 from cogkp.files import write_text
 
@@ -66,7 +66,7 @@ def refusal(what: str, where: str, got: str = "") -> ConfigError:
 def _repeated_keys(value: Any, path: Steps = ()) -> Iterator[Finding]:
     if isinstance(value, _Object):
         for key in value.repeated:
-            yield Finding((*path, key), "key given twice", expected="each key once", got=shown(key))
+            yield Finding((*path, key), "key given twice", expected="each key once", got=short_repr(key))
         for key, part in value.items():
             yield from _repeated_keys(part, (*path, key))
     elif isinstance(value, list):

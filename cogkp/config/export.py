@@ -1,4 +1,4 @@
-"""How a model is deployed: what the command line's flags say, as one frozen value."""
+"""Options of an export, as one frozen value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ExportOptions"]
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:
-    """The plan of one deployment."""
+    """Options of one export."""
 
     path: str | None = setting(
         None,

@@ -1,4 +1,4 @@
-"""How a configuration field is declared: a default, a range and one sentence for people.
+"""Declare a configuration field: its default, its range and one sentence of documentation.
 
 The sentence feeds the JSON schema and the docs page, so that it stands in one place.
 """
@@ -48,13 +48,13 @@ class Check:
 
     Args:
         allowed: tells whether one value, never None, lies in the range.
-        words: what to write after "expected".
+        expected: what to write after "expected".
         schema: JSON schema keywords for the value, or for each number of a list.
         whole: whether ``allowed`` sees a tuple as a whole instead of item by item.
     """
 
     allowed: Callable[[Any], bool]
-    words: str
+    expected: str
     schema: Mapping[str, Any]
     whole: bool = False
 
@@ -66,9 +66,9 @@ class Check:
     def __call__(self, instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         """Refuse a value outside the range with a ConfigError; attrs calls this on construction."""
         if not self.accepts(value):
-            shown = list(value) if isinstance(value, tuple) else value
+            value_list = list(value) if isinstance(value, tuple) else value
             where = f"{type(instance).__name__}.{attribute.name}"
-            raise ConfigError([Problem("out of range", where, expected=self.words, got=repr(shown))])
+            raise ConfigError([Problem("out of range", where, expected=self.expected, got=repr(value_list))])
 
 
 def setting(
@@ -96,8 +96,8 @@ def at_least(low: float) -> Check:
 
 def below(low: float, high: float) -> Check:
     """Accept numbers from ``low``, included, to ``high``, excluded."""
-    words = f"a number >= {low} and < {high}"
-    return Check(lambda v: low <= v < high, words, {"minimum": low, "exclusiveMaximum": high})
+    expected = f"a number >= {low} and < {high}"
+    return Check(lambda v: low <= v < high, expected, {"minimum": low, "exclusiveMaximum": high})
 
 
 def more_than(low: float) -> Check:
@@ -112,14 +112,14 @@ def between(low: float, high: float) -> Check:
 
 def multiple_of(step: int, low: int) -> Check:
     """Accept integers >= ``low`` that ``step`` divides."""
-    words = f"a multiple of {step}, at least {low}"
-    return Check(lambda v: v >= low and v % step == 0, words, {"multipleOf": step, "minimum": low})
+    expected = f"a multiple of {step}, at least {low}"
+    return Check(lambda v: v >= low and v % step == 0, expected, {"multipleOf": step, "minimum": low})
 
 
 def one_of(*allowed: str) -> Check:
     """Accept exactly the listed words."""
-    words = "one of " + ", ".join(repr(word) for word in allowed)
-    return Check(lambda v: v in allowed, words, {"enum": list(allowed)})
+    expected = "one of " + ", ".join(repr(word) for word in allowed)
+    return Check(lambda v: v in allowed, expected, {"enum": list(allowed)})
 
 
 def exactly(value: bool | int | str) -> Check:
@@ -127,15 +127,15 @@ def exactly(value: bool | int | str) -> Check:
     return Check(lambda v: v == value, json.dumps(value), {"const": value})
 
 
-def matching(pattern: str, words: str) -> Check:
+def matching(pattern: str, expected: str) -> Check:
     """Accept strings that a regular expression matches from end to end."""
-    return Check(lambda v: re.fullmatch(pattern, v) is not None, words, {"pattern": f"^{pattern}$"})
+    return Check(lambda v: re.fullmatch(pattern, v) is not None, expected, {"pattern": f"^{pattern}$"})
 
 
 def interval(low: float, high: float) -> Check:
     """Accept pairs ``(a, b)`` with ``low <= a <= b <= high``."""
-    words = f"[low, high] with {low} <= low <= high <= {high}"
-    return Check(lambda v: low <= v[0] <= v[1] <= high, words, {"minimum": low, "maximum": high}, whole=True)
+    expected = f"[low, high] with {low} <= low <= high <= {high}"
+    return Check(lambda v: low <= v[0] <= v[1] <= high, expected, {"minimum": low, "maximum": high}, whole=True)
 
 
 def fields_of(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:

@@ -1,4 +1,4 @@
-r"""Values that stand for other values of the document: ``${train.num_epochs}``.
+r"""Interpolation of values: ``${train.num_epochs}`` stands for another value of the document.
 
 - ``${a.b}`` and ``${a[0].b}`` start at the top; ``${.b}`` beside the value, each further dot one level further out.
 - A value that is nothing but one such word takes the other's kind; inside a longer text both are text.
@@ -36,7 +36,7 @@ def literal(text: str) -> str:
 
 
 def interpolated(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
-    """Put other values in the place of words that stand for them.
+    """Replace interpolations by the values they refer to.
 
     Args:
         document: plain values.
@@ -69,7 +69,7 @@ class _Work:
             return value
 
     def final(self, value: Any, path: Steps) -> Any:
-        """Return what a value stands for in the end; raises RefusedError."""
+        """Return the resolved value; raises RefusedError."""
         self.count += 1
         if self.count > MOST_VALUES:
             raise RefusedError.value("too many values", expected=f"at most {MOST_VALUES} in all", raw=value)
@@ -81,7 +81,7 @@ class _Work:
             return value
         if path in self.open:
             ring = " -> ".join(dotted(step) for step in (*self.open[self.open.index(path) :], path))
-            raise RefusedError.value("values that stand for each other", expected="a value in the end", raw=ring)
+            raise RefusedError.value("values that refer to each other", expected="a value at the end", raw=ring)
         self.open.append(path)
         try:
             return self.text(value, path)
@@ -110,7 +110,7 @@ class _Work:
         return f"{kept}{value}"
 
     def target(self, word: str, path: Steps) -> Any:
-        """Return what a word stands for in the end."""
+        """Return the value that an interpolation refers to."""
         steps = _steps(word, path)
         for root in self.roots:
             found, value = _look(root, steps)

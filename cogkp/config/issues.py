@@ -1,4 +1,4 @@
-"""What is wrong at which place of a raw document, while it is being checked.
+"""Findings about a raw document: what is wrong, and at which path.
 
 A path is a tuple of keys and list positions, so that findings can be nested, compared and cut out. People see it
 written with dots.
@@ -15,7 +15,7 @@ import attrs
 
 from cogkp.errors import Problem
 
-__all__ = ["Finding", "RefusedError", "Step", "Steps", "dotted", "overlap", "shown"]
+__all__ = ["Finding", "RefusedError", "Step", "Steps", "dotted", "overlap", "short_repr"]
 
 Step = str | int
 Steps = tuple[Step, ...]
@@ -71,7 +71,7 @@ class RefusedError(Exception):
     @classmethod
     def value(cls, what: str, *, expected: str, raw: object, hint: str = "") -> RefusedError:
         """Refuse one value where it stands."""
-        return cls([Finding((), what, expected, shown(raw), hint)])
+        return cls([Finding((), what, expected, short_repr(raw), hint)])
 
 
 def overlap(one: Steps, other: Steps) -> bool:
@@ -98,7 +98,7 @@ def _step(step: Step) -> str:
     return f".{step}" if re.fullmatch(r"[\w$-]+", step, re.ASCII) else f"[{json.dumps(step)}]"
 
 
-def shown(raw: object) -> str:
+def short_repr(raw: object) -> str:
     """Return the repr of a raw value, shortened to fit a line."""
     try:
         return _SHORT.repr(raw)

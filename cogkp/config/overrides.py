@@ -1,4 +1,4 @@
-r"""``section.key=value`` on a command line, as Hydra writes it.
+r"""Overrides on a command line: ``section.key=value``, as Hydra writes them.
 
 A value is a word, read as in the file; text in single or double quotes; ``[a, b]``; ``{key: value}``; or nothing, which
 is the empty text. A backslash before one of ``\ ( ) [ ] { } : = ,`` or a space makes it a plain letter.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from cogkp.config.issues import Steps, shown
+from cogkp.config.issues import Steps, short_repr
 from cogkp.config.yaml_reading import DEEPEST, Document, plain_value
 from cogkp.errors import ConfigError, Problem
 
@@ -63,7 +63,7 @@ def read_override(text: str) -> Document:
     if not equals or not all(steps):
         raise _refusal("not an override", text, WANTED, "")
     found: Any = _OverrideReader(text, value).whole()
-    places = dict.fromkeys(_paths(found, steps), f"the override {shown(text)}")
+    places = dict.fromkeys(_paths(found, steps), f"the override {short_repr(text)}")
     for step in reversed(steps):
         found = {step: found}
     return Document(found, places)
@@ -86,7 +86,7 @@ def _paths(value: Any, path: Steps) -> Iterator[Steps]:
 
 
 def _refusal(what: str, text: str, expected: str, hint: str) -> ConfigError:
-    return ConfigError([Problem(what, "the command line", expected, shown(text), hint)])
+    return ConfigError([Problem(what, "the command line", expected, short_repr(text), hint)])
 
 
 class _OverrideReader:

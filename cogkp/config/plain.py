@@ -1,4 +1,4 @@
-"""Compare configurations of any family as plain JSON values."""
+"""Compare and hash configurations of any family as plain JSON values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["plain_differences", "plain_hash"]
 
 
 def plain_hash(plain: Mapping[str, Any]) -> str:
-    """Return the same for a configuration of any family, as its dump gives it."""
+    """Return a SHA-256 that is the same for equal configurations of any family, given as plain values."""
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

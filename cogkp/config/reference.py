@@ -1,4 +1,4 @@
-"""Tables of configuration classes for the reference pages, generated from the sentences beside the fields."""
+"""Write tables of configuration classes for the reference pages, from the sentences beside the fields."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def _table(default: Any) -> str:
 def _row(field: attrs.Attribute[Any], default: Any) -> str:
     plain = CONVERTER.unstructure(default, field.type)
     nested = isinstance(plain, dict) or (isinstance(plain, list) and any(isinstance(item, dict) for item in plain))
-    shown = "see below" if nested else f"`{json.dumps(plain)}`"
+    default = "see below" if nested else f"`{json.dumps(plain)}`"
     names = ", also ".join(f"`{name}`" for name in (field.name, *field.metadata[ALSO]))
-    cells = (names, _holds(field), shown, field.metadata[DOC])
+    cells = (names, _holds(field), default, field.metadata[DOC])
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
@@ -57,9 +57,9 @@ def _holds(field: attrs.Attribute[Any]) -> str:
         return kind
     inner = optional_of(field.type)
     if typing.get_origin(inner or field.type) is tuple and not check.whole:
-        return f"{kind}, each {check.words}"
-    words = check.words.replace("a number", describe(inner or field.type))
-    return f"{words} or null" if inner else words
+        return f"{kind}, each {check.expected}"
+    expected = check.expected.replace("a number", describe(inner or field.type))
+    return f"{expected} or null" if inner else expected
 
 
 def _sentence(default: Any) -> str:

@@ -1,4 +1,4 @@
-"""JSON schema of configuration classes, so that an editor completes and checks a file while it is typed.
+"""JSON schema of configuration classes, for completion and checks in an editor.
 
 Rules between fields stay with the rules of each family.
 """

@@ -1,4 +1,4 @@
-"""Structure what can be structured, so that rules can still run where some values are refused."""
+"""Convert a document as far as possible, so that rules can still run where some values are refused."""
 
 from __future__ import annotations
 

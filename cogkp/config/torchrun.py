@@ -1,4 +1,4 @@
-"""Which of several processes this is, as ``torchrun`` says it in the environment."""
+"""Read rank and number of processes from the environment that ``torchrun`` sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ALONE", "Launch", "launched"]
 
 @attrs.frozen
 class Launch:
-    """One of the processes that were started together to train one network.
+    """Rank of this process, and how many train together.
 
     Args:
         rank: its number, from 0.
@@ -40,7 +40,7 @@ ALONE = Launch()
 
 
 def launched(environment: Mapping[str, str] | None = None) -> Launch:
-    """Read which process this is.
+    """Read rank and number of ranks from the environment.
 
     Args:
         environment: the process's own when None.
@@ -57,14 +57,14 @@ def launched(environment: Mapping[str, str] | None = None) -> Launch:
     found = os.environ if environment is None else environment
     if found.get("WORLD_SIZE", "1") == "1":
         return ALONE
-    told = {name: found.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    numbers = [int(text) if text.isdecimal() else -1 for text in told.values()]
+    variables = {name: found.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    numbers = [int(text) if text.isdecimal() else -1 for text in variables.values()]
     launch = Launch(numbers[0], numbers[1], numbers[2])
     if not 0 <= launch.local_rank <= launch.rank < launch.ranks:
         problem = Problem(
-            "the environment does not say which process this is",
+            "the environment does not say which rank this process has",
             expected="RANK below WORLD_SIZE, and LOCAL_RANK no larger than RANK",
-            got=", ".join(f"{name}={text or 'unset'}" for name, text in told.items()),
+            got=", ".join(f"{name}={text or 'unset'}" for name, text in variables.items()),
             hint="Start with torchrun, or unset WORLD_SIZE to train in one process.",
         )
         raise ConfigError([problem])

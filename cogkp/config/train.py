@@ -1,4 +1,4 @@
-"""How a training is run: what the command line's flags say, as one frozen value."""
+"""Options of a training, as one frozen value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class SaveInterval(NamedTuple):
-    """How far apart two things may be: so many steps, or so many seconds; the other is None."""
+    """An interval in steps or in seconds; the other one is None."""
 
     steps: int | None
     seconds: float | None
@@ -43,7 +43,7 @@ class SaveInterval(NamedTuple):
 
 @attrs.frozen(kw_only=True)
 class TrainOptions:
-    """The plan of one training."""
+    """Options of one training."""
 
     epochs: int = setting(100, "Passes over the data.", at_least(1))
     batch_size: int = setting(32, "Images per optimiser step; even for stereo pairs.", at_least(1))
@@ -77,8 +77,8 @@ class TrainOptions:
     overfit_one_batch: bool = setting(False, "Train on the first batch only, drawn once: shows faults of data or loss.")
     num_workers: int = setting(4, "Loader processes; 0 loads in the training process.", at_least(0))
     prefetch_factor: int = setting(4, "Batches each loader process prepares ahead.", at_least(1))
-    log_interval: int = setting(10, "Steps between lines of the history, and of histograms and pictures.", at_least(1))
-    verbose_log: bool = setting(False, "Also log histograms and pictures.")
+    log_interval: int = setting(10, "Steps between lines of the history, and of histograms and images.", at_least(1))
+    verbose_log: bool = setting(False, "Also log histograms and images.")
     seed: int = setting(0, "Seed of weights, order and augmentation.", at_least(0))
     checkpoint_interval: str = setting(
         "10min", "Longest way from one checkpoint to the next within an epoch.", matching(INTERVAL, INTERVAL_WORDS)

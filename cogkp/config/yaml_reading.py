@@ -1,4 +1,4 @@
-"""YAML text: read with the line of every value and every doubt reported.
+"""Read YAML strictly, with the line of every value.
 
 Words become values by YAML's own rules, apart from four that surprise: ``6e-05`` is a number; ``010``, ``1:30`` and
 dates are text. Nothing but plain values is ever built.
@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from cogkp.config.documents import refusal, text_of
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 
 __all__ = ["DEEPEST", "Document", "plain_value", "read_yaml"]
 
@@ -153,7 +153,7 @@ class _Walk:
         return found
 
     def _refuse(self, path: Steps, what: str, expected: str, got: str) -> None:
-        self.findings.append(Finding(path, what, expected, shown(got)))
+        self.findings.append(Finding(path, what, expected, short_repr(got)))
 
     def _line(self, node: Any) -> str:
         return f"{self.path}, line {node.start_mark.line + 1}"

@@ -1,4 +1,4 @@
-"""YAML text that reads back as it was, laid out as people would."""
+"""Write YAML for people; it reads back as the same values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def yaml_text(document: Mapping[str, Any], comment: Callable[[Steps], str] | Non
     """Lay out a document with one line per key, and lists on one line.
 
     Args:
-        document: of plain values; an empty object cannot be told from nothing and is left out.
+        document: of plain values; an empty object cannot be distinguished from nothing and is left out.
         comment: gives the sentence to stand above a key, or nothing.
     """
     return "".join(f"{line}\n" for line in _lines(document, (), comment or (lambda _: "")))

@@ -1,1 +1,1 @@
-"""Records become samples, samples become batches; no model and no loss is known here."""
+"""Data sets, augmentation and loading: records become samples, samples become batches."""

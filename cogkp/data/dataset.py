@@ -1,4 +1,4 @@
-"""What training and evaluation ask of a data set of any family."""
+"""The protocol of a data set, for training and evaluation of any family."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.utils.data import Dataset
 
 from cogkp.data.sample import Encoded
 
-__all__ = ["Draw", "ImageDataset", "SingleViewDataset", "SizeReport", "Split"]
+__all__ = ["ImageDataset", "ItemKey", "SingleViewDataset", "SizeReport", "Split"]
 
 Split = Literal["train", "preview", "validation", "evaluation"]
 """'train' and 'preview' augment; 'validation' reads the validation data, 'evaluation' the main data, both plain."""
 
 
-class Draw(NamedTuple):
-    """Which item is wanted, and all that its randomness may depend on.
+class ItemKey(NamedTuple):
+    """The key of an item: its index, and what its augmentation depends on.
 
     Args:
         epoch: pass over the data.
@@ -42,7 +42,7 @@ class SizeReport(Protocol):
 
 
 class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
-    """Base of a data set whose items are single images, each drawn once an epoch."""
+    """Base of a data set whose items are single images, each taken once an epoch."""
 
     views_per_item = 1
     item_weights: npt.NDArray[np.float64] | None = None
@@ -57,7 +57,7 @@ class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
 
 
 class ImageDataset(Protocol):
-    """Images with labels, drawn by index; each item is one view, or the views of one moment."""
+    """Images with labels, accessed by index; each item is one view, or the views of one moment."""
 
     @property
     def views_per_item(self) -> int:
@@ -81,5 +81,5 @@ class ImageDataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+    def __getitem__(self, key: ItemKey | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""

@@ -1,6 +1,6 @@
-"""What a data set is, in a few words that another day can be compared with: names, sizes and labels, no pixels.
+"""Compare fingerprints of data sets: names, sizes and labels, no pixels.
 
-A file whose pixels changed while its size did not goes unnoticed; reading every picture would cost minutes.
+A file whose pixels changed while its size did not goes unnoticed; reading every image would cost minutes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["changes"]
 
-WORDS = {
+NOUNS = {
     "lines": "lines",
     "images": "images",
     "files_sha256": "file names or sizes",
@@ -39,13 +39,13 @@ def _changes(split: str, saved: Sequence[Mapping[str, Any]], now: Sequence[Mappi
         yield f"{split} data: {len(saved)} -> {len(now)} roots"
         return
     for before, after in zip(saved, now, strict=True):
-        recorded = {key: word for key, word in WORDS.items() if key in before and key in after}
-        said = [_change(key, word, before[key], after[key]) for key, word in recorded.items()]
-        if different := ", ".join(filter(None, said)):
+        recorded = {key: noun for key, noun in NOUNS.items() if key in before and key in after}
+        differences = [_change(key, noun, before[key], after[key]) for key, noun in recorded.items()]
+        if different := ", ".join(filter(None, differences)):
             yield f"{split} data {after['root']!r}: {different}"
 
 
-def _change(key: str, word: str, before: Any, after: Any) -> str:
+def _change(key: str, noun: str, before: Any, after: Any) -> str:
     if before == after:
         return ""
-    return f"other {word}" if key.endswith("sha256") else f"{word} {before} -> {after}"
+    return f"other {noun}" if key.endswith("sha256") else f"{noun} {before} -> {after}"

@@ -1,4 +1,4 @@
-"""How an importer is chosen, what it hands over, and how that is divided into training and validation.
+"""Choose an importer, and split what it reads into training and validation.
 
 Knows nothing of: any format, any output folder.
 """
@@ -49,7 +49,7 @@ class ImportedLine:
     """One frame record.
 
     Args:
-        record: what :func:`cogkp.data.keypoint.structured.write_structured` takes; a ``Path`` names a picture to copy.
+        record: what :func:`cogkp.data.keypoint.structured.write_structured` takes; a ``Path`` names an image to copy.
         where: file and row it came from, for people.
         part: where the source itself puts it; None leaves that to the seed.
     """
@@ -61,7 +61,7 @@ class ImportedLine:
 
 @attrs.frozen(kw_only=True)
 class Imported:
-    """All that one source says.
+    """Everything that one source holds.
 
     Args:
         lines: in the order of the source.
@@ -128,8 +128,8 @@ def divide(
     if len(free) < len(lines):
         log.info("the source has its own split; %d of %d lines follow it", len(lines) - len(free), len(lines))
     order = np.random.default_rng(seed).permutation(len(free))
-    drawn = {free[place] for place in order[: validation_count(len(free), fraction)]}
+    validation_lines = {free[place] for place in order[: validation_count(len(free), fraction)]}
     parts: dict[str, list[PartedT]] = {}
     for index, line in enumerate(lines):
-        parts.setdefault(line.part or (validation if index in drawn else "train"), []).append(line)
+        parts.setdefault(line.part or (validation if index in validation_lines else "train"), []).append(line)
     return parts

@@ -1,4 +1,4 @@
-"""Items become batches, in an order and with draws that depend on the seed alone, never on the number of processes."""
+"""Load batches; their order and augmentation depend on the seed alone, never on the number of processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cogkp.config.torchrun import ALONE, Launch
-from cogkp.data.dataset import Draw, ImageDataset
+from cogkp.data.dataset import ImageDataset, ItemKey
 from cogkp.data.sample import Batch, Encoded, collate
 from cogkp.errors import CogkpError, DataError
 
@@ -38,7 +38,7 @@ class EpochSampler:
         seed: of the whole run.
         shuffle: False takes the items in their order.
         weights: (size,) probabilities; given, items are drawn with replacement.
-        draws: items per epoch, where they are drawn with replacement.
+        num_samples: items per epoch, where they are drawn with replacement.
         first: the item that counts as the first one, where they are taken in their order.
     """
 
@@ -46,11 +46,11 @@ class EpochSampler:
     seed: int = 0
     shuffle: bool = True
     weights: npt.NDArray[np.float64] | None = None
-    draws: int | None = None
+    num_samples: int | None = None
     first: int = 0
 
     def __len__(self) -> int:
-        return self.size if self.weights is None or self.draws is None else self.draws
+        return self.size if self.weights is None or self.num_samples is None else self.num_samples
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the indices of one epoch; the same for the same seed."""
@@ -62,8 +62,8 @@ class EpochSampler:
         return generator.permutation(self.size)
 
 
-class _EpochBatches(Sampler[list[Draw]]):
-    """Deals one epoch out in batches; the loader keeps it and tells it the epoch before each pass.
+class _EpochBatches(Sampler[list[ItemKey]]):
+    """Yields the batches of one epoch; the loader sets the epoch before each pass.
 
     A draw is made of its place in the batch of all ranks, so that what is read does not depend on their number.
     """
@@ -79,12 +79,12 @@ class _EpochBatches(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.items_per_batch)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[ItemKey]]:
         order = self.sampler.order(self.epoch)
         for start in range(self.start_batch * self.items_per_batch, len(order), self.items_per_batch):
             indices = order[start : start + self.items_per_batch]
-            draws = [Draw(self.epoch, start + i, int(index), self.sampler.seed) for i, index in enumerate(indices)]
-            yield draws if self.is_repeated(len(draws)) else _shared(draws, self.launch, self.parts)
+            keys = [ItemKey(self.epoch, start + i, int(index), self.sampler.seed) for i, index in enumerate(indices)]
+            yield keys if self.is_repeated(len(keys)) else _shared(keys, self.launch, self.parts)
 
     def is_repeated(self, items: int) -> bool:
         """Say whether a batch has too few items for all ranks to have one: then each of them has all."""
@@ -109,12 +109,12 @@ def _part(items: Sequence[T], launch: Launch) -> list[T]:
 
 
 class _Guarded(Dataset[Any]):
-    """Hands errors on as values: a loader process would otherwise bury their line in a traceback."""
+    """Returns errors as values: a loader process would otherwise bury their line in a traceback."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, key: Draw) -> tuple[Encoded, ...] | CogkpError:
+    def __getitem__(self, key: ItemKey) -> tuple[Encoded, ...] | CogkpError:
         try:
             return self.dataset[key]
         except CogkpError as error:
@@ -162,7 +162,7 @@ class BatchLoader:
 
 @contextmanager
 def _quiet_about_cores() -> Iterator[None]:
-    """Keep torch from saying in each run that the documented four processes are more than a small machine has cores."""
+    """Silence torch's warning that there are more loader processes than cores."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")
         yield

@@ -1,4 +1,4 @@
-"""What the data room hands on: one augmented view, and the batch it is stacked into.
+"""A sample (one augmented view) and the batch of samples.
 
 Axes: B batch, N keypoints, P stereo pairs, S side of the square crop.
 """

@@ -1,4 +1,4 @@
-"""Volume that a box at the origin shares with a turned box; see cogkp.geometry.iou3d for its use.
+"""Volume of the intersection of an axis-aligned box at the origin with a rotated box; used by cogkp.geometry.iou3d.
 
 The volume of a convex body is a third of the sum of its faces' areas, each times the face's distance from a point; an
 area is half the sum of its sides' lengths, each times the side's distance from a point of the face. The sides of the

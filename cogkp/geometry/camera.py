@@ -1,4 +1,4 @@
-"""A camera: where points of space fall in its image, and along which rays its pixels look.
+"""A pinhole camera with optional lens distortion: projection of points and back-projection of pixels to rays.
 
 OpenCV axes: +x right, +y down, +z forward. Pixels: the centre of the top-left pixel is (0, 0).
 Knows nothing of: files, and the lens's formulas (see cogkp.geometry.distortion).
@@ -26,7 +26,7 @@ MIN_DEPTH = 1e-6
 
 
 class Projection(NamedTuple):
-    """Where points of space fall in an image.
+    """Pixels of projected points.
 
     Args:
         uv: (..., N, 2) float, pixels; zero where not valid.
@@ -41,7 +41,7 @@ class Projection(NamedTuple):
 
 
 class Rays(NamedTuple):
-    """Along which directions pixels look.
+    """Viewing directions of pixels.
 
     Args:
         xyz_camera: (..., N, 3) float, camera's frame, z = 1; zero where not valid.
@@ -108,7 +108,7 @@ class PinholeCamera:
     distortion: Tensor = attrs.field(factory=lambda: torch.zeros(0), validator=_check_lens)
 
     def project(self, xyz_world: Tensor) -> Projection:
-        """Find the pixels that see given points of space.
+        """Project points of space to pixels.
 
         Args:
             xyz_world: (..., N, 3) float, world unit; leading axes broadcast with those of the camera.
@@ -155,7 +155,7 @@ class PinholeCamera:
         return torch.cat((bent, torch.ones_like(bent[..., :1])), -1), valid
 
     def unproject_rays(self, uv: Tensor) -> Rays:
-        """Find the directions in which given pixels look; undoes :meth:`project` up to depth.
+        """Back-project pixels to viewing directions; undoes :meth:`project` up to depth.
 
         Args:
             uv: (..., N, 2) float, pixels of the frame; leading axes broadcast with those of the camera.

@@ -1,4 +1,4 @@
-"""The camera axes that files use, and the way from one to another.
+"""Conventions for camera axes in files, and the rotations between them.
 
 Everything inside the library is in OpenCV axes; data is converted where it enters and reports where they leave.
 """

@@ -1,4 +1,4 @@
-"""Find boxes from their nine points, and their true size from what is known of the scene.
+"""Fit boxes to their nine points, and find their metric size from a known height or ground plane.
 
 Axes: leading axes are batch axes and broadcast.
 """
@@ -58,7 +58,7 @@ class Plane(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """By how much boxes known up to scale must grow to have their true size.
+    """Factors that bring boxes known up to scale to their true size.
 
     Args:
         factor: (...) float, for :meth:`cogkp.geometry.cuboid.Cuboids.scaled`; one where not valid.
@@ -70,7 +70,7 @@ class Scale(NamedTuple):
 
 
 def fit_cuboids(points: Tensor) -> FittedCuboids:
-    """Find the boxes that nine points come closest to being.
+    """Fit boxes to nine points each, by least squares.
 
     Args:
         points: (..., 9, 3) float, frame of the camera, in the order of :mod:`cogkp.geometry.cuboid`.

@@ -1,4 +1,4 @@
-"""Lens distortion in OpenCV's model: where a lens moves the points of its image, and back.
+"""Lens distortion and its inverse, in OpenCV's model.
 
 Points lie in the normalised image plane (x / z, y / z of the camera's frame, no unit). Coefficients come in OpenCV's
 order, k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 taux tauy, of which the first 0, 4, 5, 8, 12 or 14 are given.
@@ -105,7 +105,7 @@ def distort(xy: Tensor, distortion: Tensor) -> Tensor:
 
 
 def distort_jacobian(xy: Tensor, distortion: Tensor) -> Tensor:
-    """Tell how a lens stretches and turns the surroundings of points: the derivative of :func:`distort`.
+    """Return the Jacobian of :func:`distort`.
 
     Args:
         xy: (..., N, 2) float, normalised image plane of the pinhole; leading axes broadcast with the lens's.

@@ -1,4 +1,4 @@
-"""What one camera's pixel says about the other camera's: the fundamental matrix and the distance to its lines.
+"""The fundamental matrix of two cameras, and the distance of points from epipolar lines.
 
 Pixels without lens distortion.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., chapters 9 and 11.
@@ -21,7 +21,7 @@ MIN_LINE = 1e-30
 
 
 def fundamental(P_left: Tensor, P_right: Tensor) -> Tensor:
-    """Join two cameras into the matrix F of x_right^T F x_left = 0.
+    """Compute the fundamental matrix F of two cameras, x_right^T F x_left = 0.
 
     Args:
         P_left: (..., 3, 4) float, world to left pixels, any scale and sign.
@@ -58,7 +58,7 @@ def fundamental(P_left: Tensor, P_right: Tensor) -> Tensor:
 
 
 def epipolar_distance(uv_left: Tensor, uv_right: Tensor, F: Tensor) -> Tensor:
-    """Measure how far two pixels are from seeing one point.
+    """Measure the symmetric distance of two pixels from each other's epipolar line.
 
     Args:
         uv_left: (..., N, 2) float, pixels.

@@ -1,4 +1,4 @@
-"""Move points of space until their pixels fit.
+"""Refine triangulated points by Gauss-Newton on the reprojection error.
 
 Axes: V views, N points; leading axes are batch axes and broadcast.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section A6.1.
@@ -94,8 +94,8 @@ def refine(xyz_world: Tensor, uv: Tensor, P: Tensor, weights: Tensor | None = No
     frame = shared_frame(P)
     factors = frame.normal_factors()[..., :6, :]
     starts: Sequence[Tensor] = torch.split(xyz_world, POINTS_AT_ONCE, -2)
-    seen = zip(starts, in_parts(uv, weights), strict=True)
-    return torch.cat([_descend(start, look(frame, *part), factors, steps) for start, part in seen], -2)
+    chunks = zip(starts, in_parts(uv, weights), strict=True)
+    return torch.cat([_descend(start, look(frame, *part), factors, steps) for start, part in chunks], -2)
 
 
 def _descend(xyz_world: Tensor, views: Views, factors: Tensor, steps: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How wide the bump is that tells a heatmap where a box's middle lies."""
+"""CenterNet's Gaussian radius: how wide the target around a box's centre is on a heatmap."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIN_OVERLAP = 0.7
 
 
 def gaussian_radius(size_wh: Tensor, min_overlap: float = MIN_OVERLAP) -> Tensor:
-    """Return how far a box's middle may be missed so that the box still overlaps the true one.
+    """Return the radius within which a wrong centre still gives a box of the required IoU.
 
     The bound is the one that published networks were trained with: the least of three roots, none of which is divided
     by its leading coefficient.

@@ -1,4 +1,4 @@
-"""Heatmap coordinates: from logits over a coarse grid to points in pixels of the network input.
+"""Heatmaps and coordinates: softmax, soft-argmax, Gaussian targets, and moments in pixels of the network input.
 
 Axes: B batch, N keypoints, h rows and w columns of the grid. A grid of stride s has one cell for s x s pixels;
 the centre of cell i lies at pixel (i + 0.5) s - 0.5, where the centre of the top-left pixel is (0, 0).
@@ -6,22 +6,12 @@ the centre of cell i lies at pixel (i + 0.5) s - 0.5, where the centre of the to
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-__all__ = [
-    "Moments",
-    "centred_heatmap",
-    "crop_to_grid",
-    "expectation",
-    "gaussian_heatmap",
-    "grid_to_crop",
-    "moments",
-    "soft_argmax",
-    "spatial_softmax",
-]
+from cogkp.geometry.heatmap_moments import crop_to_grid, grid_to_crop, mean_and_deviations
+
+__all__ = ["centred_heatmap", "expectation", "gaussian_heatmap", "soft_argmax", "spatial_softmax"]
 
 REACH = 0.05  # cells inside the outermost centre, where a mean can still lie
 NEWTON_STEPS = 6
@@ -29,60 +19,9 @@ LEAST_VARIANCE = 0.01  # square cells; smaller only where a bell is narrower tha
 TINY = 1e-9  # cells
 
 
-class Moments(NamedTuple):
-    """Where the mass of heatmaps lies, and how far it is spread.
-
-    Args:
-        uv_crop: (..., 2) float, mean, pixels of the crop.
-        covariance: (..., 2, 2) float, pixels of the crop squared; no variance is negative.
-    """
-
-    uv_crop: Tensor
-    covariance: Tensor
-
-
 def _at_least_float32(values: Tensor) -> Tensor:
+    # Not that of cogkp.geometry.arrays: this one is part of graphs that are traced and compiled.
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def grid_to_crop(uv_grid: Tensor, stride: float) -> Tensor:
-    """Move points from cells of a heatmap to pixels of the crop.
-
-    Args:
-        uv_grid: (..., 2) float, cells, frame of the heatmap; cell centres are whole numbers.
-        stride: pixels per cell.
-
-    Returns:
-        (..., 2) in the dtype of ``uv_grid``, pixels of the crop.
-
-    Gradient: the constant ``stride``.
-    Source: R. Szeliski, Computer Vision: Algorithms and Applications, 2nd ed., section 3.5 (decimation).
-
-    Example:
-        >>> grid_to_crop(torch.tensor([0.0, 1.0]), stride=4)
-        tensor([1.5000, 5.5000])
-    """
-    return (uv_grid + 0.5) * stride - 0.5
-
-
-def crop_to_grid(uv_crop: Tensor, stride: float) -> Tensor:
-    """Move points from pixels of the crop to cells of a heatmap; undoes :func:`grid_to_crop`.
-
-    Args:
-        uv_crop: (..., 2) float, pixels, frame of the crop.
-        stride: pixels per cell.
-
-    Returns:
-        (..., 2) in the dtype of ``uv_crop``, cells of the heatmap.
-
-    Gradient: the constant ``1 / stride``.
-    Source: as :func:`grid_to_crop`.
-
-    Example:
-        >>> crop_to_grid(torch.tensor([1.5, 5.5]), stride=4)
-        tensor([0., 1.])
-    """
-    return (uv_crop + 0.5) / stride - 0.5
 
 
 def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
@@ -107,7 +46,7 @@ def spatial_softmax(heatmap_logits: Tensor) -> Tensor:
 
 
 def gaussian_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, sigma_px: float) -> Tensor:
-    """Draw one Gaussian bump per point, centred below the size of a cell.
+    """Render one Gaussian per point, with its centre at sub-cell precision.
 
     Args:
         uv_crop: (..., 2) float, pixels of the crop.
@@ -133,7 +72,7 @@ def gaussian_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, 
 
 
 def centred_heatmap(uv_crop: Tensor, shape_hw: tuple[int, int], stride: float, sigma_px: float) -> Tensor:
-    """Draw one bump per point whose mean is the point, also where the map's edge cuts a part of it off.
+    """Render one bump per point whose mean is the point, also where the map's edge cuts a part of it off.
 
     What an edge leaves of a Gaussian has its mean further inside: by 0.8 standard deviations for a point on the edge.
     Among all distributions over the cells, the one drawn here is closest to that Gaussian and has the right mean:
@@ -179,7 +118,7 @@ def _moved(mean: Tensor, cells: int, sigma: float) -> Tensor:
     wanted = (middle - (mean - middle).abs()).clamp(min=REACH)
     centre = wanted
     for _ in range(NEWTON_STEPS):
-        found, deviations = _mean_and_deviations(bump := _bump(centre, cells, sigma))
+        found, deviations = mean_and_deviations(bump := _bump(centre, cells, sigma))
         variance = (bump * deviations * deviations).sum(-1)
         pull = (wanted / found.clamp(min=TINY)).log() * found
         centre = centre + pull * sigma**2 / variance.clamp(min=LEAST_VARIANCE)
@@ -219,59 +158,12 @@ def expectation(heatmaps: Tensor, stride: float) -> Tensor:
     rows = torch.arange(mass.shape[-2], dtype=mass.dtype, device=mass.device)
     u = (mass.sum(-2) * columns).sum(-1)
     v = (mass.sum(-1) * rows).sum(-1)
-    return grid_to_crop(torch.stack((u, v), -1), stride)
-
-
-def moments(heatmaps: Tensor, stride: float) -> Moments:
-    """Return the mean and the covariance of each heatmap; assumes that no cell is negative.
-
-    The mass of a cell is taken to sit at its centre. A Gaussian drawn by its values there, as
-    :func:`gaussian_heatmap` does and as heatmaps are trained, keeps its variance on the grid as it is (from a standard
-    deviation of 0.7 cells on, to one part in ten thousand), and so does any mixture of such: neither Sheppard's
-    correction -stride^2 / 12, which holds for mass gathered over each cell, nor mass spread over the cell, which would
-    add as much, belongs in it. A Gaussian that is cut off by the map's edge has the moments of what is left.
-
-    Args:
-        heatmaps: (..., h, w) float, mass, frame of the heatmap; any total.
-        stride: pixels of the crop per cell.
-
-    Returns:
-        See :class:`Moments`; float32 (float64 for float64 maps), also under autocast. A map that has no mass, or a
-        total that is not finite, says nothing and is read as one with the same mass in every cell.
-
-    Gradient: flows to the maps, finite everywhere; zero for a map that says nothing.
-    Precision: deviations are taken from the mean, so that nothing cancels however narrow a peak.
-    Source: W. F. Sheppard, On the calculation of the most probable values of frequency constants, 1898 (what is left
-        out); T. Chan, G. Golub and R. LeVeque, Algorithms for Computing the Sample Variance, 1983 (two passes).
-
-    Example:
-        >>> one_of_two = torch.tensor([[0.5, 0.0, 0.5]])  # the two outer cells of a row, 8 pixels apart
-        >>> moments(one_of_two, stride=4)
-        Moments(uv_crop=tensor([5.5000, 1.5000]), covariance=tensor([[16.,  0.],
-                [ 0.,  0.]]))
-    """
-    mass = _at_least_float32(heatmaps)
-    total = mass.sum((-2, -1), keepdim=True)
-    known = total.isfinite() & (total > 0)
-    share = torch.where(known, mass, 1.0) / torch.where(known, total, float(mass.shape[-2] * mass.shape[-1]))
-    across, down = share.sum(-2), share.sum(-1)
-    u, du = _mean_and_deviations(across)
-    v, dv = _mean_and_deviations(down)
-    uu, vv = (across * du * du).sum(-1), (down * dv * dv).sum(-1)
-    uv = ((share * du.unsqueeze(-2)).sum(-1) * dv).sum(-1)
-    covariance = torch.stack((torch.stack((uu, uv), -1), torch.stack((uv, vv), -1)), -2)
-    return Moments(grid_to_crop(torch.stack((u, v), -1), stride), covariance * stride**2)
-
-
-def _mean_and_deviations(share: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (...) and (..., cells) of a row of cells (..., cells) whose mass is one."""
-    cells = torch.arange(share.shape[-1], dtype=share.dtype, device=share.device)
-    mean = (share * cells).sum(-1)
-    return mean, cells - mean.unsqueeze(-1)
+    uv_crop: Tensor = grid_to_crop(torch.stack((u, v), -1), stride)
+    return uv_crop
 
 
 def soft_argmax(heatmap_logits: Tensor, stride: float) -> Tensor:
-    """Locate the peak of each heatmap differentiably, below the size of a cell.
+    """Locate the peak of each heatmap at sub-cell precision, differentiably.
 
     Args:
         heatmap_logits: (..., h, w) float, no unit, frame of the heatmap; must be finite.

@@ -1,4 +1,4 @@
-"""Share of space of two boxes, exactly: the volume both hold over the volume either holds.
+"""Exact 3-D IoU (intersection over union) of two rotated boxes.
 
 Everything is computed in float64 in units of the larger box, whatever comes in; see cogkp.geometry.box_overlap.
 
@@ -27,7 +27,7 @@ MIN_COLUMN = 1e-6
 
 
 class BestTurn(NamedTuple):
-    """The turn under which two boxes share most.
+    """The largest IoU, and the rotation that gives it.
 
     Args:
         iou: (...) float, 0 to 1.
@@ -39,7 +39,7 @@ class BestTurn(NamedTuple):
 
 
 def iou3d(first: Cuboids, second: Cuboids) -> Tensor:
-    """Compare boxes in space: the volume both hold over the volume either holds.
+    """Compute the 3-D IoU of boxes: volume of the intersection over volume of the union.
 
     Args:
         first: boxes; leading axes broadcast with those of ``second``.
@@ -75,7 +75,7 @@ def iou3d(first: Cuboids, second: Cuboids) -> Tensor:
 
 
 def best_turn_iou3d(first: Cuboids, second: Cuboids, angles_rad: Tensor) -> BestTurn:
-    """Turn the first boxes about their own vertical axes and keep the turn that shares most with the second.
+    """Rotate the first boxes about their own vertical axes and keep the largest 3-D IoU with the second.
 
     Args:
         first: boxes; leading axes broadcast with those of ``second``.

@@ -1,4 +1,4 @@
-"""The inverse of OpenCV's lens model: how far it exists, where to start, and the search itself. No gradients here.
+"""Numerical inverse of OpenCV's distortion model: its domain, a start value, and the Newton search. No gradients here.
 
 The search starts from a table of the radial part's inverse, takes a few Newton steps in float32, which cost half, and
 one or two in the precision asked for. Points for which that does not do are searched with care, one by one.

@@ -1,6 +1,6 @@
-"""The square crops of the object-pose family: a square of the picture, turned or not, fills a square image.
+"""The square crop and the letterbox of CenterPose: a square of the image, rotated or not, fills the network input.
 
-Points map as x' = r (x - c) + side / 2: the middle of the picture is taken to be (W / 2, H / 2), without the half
+Points map as x' = r (x - c) + side / 2: the middle of the image is taken to be (W / 2, H / 2), without the half
 pixel that :meth:`cogkp.geometry.warp.ImageWarp.fit` allows for. Networks and weights of that family, and the numbers
 they put out, mean this map; the two differ by up to half a pixel of the crop.
 """
@@ -16,16 +16,16 @@ __all__ = ["letterbox", "square_crop"]
 
 
 def square_crop(center_uv: tuple[float, float], length_px: float, side: int, angle_rad: float = 0.0) -> ImageWarp:
-    """Fill a square image with a square of the picture.
+    """Map a square of the image onto the square network input.
 
     Args:
-        center_uv: the square's middle, pixels of the picture.
-        length_px: the length of its sides, pixels of the picture.
-        side: width and height of the square image, pixels.
-        angle_rad: by how much the square is turned in the picture, u towards v, radians.
+        center_uv: the square's middle, pixels of the image.
+        length_px: the length of its sides, pixels of the image.
+        side: width and height of the input, pixels.
+        angle_rad: by how much the square is turned in the image, u towards v, radians.
 
     Returns:
-        The map from the picture to the square image.
+        The map from the image to the input.
 
     Raises:
         GeometryError: the square has no area.
@@ -43,17 +43,17 @@ def square_crop(center_uv: tuple[float, float], length_px: float, side: int, ang
 
 
 def letterbox(size_wh: tuple[float, float], side: int | tuple[int, int]) -> ImageWarp:
-    """Fit a whole picture, unstretched and centred, into an image.
+    """Map the whole image, centred and without distortion, into the network input.
 
     Args:
-        size_wh: width and height of the picture, pixels.
-        side: of a square image, or width and height of any other, pixels.
+        size_wh: width and height of the image, pixels.
+        side: of a square input, or width and height of any other, pixels.
 
     Returns:
-        The map from the picture to the image.
+        The map from the image to the input.
 
     Raises:
-        GeometryError: the picture has no area.
+        GeometryError: the image has no area.
 
     Example:
         >>> letterbox((600, 800), 512).matrix[0]
@@ -62,7 +62,7 @@ def letterbox(size_wh: tuple[float, float], side: int | tuple[int, int]) -> Imag
         tensor([106.,   0.], dtype=torch.float64)
     """
     if not min(size_wh) > 0:
-        raise GeometryError("a picture must have an area", expected="width and height > 0", got=str(size_wh))
+        raise GeometryError("an image must have an area", expected="width and height > 0", got=str(size_wh))
     width, height = (side, side) if isinstance(side, int) else side
     # The square as wide as the image, and then as high.
     length = max(size_wh[0], size_wh[1] * (width / height))

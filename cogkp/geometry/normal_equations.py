@@ -1,4 +1,4 @@
-"""Bring any number of cameras and their pixels into one frame, and sum what they say about each point.
+"""Normal equations for triangulation: cameras and pixels in one centred frame, summed over the views.
 
 The frame is centred between the cameras and as large as they stand apart; pixels stay as they are. What a view adds to
 the normal equations of a point is linear in four numbers of its pixel, w, w u, w v and w (u^2 + v^2), with factors that
@@ -36,7 +36,7 @@ __all__ = [
     "shared_frame",
     "sum_views",
     "weigh",
-    "well_seen",
+    "well_conditioned",
 ]
 
 MIN_ANGLE_RAD = math.radians(0.1)
@@ -203,11 +203,11 @@ def look(frame: RigFrame, uv: Tensor, weights: Tensor | None) -> Views:
     finite = uv.to(work_dtype(uv)).nan_to_num(nan=MAX_PIXEL).clamp(-MAX_PIXEL, MAX_PIXEL)
     pixels = finite.movedim(-1, -3).to(torch.float64, memory_format=torch.contiguous_format)
     with torch.no_grad():
-        seen = _square(pixels).squeeze(-3) < frame.limit
+        observed = _square(pixels).squeeze(-3) < frame.limit
     if weights is None:
-        return Views(frame, pixels, seen.to(torch.float64))
+        return Views(frame, pixels, observed.to(torch.float64))
     positive = weights.nan_to_num(0.0, 0.0, 0.0).relu()
-    return Views(frame, pixels, _share(torch.where(seen, positive, 0.0).to(torch.float64)))
+    return Views(frame, pixels, _share(torch.where(observed, positive, 0.0).to(torch.float64)))
 
 
 def _square(pixels: Tensor) -> Tensor:
@@ -235,8 +235,8 @@ def prepare(uv: Tensor, P: Tensor, weights: Tensor | None) -> Views:
 
 
 @torch.no_grad()
-def well_seen(views: Views, local: Tensor, min_angle_rad: float) -> Tensor:
-    """Tell which points (..., 3, N) lie in front of the cameras that count, on rays that spread as far as asked for.
+def well_conditioned(views: Views, local: Tensor, min_angle_rad: float) -> Tensor:
+    """Tell which points (..., 3, N) lie in front of the cameras that count and are seen under a large enough angle.
 
     With unit rays r of M views, M^2 less the squared norm of the sum of r r^T is the sum of sin^2 over all ordered
     pairs of rays; two rays at the least angle a, and any more that add as much, reach M sin^2(a).

@@ -1,4 +1,4 @@
-"""Poses of known objects from the pixels of their points: a first guess by OpenCV, the best pose by our own fit.
+"""PnP: the pose of a known object from the pixels of its points; OpenCV's SQPnP, then our own refinement.
 
 The first guess is SQPnP: it never lands behind the camera, which the iterative solver does when pixels are noisy.
 The fit then trusts each pixel as far as its weight says, which no solver of OpenCV can.
@@ -39,7 +39,7 @@ NO_CAMERA = np.eye(3)
 
 
 class CuboidPoses(NamedTuple):
-    """Boxes found in a picture.
+    """Boxes found in an image.
 
     Args:
         cuboids: M boxes, float64, frame of the camera, OpenCV axes.
@@ -63,7 +63,7 @@ def solve_pnp(
     *,
     max_residual_px: float = math.inf,
 ) -> Poses:
-    """Find where objects are whose points and pixels are known.
+    """Estimate the poses of objects with known points from the pixels of those points.
 
     Args:
         uv: (M, N, 2) float, pixels. A pixel that is not finite, or where the lens cannot be undone, is left out.
@@ -75,7 +75,7 @@ def solve_pnp(
         max_residual_px: a pose that fits worse is not valid, pixels.
 
     Returns:
-        The poses with the least weighted squared distances in the picture freed from its lens; see
+        The poses with the least weighted squared distances in the image freed from its lens; see
         :class:`cogkp.geometry.pose.Poses`. Valid: at least four different points that do not lie on a line count, all
         of them are in front of the camera, and they fit.
 
@@ -162,7 +162,7 @@ def solve_cuboids(
     metric: bool = False,
     max_residual_px: float = math.inf,
 ) -> CuboidPoses:
-    """Find boxes from the pixels of their corners.
+    """Estimate the poses of boxes from the pixels of their corners.
 
     Args:
         uv: (M, 8 D, 2) float, pixels, D of each corner one after the other: row r shows corner 1 + r // D, in the

@@ -1,4 +1,4 @@
-"""Carry the uncertainty of pixels to the points of space found from them, to first order.
+"""Covariance of triangulated points, propagated from the covariances of pixels to first order.
 
 Two questions, two answers: :func:`covariance` is that of the best point the pixels allow, which needs an estimator that
 knows their covariances; :func:`least_squares_covariance` is that of the point which triangulation returns, which trusts
@@ -26,7 +26,7 @@ MIN_RELATIVE_AREA = 1e-12
 
 
 def covariance(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Say how well the best point that pixels allow is known: one that weighs them by their covariances.
+    """Return the covariance of the maximum-likelihood point, which weighs pixels by their covariances.
 
     Args:
         xyz_world: (..., N, 3) float, world unit.
@@ -71,7 +71,7 @@ def covariance(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Ten
 def least_squares_covariance(
     xyz_world: Tensor, uv: Tensor, P: Tensor, uv_covariance: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Say how well the point is known that triangulation finds, which trusts pixels by their weights alone.
+    """Return the covariance of the point that triangulation finds, which weighs pixels by their weights alone.
 
     Args:
         xyz_world: (..., N, 3) float, world unit, as triangulated.
@@ -156,9 +156,9 @@ def _known(matrix: Tensor, views: Views, known: Tensor) -> Tensor:
     return torch.where(known[..., None, None], matrix * views.frame.unit.square()[..., None, None, None], 0.0)
 
 
-def _absolute(weights: Tensor, seen: Tensor) -> Tensor:
-    used = (seen > 0) & (weights > 0) & torch.isfinite(weights)
-    return torch.where(used, weights.to(seen.dtype), 0.0)
+def _absolute(weights: Tensor, observed: Tensor) -> Tensor:
+    used = (observed > 0) & (weights > 0) & torch.isfinite(weights)
+    return torch.where(used, weights.to(observed.dtype), 0.0)
 
 
 def _entries(uv_covariance: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:

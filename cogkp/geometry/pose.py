@@ -1,4 +1,4 @@
-"""Poses of known objects in one picture: move them until their points' pixels fit, and say how well they are known.
+"""Refine object poses by minimising the reprojection error, and compute their covariance.
 
 OpenCV axes; pixels without lens distortion. A pose changes by a turn about the object's own origin, with its axis in
 the camera's frame, and by a shift, in this order: six numbers.
@@ -61,14 +61,14 @@ def _check_intrinsics(K: Tensor) -> None:
             "a pose needs the camera's intrinsics",
             expected="finite numbers, focal lengths > 0 px",
             got=f"focal lengths {focal.reshape(-1, 2)[0].tolist()}",
-            hint="Calibrate the camera, or read its intrinsics from the picture's metadata.",
+            hint="Calibrate the camera, or read its intrinsics from the image's metadata.",
         )
 
 
 def refine_poses(
     object_to_camera: Tensor, xyz_object: Tensor, uv: Tensor, K: Tensor, weights: Tensor | None = None, steps: int = 20
 ) -> Poses:
-    """Move poses so that the points' pixels fit as well as they can (Levenberg and Marquardt).
+    """Minimise the weighted reprojection error of poses (Levenberg-Marquardt).
 
     Args:
         object_to_camera: (M, 4, 4) float, rigid, where to start, with all points that count in front of the camera.
@@ -117,7 +117,7 @@ def _refine(start: Tensor, xyz: Tensor, uv: Tensor, K: Tensor, weights: Tensor |
 
 
 def pose_covariance(object_to_camera: Tensor, xyz_object: Tensor, K: Tensor, uv_covariance: Tensor) -> Tensor:
-    """Carry the uncertainty of pixels to that of the pose fitted to them, to first order.
+    """Propagate the covariance of pixels to that of the refined pose, to first order.
 
     Args:
         object_to_camera: (M, 4, 4) float, rigid.
@@ -166,8 +166,8 @@ def _slopes(pose: Tensor, xyz: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     ahead = place[..., 2:] > MIN_DEPTH
     inverse = torch.where(ahead, place[..., 2:], 1.0).reciprocal()
     block = K[..., None, :2, :2]
-    seen = (block * (place[..., :2] * inverse).unsqueeze(-2)).sum(-1)
-    by_place = torch.cat((block.expand(*seen.shape, 2), -seen.unsqueeze(-1)), -1) * inverse.unsqueeze(-1)
+    projected = (block * (place[..., :2] * inverse).unsqueeze(-2)).sum(-1)
+    by_place = torch.cat((block.expand(*projected.shape, 2), -projected.unsqueeze(-1)), -1) * inverse.unsqueeze(-1)
     return torch.cat((cross(local.unsqueeze(-2), by_place), by_place), -1), ahead.squeeze(-1)
 
 

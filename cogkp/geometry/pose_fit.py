@@ -1,4 +1,4 @@
-"""What lies below cogkp.geometry.pose.refine_poses: few small objects, many small steps.
+"""The Levenberg-Marquardt loop of cogkp.geometry.pose.refine_poses, in NumPy: few small objects, many small steps.
 
 Written for numpy: on arrays this small an operation of torch costs several times as much, and no gradient is wanted.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section A6.2.
@@ -25,8 +25,8 @@ MIN_RELATIVE_GAIN = 1e-6
 NO_GAIN_PX2 = 1e-16
 
 
-class _Seen(NamedTuple):
-    """Points as a pose puts them into the picture.
+class _Linearised(NamedTuple):
+    """Projected points and what their Jacobian is made of.
 
     Args:
         local: (M, N, 3) turned but not shifted.
@@ -90,7 +90,7 @@ def refined(start: Array, xyz: Array, uv: Array, K: Array, weights: Array, steps
 
 
 def fit_poses(pose: Array, xyz: Array, pixel: Array, block: Array, trust: Array, steps: int) -> Fitted:
-    """Lower the weighted squared distances of pixels step by step; see :func:`cogkp.geometry.pose.refine_poses`.
+    """Lower the weighted squared reprojection error step by step; see :func:`cogkp.geometry.pose.refine_poses`.
 
     Args:
         pose: (M, 4, 4) float64, finite, where to start.
@@ -106,21 +106,21 @@ def fit_poses(pose: Array, xyz: Array, pixel: Array, block: Array, trust: Array,
     block = np.broadcast_to(block, (len(pose), 2, 2))
     root = np.sqrt(trust)
     rotation, shift = pose[:, :3, :3], pose[:, :3, 3]
-    seen = _see(rotation, shift, xyz, pixel, block, root)
-    valid = seen.in_front & (trust > 0).any(1)
+    linear = _linearise(rotation, shift, xyz, pixel, block, root)
+    valid = linear.in_front & (trust > 0).any(1)
     enough = NO_GAIN_PX2 * trust.sum(1)
     damping = np.full(len(pose), FIRST_DAMPING)
     for _ in range(steps):
-        step, gain = _step(seen, block, root, damping)
-        if not (valid & (gain > enough + MIN_RELATIVE_GAIN * seen.cost)).any():
+        step, gain = _step(linear, block, root, damping)
+        if not (valid & (gain > enough + MIN_RELATIVE_GAIN * linear.cost)).any():
             break
         moved, shifted = _turn(step[:, :3]) @ rotation, shift + step[:, 3:]
-        trial = _see(moved, shifted, xyz, pixel, block, root)
-        better = valid & trial.in_front & (trial.cost < seen.cost)
+        trial = _linearise(moved, shifted, xyz, pixel, block, root)
+        better = valid & trial.in_front & (trial.cost < linear.cost)
         rotation, shift = _choose(better, moved, rotation), _choose(better, shifted, shift)
-        seen = _Seen(*(_choose(better, new, old) for new, old in zip(trial, seen, strict=True)))
+        linear = _Linearised(*(_choose(better, new, old) for new, old in zip(trial, linear, strict=True)))
         damping = np.maximum(damping * np.where(better, LESS, MORE), LEAST_DAMPING)
-    return Fitted(rotation, shift, seen.cost, valid)
+    return Fitted(rotation, shift, linear.cost, valid)
 
 
 def _choose(which: Array, new: Array, old: Array) -> Array:
@@ -130,39 +130,39 @@ def _choose(which: Array, new: Array, old: Array) -> Array:
     return chosen
 
 
-def _see(rotation: Array, shift: Array, xyz: Array, pixel: Array, block: Array, root: Array) -> _Seen:
+def _linearise(rotation: Array, shift: Array, xyz: Array, pixel: Array, block: Array, root: Array) -> _Linearised:
     local = xyz @ rotation.swapaxes(1, 2)
     place = local + shift[:, None]
     ahead = place[..., 2] > MIN_DEPTH
     inverse = 1.0 / np.where(ahead, place[..., 2], 1.0)
-    seen = (place[..., :2] * inverse[..., None]) @ block.swapaxes(1, 2)
-    residual = (pixel - seen) * root[..., None]
+    projected = (place[..., :2] * inverse[..., None]) @ block.swapaxes(1, 2)
+    residual = (pixel - projected) * root[..., None]
     cost = np.square(residual).sum((1, 2))
-    return _Seen(local, seen, inverse, residual, cost, np.asarray((ahead | (root <= 0)).all(1)))
+    return _Linearised(local, projected, inverse, residual, cost, np.asarray((ahead | (root <= 0)).all(1)))
 
 
-def _slopes(seen: _Seen, block: Array, root: Array) -> Array:
+def _slopes(linear: _Linearised, block: Array, root: Array) -> Array:
     """(M, 2 N, 6) how weighted pixels change with a turn and a shift: a turn moves the point across its arm."""
-    slopes = np.empty((*seen.pixel.shape, 6))
+    slopes = np.empty((*linear.pixel.shape, 6))
     slopes[..., 3:5] = block[:, None]
-    slopes[..., 5] = -seen.pixel
-    slopes[..., 3:] *= (seen.inverse * root)[..., None, None]
-    x, y, z = (seen.local[..., None, axis] for axis in range(3))
+    slopes[..., 5] = -linear.pixel
+    slopes[..., 3:] *= (linear.inverse * root)[..., None, None]
+    x, y, z = (linear.local[..., None, axis] for axis in range(3))
     a, b, c = (slopes[..., axis] for axis in range(3, 6))
     slopes[..., 0], slopes[..., 1], slopes[..., 2] = y * c - z * b, z * a - x * c, x * b - y * a
     return slopes.reshape(len(slopes), 2 * slopes.shape[1], 6)
 
 
-def _step(seen: _Seen, block: Array, root: Array, damping: Array) -> tuple[Array, Array]:
+def _step(linear: _Linearised, block: Array, root: Array, damping: Array) -> tuple[Array, Array]:
     """Return a step (M, 6) and by how much the linear model says the cost falls (M)."""
-    slopes = _slopes(seen, block, root)
+    slopes = _slopes(linear, block, root)
     back = slopes.swapaxes(1, 2)
     information = back @ slopes
     size = information.diagonal(axis1=1, axis2=2)
     scale = 1.0 / np.sqrt(np.where(size > 0, size, 1.0))
     scaled = information * scale[:, None] * scale[..., None]
     scaled += damping[:, None, None] * np.eye(6)
-    right = scale * (back @ seen.residual.reshape(*slopes.shape[:2], 1))[..., 0]
+    right = scale * (back @ linear.residual.reshape(*slopes.shape[:2], 1))[..., 0]
     step = np.linalg.solve(scaled, right[..., None])[..., 0]
     return step * scale, (step * right).sum(1)
 

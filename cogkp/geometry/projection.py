@@ -1,4 +1,4 @@
-"""What a 3x4 projection matrix says about its camera: where it stands, what a pixel sees, how far a point is.
+"""What a 3x4 projection matrix holds: the camera's centre, viewing rays, depth, and reprojection.
 
 OpenCV axes; pixels without lens distortion. A matrix counts up to scale and sign, P = K [R | t] being one choice.
 Camera algebra is done in float64 whatever comes in: it is small, and its differences of large numbers are not.
@@ -130,7 +130,7 @@ def _usable(P: Tensor) -> Tensor:
 
 
 def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
-    """Find the pixels that see given points of space.
+    """Project points of space to pixels without lens distortion.
 
     Args:
         xyz_world: (..., N, 3) float, world unit; leading axes broadcast with those of ``P``.
@@ -160,10 +160,10 @@ def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
     points = torch.where(finite.unsqueeze(-1), xyz_world, 0.0).to(work_dtype(xyz_world, P))
     matrix = cameras.P.to(points.dtype)
     moved = (matrix[..., None, :, :3] * points.unsqueeze(-2)).sum(-1) + matrix[..., None, :, 3]
-    seen = finite & cameras.usable.unsqueeze(-1)
+    usable = finite & cameras.usable.unsqueeze(-1)
     depth = moved[..., 2]
-    valid = seen & (depth > MIN_DEPTH)
+    valid = usable & (depth > MIN_DEPTH)
     uv = moved[..., :2] / torch.where(valid, depth, 1.0).unsqueeze(-1)
     return Projection(
-        torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(seen, depth, 0.0).to(dtype), valid
+        torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(usable, depth, 0.0).to(dtype), valid
     )

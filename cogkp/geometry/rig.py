@@ -1,4 +1,4 @@
-"""Several cameras that are bolted together, found by name: from their pixels, lens included, to points and back.
+"""A calibrated rig of named cameras: projection, undistortion and triangulation.
 
 World: the frame of the calibration; every camera's pose refers to it.
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError, closest
 from cogkp.geometry.camera import PinholeCamera, Projection
+from cogkp.geometry.covariance import move_covariance
 from cogkp.geometry.distortion import distort_jacobian
 from cogkp.geometry.point_covariance import least_squares_covariance
 from cogkp.geometry.robust_triangulation import THRESHOLD_PX, RobustTriangulated, triangulate_robust
 from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
-from cogkp.geometry.uncertainty import move_covariance
 
 __all__ = ["CameraRig"]
 
@@ -90,7 +90,7 @@ class CameraRig:
         return torch.stack([camera.K @ camera.world_to_camera[..., :3, :] for camera in self.cameras], -3)
 
     def project(self, xyz_world: Tensor) -> Projection:
-        """Find the pixels of every camera that see given points of space.
+        """Project points of space to the pixels of every camera.
 
         Args:
             xyz_world: (..., N, 3) float, world unit.
@@ -104,8 +104,8 @@ class CameraRig:
         Gradient: as :meth:`PinholeCamera.project`.
         Source: as :meth:`PinholeCamera.project`.
         """
-        seen = [camera.project(xyz_world) for camera in self.cameras]
-        uv, depth, valid = zip(*seen, strict=True)
+        projections = [camera.project(xyz_world) for camera in self.cameras]
+        uv, depth, valid = zip(*projections, strict=True)
         return Projection(torch.stack(uv, -3), torch.stack(depth, -2), torch.stack(valid, -2))
 
     def undistort_pixels(self, uv: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class CameraRig:
     def triangulate(
         self, uv: Tensor, weights: Tensor | None = None, *, min_angle_rad: float = MIN_ANGLE_RAD
     ) -> Triangulated:
-        """Find the points of space that the cameras see.
+        """Triangulate points from the pixels of all cameras.
 
         Two cameras without weights use the closed form, others the weighted linear solution.
 
@@ -164,7 +164,7 @@ class CameraRig:
         threshold_px: float = THRESHOLD_PX,
         min_angle_rad: float = MIN_ANGLE_RAD,
     ) -> RobustTriangulated:
-        """Find the points of space that most cameras see, leaving out views that disagree with them.
+        """Triangulate points, leaving out views that disagree with the others.
 
         Args:
             uv: (..., V, N, 2) float, pixels of each camera's frame, lens included; not finite where not seen.
@@ -188,7 +188,7 @@ class CameraRig:
         )
 
     def covariance(self, xyz_world: Tensor, uv: Tensor, uv_covariance: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Say how well the points are known that :meth:`triangulate` finds from uncertain pixels, to first order.
+        """Return the covariance of the points that :meth:`triangulate` finds from uncertain pixels, to first order.
 
         Args:
             xyz_world: (..., N, 3) float, world unit, as triangulated.
@@ -239,8 +239,8 @@ class CameraRig:
 def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:
     """Return (..., N, 2, 2), how undistorted pixels change with those of the sensor; zero where there are none."""
     K = camera.K.to(straight.dtype).unsqueeze(-3)
-    seen = straight.isfinite().all(-1)
-    u, v = torch.where(seen.unsqueeze(-1), straight, K[..., :2, 2]).unbind(-1)
+    finite = straight.isfinite().all(-1)
+    u, v = torch.where(finite.unsqueeze(-1), straight, K[..., :2, 2]).unbind(-1)
     y = (v - K[..., 1, 2]) / K[..., 1, 1]
     x = (u - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
     lens = distort_jacobian(torch.stack((x, y), -1), camera.distortion.to(x))
@@ -249,7 +249,7 @@ def _straightening(camera: PinholeCamera, straight: Tensor) -> Tensor:
     undone = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2) * over[..., None, None]
     to_pixels = K[..., :2, :2]
     jacobian = _multiply(_multiply(to_pixels, undone), torch.linalg.inv(to_pixels))
-    return torch.where(seen[..., None, None], jacobian, 0.0)
+    return torch.where(finite[..., None, None], jacobian, 0.0)
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:

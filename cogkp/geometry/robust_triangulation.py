@@ -1,4 +1,4 @@
-"""Find the points that most cameras agree on, when some of them saw something else.
+"""Robust triangulation: the points that most cameras agree on, when some of their pixels are wrong.
 
 Every pair of views proposes a point; the one that the views fit best, each allowed to cost no more than an outlier,
 says which views to believe; these find the point together. No random draws: the same views in any order give the same
@@ -54,9 +54,9 @@ def triangulate_robust(
     threshold_px: float = THRESHOLD_PX,
     min_angle_rad: float = MIN_ANGLE_RAD,
 ) -> RobustTriangulated:
-    """Find the points that most cameras see, leaving out views that disagree with them.
+    """Triangulate points, leaving out views that disagree with the others.
 
-    With two views nothing can be told: both count, however far apart their rays pass. With three, one that disagrees
+    With two views there is no majority: both count, however far apart their rays pass. With three, one that disagrees
     shows only by how far it is off the other two's epipolar lines; from four on, a majority decides. Time grows with
     the cube of the number of views, memory with the number itself.
 
@@ -118,11 +118,11 @@ def _vote(uv: Tensor, P: Tensor, used: Tensor, threshold_px: float, min_angle_ra
         found = triangulate_views(uv, P, agreed.to(torch.float64), min_angle_rad=angle)
         again = _square_error(found.xyz_world, uv, P, used) < threshold_px**2
         agreed = torch.where(found.valid.unsqueeze(-2), again, agreed)
-    told = used.sum(-2, keepdim=True) > PAIR
-    return torch.where(told, agreed, used)
+    determined = used.sum(-2, keepdim=True) > PAIR
+    return torch.where(determined, agreed, used)
 
 
 def _square_error(xyz_world: Tensor, uv: Tensor, P: Tensor, used: Tensor) -> Tensor:
     """Return (..., V, N) pixels squared; infinite where a view is not used or has the point behind it."""
-    seen = reproject(xyz_world.unsqueeze(-3), P)
-    return torch.where(used & seen.valid, (seen.uv - uv).square().sum(-1), torch.inf)
+    reprojected = reproject(xyz_world.unsqueeze(-3), P)
+    return torch.where(used & reprojected.valid, (reprojected.uv - uv).square().sum(-1), torch.inf)

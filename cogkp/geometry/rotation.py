@@ -1,4 +1,4 @@
-"""Rotations as matrices, quaternions and turning vectors.
+"""Rotations as matrices, quaternions and rotation vectors.
 
 A matrix acts on columns. A quaternion is (x, y, z, w), as in annotation files; it and its negative are one rotation.
 Source: J. Solà, Quaternion kinematics for the error-state Kalman filter, 2017, sections 1 and 2.
@@ -38,7 +38,7 @@ def _matrix(*entries: Tensor) -> Tensor:
 
 
 def about_y(angle_rad: Tensor) -> Tensor:
-    """Turn about the y axis, z towards x.
+    """Rotate about the y axis, z towards x.
 
     Args:
         angle_rad: (...) float, radians.
@@ -59,7 +59,7 @@ def about_y(angle_rad: Tensor) -> Tensor:
 
 
 def rotation_from_quaternion(quaternion_xyzw: Tensor) -> Tensor:
-    """Write quaternions as matrices.
+    """Convert quaternions to matrices.
 
     Args:
         quaternion_xyzw: (..., 4) float, of any length; where its square is zero or not finite, nothing turns.
@@ -92,7 +92,7 @@ def rotation_from_quaternion(quaternion_xyzw: Tensor) -> Tensor:
 
 
 def quaternion_from_rotation(rotation: Tensor) -> Tensor:
-    """Write matrices as quaternions.
+    """Convert matrices to quaternions.
 
     Args:
         rotation: (..., 3, 3) float, orthonormal, right-handed.
@@ -130,7 +130,7 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
 
 
 def rotation_from_vector(vector_rad: Tensor) -> Tensor:
-    """Turn about a vector by its length.
+    """Convert rotation vectors to matrices.
 
     Args:
         vector_rad: (..., 3) float, radians.

@@ -1,4 +1,4 @@
-"""Find the points of space that two or more calibrated cameras see.
+"""Triangulate points from two or more calibrated cameras.
 
 OpenCV axes; pixels without lens distortion. Everything is batched, differentiable and finite: a point that cannot be
 found is a row of zeros without gradient and is marked as not valid.
@@ -35,7 +35,7 @@ from cogkp.geometry.normal_equations import (
     shared_frame,
     sum_views,
     weigh,
-    well_seen,
+    well_conditioned,
 )
 from cogkp.geometry.point_covariance import covariance
 from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
@@ -64,7 +64,7 @@ class Triangulated(NamedTuple):
 def triangulate_pair(
     uv_left: Tensor, uv_right: Tensor, P_left: Tensor, P_right: Tensor, *, min_angle_rad: float = MIN_ANGLE_RAD
 ) -> Triangulated:
-    """Find the points that two cameras see, in closed form.
+    """Triangulate points from two cameras, in closed form.
 
     Args:
         uv_left: (..., N, 2) float, pixels.
@@ -197,7 +197,7 @@ def _meet(left: Rays, right: Rays, baseline: Tensor, min_angle_rad: float) -> tu
 def triangulate_views(
     uv: Tensor, P: Tensor, weights: Tensor | None = None, *, min_angle_rad: float = MIN_ANGLE_RAD
 ) -> Triangulated:
-    """Find the points that any number of cameras see, trusting each pixel as far as its weight says.
+    """Triangulate points from any number of cameras, with a weight for each pixel.
 
     Args:
         uv: (..., V, N, 2) float, pixels. A view without weight, or whose pixel or camera is not finite, is left out.
@@ -237,7 +237,7 @@ def _linear(views: Views, factors: Tensor, min_angle_rad: float, dtype: torch.dt
     guess, _ = _least_squares(sum_views(factors, numbers))
     depth = views.frame.along(2, guess).clamp_min(MIN_GUESSED_DEPTH)
     local, determined = _least_squares(sum_views(factors, numbers * depth.square().reciprocal().unsqueeze(-3)))
-    valid = determined & well_seen(views, local, min_angle_rad)
+    valid = determined & well_conditioned(views, local, min_angle_rad)
     return torch.where(valid.unsqueeze(-2), views.frame.to_world(local), 0.0).to(dtype), valid
 
 

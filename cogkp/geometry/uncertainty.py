@@ -1,9 +1,10 @@
-"""Covariances: moved by a map, freed of a blur, measured against, and turned into regions of a stated share.
+"""Mahalanobis distances, and confidence regions of a stated share.
 
 A covariance of zero, which no measurement has, says that nothing is known; such rows are marked and not counted.
 
 Axes: N points or any others; D dimensions of a space, 2 for pixels and 3 for points.
-Knows nothing of: where a covariance comes from (see cogkp.geometry.heatmap and cogkp.geometry.point_covariance).
+Knows nothing of: where a covariance comes from (see :mod:`cogkp.geometry.heatmap_moments` and
+:mod:`cogkp.geometry.point_covariance`).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.2 and appendix A2.
 """
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.covariance import check_square, with_noise
 
 __all__ = [
     "Distance",
@@ -23,10 +25,7 @@ __all__ = [
     "inside_region",
     "mahalanobis2",
     "missing_noise",
-    "move_covariance",
     "region_radius2",
-    "remove_blur",
-    "with_noise",
 ]
 
 # A pivot that lost this many digits more than rounding takes is noise.
@@ -37,7 +36,7 @@ NOISE_TOLERANCE = 1e-4
 
 
 class Distance(NamedTuple):
-    """How far offsets reach, in standard deviations.
+    """Mahalanobis distances of offsets.
 
     Args:
         squared: (...) float, no unit; zero where not valid.
@@ -60,121 +59,8 @@ class Region(NamedTuple):
     valid: Tensor
 
 
-def _check_square(covariance: Tensor, size: int | None = None) -> None:
-    wanted = "D" if size is None else str(size)
-    square = covariance.dim() > 1 and covariance.shape[-1] == covariance.shape[-2]
-    if not square or size not in {None, covariance.shape[-1]} or not covariance.is_floating_point():
-        raise GeometryError(
-            "a covariance has the wrong shape",
-            expected=f"(..., {wanted}, {wanted}) floating",
-            got=f"{tuple(covariance.shape)}, {covariance.dtype}",
-        )
-
-
-def move_covariance(covariance: Tensor, jacobian: Tensor) -> Tensor:
-    """Carry covariances through a map, to first order: J C J^T.
-
-    Args:
-        covariance: (..., D, D) float, symmetric.
-        jacobian: (..., E, D) float, how the map's E results change with its D arguments.
-
-    Returns:
-        (..., E, E), symmetric, in the wider of both dtypes, float32 at least.
-
-    Raises:
-        GeometryError: the shapes do not fit.
-
-    Gradient: flows to both.
-    Precision: sums of products, also under autocast.
-    Source: Hartley and Zisserman, result 5.6.
-
-    Example:
-        >>> move_covariance(torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
-        tensor([[4., 0.],
-                [0., 9.]])
-    """
-    _check_square(covariance)
-    if jacobian.dim() < 2 or jacobian.shape[-1] != covariance.shape[-1]:  # noqa: PLR2004
-        raise GeometryError(
-            "a Jacobian does not fit its covariance",
-            expected=f"(..., E, {covariance.shape[-1]})",
-            got=str(tuple(jacobian.shape)),
-        )
-    dtype = torch.promote_types(torch.promote_types(covariance.dtype, jacobian.dtype), torch.float32)
-    C, J = covariance.to(dtype), jacobian.to(dtype)
-    half = (J.unsqueeze(-1) * C.unsqueeze(-3)).sum(-2)
-    moved = (half.unsqueeze(-2) * J.unsqueeze(-3)).sum(-1)
-    return 0.5 * (moved + moved.mT)
-
-
-def remove_blur(covariance: Tensor, sigma: float) -> Tensor:
-    """Take a round Gaussian blur out of covariances; what would fall below zero is held there.
-
-    Args:
-        covariance: (..., 2, 2) float, symmetric, unit squared.
-        sigma: standard deviation of the blur, the same unit; zero takes nothing out.
-
-    Returns:
-        (..., 2, 2) in the dtype of ``covariance``, float32 at least: the positive semidefinite part of
-        ``covariance - sigma^2 I``. Axes are those of ``covariance``; zero where all was blur, see :func:`with_noise`.
-
-    Raises:
-        GeometryError: the covariances are not 2x2.
-
-    Gradient: flows through the eigenvalues that are not held; finite everywhere.
-    Source: variances of independent summands add; G. Golub and C. Van Loan, Matrix Computations, 4th ed.,
-        section 8.5.2 (eigenvalues of a symmetric 2x2 matrix).
-
-    Example:
-        >>> remove_blur(torch.diag(torch.tensor([5.0, 3.0])), sigma=2.0)
-        tensor([[1., 0.],
-                [0., 0.]])
-    """
-    _check_square(covariance, 2)
-    C = covariance.to(torch.promote_types(covariance.dtype, torch.float32))
-    c00, c01, c11 = C[..., 0, 0], 0.5 * (C[..., 0, 1] + C[..., 1, 0]), C[..., 1, 1]
-    middle, half = 0.5 * (c00 + c11) - sigma**2, 0.5 * (c00 - c11)
-    square = half * half + c01 * c01
-    # The root of zero has no slope; a round covariance has no axes to keep either.
-    leaning = square > torch.finfo(C.dtype).tiny
-    radius = torch.where(leaning, square, 1.0).sqrt()
-    reach = torch.where(leaning, radius, 0.0)
-    large, small = (middle + reach).clamp_min(0.0), (middle - reach).clamp_min(0.0)
-    centre, stretch = 0.5 * (large + small), 0.5 * (large - small) / radius
-    off = stretch * c01
-    rows = ((centre + stretch * half, off), (off, centre - stretch * half))
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
-
-
-def with_noise(covariance: Tensor, noise: float) -> Tensor:
-    """Add round noise that covariances do not know of.
-
-    Args:
-        covariance: (..., D, D) float, symmetric, positive semidefinite, unit squared.
-        noise: standard deviation along any direction, the same unit.
-
-    Returns:
-        (..., D, D) in the dtype of ``covariance``, float32 at least: ``covariance + noise^2 I``, positive definite
-        where there is noise.
-
-    Raises:
-        GeometryError: the covariances are not square.
-
-    Gradient: flows through unchanged.
-    Source: variances of independent summands add.
-
-    Example:
-        >>> with_noise(torch.diag(torch.tensor([1.0, 0.0])), noise=0.5)
-        tensor([[1.2500, 0.0000],
-                [0.0000, 0.2500]])
-    """
-    _check_square(covariance)
-    C = covariance.to(torch.promote_types(covariance.dtype, torch.float32))
-    return C + noise**2 * torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
-
-
 def mahalanobis2(offset: Tensor, covariance: Tensor) -> Distance:
-    """Measure offsets in standard deviations, squared: d^T C^-1 d.
+    """Return the squared Mahalanobis distance of offsets: d^T C^-1 d.
 
     Args:
         offset: (..., D) float, unit of the space.
@@ -196,7 +82,7 @@ def mahalanobis2(offset: Tensor, covariance: Tensor) -> Distance:
         >>> mahalanobis2(torch.tensor([2.0, 1.0]), covariances)
         Distance(squared=tensor([2., 0.]), valid=tensor([ True, False]))
     """
-    _check_square(covariance)
+    check_square(covariance)
     if offset.dim() < 1 or offset.shape[-1] != covariance.shape[-1]:
         raise GeometryError(
             "an offset does not fit its covariance",
@@ -280,7 +166,7 @@ def _held(radius2: float, dimensions: int) -> float:
 
 
 def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
-    """Tell which offsets lie inside the region that a covariance says holds a share of them.
+    """Tell which offsets lie inside the confidence region of a stated share.
 
     Args:
         offset: (..., D) float, from the estimate to the truth or back, unit of the space.
@@ -308,7 +194,7 @@ def inside_region(offset: Tensor, covariance: Tensor, share: float) -> Region:
 
 
 def missing_noise(offset: Tensor, covariance: Tensor, share: float) -> float:
-    """Find the round noise that covariances lack for their regions to hold a share of the offsets.
+    """Find the isotropic noise to add so that confidence regions hold the stated share of the offsets.
 
     More noise never leaves an offset out that was inside, so the number inside only grows with it and is bisected.
 
@@ -334,7 +220,7 @@ def missing_noise(offset: Tensor, covariance: Tensor, share: float) -> float:
         >>> round(missing_noise(offset, torch.zeros(4, 2, 2), share=0.5), 3)  # reaches 2 of 4
         1.699
     """
-    _check_square(covariance)
+    check_square(covariance)
     if offset.shape != covariance.shape[:-1] or offset.dim() != 2 or not len(offset):  # noqa: PLR2004
         raise GeometryError(
             "offsets do not fit their covariances",

@@ -1,29 +1,26 @@
-"""One 3x3 map between two images: it moves points, pixels and predictions alike.
+"""A 3x3 map (affine or projective) between two images, applied alike to points, pixels and predictions.
 
 Pixel rule: the centre of the top-left pixel is (0, 0), so resizing by s maps u to (u + 0.5) s - 0.5.
 Computed in float64; the factories build only invertible maps, so that every prediction finds its way home.
 
 Axes: N points; leading axes of ``matrix`` are batch axes.
-Knows nothing of: pixels' values (see cogkp.data.images) and which map a picture needs (see cogkp.data.augment).
+Knows nothing of: pixels' values (see cogkp.data.images) and which map an image needs (see cogkp.data.augment).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 2.4 (plane projective maps).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import attrs
 import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.plane_map import Row, affine_map, fit_map, map_jacobian, map_points
 
 __all__ = ["ImageWarp"]
-
-MIN_DETERMINANT = 1e-12
-
-# Points this close to the horizon of a perspective map are held here, so that values and gradients stay finite.
-MIN_DEPTH = 1e-9
 
 
 def _check_matrix(_instance: object, _attribute: object, matrix: Tensor) -> None:
@@ -67,11 +64,8 @@ class ImageWarp:
         return cls(torch.eye(3, dtype=torch.float64))
 
     @classmethod
-    def _affine(cls, first: tuple[float, float, float], second: tuple[float, float, float]) -> ImageWarp:
-        determinant = first[0] * second[1] - first[1] * second[0]
-        if not MIN_DETERMINANT < abs(determinant) < math.inf or not all(map(math.isfinite, (*first, *second))):
-            raise GeometryError("an image map must be finite and invertible", got=str([list(first), list(second)]))
-        return cls(torch.tensor([first, second, (0.0, 0.0, 1.0)], dtype=torch.float64))
+    def _affine(cls, first: Row, second: Row) -> ImageWarp:
+        return cls(torch.from_numpy(affine_map(first, second)))
 
     @classmethod
     def translate(cls, du: float, dv: float) -> ImageWarp:
@@ -97,7 +91,7 @@ class ImageWarp:
 
     @classmethod
     def fit(cls, corner_uv: tuple[float, float], size_wh: tuple[float, float], side: int) -> ImageWarp:
-        """Fit a rectangle, unstretched and centred, into a square image.
+        """Fit a rectangle, centred and without distortion, into a square image.
 
         Args:
             corner_uv: the rectangle's outer top-left corner, pixels; (-0.5, -0.5) for a whole image, since the
@@ -116,27 +110,13 @@ class ImageWarp:
             tensor([[ -0.5000,  31.5000],
                     [255.5000, 223.5000]])
         """
-        width, height = size_wh
-        if not min(width, height) > 0:
-            raise GeometryError("a rectangle must have an area", expected="width and height > 0", got=str(size_wh))
-        scale = side / max(width, height)
-        left, top = 0.5 * (side - scale * width), 0.5 * (side - scale * height)
-        return cls._affine(
-            (scale, 0.0, left - 0.5 - scale * corner_uv[0]), (0.0, scale, top - 0.5 - scale * corner_uv[1])
-        )
+        return cls(torch.from_numpy(fit_map(corner_uv, size_wh, side)))
 
     @property
     def mirrored(self) -> Tensor:
         """(...) bool, whether the map turns a right hand into a left one."""
         determinant: Tensor = torch.linalg.det(self.matrix)
         return determinant < 0
-
-    def _homogeneous(self, uv: Tensor) -> tuple[Tensor, Tensor]:
-        """Split the moved points into (..., N, 2) and their (..., N, 1) depth, which is never zero."""
-        points = uv.to(self.matrix.dtype)
-        moved = points @ self.matrix[..., :2].transpose(-1, -2) + self.matrix[..., 2].unsqueeze(-2)
-        depth = moved[..., 2:]
-        return moved[..., :2], torch.where(depth.abs() < MIN_DEPTH, MIN_DEPTH, depth)
 
     def apply(self, uv: Tensor) -> Tensor:
         """Move points.
@@ -155,10 +135,7 @@ class ImageWarp:
         Gradient: flows to ``uv`` and ``matrix``.
         Source: Hartley and Zisserman, equation 2.5.
         """
-        _check_points(uv)
-        moved, depth = self._homogeneous(uv.unsqueeze(0) if uv.dim() == 1 else uv)
-        result = (moved / depth).to(uv.dtype)
-        return result.squeeze(0) if uv.dim() == 1 else result
+        return self._each(map_points, uv)
 
     def then(self, other: ImageWarp) -> ImageWarp:
         """Follow this map by another; reads in the order of the images.
@@ -202,9 +179,9 @@ class ImageWarp:
             tensor([[0.5000, 0.0000],
                     [0.0000, 2.0000]])
         """
+        return self._each(map_jacobian, uv)
+
+    def _each(self, ask: Callable[[Tensor, Tensor], Tensor], uv: Tensor) -> Tensor:
+        """Ask about points, or about a single one."""
         _check_points(uv)
-        moved, depth = self._homogeneous(uv.unsqueeze(0) if uv.dim() == 1 else uv)
-        image = (moved / depth).unsqueeze(-1)
-        upper, lower = self.matrix[..., None, :2, :2], self.matrix[..., None, 2:, :2]
-        result = ((upper - image * lower) / depth.unsqueeze(-1)).to(uv.dtype)
-        return result.squeeze(0) if uv.dim() == 1 else result
+        return ask(self.matrix, uv) if uv.dim() > 1 else ask(self.matrix, uv.unsqueeze(0)).squeeze(0)

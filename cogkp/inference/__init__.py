@@ -1,1 +1,1 @@
-"""Run a deployed model; compare any two runners."""
+"""Run deployed models, and compare any two of them."""

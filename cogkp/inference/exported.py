@@ -1,23 +1,31 @@
-"""Exported models of any origin as predictors: who runs a file, and how any number of pictures gets through it."""
+"""Open exported models (ONNX or TensorRT), and run any number of images through them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from cogkp.artifacts.manifest import InputFacts, Manifest, Signature, read_engine_manifest, read_manifest
+from cogkp.artifacts.manifest import Manifest, Signature, read_engine_manifest, read_manifest
 from cogkp.artifacts.model_files import manifest_path
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, read_onnx
 from cogkp.inference.runner import Array, Runner
-from cogkp.inference.tensorrt_runner import TensorRTRunner
 
-__all__ = ["ENGINE_SUFFIXES", "ONNX_SUFFIX", "Exported", "described_onnx", "open_exported", "runner_predictor"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "ENGINE_SUFFIXES",
+    "ONNX_SUFFIX",
+    "Exported",
+    "described_onnx",
+    "infer_rows",
+    "open_exported",
+    "runner_predictor",
+]
 
 ONNX_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
@@ -25,7 +33,7 @@ IMAGE_AXES = 4
 
 
 class Exported(NamedTuple):
-    """A file that can be run.
+    """An exported model that is open.
 
     Args:
         runner: not open yet.
@@ -38,10 +46,14 @@ class Exported(NamedTuple):
     checkpoint: str = ""
 
 
-def open_exported(path: Path) -> Exported:
-    """Choose who runs a file: ONNX Runtime what ends in ``.onnx``, TensorRT all else.
+def open_exported(path: Path, *, threads: int = 0) -> Exported:
+    """Open an exported model: ONNX Runtime for ``.onnx``, TensorRT for everything else.
 
-    An engine needs a manifest, its own or that of its ONNX file.
+    An engine needs a manifest, its own or that of its ONNX file, and torch, whose memory on the GPU it uses.
+
+    Args:
+        path: the file.
+        threads: of ONNX Runtime; 0 leaves the choice to it.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be used.
@@ -49,15 +61,17 @@ def open_exported(path: Path) -> Exported:
     if not path.is_file():
         raise ArtifactError("there is no such model", where=str(path), expected="an ONNX file or an engine")
     if path.suffix.lower() != ONNX_SUFFIX:
+        from cogkp.inference.tensorrt_runner import TensorRTRunner
+
         manifest = read_engine_manifest(path)
         return Exported(TensorRTRunner(path, manifest), manifest.facts, manifest.origin.checkpoint)
     signature, known = described_onnx(path)
-    runner = OnnxRuntimeRunner(path, signature, device=best_device())
+    runner = OnnxRuntimeRunner(path, signature, threads=threads, device=best_device())
     return Exported(runner, known.facts, known.origin.checkpoint) if known else Exported(runner, {})
 
 
 def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:
-    """Find out what an ONNX file is: from its manifest, else from what travels inside it, else from its own names.
+    """Describe an ONNX file: from its manifest, else its metadata, else its inputs and outputs.
 
     Returns:
         What it takes and gives, and its manifest, which files of other programs have not.
@@ -79,7 +93,7 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
         outputs: a NamedTuple whose fields are names of its outputs.
 
     Returns:
-        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Pictures pass in
+        A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Images pass in
         groups that the model takes; a group that is too small is filled up with copies.
 
     Raises:
@@ -92,25 +106,33 @@ def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], A
     names: tuple[str, ...] = outputs._fields
     if missing := [name for name in names if name not in given]:
         raise ModelError(
-            f"the model puts out no {', '.join(missing)}",
+            f"the model has no output {', '.join(missing)}",
             where=runner.name,
             expected=", ".join(names),
             got=", ".join(given),
         )
-    entry, (fewest, most) = entries[0], runner.rows
+
+    import torch
+
+    entry, (_, most) = entries[0], runner.rows
 
     def predict(image: Tensor) -> Any:
         size = most or len(image)
-        groups = [image[start : start + size] for start in range(0, len(image), size)]
-        found = [_run(runner, entry, group, fewest) for group in groups]
+        groups = [image[start : start + size].numpy() for start in range(0, len(image), size)]
+        found = [infer_rows(runner, group.astype(entry.dtype, copy=False)) for group in groups]
         whole = {name: np.concatenate([part[name] for part in found]) for name in names}
         return outputs(**{name: torch.from_numpy(values.astype(np.float32)) for name, values in whole.items()})
 
     return predict
 
 
-def _run(runner: Runner, entry: InputFacts, image: Tensor, fewest: int) -> dict[str, Array]:
-    """Run a group of pictures, filled up to a number with copies of its last one."""
-    group = image.numpy().astype(entry.dtype)
-    filled = np.concatenate([group, np.repeat(group[-1:], max(0, fewest - len(group)), axis=0)])
-    return {name: values[: len(group)] for name, values in runner.infer({entry.name: filled}).items()}
+def infer_rows(runner: Runner, rows: Array) -> dict[str, Array]:
+    """Run an open model of one input on rows (B, ...), at most as many as it takes.
+
+    Where it takes more only, they are filled up with copies of the last one, whose outputs are left out again.
+    """
+    fewest, count = runner.rows[0], len(rows)
+    if count < fewest:
+        rows = np.concatenate([rows, np.repeat(rows[-1:], fewest - count, axis=0)])
+    found = runner.infer({runner.signature.inputs[0].name: rows})
+    return found if count == len(rows) else {name: values[:count] for name, values in found.items()}

@@ -1,7 +1,9 @@
-"""Run an exported ONNX file with ONNX Runtime."""
+"""Run an ONNX file with ONNX Runtime."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,10 +57,18 @@ class OnnxRuntimeRunner(Runner):
 def best_device() -> str:
     """Name the device that the installed ONNX Runtime computes fastest on: 'cuda' or 'cpu'."""
     import onnxruntime
-    import torch
 
-    can = PROVIDERS["cuda"] in onnxruntime.get_available_providers()
-    return "cuda" if can and torch.cuda.is_available() else "cpu"
+    return "cuda" if PROVIDERS["cuda"] in onnxruntime.get_available_providers() and _has_gpu() else "cpu"
+
+
+def _has_gpu() -> bool:
+    """Ask NVIDIA's driver whether there is a GPU; torch, which could tell, need not be there."""
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
 def read_onnx(path: Path) -> tuple[Signature, Manifest | None]:
@@ -75,12 +85,21 @@ def read_onnx(path: Path) -> tuple[Signature, Manifest | None]:
         ArtifactError: the file cannot be used.
     """
     session = _session(path, 1, "cpu")
-    takes, gives = session.get_inputs(), session.get_outputs()
-    signature = Signature(
-        tuple(InputFacts(*entry) for entry in map(_entry, takes)),
-        tuple(OutputFacts(name, shape, "", 0.0, dtype) for name, shape, dtype in map(_entry, gives)),
-    )
-    pairs = session.get_modelmeta().custom_metadata_map
+    try:
+        takes, gives = session.get_inputs(), session.get_outputs()
+        signature = Signature(
+            tuple(InputFacts(*entry) for entry in map(_entry, takes)),
+            tuple(OutputFacts(name, shape, "", 0.0, dtype) for name, shape, dtype in map(_entry, gives)),
+        )
+        pairs = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            "ONNX file holds text that is not UTF-8",
+            where=str(path),
+            expected="names and metadata in UTF-8",
+            got=repr(error.object[:40]),
+            hint="Export it again.",
+        ) from error
     ours = any(key.startswith("cogkp.") for key in pairs)
     return signature, from_metadata(pairs, where=str(path)) if ours else None
 
@@ -93,7 +112,7 @@ def _session(path: Path, threads: int, device: str) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     provider = _provider(device, onnxruntime.get_available_providers())
     try:
-        # The bytes are read here, so that a missing file and a broken one are told apart.
+        # The bytes are read here, so that a missing file and a broken one can be distinguished.
         return onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
     except OSError as error:
         raise ArtifactError("ONNX file cannot be read", where=str(path), got=error.strerror or "") from error

@@ -1,4 +1,4 @@
-"""Compare two runners output by output, on photographs and on inputs chosen to be difficult.
+"""Compare the outputs of two runners, on real images and on difficult synthetic inputs.
 
 A model in two steps is compared step by step: see :class:`cogkp.tasks.base.TwoSteps`.
 """
@@ -73,7 +73,7 @@ class ParityReport:
 
 
 class Answers(NamedTuple):
-    """What two runners said to one batch, each by name of output; with a word for each row."""
+    """The outputs of two runners for one batch, each by name of output; with a label for each row."""
 
     rows: tuple[str, ...]
     truth: Mapping[str, Array]
@@ -98,7 +98,7 @@ def compare(reference: Runner, candidate: Runner, cases: Sequence[Case]) -> Pari
 
 
 def parity_inputs(signature: Signature, samples: Mapping[str, Array]) -> list[Case]:
-    """Gather inputs to compare on: real ones, and ones that make heatmaps flat or push their peak to a border.
+    """Gather inputs to compare on: real ones, and ones that make heatmaps flat or move their peak to a border.
 
     Args:
         signature: of a model with one image input (B, C, H, W).
@@ -124,7 +124,7 @@ def _groups(names: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
 def verify_onnx(
     module: nn.Module, path: Path, signature: Signature, samples: Mapping[str, Array], *, threads: int = 1
 ) -> tuple[OutputDifference, ...]:
-    """Make sure that an ONNX file computes what its source module computes, on the CPU.
+    """Check that an ONNX file computes what its source module computes, on the CPU.
 
     Args:
         module: the source, in evaluation mode.

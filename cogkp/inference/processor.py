@@ -7,14 +7,17 @@ It works on NumPy arrays without torch. A family has one, used by its codec for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prediction", "Prepared", "Processor"]
+__all__ = ["Prediction", "Prepared", "Processor", "Shapes"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
+Shapes = Mapping[str, tuple[int | str, ...]]
+"""Lengths of the axes of each input or output, by name; a word stands for any length."""
 
 
 class Prepared(NamedTuple):
@@ -24,11 +27,14 @@ class Prepared(NamedTuple):
         input: (C, H, W) float32.
         source_to_crop: (3, 3) float64, from the pixels of the image to those of the input.
         size_wh: width and height of the image, pixels.
+        image: what :meth:`Prediction.draw` draws over: the image, or the file it is read from again, so that a long
+            list of files does not fill the memory. :class:`cogkp.inference.model.Model` fills it in.
     """
 
     input: npt.NDArray[np.float32]
     source_to_crop: npt.NDArray[np.float64]
     size_wh: tuple[int, int]
+    image: npt.NDArray[Any] | Path | None = None
 
 
 class Prediction(Protocol):
@@ -42,23 +48,39 @@ class Prediction(Protocol):
 
 
 class Processor(Protocol):
-    """How images become the input of one family's network, and its outputs become predictions."""
+    """How images become the input of one family's network, and its outputs become predictions.
+
+    The keyword arguments of :meth:`prepare` and :meth:`predictions` are those that a model's call takes.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the points, or of the classes of objects."""
+
+    def check(self, takes: Shapes, gives: Shapes) -> None:
+        """Compare a file's inputs and outputs with what its facts say.
+
+        Raises:
+            ArtifactError: they disagree.
+        """
 
     def prepare(self, image: npt.NDArray[Any], **look: Any) -> Prepared:
         """Make the network's input of one image.
 
         Args:
-            image: as the readers of :mod:`cogkp.data.images` give it.
+            image: (H, W) or (H, W, 3) RGB; uint8 or uint16 of full range, or float32 in 0..1, as
+                :func:`cogkp.data.images.as_image` gives it and ``to_grey`` and ``to_colour`` of that module take it.
             look: what a family needs to know about an image beside its pixels, as a box to look into.
         """
 
     def predictions(
         self, outputs: Mapping[str, FloatArray], prepared: Sequence[Prepared], **known: Any
-    ) -> list[Prediction]:
+    ) -> Sequence[Prediction]:
         """Take the outputs of B images back to their pixels.
 
         Args:
             outputs: the network's outputs by name, each (B, ...).
             prepared: B images.
-            known: what a family can use about the images, as their cameras.
+            known: what a family can use about the images, as their cameras; a list has one value for each image, all
+                else is the same for all of them.
         """

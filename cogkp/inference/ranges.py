@@ -1,4 +1,4 @@
-"""How large the numbers inside a network get, so that few bits can be spent where they are.
+"""Choose the quantization ranges of values inside a network, for INT8.
 
 The magnitude that becomes the largest whole number is chosen for the least mean squared error of rounding: a few very
 large numbers are cut off where this makes all the others finer.
@@ -27,14 +27,14 @@ _ERRORS_ONLY = 3
 
 
 class Magnitudes:
-    """How often which magnitude occurs, in equal steps up to the largest one seen."""
+    """A histogram of magnitudes, in equal steps up to the largest one seen."""
 
     def __init__(self) -> None:
         self.counts: npt.NDArray[np.float64] = np.zeros(BINS)
         self.top = 0.0
 
     def add(self, values: Array) -> None:
-        """Take in values of any shape; those that are not finite are left out."""
+        """Add values of any shape; those that are not finite are left out."""
         found = np.abs(values[np.isfinite(values)])
         largest = float(found.max(initial=0.0))
         if self.top == 0.0:
@@ -62,7 +62,7 @@ class Magnitudes:
 
 
 def largest_values(path: Path, names: Sequence[str], batches: Iterable[Array], *, threads: int = 1) -> dict[str, float]:
-    """Run an ONNX file on pictures and choose, for values inside it, the magnitude that becomes the largest number.
+    """Run an ONNX file on images and choose the quantization range of values inside it.
 
     Args:
         path: the file, with one input.

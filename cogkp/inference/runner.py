@@ -1,4 +1,4 @@
-"""One interface for everything that can run a deployed model: {name: array} in, {name: array} out."""
+"""The interface of everything that runs a deployed model: {name: array} in, {name: array} out."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def require_same(signature: Signature, found: Sequence[Described], where: str) -
     """Compare what a file offers with what was declared for it.
 
     Raises:
-        ArtifactError: another name, shape or dtype; the first difference is told.
+        ArtifactError: another name, shape or dtype; the first difference is named.
     """
     offers = {name: (shape, dtype) for name, shape, dtype in found}
     declared: tuple[InputFacts | OutputFacts, ...] = (*signature.inputs, *signature.outputs)

@@ -1,4 +1,4 @@
-"""Run a TensorRT engine; needs an NVIDIA GPU.
+"""Run a TensorRT engine on an NVIDIA GPU.
 
 Device memory is torch's, so that no CUDA binding besides torch is needed.
 """
@@ -112,7 +112,7 @@ class TensorRTRunner(Runner):
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         if not self._context.execute_async_v3(stream.cuda_stream):
-            raise EngineError("engine did not run", where=str(self._path))
+            raise EngineError("the engine could not be run", where=str(self._path))
         stream.synchronize()
 
 

@@ -1,4 +1,4 @@
-"""Run the source module itself."""
+"""Run the source network itself, as the reference that others are compared with."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What an evaluation measured, frame by frame, and what can be said of it: intervals, curves, differences."""
+"""Metrics of an evaluation, frame by frame: confidence intervals, curves, histograms and comparisons."""

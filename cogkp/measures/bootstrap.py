@@ -1,7 +1,7 @@
-"""How far a figure might have been off with other frames: the bootstrap over frames.
+"""Bootstrap confidence intervals over frames.
 
 Frames are drawn with replacement, and everything in a frame comes along, since errors in one image are alike. The
-same draw serves all figures, so that the difference of two networks on the same frames is judged frame by frame.
+same draw serves all figures, so that two networks are compared frame by frame on the same frames.
 Axes: B resamples, F frames, K values.
 """
 
@@ -34,11 +34,11 @@ CELLS_AT_ONCE = 500_000
 
 @attrs.frozen
 class Interval:
-    """Where a figure lies.
+    """A metric's value with its confidence interval.
 
     Args:
         value: of the frames as they are.
-        low: lower end, None where no interval can be told.
+        low: lower end, None where there is no interval.
         high: upper end.
     """
 
@@ -61,7 +61,7 @@ def bootstrap(
     seed: int = 0,
     least_frames: int = LEAST_FRAMES,
 ) -> dict[Any, list[Interval]]:
-    """Find percentile intervals of several figures from the same draws of frames.
+    """Compute percentile intervals of several metrics from the same resamples of frames.
 
     Args:
         statistics: figures by name.
@@ -87,11 +87,11 @@ def bootstrap(
     values = {name: np.atleast_1d(statistic(once)[0]) for name, statistic in statistics.items()}
     if frames < least_frames:
         return {name: [Interval(float(value)) for value in found.ravel()] for name, found in values.items()}
-    drawn: dict[Any, list[FloatArray]] = {name: [] for name in statistics}
-    for counts in _draws(frames, resamples, seed):
+    resampled: dict[Any, list[FloatArray]] = {name: [] for name in statistics}
+    for counts in _resampled_counts(frames, resamples, seed):
         for name, statistic in statistics.items():
-            drawn[name].append(statistic(counts).reshape(len(counts), -1))
-    return {name: _intervals(values[name].ravel(), np.concatenate(drawn[name]), level) for name in statistics}
+            resampled[name].append(statistic(counts).reshape(len(counts), -1))
+    return {name: _intervals(values[name].ravel(), np.concatenate(resampled[name]), level) for name in statistics}
 
 
 def share_of_sums(part: FloatArray, whole: FloatArray) -> Statistic:
@@ -149,8 +149,8 @@ def _at_rank(ranked: FloatArray, below: FloatArray, rank: FloatArray) -> FloatAr
     return found
 
 
-def _draws(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """Draw frames with replacement; the draws do not depend on how many are held at once."""
+def _resampled_counts(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+    """Sample frames with replacement; the samples do not depend on how many are held at once."""
     generator = np.random.default_rng(seed)
     at_once = max(1, CELLS_AT_ONCE // frames)
     for start in range(0, resamples, at_once):
@@ -159,10 +159,10 @@ def _draws(frames: int, resamples: int, seed: int) -> Iterator[FloatArray]:
         yield np.bincount(chosen.ravel(), minlength=rows * frames).reshape(rows, frames).astype(np.float64)
 
 
-def _intervals(values: FloatArray, drawn: FloatArray, level: float) -> list[Interval]:
+def _intervals(values: FloatArray, resampled: FloatArray, level: float) -> list[Interval]:
     ends = ((1 - level) / 2, (1 + level) / 2)
     found = []
-    for value, column in zip(values.tolist(), drawn.T, strict=True):
+    for value, column in zip(values.tolist(), resampled.T, strict=True):
         finite = column[np.isfinite(column)]
         # Where half of the draws say nothing, the others say too little.
         usable = np.isfinite(value) and 2 * len(finite) >= len(column)

@@ -1,4 +1,4 @@
-"""Two evaluations side by side, and whether their difference can be told from chance."""
+"""Compare two evaluations: the difference of each metric, with its bootstrap interval."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class FigureDifference:
             return "the same"
         figure = self.figure
         low, high = sorted(
-            (figure.told(self.delta.low, signed=True), figure.told(self.delta.high, signed=True)), key=float
+            (figure.format(self.delta.low, signed=True), figure.format(self.delta.high, signed=True)), key=float
         )
         if self.delta.low <= 0.0 <= self.delta.high:
             unit = f" {figure.unit_of_difference}".rstrip()
-            return f"no difference can be told (95 % between {low} and {high}{unit})"
+            return f"no significant difference (95 % between {low} and {high}{unit})"
         gained = (self.delta.value < 0) == (figure.better == "lower")
         ends = sorted(abs(end) for end in (self.delta.low, self.delta.high))
-        between = " and ".join(map(figure.told, ends))
-        size = f"{figure.told(abs(self.delta.value))} {figure.unit_of_difference}".rstrip()
+        between = " and ".join(map(figure.format, ends))
+        size = f"{figure.format(abs(self.delta.value))} {figure.unit_of_difference}".rstrip()
         return f"{'better' if gained else 'worse'} by {size}, 95 % between {between}"
 
 
@@ -126,26 +126,26 @@ def on_common_columns(first: Evidence, second: Evidence) -> tuple[Evidence, Evid
     Returns:
         Both evidences, and a sentence for each thing that was left out.
     """
-    told: list[str] = []
+    remarks: list[str] = []
     kept: tuple[list[Measure], list[Measure]] = ([], [])
     ours = {measure.key: measure for measure in first.measures}
     theirs = {measure.key: measure for measure in second.measures}
     for key in {**ours, **theirs}:
         pair = (ours.get(key), theirs.get(key))
         if pair[0] is None or pair[1] is None:
-            told.append(f"only one of them has: {(pair[0] or pair[1]).title}")  # type: ignore[union-attr]
+            remarks.append(f"only one of them has: {(pair[0] or pair[1]).title}")  # type: ignore[union-attr]
             continue
         if pair[0].unit != pair[1].unit:
-            told.append(f"{pair[0].title}: told in {pair[0].unit} and in {pair[1].unit}; evaluate both alike")
+            remarks.append(f"{pair[0].title}: given in {pair[0].unit} and in {pair[1].unit}; evaluate both alike")
             continue
         common = [name for name in pair[0].columns if name in pair[1].columns]
         odd = sorted(set(pair[0].columns) ^ set(pair[1].columns))
         if odd:
-            told.append(f"{pair[0].title}: only one of them has {', '.join(odd)}, which is left out")
+            remarks.append(f"{pair[0].title}: only one of them has {', '.join(odd)}, which is left out")
         if common:
             kept[0].append(_only(pair[0], common, pair[0].thresholds))
             kept[1].append(_only(pair[1], common, pair[0].thresholds))
-    return attrs.evolve(first, measures=tuple(kept[0])), attrs.evolve(second, measures=tuple(kept[1])), told
+    return attrs.evolve(first, measures=tuple(kept[0])), attrs.evolve(second, measures=tuple(kept[1])), remarks
 
 
 def _only(measure: Measure, columns: Sequence[str], thresholds: tuple[float, ...]) -> Measure:

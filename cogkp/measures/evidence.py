@@ -1,4 +1,4 @@
-"""What an evaluation measured, row by row, in a form that every model family can fill and a file can keep.
+"""The errors that an evaluation measured, row by row, in a form that every family fills and a file keeps.
 
 A frame is what was recorded independently of all others: an image, or both images of a stereo pair. A row is one
 image or one pair, and belongs to a frame. NaN stands for what was not measured.
@@ -33,7 +33,7 @@ class Measure:
         columns: N names.
         frame: (R,) int64, the frame each row belongs to.
         values: (R, N) float64, in ``unit``; NaN where nothing was measured.
-        thresholds: where the share of hits is told, in ``unit``.
+        thresholds: at which the share of hits is counted, in ``unit``.
         better: whether small or large values are good; a hit is as good as its threshold or better.
     """
 
@@ -216,7 +216,7 @@ class Curve:
         note: a sentence below it; may be empty.
         diagonal: whether the line y = x is worth showing.
         log_y: whether the vertical axis counts powers of ten.
-        percent_y: whether y is a share, 0 to 1, told in percent.
+        percent_y: whether y is a share, 0 to 1, shown in percent.
     """
 
     title: str

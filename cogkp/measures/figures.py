@@ -1,4 +1,4 @@
-"""The figures that evidence holds, each with its interval, and its curves and histograms."""
+"""Metrics of an evaluation (mean, median, share within a limit) with their intervals, curves and histograms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_SHOWN = 95.0
 
 @attrs.frozen
 class Figure:
-    """What one number is about.
+    """Name, unit and direction of one metric.
 
     Args:
         key: of the measure or ratio.
@@ -42,7 +42,7 @@ class Figure:
     unit: str
     better: Literal["lower", "higher"]
 
-    def told(self, value: float, *, signed: bool = False) -> str:
+    def format(self, value: float, *, signed: bool = False) -> str:
         """Write a value of this figure for people, without its unit."""
         sign = "+" if signed else ""
         return f"{100 * value:{sign}.1f}" if self.unit == "%" else f"{value:{sign}.3f}"
@@ -166,10 +166,10 @@ def _of_measure(measure: Measure, of: str, column: int | None, frames: int) -> I
 
 def _of_ratio(ratio: Ratio, frames: int) -> Iterator[tuple[Figure, Statistic]]:
     part, whole = (_summed(counts, ratio.frame, frames) for counts in (ratio.part, ratio.whole))
-    seen = whole.sum(0) > 0
-    if not seen.any():
+    counted = whole.sum(0) > 0
+    if not counted.any():
         return
-    each = share_of_sums(part[:, seen], whole[:, seen])
+    each = share_of_sums(part[:, counted], whole[:, counted])
 
     def mean(counts: FloatArray) -> FloatArray:
         with np.errstate(invalid="ignore"):
@@ -180,7 +180,7 @@ def _of_ratio(ratio: Ratio, frames: int) -> Iterator[tuple[Figure, Statistic]]:
         return np.where(known.any(-1), total / np.maximum(known.sum(-1), 1), np.nan)
 
     yield Figure(ratio.key, ratio.title, "share", ALL, "", "higher"), mean
-    for n in np.flatnonzero(seen).tolist():
+    for n in np.flatnonzero(counted).tolist():
         one = _flat(share_of_sums(part[:, [n]], whole[:, [n]]))
         yield Figure(ratio.key, ratio.title, "share", ratio.columns[n], "", "higher"), one
 

@@ -1,4 +1,4 @@
-"""Tables and words in columns, for reports that people read."""
+"""Plain-text tables for reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Necks of iterative deep aggregation: deep features are carried up step by step and added to finer ones.
+"""Necks of iterative deep aggregation: deep feature maps are upsampled step by step and added to finer ones.
 
 Axes: B batch, c channels, h rows, w columns.
 Source: Yu, Wang, Shelhamer, Darrell, Deep Layer Aggregation, arXiv 1707.06484; Zhou, Wang, Krähenbühl, Objects as
@@ -21,7 +21,7 @@ def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _bilinear_up(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Enlarge each channel alone by a kernel that starts as a bilinear interpolation and is trained."""
+    """Upsample each channel by a transposed convolution that starts as bilinear interpolation and is trained."""
     side = 2 * factor
     up = nn.ConvTranspose2d(channels, channels, side, factor, factor // 2, groups=channels, bias=False)
     profile = 1 - (torch.arange(side) - (side - 1) / 2).abs() / factor

@@ -1,4 +1,4 @@
-"""Start the backbone of a CenterPose network from weights that were learned elsewhere."""
+"""Load pretrained weights into the backbone of a CenterPose network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMED_AT_MOST = 5
 
 
 def load_backbone(backbone: DLA34 | FullyAttentionalNetwork, weights: Mapping[str, Tensor], where: str) -> int:
-    """Fill a backbone, whole or not at all.
+    """Load a backbone's weights, all or none.
 
     Args:
         backbone: is changed in place; untouched when the weights do not fit.

@@ -1,4 +1,4 @@
-"""Building blocks of the networks: convolution with normalisation, a residual block, a pyramid decoder, a head.
+"""Building blocks of the keypoint network: convolution with BatchNorm, residual block, pyramid decoder and heads.
 
 Axes: B batch, c channels, h rows, w columns. Dense 3x3 convolutions throughout: they are fast on CPUs and in TensorRT,
 and each batch normalisation folds into the convolution before it at deployment.
@@ -108,7 +108,7 @@ class PyramidDecoder(nn.Module):
 
 
 class CoarseToFineHead(nn.Module):
-    """Sum logits voted for at every level: coarse levels find the neighbourhood, fine ones the cell.
+    """Sum the logits of every level: coarse levels find the neighbourhood, fine ones the cell.
 
     A deep level reaches the output through one small convolution, so the first, large errors of a softmax expectation
     are corrected where the receptive field is wide. Runs in float32: near a sharp peak, logits need more than 8 bits.
@@ -144,7 +144,7 @@ def _quiet_vote(channels: int, maps: int) -> nn.Conv2d:
 
 
 class MaskHead(nn.Module):
-    """Predict the class of each pixel: a smooth guess from the cells, sharpened within each cell.
+    """Predict the class of each pixel: coarse logits per cell, refined within each cell.
 
     The sharpening starts at zero. Alone, it would first have to learn the same thing for each pixel of a cell, and
     thin things would stay speckled for long.

@@ -1,4 +1,4 @@
-"""The networks of the CenterPose family: a backbone, a neck at stride 4, a recurrent grouping and seven heads.
+"""The CenterPose networks: a backbone, a neck at stride 4, a convolutional GRU and seven heads.
 
 Axes: B batch, H W image, h w grid (h = H / 4, w = W / 4).
 Source: Lin, Tremblay, Tyree, Vela, Birchfield, Single-stage Keypoint-based Category-level Object Pose Estimation from
@@ -33,7 +33,7 @@ STEPS = (("hm", "wh", "reg"), ("hps", "hm_hp", "hp_offset"), ("scale",))  # from
 
 
 class CenterPoseOutputs(NamedTuple):
-    """What the network says about each cell of the grid, before decoding; lengths in cells."""
+    """Raw outputs for each cell of the grid, before decoding; lengths in cells."""
 
     hm: Tensor
     """(B, 1, h, w) float32 logits that the cell holds an object's centre."""
@@ -52,7 +52,7 @@ class CenterPoseOutputs(NamedTuple):
 
 
 class ConvGRU(nn.Module):
-    """Look at the same features several times with one set of weights, remembering what was seen.
+    """Apply a convolutional GRU several times to the same features.
 
     The gates of the input are computed once, and those of the empty memory not at all.
 
@@ -91,7 +91,7 @@ def _head(name: str, in_channels: int, channels: int, *, grouped: bool) -> nn.Se
 
 
 class CenterPoseNetwork(nn.Module):
-    """Say where objects and the corners of their boxes are, and what shape the boxes have.
+    """Predict object centres, the corners of their boxes, and the relative sizes of the boxes.
 
     Args:
         backbone: one of ``BACKBONES``.
@@ -153,7 +153,7 @@ def _check_arguments(backbone: str, head_channels: int) -> None:
         )
     if head_channels < GROUPS or head_channels % GROUPS:
         wanted = f"a positive multiple of {GROUPS}"
-        raise ModelError("heads cannot have this width", where="head_channels", expected=wanted, got=str(head_channels))
+        raise ModelError("wrong width of the heads", where="head_channels", expected=wanted, got=str(head_channels))
 
 
 def _check_image(image: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""DLA34, the backbone of deep layer aggregation.
+"""The DLA34 backbone (deep layer aggregation).
 
 Axes: B batch, c channels, h rows, w columns. Modules carry the names that the published weights carry; parameters that
 could reach no output are left out.
@@ -128,7 +128,7 @@ def _tree(channels: Sequence[int], level: int, depth: int) -> Leaves | Tree:
 
 
 class DLA34(nn.Module):
-    """See an image at strides 4, 8, 16 and 32.
+    """Extract features at strides 4, 8, 16 and 32.
 
     Args:
         width: share of the published channels that every layer has, such that the first has at least one.
@@ -148,7 +148,7 @@ class DLA34(nn.Module):
         super().__init__()
         channels = [round(width * count) for count in CHANNELS]
         if channels[0] < 1:
-            raise ModelError("layers cannot be so narrow", where="width", expected="at least 1/16", got=f"{width:g}")
+            raise ModelError("the network is too narrow", where="width", expected="at least 1/16", got=f"{width:g}")
         self.channels = tuple(channels[2:])
         self.base_layer = ConvNorm(3, channels[0], kernel=7)
         self.level0 = ConvNorm(channels[0], channels[0])

@@ -1,4 +1,4 @@
-"""Start the encoder of a keypoint network from weights that were learned elsewhere."""
+"""Load pretrained weights into the encoder of a keypoint network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LoadedEncoder(NamedTuple):
 
 
 def load_encoder(model: GenericKeypointModel, weights: Mapping[str, Tensor], where: str) -> LoadedEncoder:
-    """Fill the encoder, whole or not at all; decoder and heads stay as they are.
+    """Load the encoder's weights, all or none; decoder and heads stay as they are.
 
     Args:
         model: is changed in place; untouched when the weights do not fit.

@@ -1,4 +1,4 @@
-"""The hybrid fully attentional backbones: ConvNeXt blocks at strides 4 and 8, attention over tokens at stride 16.
+"""The hybrid FAN backbones (fully attentional networks): ConvNeXt at strides 4 and 8, attention at stride 16.
 
 Axes: B batch, c channels, h rows, w columns, n tokens (n = h w at stride 16).
 Source: Zhou, Yu, Xie, Xiao, Anandkumar, Feng, Alvarez, Understanding the Robustness in Vision Transformers,
@@ -42,7 +42,7 @@ FAN_SIZES = MappingProxyType(
 
 
 class FullyAttentionalNetwork(nn.Module):
-    """See an image at strides 4, 8, 16 and 32.
+    """Extract features at strides 4, 8, 16 and 32.
 
     Args:
         name: one of ``FAN_SIZES``.

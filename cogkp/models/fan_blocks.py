@@ -1,4 +1,4 @@
-"""Blocks of the fully attentional backbones: ConvNeXt, attention over tokens, attention over channels.
+"""Blocks of the FAN backbones: ConvNeXt, attention over tokens, attention over channels.
 
 Axes: B batch, c channels, h rows, w columns, n tokens (n = h w), d channels of a head.
 Source: Zhou et al., Understanding the Robustness in Vision Transformers, arXiv 2204.12451; Liu et al., A ConvNet for
@@ -24,7 +24,7 @@ TEMPERATURE = 1e4
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Normalise the channels of each cell.
+    """LayerNorm over the channels of each cell.
 
     Args:
         channels: that come in and go out.
@@ -62,7 +62,7 @@ class ConvNextBlock(nn.Module):
 
 
 class PositionCode(nn.Module):
-    """Tell each cell where it is, by waves of several lengths along both axes.
+    """Sinusoidal position encoding of each cell, along both axes.
 
     Args:
         channels: that go out.
@@ -90,7 +90,7 @@ def _waves(cells: int, like: Tensor) -> Tensor:
 
 
 class TokenAttention(nn.Module):
-    """Let every token look at every other.
+    """Multi-head self-attention over tokens.
 
     Args:
         channels: that come in and go out.
@@ -108,8 +108,8 @@ class TokenAttention(nn.Module):
         """Map (B, n, channels) to the same shape."""
         query = _by_head(self.query(tokens), self.heads)
         key, value = (_by_head(half, self.heads) for half in self.key_value(tokens).chunk(2, -1))
-        seen = F.scaled_dot_product_attention(query, key, value)
-        projected: Tensor = self.project(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        projected: Tensor = self.project(attended.transpose(1, 2).flatten(2))
         return projected
 
 
@@ -197,14 +197,14 @@ class FullyAttentionalBlock(nn.Module):
         return tokens + self._thinned(self.channel_scale * self.channels(self.channel_norm(tokens), grid))
 
     def _thinned(self, branch: Tensor) -> Tensor:
-        """Leave out the branch for some samples and enlarge it for the others, so that its mean stays."""
+        """Stochastic depth: drop the branch for some samples and scale it up for the others."""
         if not self.training:
             return branch
         return branch * F.dropout(branch.new_ones(branch.shape[0], 1, 1), DROPPED)
 
 
 class ScaledNormPair(nn.Module):
-    """What a class-attention block does to the tokens of the picture, which never see the class token.
+    """The part of a class-attention block that acts on the image's tokens, which never see the class token.
 
     Args:
         channels: that come in and go out.

@@ -31,7 +31,7 @@ IMAGE_AXES = 4
 
 
 class KeypointOutputs(NamedTuple):
-    """What the network says about points; the field names, in order, are the ONNX output names."""
+    """Outputs of a network without a mask head; the field names, in order, are the ONNX output names."""
 
     keypoints: Tensor
     """(B, N, 2) float32, pixels of the crop."""
@@ -40,7 +40,7 @@ class KeypointOutputs(NamedTuple):
 
 
 class KeypointMaskOutputs(NamedTuple):
-    """What the network says about points and pixels; the field names, in order, are the ONNX output names."""
+    """Outputs of a network with a mask head; the field names, in order, are the ONNX output names."""
 
     keypoints: Tensor
     """(B, N, 2) float32, pixels of the crop."""
@@ -51,7 +51,7 @@ class KeypointMaskOutputs(NamedTuple):
 
 
 class GenericKeypointModel(nn.Module):
-    """Find named points, and optionally the class of each pixel, in a square crop.
+    """Predict named points, and optionally the class of each pixel, in a square crop.
 
     The image is taken as it is, 0..1: centring and scaling happen inside.
 
@@ -155,7 +155,7 @@ def _check_arguments(
         raise ModelError("a mask needs at least two classes", where="num_classes", got=str(num_classes), hint=hint)
     if width < WIDTH_MULTIPLE or width % WIDTH_MULTIPLE:
         wanted = f"a positive multiple of {WIDTH_MULTIPLE}"
-        raise ModelError("the network cannot have this width", where="width", expected=wanted, got=str(width))
+        raise ModelError("wrong width of the network", where="width", expected=wanted, got=str(width))
     if pretrained_backbone:
         hint = "Pass pretrained_backbone=False, then give the weights of a file to load_encoder."
         raise ModelError("the network brings no pretrained weights", where="pretrained_backbone", hint=hint)

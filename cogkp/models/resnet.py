@@ -1,4 +1,4 @@
-"""ResNet-18 as an encoder: its parameters have the names and shapes under which ImageNet weights are published.
+"""ResNet-18 as an encoder; parameter names and shapes are those of the published ImageNet weights.
 
 Axes: B batch, c channels, H W image. K. He and others, "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
@@ -57,7 +57,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """See an image at strides 4, 8, 16 and 32; the classifier is left out.
+    """Extract features at strides 4, 8, 16 and 32; the classifier is left out.
 
     The image is taken as it is, 0..1, and normalised inside as the published weights expect it.
 
@@ -112,7 +112,7 @@ def _layer(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
 
 
 def for_grey_images(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rewrite weights for colours so that one grey channel gives what three equal colours gave.
+    """Convert the first layer's RGB weights to one grey channel with the same response to grey images.
 
     The kernels of the three colours are summed, each scaled from its own standard deviation to that of grey. What the
     three means differ from that of grey is a constant per channel, which moves into the running mean behind it. Equal

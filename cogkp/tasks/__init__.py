@@ -1,1 +1,1 @@
-"""What differs between the model families, and only that."""
+"""The tasks: codec, losses, metrics and network of each model family, behind one protocol."""

@@ -1,4 +1,4 @@
-"""The one seam: what a model family answers, so that training, export and inference never know its name.
+"""The protocol of a task: what a model family provides for training, export and evaluation.
 
 A family answers six questions: its data sets, its codec, its model, its loss, its metrics and what it exports.
 Nothing in the library asks a seventh.
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cogkp.data.dataset import ImageDataset, Split
 from cogkp.data.sample import Batch, Sample
+from cogkp.inference.processor import Prepared
 from cogkp.measures.evidence import Curve, Evidence, Table
 
 __all__ = [
@@ -51,7 +52,7 @@ class LossReport:
         total: () float32, the weighted sum that is differentiated.
         parts: the value of each active term before its weight.
         weights: the multiplier of each active term, under the same names.
-        shares: how much of what a term was to judge it could judge, 0 to 1; nothing is added to the total.
+        shares: share of its items that a term could use, 0 to 1; nothing is added to the total.
     """
 
     total: Tensor
@@ -62,7 +63,7 @@ class LossReport:
 
 @attrs.frozen(eq=False)
 class Outline:
-    """One object as points and lines over a picture, in its pixels.
+    """One object as points and lines over an image, in its pixels.
 
     Args:
         uv: (N, 2) float; NaN where a point cannot be drawn.
@@ -79,7 +80,7 @@ class Outline:
 
 @attrs.frozen(eq=False)
 class Marks:
-    """What to draw over one network input, in its own pixels.
+    """What to draw over one network input, in pixels of the input.
 
     Args:
         uv_crop: (N, 2) float.
@@ -98,23 +99,23 @@ class Marks:
 
 @attrs.frozen(eq=False, kw_only=True)
 class ViewMarks:
-    """One camera's half of a stereo pair, in the pixels of its network input.
+    """What to draw over one view of a stereo pair, in pixels of the network's input.
 
     Args:
         row: of the batch.
         truth_uv: (N, 2) float.
-        truth_shown: (N,) bool.
+        truth_visible: (N,) bool.
         predicted_uv: (N, 2) float.
-        predicted_shown: (N,) bool.
+        predicted_visible: (N,) bool.
         lines_uv: (N, K, 2) float, where this camera sees the ray of the other camera's prediction; NaN where it does
             not, and for points not shown.
     """
 
     row: int
     truth_uv: FloatArray
-    truth_shown: BoolArray
+    truth_visible: BoolArray
     predicted_uv: FloatArray
-    predicted_shown: BoolArray
+    predicted_visible: BoolArray
     lines_uv: FloatArray
 
 
@@ -151,10 +152,18 @@ class SpaceMarks:
 
 
 class Codec(Protocol):
-    """Encode truth and decode predictions in one object, so that the two cannot drift apart."""
+    """Encode labels and decode predictions in one object, so that the two cannot drift apart."""
 
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
+
+    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+        """Make the network's input of one image as evaluation does, and say where its pixels went.
+
+        Args:
+            image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`. A family may take more, as a box
+                to look into.
+        """
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:
         """Turn network outputs into results in pixels of the full frame.
@@ -164,21 +173,21 @@ class Codec(Protocol):
             source_to_crop: (B, 3, 3).
         """
 
-    def picture(self, image: Tensor) -> FloatArray:
-        """Show one network input (C, S, S) to people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
+    def display_image(self, image: Tensor) -> FloatArray:
+        """Convert one network input (C, S, S) to an image for people: (S, S) or (S, S, 3) RGB, on the scale 0..1."""
 
     def truth_marks(self, batch: Batch[Any]) -> list[Marks]:
-        """Say what the labels of each row look like on its input."""
+        """Return what to draw for the labels of each row."""
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Say what the prediction for each row looks like on its input."""
+        """Return what to draw for the prediction of each row."""
 
 
 class Loss(Protocol):
     """The active terms of one family's loss."""
 
     def __call__(self, outputs: Any, batch: Batch[Any]) -> LossReport:
-        """Compare outputs with targets; float32, finite also where nothing is labelled."""
+        """Compute the loss; float32, finite also where nothing is labelled."""
 
     def describe(self) -> str:
         """Name the active terms and their weights in one line."""
@@ -188,13 +197,13 @@ class Report(Protocol):
     """The result of an evaluation."""
 
     def scalars(self) -> Mapping[str, float]:
-        """Return the few numbers worth a curve."""
+        """Return the few metrics worth a curve."""
 
     def headline(self) -> str:
-        """Return the two or three figures worth a glance, with their units, as a part of a line."""
+        """Return the two or three most important metrics with their units, as part of a line."""
 
     def error(self) -> float | None:
-        """Return the one number by which the best network is chosen; smaller is better, None where there is none."""
+        """Return the number by which the best checkpoint is chosen; smaller is better, None where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""
@@ -204,7 +213,7 @@ class Report(Protocol):
 
     @property
     def evidence(self) -> Evidence:
-        """What was measured frame by frame; intervals, curves, histograms and comparisons are made of it."""
+        """The errors of every frame; intervals, curves, histograms and comparisons are computed from them."""
 
     def tables(self) -> Sequence[Table]:
         """Return what :meth:`text` says as tables, for a page."""
@@ -213,25 +222,25 @@ class Report(Protocol):
         """Return the charts that only this family knows how to draw; may be empty."""
 
     def notes(self) -> Sequence[str]:
-        """Say in sentences what is wrong with the predictions or the figures as a whole; empty where all is well."""
+        """Return warnings about the predictions or the metrics as a whole; empty where all is well."""
 
 
 class Metrics(Protocol):
     """An accumulator over batches."""
 
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
-        """Take in one batch."""
+        """Add one batch."""
 
     def merge(self, other: Any) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
 
     def compute(self) -> Report:
-        """Sum up; raises EvaluationError where nothing could be measured."""
+        """Compute the report; raises EvaluationError where nothing could be measured."""
 
 
 @runtime_checkable
 class StereoMetrics(Metrics, Protocol):
-    """An accumulator that also judges points of space; a family without stereo pairs does not offer it."""
+    """Metrics that also evaluate triangulated points; a family without stereo pairs does not offer it."""
 
     def in_millimetres(self, world_unit_mm: float) -> Metrics:
         """Return an empty accumulator that reports lengths in millimetres.
@@ -247,7 +256,7 @@ class StereoMetrics(Metrics, Protocol):
         """Order the stereo pairs seen so far by their error in space, worst first; empty without calibrated pairs."""
 
     def space_marks(self, outputs: Any, batch: Batch[Any]) -> list[SpaceMarks]:
-        """Say what truth and prediction of each stereo pair look like; empty without calibrated pairs."""
+        """Return what to draw for each stereo pair; empty without calibrated pairs."""
 
 
 @attrs.frozen
@@ -267,7 +276,7 @@ class OutputSpec:
 
 @attrs.frozen(eq=False)
 class ExportSpec:
-    """What an exported model looks like from outside.
+    """Inputs and outputs of an exported model.
 
     Args:
         inputs: names and example tensors of the right shape.
@@ -305,7 +314,7 @@ class TwoSteps(nn.Module):
 
 
 class Task(Protocol):
-    """One family, configured."""
+    """One model family with one configuration."""
 
     config: Any
 

@@ -1,4 +1,4 @@
-"""From the class of a configuration to its task."""
+"""Build the task of a configuration."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Optimisation: knows a Task, never a family."""
+"""Training: loop, optimiser, precision, ranks and loggers; works with any Task."""

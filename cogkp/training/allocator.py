@@ -1,4 +1,4 @@
-"""Keep big blocks of memory between steps.
+"""Keep large blocks of memory between steps instead of returning them to the system.
 
 glibc gives every large block back to the system and fetches it anew, page by page. On small networks with large
 activations that costs up to half of a CPU training step.

@@ -1,4 +1,4 @@
-"""Between a running training and its checkpoint: take the state out, put it back, save it."""
+"""Save and restore the state of a running training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Checkpointer", "RunCheckpointer", "capture_state", "restore_state"]
 
 
 class Checkpointer(Protocol):
-    """Whoever keeps the state of a training."""
+    """Saves the state of a training."""
 
     @property
     def last(self) -> Path | None:

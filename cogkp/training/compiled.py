@@ -1,4 +1,4 @@
-"""The network compiled by torch, for the passes of a training alone."""
+"""Compile the network with torch.compile, for training only."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def compiled(model: nn.Module) -> Callable[[Tensor], Any]:
 
 
 def _refusal(error: RuntimeError) -> TrainingError:
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    message = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return TrainingError(
         "the network cannot be compiled",
         where="--compile",
         expected="a C++ compiler on a CPU, Triton on a GPU",
-        got=said.rstrip("."),
+        got=message.rstrip("."),
         hint="Train without --compile, a restored run with --no-compile (compile=False); nothing is lost.",
     )

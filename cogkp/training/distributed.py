@@ -1,4 +1,4 @@
-"""Several processes that train one network together: what they tell each other, and how they end.
+"""Distributed training with torchrun: joining the ranks, collective operations, and which rank reports an error.
 
 Each rank reads its part of every batch, and all of them take the same step. The first one alone writes and speaks.
 Everything goes through plain torch.distributed; docs/decisions/0010-distributed.md says why.
@@ -87,7 +87,7 @@ class Ranks:
         return result
 
     def gather(self, value: R) -> list[R]:
-        """Return the values of all ranks, in their order; they are pickled on the way."""
+        """Return the values of all ranks, in the order of the ranks; they are pickled."""
         if self.alone:
             return [value]
         found: list[Any] = [None] * self.launch.ranks
@@ -96,7 +96,7 @@ class Ranks:
         return cast(list[R], found)
 
     def from_first(self, make: Callable[[], R]) -> R:
-        """Make a value on the first rank, and hand it to the others."""
+        """Compute a value on the first rank and broadcast it to the others."""
         if self.alone:
             return make()
         held: list[Any] = [make() if self.first else None]
@@ -105,7 +105,7 @@ class Ranks:
         return cast(R, held[0])
 
     def copy_first(self, model: nn.Module) -> None:
-        """Give every rank the first one's parameters and buffers."""
+        """Broadcast the first rank's parameters and buffers."""
         if self.alone:
             return
         with _answered():
@@ -113,7 +113,7 @@ class Ranks:
                 dist.broadcast(tensor, 0)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up the gradients in place, in one message; the same parameters have one on each rank."""
+        """Sum the gradients over the ranks, in place and in one message."""
         if self.alone:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -140,11 +140,11 @@ class Ranks:
             )
 
     def only_first(self, error: Exception) -> Exception:
-        """Choose what to raise where every rank meets the same error: the first one tells it."""
-        return error if self.first else self.told_elsewhere()
+        """Choose what to raise where every rank meets the same error: only the first rank reports it."""
+        return error if self.first else self.reported_elsewhere()
 
-    def told_elsewhere(self) -> RankError:
-        """Make what to raise where another rank tells why all of them end."""
+    def reported_elsewhere(self) -> RankError:
+        """Return the error to raise where another rank reports the cause."""
         return RankError.beside_the_point()
 
 
@@ -154,14 +154,14 @@ SINGLE = Ranks()
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Say in our own words that another rank is gone."""
+    """Turn torch's error about a lost rank into one line."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         raise RankError(
             "another rank is gone, or does not answer",
             got=str(error).splitlines()[0],
-            hint="Where it said nothing itself, it was killed, by hand or for want of memory.",
+            hint="If it reported nothing itself, it was killed, for example for lack of memory.",
         ) from error
 
 
@@ -196,9 +196,11 @@ def joined() -> Iterator[Ranks]:
     try:
         yield Ranks(launch)
     except RankError as error:
-        raise error if not error.told and _is_ours_to_tell(store, launch) else RankError.beside_the_point() from error
+        raise (
+            error if not error.reported and _reports_first(store, launch) else RankError.beside_the_point()
+        ) from error
     except Exception as error:
-        if _is_ours_to_tell(store, launch):
+        if _reports_first(store, launch):
             raise
         raise RankError.beside_the_point() from error
     finally:
@@ -226,14 +228,14 @@ def _meet(launch: Launch) -> Any:
         dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            "the ranks cannot meet", where=str(launch), got=str(error).splitlines()[0], hint="Start with torchrun."
+            "the ranks cannot connect", where=str(launch), got=str(error).splitlines()[0], hint="Start with torchrun."
         ) from error
     atexit.register(dist.destroy_process_group)
     return store
 
 
-def _is_ours_to_tell(store: Any, launch: Launch) -> bool:
-    """Claim the telling of what ended the training; the first rank that does has the word."""
+def _reports_first(store: Any, launch: Launch) -> bool:
+    """Claim the report of the error that ends the training; only the first rank to ask gets it."""
     with suppress(RuntimeError):
         return bool(store.compare_set(FAILED, "", str(launch.rank)) == str(launch.rank).encode())
-    return True  # whoever kept the notes is gone
+    return True  # the process that kept the store is gone

@@ -1,4 +1,4 @@
-"""Early stopping: how long a training waits for a better validation."""
+"""Early stopping: end a training when the validation error no longer improves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Patience"]
 
 @attrs.frozen
 class Patience:
-    """Give up after so many validations without a better one.
+    """Stop after so many validations without a better one.
 
     There is one validation per epoch, so the position and the best validation, which are both part of a checkpoint, say
     all: a restored training stops where the undisturbed one would have.

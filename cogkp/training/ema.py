@@ -1,4 +1,4 @@
-"""A second set of weights that follows the trained ones slowly: it is smoother than any single step's."""
+"""Exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WeightAverage:
         self.steps = 0
 
     def follow(self, model: nn.Module) -> None:
-        """Take in the network after an optimiser step."""
+        """Update the average after an optimiser step."""
         self.steps += 1
         kept = min(self.decay, self.steps / (self.steps + 9.0))
         mine, theirs = self.model.state_dict(), model.state_dict()

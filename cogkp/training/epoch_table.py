@@ -1,4 +1,4 @@
-"""The epochs of a run as a table that spreadsheets open: ``metrics.csv``, one row an epoch.
+"""Write ``metrics.csv``: a table of the epochs, one row each, for spreadsheets.
 
 It says nothing that ``metrics.jsonl`` does not: after a restored training its rows are those of the history's lines.
 """
@@ -48,7 +48,7 @@ class EpochTableSink:
             self.path.unlink(missing_ok=True)
 
     def step(self, event: StepEvent) -> None:
-        """Let steps pass."""
+        """Ignore steps."""
 
     def epoch(self, event: EpochEvent) -> None:
         """Add a row."""
@@ -56,10 +56,10 @@ class EpochTableSink:
         self._write()
 
     def flush(self) -> None:
-        """Have nothing waiting."""
+        """Nothing is buffered."""
 
     def close(self) -> None:
-        """Have nothing open."""
+        """Nothing is open."""
 
     def _write(self) -> None:
         names = {name for row in self._rows for name in row}

@@ -1,4 +1,4 @@
-"""Run any predictor over a loader and let the task's metrics judge it."""
+"""Run a predictor over all batches of a loader and compute the task's metrics."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evaluate(
     metrics: Metrics | None = None,
     label: str = "evaluate",
 ) -> Report:
-    """Predict every batch and sum up.
+    """Predict every batch and compute the metrics.
 
     Args:
         predict: a network or the runner of an exported one.
@@ -53,15 +53,15 @@ def evaluate(
     Raises:
         EvaluationError: nothing could be measured.
     """
-    judge = task.metrics() if metrics is None else metrics
-    measure(predict, judge, loader, progress, label=label)
-    return judge.compute()
+    accumulator = task.metrics() if metrics is None else metrics
+    measure(predict, accumulator, loader, progress, label=label)
+    return accumulator.compute()
 
 
 def measure(
     predict: Predict, metrics: Metrics, loader: Batches, progress: Progress = SILENT, *, label: str = "evaluate"
 ) -> None:
-    """Predict every batch and let the metrics take it in; the arguments are those of :func:`evaluate`."""
+    """Predict every batch and update the metrics; the arguments are those of :func:`evaluate`."""
     with undisturbed_rng(), progress.work(label, len(loader)) as work:
         for batch in loader:
             metrics.update(predict(batch.image), batch)
@@ -76,7 +76,7 @@ def merged(parts: Sequence[Metrics]) -> Metrics:
 
 
 def torch_predictor(model: nn.Module, precision: Precision) -> Predict:
-    """Make a predictor of a network that lies on the precision's device; put it into evaluation mode first."""
+    """Make a predictor of a network on the precision's device; put the network into evaluation mode first."""
 
     def predict(image: Tensor) -> Any:
         with torch.inference_mode(), precision.autocast():
@@ -88,7 +88,7 @@ def torch_predictor(model: nn.Module, precision: Precision) -> Predict:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a network in evaluation mode, then give every part of it the mode it had."""
+    """Put a network into evaluation mode, then restore the mode of each of its parts."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

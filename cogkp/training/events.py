@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written by whoever adds to them.
+"""Write TensorBoard event files without a background thread.
 
 tensorboardX's own writer hands events to a thread; when that dies of a full disk, those who add wait for ever.
 """
@@ -63,8 +63,8 @@ class EventFile:
 
         self._add(step, summary=histogram(tag, values, _edges()))
 
-    def add_picture(self, tag: str, rgb: npt.NDArray[np.uint8], step: int) -> None:
-        """Add a picture, (H, W, 3) uint8 RGB; tensorboardX's own way would need one more imaging package."""
+    def add_image(self, tag: str, rgb: npt.NDArray[np.uint8], step: int) -> None:
+        """Add an image, (H, W, 3) uint8 RGB; tensorboardX's own way would need one more imaging package."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         height, width = rgb.shape[:2]

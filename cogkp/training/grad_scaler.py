@@ -1,4 +1,4 @@
-"""Keep gradients within float16: the loss is scaled up before the backward pass, the gradient down after it."""
+"""Loss scaling for float16 training: gradients that would underflow are scaled up, overflowing steps are skipped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_SKIPPED = 20
 
 
 class LossScale:
-    """The factor of the loss, which adapts itself; outside of fp16 it is one and nothing here does anything.
+    """The adaptive loss scale; outside of fp16 it is one and does nothing.
 
     A gradient that float16 cannot hold leaves the weights, their average and the optimiser as they were and halves the
     factor; 2000 steps without one double it.
@@ -40,8 +40,8 @@ class LossScale:
         """Bring the gradients to their true size, once per step and before they are clipped."""
         self._scaler.unscale_(optimizer)
 
-    def judge(self, scalars: Iterable[float], gradient_norm: float) -> int:
-        """Look at a step's figures, and leave it out where the loss is a number and the gradient is not.
+    def check_step(self, scalars: Iterable[float], gradient_norm: float) -> int:
+        """Skip a step whose loss is finite but whose gradient is not.
 
         Returns:
             Steps in a row that were left out, this one included; 0 where it is taken.

@@ -1,4 +1,4 @@
-"""The picture of a network for TensorBoard, from a trace; tensorboardX alone would need TensorBoard itself for it."""
+"""Trace a network into a TensorBoard graph; tensorboardX alone would need TensorBoard itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history of a run's figures: one JSON object per line, for programs and for people with ``grep``.
+"""Write ``metrics.jsonl``: the metrics of steps and epochs, one JSON object per line.
 
 Step lines come every few steps, an epoch line after each epoch. After a restored training the file reads as if nothing
 had happened: lines beyond the restored moment are dropped, the others stay.

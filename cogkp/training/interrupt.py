@@ -1,4 +1,4 @@
-"""Ctrl-C without loss: the first asks to stop after the step under way, the second stops at once."""
+"""Handle Ctrl-C: the first asks the training to stop after the current step, the second stops it at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interrupt:
 
 @contextmanager
 def listening() -> Iterator[Interrupt]:
-    """Listen for Ctrl-C, and hand it back to whoever listened before.
+    """Listen for Ctrl-C, and restore the handler before.
 
     Outside the main thread nothing can listen: then nobody ever asks. Loader processes are forked with this handler,
     so that a Ctrl-C in the terminal, which reaches them too, does not tear the batch under way.

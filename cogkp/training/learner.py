@@ -1,4 +1,4 @@
-"""One network and its optimiser: compare with the truth, then update."""
+"""One optimiser step: forward, loss, backward, gradient clipping and update."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ NAMED_SAVES = 3
 
 @attrs.frozen(eq=False)
 class BatchResult:
-    """One batch after its backward pass, before the update.
+    """Loss and gradient norm of one batch, before the update.
 
     Args:
         outputs: what the network said, about the images of this rank.
-        scalars: 'loss', each term before its weight, and the shares that terms could judge, of all ranks' images.
+        scalars: 'loss', each term before its weight, and the shares of items that terms could use; of all ranks.
         gradient_norm: Euclidean norm of the gradient before it was clipped.
         images: of the step, on all ranks; counts in the means of an epoch.
         skipped: steps in a row, this one included, that change no weight since float16 could not hold the gradient.
@@ -53,13 +53,13 @@ class BatchResult:
 
     @property
     def finite(self) -> bool:
-        """Whether an update would leave the weights numbers."""
+        """Whether loss and gradient are finite."""
         return 0 < self.skipped <= MOST_SKIPPED or all(map(math.isfinite, (*self.scalars.values(), self.gradient_norm)))
 
 
 @attrs.frozen(eq=False)
 class Learner:
-    """What is trained, and with what."""
+    """The network, its loss and its optimiser."""
 
     model: nn.Module
     loss: Loss
@@ -102,7 +102,7 @@ class Learner:
         return cls(model, loss, optimizer, plan, precision, shown, average, ranks, scaling)
 
     @property
-    def judged(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The network to validate: the average where there is one."""
         return self.model if self.average is None else self.average.model
 
@@ -131,7 +131,7 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.options.clip_norm or math.inf)
         outputs, figures = zip(*passes, strict=True)
         scalars, length = _read(figures, shares, norm, self.ranks)
-        skipped = self.scaling.judge(scalars.values(), length)
+        skipped = self.scaling.check_step(scalars.values(), length)
         return BatchResult(_joined(outputs), scalars, length, sum(images), skipped)
 
     def _most_parts(self, batch: Batch[Any]) -> int:
@@ -156,7 +156,7 @@ class Learner:
 
     def finish(self) -> None:
         """Leave the network in evaluation mode, with the averaged weights where there are some."""
-        self.model.load_state_dict(self.judged.state_dict())
+        self.model.load_state_dict(self.eval_model.state_dict())
         self.model.eval()
         normalise_over_ranks(self.model, False)
 
@@ -204,23 +204,23 @@ def _read(
 def not_finite(
     comparison: BatchResult, batch: Batch[Any], where: str, last_good: Path | None, ranks: Ranks = SINGLE
 ) -> Exception:
-    """Explain a loss or gradient that is no number, with the samples that made it, on whichever rank they are."""
+    """Explain a loss or gradient that is NaN or infinite, with the samples that caused it, on any rank."""
     bad = [f"{name} = {value}" for name, value in comparison.scalars.items() if not math.isfinite(value)]
     advice = "lower the learning rate"
     if comparison.skipped:
         bad, advice = [f"a gradient beyond float16 in each of {comparison.skipped} steps"], "train with bf16 or fp32"
     suspects = _suspects(SINGLE if batch.repeated else ranks, comparison, batch)
     error = TrainingError(
-        "the training left the numbers",
+        "the loss became NaN or infinite",
         where=where,
         got=(", ".join(bad) or f"gradient norm = {comparison.gradient_norm}") + f" in {suspects}",
-        hint=f"{kept(last_good)} Look at these samples, or {advice}.",
+        hint=f"{kept(last_good)} Check these samples, or {advice}.",
     )
     return ranks.only_first(error)
 
 
 def kept(last_good: Path | None) -> str:
-    """Name the newest save and some before it: an update may be bad although its loss still was a number."""
+    """Name the newest checkpoint and some before it: an update may have been bad although its loss was still finite."""
     if last_good is None:
         return "No checkpoint was saved yet."
     earlier = ", ".join(map(str, older_saves(last_good)[:NAMED_SAVES]))

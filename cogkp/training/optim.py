@@ -1,4 +1,4 @@
-"""The optimiser, and the learning rate as a function of the position alone."""
+"""The optimiser, and the learning rate schedule as a function of the position alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = 5
 
 
 class Course(Protocol):
-    """The learning rate as a function of the position; without state, so that a restored training needs no more."""
+    """A learning rate schedule without state, so that resuming needs nothing but the position."""
 
     @property
     def first_epoch(self) -> int:
@@ -65,7 +65,7 @@ class MultiStep:
 
 @attrs.frozen
 class Schedule:
-    """The learning rate's course: a short linear warm-up, then a factor at the end of every fifth of the training.
+    """The default learning rate schedule: a short linear warm-up, then a factor after every fifth of the training.
 
     After the warm-up it equals torch's ``StepLR(gamma, step_size)`` that is stepped once per epoch. It has no state:
     a restored training needs these numbers and its position, nothing else.
@@ -113,7 +113,7 @@ class Schedule:
 
 
 def build_optimizer(model: nn.Module, rate: float, weight_decay: float = WEIGHT_DECAY) -> torch.optim.AdamW:
-    """Build AdamW; norms and biases are not decayed, since their size has no meaning to shrink.
+    """Build AdamW; normalisation layers and biases are not decayed.
 
     Args:
         model: whose trainable parameters are optimised.

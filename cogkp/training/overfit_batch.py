@@ -1,4 +1,4 @@
-"""The first batch again and again: what can be learned can be learned from it, so a loss that stays is a fault."""
+"""Overfit one batch: train on the first batch again and again; a loss that does not fall shows a fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EpochLoader(Batches, Protocol):
 
 
 class OneBatch:
-    """Give the first batch of the first epoch in place of every batch; its pixels are drawn once.
+    """Give the first batch of the first epoch in place of every batch; it is read and augmented once.
 
     Epochs stay as long as they were, so that the learning rate's course and the positions of checkpoints do, too.
 

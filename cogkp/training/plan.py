@@ -1,4 +1,4 @@
-"""What a training will do: decided before it starts, from the options and the checkpoint alone.
+"""Decide what a training will do, from the options and the checkpoint alone.
 
 The rules are explained in docs/decisions/0002-restore.md.
 """

@@ -1,4 +1,4 @@
-"""Where the arithmetic runs and how many bits it has."""
+"""The device of a training, and the precision of its arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a few steps of a training spend their time, operator by operator."""
+"""Profile a few training steps, operator by operator."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class ProfileSink:
             self.profile.step()
 
     def epoch(self, event: EpochEvent) -> None:
-        """Hear nothing new."""
+        """Ignore epochs."""
 
     def flush(self) -> None:
-        """Keep nothing back."""
+        """Nothing is buffered."""
 
     def close(self) -> None:
         """Write the profile of a training that ended within it, and say where it ended before."""
@@ -72,7 +72,7 @@ class ProfileSink:
         self.profile.stop()
         if self.seen <= self.warmup:
             wanted = self.warmup + self.steps
-            log.warning("nothing was profiled: the training had %d steps, a profile takes %d", self.seen, wanted)
+            log.warning("nothing was profiled: the training had %d steps, a profile needs %d", self.seen, wanted)
 
     def _write(self, found: profile) -> None:
         self.written = True

@@ -1,4 +1,4 @@
-"""Means of an epoch's figures, in a form that a checkpoint can keep and go on with."""
+"""Running means of an epoch's metrics, which a checkpoint keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warn early of a training that learns nothing: a loss that stands still, a part of the network without gradient.
+"""Warn early of a training that learns nothing: a constant loss, or parameters without gradient.
 
 A loss that is no number is not warned of; it ends the training, see :func:`cogkp.training.learner.not_finite`.
 """
@@ -23,12 +23,12 @@ log = logging.getLogger("cogkp")
 
 
 class Watchdog:
-    """Listen to the first steps of a training and warn once, in one line, of each thing that is wrong.
+    """Watch the first steps of a training and warn once, in one line, of each problem.
 
     Parts of the network are its direct children; one is silent when no weight in it had a gradient in any step.
 
     Args:
-        steps: how many are watched; a training that ends before is judged at its end.
+        steps: how many are watched; a training that ends before is checked at its end.
     """
 
     def __init__(self, steps: int = WATCHED_STEPS) -> None:
@@ -43,27 +43,27 @@ class Watchdog:
                 self.silent.setdefault(name.split(".")[0], []).append(parameter)
 
     def step(self, event: StepEvent) -> None:
-        """Look at a step's loss and gradients, and judge after the last one that is watched."""
+        """Look at a step's loss and gradients, and check after the last one that is watched."""
         if len(self.losses) >= self.steps:
             return
         self.losses.append(event.comparison.scalars["loss"])
-        heard = set() if event.comparison.skipped else _with_gradient(self.silent)
-        self.silent = {name: part for name, part in self.silent.items() if name not in heard}
+        learning = set() if event.comparison.skipped else _with_gradient(self.silent)
+        self.silent = {name: part for name, part in self.silent.items() if name not in learning}
         if len(self.losses) == self.steps:
-            self._judge()
+            self._check()
 
     def epoch(self, event: EpochEvent) -> None:
-        """Hear nothing new."""
+        """Ignore epochs."""
 
     def flush(self) -> None:
-        """Keep nothing back."""
+        """Nothing is buffered."""
 
     def close(self) -> None:
-        """Judge a training that ended while it was watched."""
+        """Check a training that ended while it was watched."""
         if FEWEST_STEPS <= len(self.losses) < self.steps:
-            self._judge()
+            self._check()
 
-    def _judge(self) -> None:
+    def _check(self) -> None:
         count, low, high = len(self.losses), min(self.losses), max(self.losses)
         if high - low <= STILL * max(abs(high), abs(low)):
             hint = "check labels and learning rate, or look with --preview-data and --overfit-one-batch"

@@ -1,4 +1,4 @@
-"""When the next checkpoint is due."""
+"""Decide when the next checkpoint is due, by steps or by seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["SaveClock"]
 
 
 class SaveClock:
-    """Says when so many steps were taken, or so many seconds passed since the last save.
+    """Due after so many steps, or so many seconds since the last save.
 
     Steps count from the beginning of the run, so that saves lie at the same ones however often it is restored.
 

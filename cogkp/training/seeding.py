@@ -1,4 +1,4 @@
-"""The global random streams: set, saved, restored, left alone."""
+"""Seed, save and restore the global random number generators."""
 
 from __future__ import annotations
 

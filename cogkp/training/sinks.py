@@ -1,4 +1,4 @@
-"""Who is told how a training goes; a new kind of log is a new sink, and the trainer does not change."""
+"""Loggers of a training: their interface, and TensorBoard; a new log is a new sink."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from cogkp.training.graph import network_graph
 from cogkp.training.learner import BatchResult
 from cogkp.training.seeding import undisturbed_rng
 
-__all__ = ["Draw", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
+__all__ = ["DrawBatch", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
 
-Draw = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
+DrawBatch = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
 """Render a batch with its labels, or, where outputs are given, with the predictions: (H, W, 3) uint8 RGB."""
 
 
@@ -69,19 +69,19 @@ class EpochEvent:
 
 
 class Sink(Protocol):
-    """Something that listens to a training; it must not change the model."""
+    """A logger of a training; it must not change the model."""
 
     def start(self, model: nn.Module, example: Tensor) -> None:
         """Begin; ``example`` is an input the model accepts."""
 
     def step(self, event: StepEvent) -> None:
-        """Hear of a step."""
+        """Log a step."""
 
     def epoch(self, event: EpochEvent) -> None:
-        """Hear of an epoch."""
+        """Log an epoch."""
 
     def flush(self) -> None:
-        """Write down all that was heard; called before each checkpoint, so that no log is behind it."""
+        """Write everything to disk; called before each checkpoint, so that no log is behind it."""
 
     def close(self) -> None:
         """End; called also when the training fails."""
@@ -104,9 +104,9 @@ class TensorBoardSink:
 
     Args:
         log_dir: folder of this run's events.
-        verbose: also write histograms of weights and gradients, and pictures.
+        verbose: also write histograms of weights and gradients, and images.
         log_interval: steps from one of these to the next; the first step has one, so that a dry run shows them.
-        draw: renders the pictures; None leaves them out.
+        draw: makes the drawings; None leaves them out.
         restored: steps and epochs that were done when the training was restored; what an earlier training logged
             beyond them is hidden. None for a new run.
 
@@ -120,7 +120,7 @@ class TensorBoardSink:
         *,
         verbose: bool = False,
         log_interval: int = 10,
-        draw: Draw | None = None,
+        draw: DrawBatch | None = None,
         restored: tuple[int, int] | None = None,
     ) -> None:
         steps, epochs = (None, None) if restored is None else restored
@@ -150,7 +150,7 @@ class TensorBoardSink:
         self.writer.add_scalar("train/learning_rate", event.rate, event.step)
         if self.verbose and (event.step - 1) % self.log_interval == 0:
             self._histograms(event)
-            self._pictures(event)
+            self._images(event)
 
     def epoch(self, event: EpochEvent) -> None:
         """Write the epoch's means and the validation figures over the number of epochs."""
@@ -177,15 +177,15 @@ class TensorBoardSink:
             if parameter.grad is not None and not event.comparison.skipped:
                 self.writer.add_histogram(f"gradients/{name}", _numbers(parameter.grad), event.step)
 
-    def _pictures(self, event: StepEvent) -> None:
+    def _images(self, event: StepEvent) -> None:
         if self.draw is None:
             return
-        pictures = {
+        images = {
             "preview": self.draw(event.batch, None),
             "prediction": self.draw(event.batch, event.comparison.outputs),
         }
-        for name, picture in pictures.items():
-            self.writer.add_picture(f"images/{name}", picture, event.step)
+        for name, image in images.items():
+            self.writer.add_image(f"images/{name}", image, event.step)
 
 
 def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:

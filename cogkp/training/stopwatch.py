@@ -1,4 +1,4 @@
-"""Where a training's wall time goes: waiting for data, learning, or keeping what was learned."""
+"""Measure where a training spends its wall time: waiting for data, computing, validating and saving."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["DATA", "FORWARD_BACKWARD", "UPDATE", "VALIDATE_SAVE", "DataAdvice", "Stopwatch", "told"]
+__all__ = ["DATA", "FORWARD_BACKWARD", "UPDATE", "VALIDATE_SAVE", "DataAdvice", "Stopwatch", "share_text"]
 
 DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE = "data", "forward_backward", "update", "validate_save"
-WORDS = {
+PHASE_NAMES = {
     DATA: "waiting for data",
     FORWARD_BACKWARD: "forward and backward",
     UPDATE: "update",
     VALIDATE_SAVE: "validation and saving",
 }
-TOLD_SHARE = 0.005
-TOLD_REST = 0.05
+MIN_SHARE = 0.005
+MIN_REST = 0.05
 ADVISED_SHARE = 0.5
 ADVISED_AFTER_S = 20.0  # the first batches wait for loader processes to start
 
@@ -37,7 +37,7 @@ class Stopwatch:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._started = self._last = self._split = clock()
-        self._spent: dict[str, float] = dict.fromkeys(WORDS, 0.0)
+        self._spent: dict[str, float] = dict.fromkeys(PHASE_NAMES, 0.0)
         self._before = dict(self._spent)
 
     def lap(self, what: str = "") -> None:
@@ -93,12 +93,12 @@ class DataAdvice:
         if self._workers < self._cores:
             return f"raise --num-workers, which is {self._workers} ({self._cores} cores here)"
         busy = f"its {self._workers} loader processes keep all {self._cores} cores busy"
-        return f"{busy}; smaller pictures on disk or fewer augmentations would make it faster"
+        return f"{busy}; smaller images on disk or fewer augmentations would make it faster"
 
 
-def told(shares: Mapping[str, float]) -> str:
+def share_text(shares: Mapping[str, float]) -> str:
     """Put shares into words, those of a percent and more, and the rest where it exceeds five."""
-    parts = [f"{100 * share:.0f} % {WORDS[name]}" for name, share in shares.items() if share >= TOLD_SHARE]
+    parts = [f"{100 * share:.0f} % {PHASE_NAMES[name]}" for name, share in shares.items() if share >= MIN_SHARE]
     rest = 1.0 - sum(shares.values())
-    parts += [f"{100 * rest:.0f} % other"] if rest > TOLD_REST else []
+    parts += [f"{100 * rest:.0f} % other"] if rest > MIN_REST else []
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""BatchNorm over the images of all ranks, so that a step does not depend on how many processes share it.
+"""BatchNorm over the images of all ranks, so that a step does not depend on the number of processes.
 
 PyTorch's own SyncBatchNorm does the same on CUDA alone.
 """

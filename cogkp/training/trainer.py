@@ -1,6 +1,6 @@
-"""The training loop: epochs of steps, an evaluation where there is data for it, and a checkpoint after each.
+"""The training loop: epochs of steps, a validation where there is data for it, and a checkpoint after each epoch.
 
-It knows a Task, never a family. Read downwards: ``fit``, then ``_Run.to_the_end``, then ``_Run.one_epoch``.
+It knows a Task, never a family. Read downwards: ``fit``, then ``_Training.to_the_end``, then ``_Training.one_epoch``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cogkp.training.plan import Plan
 from cogkp.training.running_mean import Means
 from cogkp.training.save_timer import SaveClock
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
-from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, told
+from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, share_text
 
 __all__ = ["EpochLoader", "FitResult", "Loaders", "fit", "rehearse"]
 
@@ -90,7 +90,7 @@ def fit(
             averaged weights where the options ask for an average.
         plan: made by :func:`cogkp.training.plan.plan_training`.
         loaders: what is read.
-        sinks: who is told about steps and epochs.
+        sinks: loggers of steps and epochs.
         checkpointer: keeps the state after each epoch, within one as often as the options say, and when interrupted.
         progress: shows all steps that are left, as one piece of work.
         restored: the checkpoint the plan was made from.
@@ -113,7 +113,7 @@ def fit(
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
     ):
-        run = _Run.start(task, learner, loaders, sinks, checkpointer, work, interrupt, restored)
+        run = _Training.start(task, learner, loaders, sinks, checkpointer, work, interrupt, restored)
         result = run.to_the_end()
     learner.finish()
     return result
@@ -122,7 +122,7 @@ def fit(
 def rehearse(
     task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink], *, device: torch.device | None = None
 ) -> BatchResult:
-    """Take one optimiser step and save nothing: shows that data, network, loss and sinks work together.
+    """Take one optimiser step and save nothing: checks that data, network, loss and loggers work together.
 
     Raises:
         TrainingError: as :func:`fit`.
@@ -151,7 +151,7 @@ class _Passed:
 
 
 @attrs.define(eq=False)
-class _Run:
+class _Training:
     task: Task
     learner: Learner
     loaders: Loaders
@@ -179,7 +179,7 @@ class _Run:
         work: Step,
         interrupt: Interrupt,
         restored: Checkpoint | None,
-    ) -> _Run:
+    ) -> _Training:
         """Begin where the plan says; the figures of an epoch that was under way go on."""
         plan = learner.plan
         return cls(
@@ -221,7 +221,7 @@ class _Run:
         if stopped and not steps:
             self.save(position)  # the folder may be a new one
         if steps:
-            log.info("time: %s", told(self.watch.shares()))
+            log.info("time: %s", share_text(self.watch.shares()))
         interrupted = position[0] < plan.last_epoch and not stopped
         return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
 
@@ -285,7 +285,7 @@ class _Run:
         return comparison
 
     def close_epoch(self, epoch: int, rate: float, started: float) -> dict[str, float] | None:
-        """Validate, tell everybody and save; return all figures, or None where somebody stopped the validation."""
+        """Validate, log and save; return all metrics, or None where somebody stopped the validation."""
         validates = self.loaders.validation is not None and self.learner.plan.validates(epoch)
         report = self.validate(epoch) if validates else None
         self.watch.lap(VALIDATE_SAVE)
@@ -297,7 +297,7 @@ class _Run:
             scalars |= {f"validation/{name}": value for name, value in report.scalars().items()}
             self.work.advance(0, validation=report.headline())
         shares = self.watch.split()
-        self.lines.tell(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
+        self.lines.log_epoch(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
         self.advice.consider(self.watch.seconds, self.watch.shares())
         event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars, shares)
         try:
@@ -319,26 +319,26 @@ class _Run:
         """Evaluate on data the training never sees, where there is some and nobody asks to stop."""
         if self.loaders.validation is None:
             return None
-        own = self.judge(self.loaders.validation)
-        judged = self.ranks.gather(own)
+        own = self.evaluate(self.loaders.validation)
+        results = self.ranks.gather(own)
         try:
-            if any(isinstance(each, CogkpError) for each in judged):
-                raise own if isinstance(own, CogkpError) else self.ranks.told_elsewhere()
-            seen = [each for each in judged if each is not None and not isinstance(each, CogkpError)]
-            return merged(seen).compute() if len(seen) == len(judged) else None
+            if any(isinstance(each, CogkpError) for each in results):
+                raise own if isinstance(own, CogkpError) else self.ranks.reported_elsewhere()
+            measured = [each for each in results if each is not None and not isinstance(each, CogkpError)]
+            return merged(measured).compute() if len(measured) == len(results) else None
         except NotFiniteError as error:
-            raise _left_the_numbers(error, epoch, self.checkpointer.last) from error
+            raise _not_finite_in_validation(error, epoch, self.checkpointer.last) from error
         except CogkpError:
-            if not any(isinstance(each, NotFiniteError) for each in judged):
+            if not any(isinstance(each, NotFiniteError) for each in results):
                 self.save((epoch, len(self.loaders.train)))  # the epoch's steps are not to blame
             raise
 
-    def judge(self, batches: Batches) -> Metrics | CogkpError | None:
-        """Judge the predictions for this rank's part; None where somebody asks to stop."""
-        judged, metrics = self.learner.judged, self.task.metrics()
-        predict = torch_predictor(judged, self.learner.precision)
+    def evaluate(self, batches: Batches) -> Metrics | CogkpError | None:
+        """Evaluate this rank's part; None where somebody asks to stop."""
+        model, metrics = self.learner.eval_model, self.task.metrics()
+        predict = torch_predictor(model, self.learner.precision)
         try:
-            with evaluating(judged):
+            with evaluating(model):
                 measure(predict, metrics, _Stoppable(batches, self.interrupt))
         except _StoppedError:
             return None
@@ -347,11 +347,11 @@ class _Run:
         return metrics
 
 
-def _left_the_numbers(error: NotFiniteError, epoch: int, last_good: Path | None) -> TrainingError:
+def _not_finite_in_validation(error: NotFiniteError, epoch: int, last_good: Path | None) -> TrainingError:
     return TrainingError(
-        "the training left the numbers",
+        "predictions became NaN or infinite",
         where=f"the validation after epoch {epoch + 1}",
-        got=f"points that are not numbers in {error.problem.where}",
+        got=f"such points in {error.problem.where}",
         hint=f"{kept(last_good)} Lower the learning rate.",
     )
 

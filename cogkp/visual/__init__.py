@@ -1,1 +1,1 @@
-"""Pictures as arrays; opens no window."""
+"""Drawings as arrays, charts and pages as text; no window is opened here."""

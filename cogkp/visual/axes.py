@@ -1,4 +1,4 @@
-"""Axes of charts: from values to places in a drawing, round ticks, and the frame with its labels as SVG text."""
+"""Axes of SVG charts: scale, round ticks, grid lines and labels."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def number(value: float) -> str:
 
 def label(x: float, y: float, words: str, *, anchor: str = "middle", hover: str = "") -> str:
     """Write words at a place of a drawing."""
-    told = f"<title>{escape(hover)}</title>" if hover and hover != words else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{told}{escape(words)}</text>'
+    tooltip = f"<title>{escape(hover)}</title>" if hover and hover != words else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{tooltip}{escape(words)}</text>'
 
 
 def frame_of(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str, *, percent: bool = False) -> Iterator[str]:

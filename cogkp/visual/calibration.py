@@ -1,4 +1,4 @@
-"""A calibration on one sheet: the rig from two sides, and the lens of each camera."""
+"""Draw a calibration on one sheet: the rig from two sides, and the distortion of each lens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cogkp.visual.canvas import Picture, fit_text, write_text
+from cogkp.visual.canvas import RgbImage, fit_text, write_text
 from cogkp.visual.grid import DARK
 from cogkp.visual.lens import DrawnLens, draw_lens
 from cogkp.visual.palette import GREY
@@ -21,7 +21,7 @@ LENSES_PER_ROW = 2
 
 def calibration_sheet(
     cameras: Sequence[DrawnCamera], lenses: Sequence[DrawnLens], reach: float, *, title: str = ""
-) -> Picture:
+) -> RgbImage:
     """Draw a rig and its lenses.
 
     Args:
@@ -45,7 +45,7 @@ def calibration_sheet(
     return np.vstack([*([bar] if title else []), views, *rows])
 
 
-def _row(tiles: Sequence[Picture], width: int) -> Picture:
+def _row(tiles: Sequence[RgbImage], width: int) -> RgbImage:
     row = np.full((max(tile.shape[0] for tile in tiles), width, 3), DARK, np.uint8)
     left = 0
     for tile in tiles:

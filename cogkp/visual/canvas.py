@@ -1,6 +1,6 @@
-"""Pictures as arrays: colour, size and words.
+"""RGB images as arrays: conversion, resizing and text.
 
-Pictures are (H, W, 3) uint8 RGB. Functions return new arrays unless they say otherwise.
+Images are (H, W, 3) uint8 RGB. Functions return new arrays unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -11,37 +11,36 @@ import numpy.typing as npt
 
 from cogkp.visual.palette import WHITE, Colour
 
-__all__ = ["Picture", "as_picture", "enlarge", "enlarged_uv", "fit_text", "fit_width", "text_width", "write_text"]
+__all__ = ["RgbImage", "as_rgb", "enlarge", "enlarged_uv", "fit_text", "fit_width", "text_width", "write_text"]
 
-Picture = npt.NDArray[np.uint8]
+RgbImage = npt.NDArray[np.uint8]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT_SCALE_PER_PX = 1 / 22
 """Hershey capitals are about 22 pixels high at scale 1."""
 
 
-def as_picture(image: npt.NDArray[np.generic]) -> Picture:
-    """Make any image a picture.
+def as_rgb(image: npt.NDArray[np.generic]) -> RgbImage:
+    """Convert an image to RGB, uint8.
 
     Args:
         image: (H, W), (1, H, W), (H, W, 1) or (H, W, 3); uint8, or float on the scale 0..1.
     """
-    pixels = image[0] if image.ndim == 3 and image.shape[0] == 1 else image  # noqa: PLR2004
+    # A colour image of one row also begins with a one.
+    pixels = image[0] if image.ndim == 3 and image.shape[0] == 1 and image.shape[2] not in (1, 3) else image  # noqa: PLR2004
     if pixels.dtype != np.uint8:
         pixels = np.round(np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255).astype(np.uint8)
     flat = pixels.reshape(*pixels.shape[:2], -1)
-    picture: Picture = np.array(np.broadcast_to(flat, (*flat.shape[:2], 3)), dtype=np.uint8)
-    return picture
+    rgb: RgbImage = np.array(np.broadcast_to(flat, (*flat.shape[:2], 3)), dtype=np.uint8)
+    return rgb
 
 
-def enlarge(picture: Picture, factor: int) -> Picture:
+def enlarge(rgb: RgbImage, factor: int) -> RgbImage:
     """Enlarge by a whole factor, so that marks drawn later are finer than a pixel of the original."""
     if factor == 1:
-        return np.array(picture)
-    height, width = picture.shape[:2]
-    return np.asarray(
-        cv2.resize(picture, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC), dtype=np.uint8
-    )
+        return np.array(rgb)
+    height, width = rgb.shape[:2]
+    return np.asarray(cv2.resize(rgb, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def enlarged_uv(uv: npt.NDArray[np.floating], factor: int) -> npt.NDArray[np.float64]:
@@ -56,8 +55,8 @@ def enlarged_uv(uv: npt.NDArray[np.floating], factor: int) -> npt.NDArray[np.flo
 
 def fit_width(
     image: npt.NDArray[np.generic], uv: npt.NDArray[np.floating], width_px: int
-) -> tuple[Picture, npt.NDArray[np.float64]]:
-    """Resize a picture to a width, and its points with it.
+) -> tuple[RgbImage, npt.NDArray[np.float64]]:
+    """Resize an image to a width, and its points with it.
 
     Args:
         image: grey or RGB, uint8 or 0..1.
@@ -65,18 +64,18 @@ def fit_width(
         width_px: of the result.
 
     Returns:
-        The picture and the points in it.
+        The image and the points in it.
 
     Example:
         >>> fit_width(np.zeros((4, 8, 3), np.uint8), np.array([[0.0, 3.0]]), 16)[1]
         array([[0.5, 6.5]])
     """
-    picture = as_picture(image)
-    scale = width_px / picture.shape[1]
+    rgb = as_rgb(image)
+    scale = width_px / rgb.shape[1]
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    size = width_px, max(1, round(picture.shape[0] * scale))
-    resized = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
-    factors = np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]])
+    size = width_px, max(1, round(rgb.shape[0] * scale))
+    resized = np.asarray(cv2.resize(rgb, size, interpolation=how), np.uint8)
+    factors = np.array([size[0] / rgb.shape[1], size[1] / rgb.shape[0]])
     return resized, np.asarray((uv + 0.5) * factors - 0.5)
 
 
@@ -97,8 +96,8 @@ def fit_text(text: str, height_px: int, width_px: int) -> str:
 
 
 def write_text(
-    picture: Picture, text: str, left_baseline: tuple[int, int], height_px: int, colour: Colour = WHITE
+    rgb: RgbImage, text: str, left_baseline: tuple[int, int], height_px: int, colour: Colour = WHITE
 ) -> None:
     """Write one line of text, in place; ``height_px`` is the height of a capital letter."""
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, plain, left_baseline, FONT, height_px * TEXT_SCALE_PER_PX, colour, 1, cv2.LINE_AA)
+    cv2.putText(rgb, plain, left_baseline, FONT, height_px * TEXT_SCALE_PER_PX, colour, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Charts as SVG text: lines, bars and intervals, with axes, ticks and a legend; they follow the page's light or dark.
+"""Charts as SVG: lines, histograms and intervals, for light and dark pages.
 
 Every function is pure and returns a whole ``<figure>``. Words of users are escaped.
 """
@@ -128,13 +128,13 @@ def _interval_row(name: str, each: Interval, y: float, axis: Axis) -> Iterator[s
     yield label(NAME_PX - 8, y + 4, short, anchor="end", hover=name)
     if not np.isfinite(each.value):
         return
-    told = f"{name}: {each.value:.4g}"
+    tooltip = f"{name}: {each.value:.4g}"
     if each.low is not None and each.high is not None:
-        told += f", 95 % between {each.low:.4g} and {each.high:.4g}"
+        tooltip += f", 95 % between {each.low:.4g} and {each.high:.4g}"
         ends = (axis.across(each.low), axis.across(each.high))
         yield f'<line class="whisker" x1="{ends[0]:.1f}" y1="{y:.1f}" x2="{ends[1]:.1f}" y2="{y:.1f}"/>'
     x = axis.across(each.value)
-    yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(told)}</title></circle>'
+    yield f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(tooltip)}</title></circle>'
 
 
 def _drawn(lines: Sequence[Line]) -> Iterator[FloatArray]:

@@ -1,4 +1,4 @@
-"""Predictions over frames beside the truth: one sheet that can be read at a glance."""
+"""Draw predictions beside the labels on one sheet of frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.tasks.base import ViewMarks
-from cogkp.visual.canvas import Picture, as_picture, enlarge, enlarged_uv, text_width, write_text
+from cogkp.visual.canvas import RgbImage, as_rgb, enlarge, enlarged_uv, text_width, write_text
 from cogkp.visual.grid import DARK, image_grid
 from cogkp.visual.outline import RED
 from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
@@ -43,20 +43,20 @@ class LabelledPrediction:
     Args:
         image: grey or RGB, uint8 or 0..1.
         truth_uv: (N, 2).
-        truth_shown: (N,) bool, labelled points.
+        truth_visible: (N,) bool, labelled points.
         predicted_uv: (N, 2).
-        predicted_shown: (N,) bool; None means all.
+        predicted_visible: (N,) bool; None means all.
         mask: (H, W) predicted class ids, or None.
         caption: one line; empty means the errors of this tile.
         name: which frame this is; stands behind the errors.
-        frame_px: pixels of the full frame per pixel of ``image``; errors are told in the former.
+        frame_px: pixels of the full frame per pixel of ``image``; errors are given in the former.
     """
 
     image: npt.NDArray[np.generic]
     truth_uv: FloatArray
-    truth_shown: BoolArray
+    truth_visible: BoolArray
     predicted_uv: FloatArray
-    predicted_shown: BoolArray | None = None
+    predicted_visible: BoolArray | None = None
     mask: npt.NDArray[np.uint8] | None = None
     caption: str = ""
     name: str = ""
@@ -65,10 +65,10 @@ class LabelledPrediction:
 
 def error_caption(comparison: LabelledPrediction) -> str:
     """Say how far the predictions of one tile are from their labels, in pixels of the full frame."""
-    shown = comparison.truth_shown
-    if comparison.predicted_shown is not None:
-        shown = shown & comparison.predicted_shown
-    errors = np.linalg.norm(comparison.predicted_uv[shown] - comparison.truth_uv[shown], axis=-1)
+    visible = comparison.truth_visible
+    if comparison.predicted_visible is not None:
+        visible = visible & comparison.predicted_visible
+    errors = np.linalg.norm(comparison.predicted_uv[visible] - comparison.truth_uv[visible], axis=-1)
     finite = errors[np.isfinite(errors)] * comparison.frame_px
     if not finite.size:
         return "nothing to compare"
@@ -77,36 +77,36 @@ def error_caption(comparison: LabelledPrediction) -> str:
 
 def enlarged_tile(
     image: npt.NDArray[np.generic], mask: npt.NDArray[np.uint8] | None, min_side_px: int
-) -> tuple[Picture, int]:
+) -> tuple[RgbImage, int]:
     """Enlarge a frame by the least whole factor that makes its longer side reach a size, and tint its mask.
 
     Returns:
         The tile, and the factor.
     """
-    picture = as_picture(image)
-    factor = max(1, -(-min_side_px // max(picture.shape[:2])))
-    tile = enlarge(picture, factor)
+    rgb = as_rgb(image)
+    factor = max(1, -(-min_side_px // max(rgb.shape[:2])))
+    tile = enlarge(rgb, factor)
     return (tile if mask is None else tint_mask(tile, mask)), factor
 
 
 def comparison_tile(
     comparison: LabelledPrediction, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX
-) -> Picture:
+) -> RgbImage:
     """Draw one frame, enlarged by a whole factor to at least ``min_side_px``, with mask, truth and prediction."""
     tile, factor = enlarged_tile(comparison.image, comparison.mask, min_side_px)
     return enlarged_errors(tile, factor, comparison, colours)
 
 
 def enlarged_errors(
-    tile: Picture, factor: int, marks: LabelledPrediction | ViewMarks, colours: Sequence[Colour]
-) -> Picture:
+    tile: RgbImage, factor: int, marks: LabelledPrediction | ViewMarks, colours: Sequence[Colour]
+) -> RgbImage:
     """Draw truth and prediction over a tile that is ``factor`` times as large as what they were marked in."""
     return draw_errors(
         tile,
         enlarged_uv(marks.truth_uv, factor),
         enlarged_uv(marks.predicted_uv, factor),
-        truth_shown=marks.truth_shown,
-        predicted_shown=marks.predicted_shown,
+        truth_visible=marks.truth_visible,
+        predicted_visible=marks.predicted_visible,
         colours=colours,
         radius=max(5.0, max(tile.shape[:2]) / 90),
     )
@@ -117,7 +117,7 @@ def legend_bar(
     colours: Sequence[Colour],
     width: int,
     shapes: Sequence[tuple[Shape, str, Colour]] = (),
-) -> Picture:
+) -> RgbImage:
     """Explain shapes first, then the colour of each point; wraps where the sheet ends."""
     entries = list(shapes)
     entries += [("dot", name, colour) for name, colour in zip(names, colours, strict=True)]
@@ -143,7 +143,7 @@ def comparison_sheet(
     title: str = "",
     columns: int | None = None,
     min_side_px: int = MIN_TILE_PX,
-) -> Picture:
+) -> RgbImage:
     """Set frames with truth and prediction side by side, each with its errors, under one legend.
 
     Args:

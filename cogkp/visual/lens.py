@@ -1,4 +1,4 @@
-"""What a lens does to its frame: how far, and where to, each pixel has been moved."""
+"""Draw lens distortion: how far, and in which direction, each pixel is moved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import Picture, fit_text, text_width, write_text
+from cogkp.visual.canvas import RgbImage, fit_text, text_width, write_text
 from cogkp.visual.grid import DARK
 from cogkp.visual.palette import BLACK, GREY, RAMP, WHITE, Colour
 
@@ -50,12 +50,12 @@ class DrawnLens:
     valid: BoolArray
 
 
-def draw_lens(lens: DrawnLens, width_px: int) -> Picture:
+def draw_lens(lens: DrawnLens, width_px: int) -> RgbImage:
     """Draw a frame in the colours of its pixels' shifts, with arrows to where a pinhole would have seen them.
 
     Args:
         lens: what to draw.
-        width_px: of the picture.
+        width_px: of the drawing.
 
     Returns:
         (H, width_px, 3) uint8 RGB; grey where the lens cannot be undone.
@@ -68,36 +68,36 @@ def draw_lens(lens: DrawnLens, width_px: int) -> Picture:
     if largest <= NOTHING_PX and lens.valid.all():
         return _with_heading(np.zeros((0, inner, 3), np.uint8), lens, "no lens distortion", width_px)
     frame = _heat(length, lens.valid, largest, size)
-    told = "the lens moves nothing"
+    legend = "the lens moves nothing"
     if largest > NOTHING_PX:
         factor = _magnification(largest * inner / lens.size_wh[0])
         _draw_arrows(frame, lens, shift * (inner / lens.size_wh[0]) * factor)
-        told = f"arrows lead to the pinhole's pixels{'' if factor == 1 else f', {factor} x as long'}"
+        legend = f"arrows lead to the pinhole's pixels{'' if factor == 1 else f', {factor} x as long'}"
     if not lens.valid.all():
-        told += "; grey: cannot be undone"
-    sheet = _with_heading(frame, lens, told, width_px)
+        legend += "; grey: cannot be undone"
+    sheet = _with_heading(frame, lens, legend, width_px)
     if largest > NOTHING_PX:
         _draw_bar(sheet, largest, (MARGIN_PX + inner + 8, TITLE_PX), size[1])
     return sheet
 
 
-def _with_heading(frame: Picture, lens: DrawnLens, told: str, width_px: int) -> Picture:
+def _with_heading(frame: RgbImage, lens: DrawnLens, legend: str, width_px: int) -> RgbImage:
     height, inner = frame.shape[:2]
     sheet = np.full((height + TITLE_PX + MARGIN_PX, width_px, 3), DARK, np.uint8)
     sheet[TITLE_PX : TITLE_PX + height, MARGIN_PX : MARGIN_PX + inner] = frame
     title = f"{lens.name}  {lens.size_wh[0]}x{lens.size_wh[1]}"
     write_text(sheet, fit_text(title, TEXT_PX + 1, inner), (MARGIN_PX, 18), TEXT_PX + 1, WHITE)
-    write_text(sheet, fit_text(told, TEXT_PX, inner), (MARGIN_PX, 36), TEXT_PX, GREY)
+    write_text(sheet, fit_text(legend, TEXT_PX, inner), (MARGIN_PX, 36), TEXT_PX, GREY)
     return sheet
 
 
-def _colours(share: FloatArray) -> Picture:
+def _colours(share: FloatArray) -> RgbImage:
     nodes = np.linspace(0.0, 1.0, len(RAMP))
     channels = [np.interp(share, nodes, [node[channel] for node in RAMP]) for channel in range(3)]
     return np.round(0.8 * np.stack(channels, -1)).astype(np.uint8)
 
 
-def _heat(length: FloatArray, valid: BoolArray, largest: float, size_wh: tuple[int, int]) -> Picture:
+def _heat(length: FloatArray, valid: BoolArray, largest: float, size_wh: tuple[int, int]) -> RgbImage:
     smooth = cv2.resize((length / max(largest, NOTHING_PX)).astype(np.float32), size_wh)
     frame = _colours(np.clip(smooth, 0.0, 1.0))
     known = cv2.resize(valid.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST)
@@ -112,7 +112,7 @@ def _magnification(longest_px: float) -> int:
     return int(max(step * power for step in (1, 2, 5) if step * power <= max(wanted, 1.0)))
 
 
-def _draw_arrows(frame: Picture, lens: DrawnLens, steps_px: FloatArray) -> None:
+def _draw_arrows(frame: RgbImage, lens: DrawnLens, steps_px: FloatArray) -> None:
     scale = frame.shape[1] / lens.size_wh[0]
     rows, columns = (
         np.unique(np.linspace(EDGE * count, (1 - EDGE) * (count - 1), ARROWS_ACROSS).round().astype(int))
@@ -124,13 +124,13 @@ def _draw_arrows(frame: Picture, lens: DrawnLens, steps_px: FloatArray) -> None:
             _arrow(frame, start, start + steps_px[row, column])
 
 
-def _arrow(frame: Picture, start: FloatArray, stop: FloatArray) -> None:
+def _arrow(frame: RgbImage, start: FloatArray, stop: FloatArray) -> None:
     ends = [tuple(np.round(end * (1 << BITS)).astype(int).tolist()) for end in (start, stop)]
     for ink, width in ((BLACK, 3), (WHITE, 1)):
         cv2.arrowedLine(frame, ends[0], ends[1], ink, width, cv2.LINE_AA, BITS, tipLength=0.25)
 
 
-def _draw_bar(sheet: Picture, largest: float, left_top: tuple[int, int], height: int) -> None:
+def _draw_bar(sheet: RgbImage, largest: float, left_top: tuple[int, int], height: int) -> None:
     """Explain the colours: zero at the bottom, the largest shift on top."""
     left, top = left_top
     shares = np.linspace(1.0, 0.0, height)[:, None].repeat(BAR_PX - 8, 1)

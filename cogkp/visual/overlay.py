@@ -1,8 +1,8 @@
-"""Points and masks drawn over a picture, finer than its pixels.
+"""Draw points, errors, curves and masks over an image, at sub-pixel precision.
 
 A hollow ring is truth, a filled cross is a prediction, and a thin line joins the two: shapes tell them apart, colours
 only tell which point it is. All marks have a dark rim, so that they can be seen on any ground. Points that are not
-finite, not shown, or far outside the picture are left out.
+finite, not shown, or far outside the image are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 from cogkp.visual.palette import BLACK, Colour, mask_colours, point_colours
 
 __all__ = ["Shape", "draw_curves", "draw_errors", "draw_mark", "draw_points", "tint_mask"]
@@ -31,30 +31,30 @@ def _fixed(uv: npt.ArrayLike) -> tuple[int, int]:
     return u, v
 
 
-def _visible(picture: Picture, uv: FloatArray, shown: BoolArray | None, reach: float) -> BoolArray:
+def _visible(image: RgbImage, uv: FloatArray, shown: BoolArray | None, reach: float) -> BoolArray:
     """Tell which points can be drawn at all."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     with np.errstate(invalid="ignore"):
         inside = ((uv > -0.5 - reach) & (uv < np.array([width, height]) - 0.5 + reach)).all(-1)
     return np.asarray(inside if shown is None else inside & shown)
 
 
-def _ring(picture: Picture, uv: FloatArray, radius: float, colour: Colour, width: int) -> None:
+def _ring(image: RgbImage, uv: FloatArray, radius: float, colour: Colour, width: int) -> None:
     size = round(radius * (1 << SUBPIXEL_BITS))
-    cv2.circle(picture, _fixed(uv), size, colour, width, cv2.LINE_AA, SUBPIXEL_BITS)
+    cv2.circle(image, _fixed(uv), size, colour, width, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _cross(picture: Picture, uv: FloatArray, radius: float, colour: Colour, width: int) -> None:
+def _cross(image: RgbImage, uv: FloatArray, radius: float, colour: Colour, width: int) -> None:
     for arm in (np.array([radius, radius]), np.array([radius, -radius])):
-        cv2.line(picture, _fixed(uv - arm), _fixed(uv + arm), colour, width, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.line(image, _fixed(uv - arm), _fixed(uv + arm), colour, width, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def draw_mark(picture: Picture, uv: FloatArray, shape: Shape, colour: Colour, radius: float) -> None:
+def draw_mark(image: RgbImage, uv: FloatArray, shape: Shape, colour: Colour, radius: float) -> None:
     """Draw one mark with its dark rim, in place.
 
     Args:
-        picture: (H, W, 3) uint8.
-        uv: (2,) finite, pixels of ``picture``.
+        image: (H, W, 3) uint8.
+        uv: (2,) finite, pixels of ``image``.
         shape: 'ring', 'cross' or 'dot'.
         colour: RGB.
         radius: of the mark, pixels.
@@ -62,96 +62,96 @@ def draw_mark(picture: Picture, uv: FloatArray, shape: Shape, colour: Colour, ra
     stroke = max(1, round(radius / 4))
     if shape == "cross":
         for ink, width in ((BLACK, stroke + 2), (colour, stroke)):
-            _cross(picture, uv, 0.8 * radius, ink, width)
+            _cross(image, uv, 0.8 * radius, ink, width)
     elif shape == "ring":
         for ink, width in ((BLACK, stroke + 2), (colour, stroke)):
-            _ring(picture, uv, radius, ink, width)
+            _ring(image, uv, radius, ink, width)
     else:
         for ink, size in ((BLACK, radius + 1.5), (colour, radius)):
-            _ring(picture, uv, size, ink, cv2.FILLED)
+            _ring(image, uv, size, ink, cv2.FILLED)
 
 
 def draw_points(
-    picture: Picture,
+    image: RgbImage,
     uv: FloatArray,
     *,
     shown: BoolArray | None = None,
     shape: Shape = "dot",
     colours: Sequence[Colour] | None = None,
     radius: float = 5.0,
-) -> Picture:
-    """Draw points over a picture.
+) -> RgbImage:
+    """Draw points over an image.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        uv: (N, 2) pixels of ``picture``; may hold NaN.
+        image: (H, W, 3) uint8 RGB.
+        uv: (N, 2) pixels of ``image``; may hold NaN.
         shown: (N,) points worth drawing; None means all.
         shape: 'ring' for truth, 'cross' for predictions, 'dot' where there is only one of them.
         colours: one per point; None takes the palette's.
         radius: of each mark, pixels.
 
     Returns:
-        A new picture.
+        A new image.
     """
-    drawn: Picture = picture.copy()
+    drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(uv))
-    for index in np.flatnonzero(_visible(picture, uv, shown, radius)).tolist():
+    for index in np.flatnonzero(_visible(image, uv, shown, radius)).tolist():
         draw_mark(drawn, uv[index], shape, colours[index], radius)
     return drawn
 
 
 def draw_errors(
-    picture: Picture,
+    image: RgbImage,
     truth_uv: FloatArray,
     predicted_uv: FloatArray,
     *,
-    truth_shown: BoolArray | None = None,
-    predicted_shown: BoolArray | None = None,
+    truth_visible: BoolArray | None = None,
+    predicted_visible: BoolArray | None = None,
     colours: Sequence[Colour] | None = None,
     radius: float = 5.0,
-) -> Picture:
+) -> RgbImage:
     """Draw truth as rings, predictions as crosses, and a thin line from each to each.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        truth_uv: (N, 2) pixels of ``picture``.
-        predicted_uv: (N, 2) pixels of ``picture``.
-        truth_shown: (N,) points with a label; None means all.
-        predicted_shown: (N,) points with a prediction worth drawing; None means all.
+        image: (H, W, 3) uint8 RGB.
+        truth_uv: (N, 2) pixels of ``image``.
+        predicted_uv: (N, 2) pixels of ``image``.
+        truth_visible: (N,) points with a label; None means all.
+        predicted_visible: (N,) points with a prediction worth drawing; None means all.
         colours: one per point; None takes the palette's.
         radius: of each mark, pixels.
 
     Returns:
-        A new picture.
+        A new image.
     """
-    drawn: Picture = picture.copy()
+    drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(truth_uv))
-    far = float(max(picture.shape[:2]))
-    both = _visible(picture, truth_uv, truth_shown, far) & _visible(picture, predicted_uv, predicted_shown, far)
+    far = float(max(image.shape[:2]))
+    both = _visible(image, truth_uv, truth_visible, far) & _visible(image, predicted_uv, predicted_visible, far)
     for index in np.flatnonzero(both).tolist():
         start, stop = _fixed(truth_uv[index]), _fixed(predicted_uv[index])
         for ink, width in ((BLACK, 3), (colours[index], 1)):
             cv2.line(drawn, start, stop, ink, width, cv2.LINE_AA, SUBPIXEL_BITS)
-    drawn = draw_points(drawn, truth_uv, shown=truth_shown, shape="ring", colours=colours, radius=radius)
-    return draw_points(drawn, predicted_uv, shown=predicted_shown, shape="cross", colours=colours, radius=radius)
+    drawn = draw_points(drawn, truth_uv, shown=truth_visible, shape="ring", colours=colours, radius=radius)
+    return draw_points(drawn, predicted_uv, shown=predicted_visible, shape="cross", colours=colours, radius=radius)
 
 
-def draw_curves(picture: Picture, curves_uv: FloatArray, colours: Sequence[Colour], width: int = 1) -> Picture:
-    """Draw curves over a picture.
+def draw_curves(image: RgbImage, curves_uv: FloatArray, colours: Sequence[Colour], width: int = 1) -> RgbImage:
+    """Draw curves over an image.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        curves_uv: (N, K, 2) samples along each, pixels of ``picture``; a curve breaks where one is NaN or far outside.
+        image: (H, W, 3) uint8 RGB.
+        curves_uv: (N, K, 2) samples along each, pixels of ``image``; a curve breaks where one is NaN or far outside.
         colours: one per curve.
         width: of the lines, pixels.
 
     Returns:
-        A new picture.
+        A new image.
     """
-    drawn: Picture = picture.copy()
-    reach = float(max(picture.shape[:2]))
+    drawn: RgbImage = image.copy()
+    reach = float(max(image.shape[:2]))
     for curve, colour in zip(curves_uv, colours, strict=True):
-        near = np.flatnonzero(_visible(picture, curve, None, reach))
+        near = np.flatnonzero(_visible(image, curve, None, reach))
         for run in np.split(near, np.flatnonzero(np.diff(near) > 1) + 1):
             fixed = np.round(curve[run] * (1 << SUBPIXEL_BITS)).astype(np.int32)
             cv2.polylines(drawn, [fixed[:, None]], False, colour, width, cv2.LINE_AA, SUBPIXEL_BITS)
@@ -159,27 +159,27 @@ def draw_curves(picture: Picture, curves_uv: FloatArray, colours: Sequence[Colou
 
 
 def tint_mask(
-    picture: Picture,
+    image: RgbImage,
     mask: npt.NDArray[np.uint8],
     *,
     colours: Sequence[Colour | None] | None = None,
     opacity: float = 0.3,
     contour_px: int = 1,
-) -> Picture:
+) -> RgbImage:
     """Tint each class of a mask and draw its outline.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        mask: (h, w) class ids; resized to the picture, and ids without a colour are left alone.
+        image: (H, W, 3) uint8 RGB.
+        mask: (h, w) class ids; resized to the image, and ids without a colour are left alone.
         colours: by class id, None for no tint; None takes the palette's, background clear.
         opacity: of the tint, 0..1.
         contour_px: width of the outline, 0 for none.
 
     Returns:
-        A new picture.
+        A new image.
     """
-    drawn: Picture = picture.copy()
-    height, width = picture.shape[:2]
+    drawn: RgbImage = image.copy()
+    height, width = image.shape[:2]
     full = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
     known = int(full[full != 255].max(initial=0)) + 1  # noqa: PLR2004
     for class_id, colour in enumerate(colours or mask_colours(known)):

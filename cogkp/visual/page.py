@@ -1,4 +1,4 @@
-"""One page of HTML that needs nothing else: styles and pictures inside, no script, no address of anywhere.
+"""A self-contained HTML page: styles and images inside, no script and no links.
 
 Functions return pieces of HTML. Everything that users named is escaped; pieces are joined, never parsed.
 """
@@ -21,9 +21,9 @@ __all__ = [
     "facts",
     "folded",
     "gallery",
+    "image",
     "page",
     "paragraphs",
-    "picture",
     "section",
     "table",
     "verbatim",
@@ -129,8 +129,8 @@ def verbatim(text: str) -> str:
     return f"<pre>{escape(text)}</pre>" if text else ""
 
 
-def picture(data: bytes, description: str, caption: str = "") -> str:
-    """Put a picture into the page.
+def image(data: bytes, description: str, caption: str = "") -> str:
+    """Put an image into the page.
 
     Args:
         data: a PNG or JPEG file.
@@ -144,18 +144,18 @@ def picture(data: bytes, description: str, caption: str = "") -> str:
     return f'<figure class="picture"><img src="{_uri(data)}" alt="{escape(description)}">{below}</figure>'
 
 
-def gallery(pictures: Sequence[tuple[bytes, str, str]]) -> str:
-    """Set pictures in a grid, each with a strong and a small line below.
+def gallery(images: Sequence[tuple[bytes, str, str]]) -> str:
+    """Set images in a grid, each with a strong and a small line below.
 
     Args:
-        pictures: file, strong line, small line.
+        images: file, strong line, small line.
     """
     each = (
         f'<figure><img src="{_uri(data)}" alt="{escape(name)}">'
         f"<figcaption><b>{escape(name)}</b><br>{escape(note)}</figcaption></figure>"
-        for data, name, note in pictures
+        for data, name, note in images
     )
-    return f'<div class="gallery">{"".join(each)}</div>' if pictures else ""
+    return f'<div class="gallery">{"".join(each)}</div>' if images else ""
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -172,5 +172,5 @@ def _cell(text: str) -> str:
 def _uri(data: bytes) -> str:
     kind = next((kind for start, kind in TYPES.items() if data.startswith(start)), None)
     if kind is None:
-        raise ValueError("a picture must be a PNG or a JPEG file")
+        raise ValueError("an image must be a PNG or a JPEG file")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""The look of a page: light and dark, wide and narrow, screen and paper."""
+"""Style sheet of the HTML pages: light and dark, wide and narrow, screen and paper."""
 
 from __future__ import annotations
 

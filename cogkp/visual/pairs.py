@@ -1,4 +1,4 @@
-"""Stereo pairs, true and predicted: both views with epipolar lines beside a drawing of space, one pair per row."""
+"""Draw stereo pairs: both views with epipolar lines, and the triangulated points, one pair per row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.tasks.base import SpaceMarks, ViewMarks
-from cogkp.visual.canvas import Picture, enlarged_uv, fit_text, text_width, write_text
+from cogkp.visual.canvas import RgbImage, enlarged_uv, fit_text, text_width, write_text
 from cogkp.visual.figure import LEGEND_PAD_PX, TRUTH_AND_PREDICTION, enlarged_errors, enlarged_tile, legend_bar
 from cogkp.visual.grid import DARK
 from cogkp.visual.overlay import draw_curves
@@ -44,13 +44,13 @@ class Pair:
 
 def view_tile(
     image: npt.NDArray[np.generic], view: ViewMarks, colours: Sequence[Colour], min_side_px: int = MIN_TILE_PX
-) -> Picture:
+) -> RgbImage:
     """Draw one view, enlarged by a whole factor: epipolar lines, truth as rings, predictions as crosses."""
     tile, factor = enlarged_tile(image, None, min_side_px)
     return enlarged_errors(draw_curves(tile, enlarged_uv(view.lines_uv, factor), colours), factor, view, colours)
 
 
-def pair_sheet(pairs: Sequence[Pair], *, title: str = "", min_side_px: int = MIN_TILE_PX) -> Picture:
+def pair_sheet(pairs: Sequence[Pair], *, title: str = "", min_side_px: int = MIN_TILE_PX) -> RgbImage:
     """Set pairs under each other: left view, right view, space, with the errors of each point below.
 
     Args:
@@ -76,35 +76,35 @@ def pair_sheet(pairs: Sequence[Pair], *, title: str = "", min_side_px: int = MIN
     return np.vstack(parts)
 
 
-def _row(pair: Pair, colours: Sequence[Colour], min_side_px: int) -> Picture:
+def _row(pair: Pair, colours: Sequence[Colour], min_side_px: int) -> RgbImage:
     tiles = [
         view_tile(image, view, colours, min_side_px) for image, view in zip(pair.images, pair.marks.views, strict=True)
     ]
     height, width = tiles[0].shape[:2]
     plot = space_plot(pair.marks, colours, max(height, width))[:height]
     gap = np.full((height, GAP_PX, 3), DARK, np.uint8)
-    pictures = np.hstack([tiles[0], gap, tiles[1], gap, plot])
+    row = np.hstack([tiles[0], gap, tiles[1], gap, plot])
     caption = " ".join(part for part in (pair.note, pair.marks.name) if part)
-    bar = _line(fit_text(caption, CAPTION_PX, 2 * width), pictures.shape[1], GREY)
+    bar = _line(fit_text(caption, CAPTION_PX, 2 * width), row.shape[1], GREY)
     _write_errors(bar, pair.marks, colours, 2 * (width + GAP_PX) + LEGEND_PAD_PX)
-    return np.vstack([pictures, bar])
+    return np.vstack([row, bar])
 
 
-def _line(text: str, width: int, colour: Colour) -> Picture:
-    bar: Picture = np.full((CAPTION_BAR_PX, width, 3), DARK, np.uint8)
+def _line(text: str, width: int, colour: Colour) -> RgbImage:
+    bar: RgbImage = np.full((CAPTION_BAR_PX, width, 3), DARK, np.uint8)
     write_text(bar, fit_text(text, CAPTION_PX, width - 2 * LEGEND_PAD_PX), (LEGEND_PAD_PX, 17), CAPTION_PX, colour)
     return bar
 
 
-def _write_errors(bar: Picture, marks: SpaceMarks, colours: Sequence[Colour], left: int) -> None:
+def _write_errors(bar: RgbImage, marks: SpaceMarks, colours: Sequence[Colour], left: int) -> None:
     """Say how far each point is off, in its colour, worst first and as many as there is room for."""
     errors = np.where(marks.found, np.linalg.norm(marks.xyz_found - marks.xyz_true, axis=-1), np.inf)
     drawn = view_of(marks, MIN_TILE_PX).holds(marks.xyz_found)
-    told = [(f"off by, {marks.unit}:", GREY)]
+    parts = [(f"off by, {marks.unit}:", GREY)]
     for point in sorted(np.flatnonzero(marks.known).tolist(), key=lambda n: -errors[n]):
         figure = f"{errors[point]:.3g}{'' if drawn[point] else ' (not drawn)'}" if marks.found[point] else "lost"
-        told.append((f"{marks.point_names[point]} {figure}", colours[point]))
-    for text, colour in told:
+        parts.append((f"{marks.point_names[point]} {figure}", colours[point]))
+    for text, colour in parts:
         if left + text_width(text, CAPTION_PX) > bar.shape[1]:
             return
         write_text(bar, text, (left, 17), CAPTION_PX, colour)

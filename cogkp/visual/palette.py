@@ -1,4 +1,4 @@
-"""Colours that stay apart for every kind of colour vision.
+"""Colours that can be told apart with any kind of colour vision.
 
 Colours are RGB, 0..255. Up to eight points take the hues of Okabe and Ito; more take even steps of a ramp from dark
 violet to yellow whose lightness rises all the way, so that order can be seen even in grey.

@@ -1,4 +1,4 @@
-"""A rig from above and from the side: where its cameras stand, where they look, what they see in common.
+"""Draw a camera rig from above and from the side: positions, viewing directions and the common field of view.
 
 Space is shown in the axes of the rig's mean camera: right, down, forward. Cameras may look anywhere.
 """
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import Picture, text_width, write_text
+from cogkp.visual.canvas import RgbImage, text_width, write_text
 from cogkp.visual.grid import DARK
 from cogkp.visual.palette import BLACK, GREY, WHITE, Colour, point_colours
 
@@ -57,7 +57,7 @@ class DrawnCamera:
 class _Panel:
     """One view of space: which axis runs along the columns and which along the rows, and in which sense."""
 
-    picture: Picture
+    image: RgbImage
     axes: tuple[int, int]
     senses: tuple[int, int]
     middle: FloatArray
@@ -65,12 +65,12 @@ class _Panel:
 
     def place(self, points: FloatArray) -> FloatArray:
         """Turn (N, 3) display coordinates into (N, 2) pixels."""
-        height, width = self.picture.shape[:2]
+        height, width = self.image.shape[:2]
         flat = (points - self.middle)[:, list(self.axes)] * self.senses * self.scale
         return np.asarray(flat + np.array([width / 2, height / 2]))
 
 
-def draw_rig(cameras: Sequence[DrawnCamera], reach: float, unit: str = "units") -> Picture:
+def draw_rig(cameras: Sequence[DrawnCamera], reach: float, unit: str = "units") -> RgbImage:
     """Draw a rig from above and from the side, at one scale.
 
     Args:
@@ -98,10 +98,10 @@ def draw_rig(cameras: Sequence[DrawnCamera], reach: float, unit: str = "units") 
     for title, axes, senses in views:
         panel = _Panel(np.full((*PANEL_HW, 3), GROUND, np.uint8), axes, senses, (low + high) / 2, scale)
         _draw_view(panel, [camera.name for camera in cameras], solids, ahead, unit)
-        write_text(panel.picture, title, (10, 20), TEXT_PX + 1, WHITE)
+        write_text(panel.image, title, (10, 20), TEXT_PX + 1, WHITE)
         _draw_scale(panel, unit)
         _draw_compass(panel)
-        panels.append(panel.picture)
+        panels.append(panel.image)
     gap = np.full((PANEL_HW[0], 4, 3), DARK, np.uint8)
     return np.hstack([panels[0], gap, panels[1]])
 
@@ -125,27 +125,25 @@ def _draw_view(
 ) -> None:
     colours = point_colours(len(names))
     for solid, colour in zip(solids, colours, strict=True):
-        _fill(panel.picture, panel.place(solid), colour)
+        _fill(panel.image, panel.place(solid), colour)
     for solid, axis, colour in zip(solids, ahead, colours, strict=True):
         uv = panel.place(solid)
         for corner in range(1, 5):
-            _line(panel.picture, uv[0], uv[corner], colour)
-            _line(panel.picture, uv[corner], uv[corner % 4 + 1], colour)
+            _line(panel.image, uv[0], uv[corner], colour)
+            _line(panel.image, uv[corner], uv[corner % 4 + 1], colour)
         start, stop = panel.place(axis)
-        cv2.arrowedLine(panel.picture, _fixed(start), _fixed(stop), WHITE, 1, cv2.LINE_AA, BITS, tipLength=0.03)
+        cv2.arrowedLine(panel.image, _fixed(start), _fixed(stop), WHITE, 1, cv2.LINE_AA, BITS, tipLength=0.03)
     centers = [solid[0] for solid in solids]
     for one, other in pairwise(centers):
         ends = panel.place(np.stack([one, other]))
-        _line(panel.picture, ends[0], ends[1], WHITE)
+        _line(panel.image, ends[0], ends[1], WHITE)
     taken: list[tuple[int, int, int, int]] = []
     for name, solid, axis, colour in zip(names, solids, ahead, colours, strict=True):
         uv = panel.place(solid[:1])[0]
-        cv2.circle(panel.picture, _fixed(uv), 4 << BITS, colour, cv2.FILLED, cv2.LINE_AA, BITS)
+        cv2.circle(panel.image, _fixed(uv), 4 << BITS, colour, cv2.FILLED, cv2.LINE_AA, BITS)
         back = panel.place(axis)[0] - panel.place(axis)[1]
         length = float(np.linalg.norm(back))
-        _label(
-            panel.picture, name, uv + (16 * back / length if length > TINY else np.array([0.0, 16.0])), colour, taken
-        )
+        _label(panel.image, name, uv + (16 * back / length if length > TINY else np.array([0.0, 16.0])), colour, taken)
     if len(names) <= MOST_LENGTHS:
         _label_baselines(panel, centers, unit, taken)
 
@@ -158,20 +156,20 @@ def _label_baselines(
         length = float(np.linalg.norm(other - one))
         # A baseline that is seen end on has no place for its length.
         if np.linalg.norm(uv[1] - uv[0]) > 0.6 * length * panel.scale:
-            _label(panel.picture, f"{length:.4g} {unit}", uv.mean(0) + np.array([0.0, 14.0]), WHITE, taken)
+            _label(panel.image, f"{length:.4g} {unit}", uv.mean(0) + np.array([0.0, 14.0]), WHITE, taken)
 
 
-def _label(picture: Picture, text: str, uv: FloatArray, colour: Colour, taken: list[tuple[int, int, int, int]]) -> None:
+def _label(image: RgbImage, text: str, uv: FloatArray, colour: Colour, taken: list[tuple[int, int, int, int]]) -> None:
     """Write a word near a place, lower where another word is already."""
     width = text_width(text, TEXT_PX)
-    left = int(np.clip(uv[0] - width / 2, 4, picture.shape[1] - width - 4))
-    base = int(np.clip(uv[1] + TEXT_PX / 2, LINE_PX, picture.shape[0] - 6))
+    left = int(np.clip(uv[0] - width / 2, 4, image.shape[1] - width - 4))
+    base = int(np.clip(uv[1] + TEXT_PX / 2, LINE_PX, image.shape[0] - 6))
     while any(left < r and left + width > x and base - TEXT_PX < b and base > t for x, t, r, b in taken):
         base += LINE_PX
     taken.append((left, base - TEXT_PX - 4, left + width, base + 4))
     for right, down in ((-1, 0), (1, 0), (0, -1), (0, 1)):  # a dark rim, to be read on any ground
-        write_text(picture, text, (left + right, base + down), TEXT_PX, BLACK)
-    write_text(picture, text, (left, base), TEXT_PX, colour)
+        write_text(image, text, (left + right, base + down), TEXT_PX, BLACK)
+    write_text(image, text, (left, base), TEXT_PX, colour)
 
 
 def _draw_scale(panel: _Panel, unit: str) -> None:
@@ -179,26 +177,26 @@ def _draw_scale(panel: _Panel, unit: str) -> None:
     longest = 120 / panel.scale
     power = 10.0 ** np.floor(np.log10(longest))
     length = power * max(step for step in (1, 2, 5) if step * power <= longest)
-    height, width = panel.picture.shape[:2]
+    height, width = panel.image.shape[:2]
     start = np.array([width - 20 - length * panel.scale, height - 16.0])
     stop = np.array([width - 20.0, height - 16.0])
-    _line(panel.picture, start, stop, GREY, 2)
+    _line(panel.image, start, stop, GREY, 2)
     text = f"{length:g} {unit}"
-    write_text(panel.picture, text, (width - 20 - text_width(text, TEXT_PX), height - 24), TEXT_PX, GREY)
+    write_text(panel.image, text, (width - 20 - text_width(text, TEXT_PX), height - 24), TEXT_PX, GREY)
 
 
 def _draw_compass(panel: _Panel) -> None:
     """Say which way the axes run, in the lower left corner."""
     words = {RIGHT: "right", DOWN: "down", FORWARD: "forward"}
-    base = panel.picture.shape[0] - 16
+    base = panel.image.shape[0] - 16
     across, along = panel.axes
     up = panel.senses[1] < 0
     start = np.array([16.0, base if up else base - 34.0])
     for step in (np.array([34.0, 0.0]), np.array([0.0, -34.0 if up else 34.0])):
-        cv2.arrowedLine(panel.picture, _fixed(start), _fixed(start + step), GREY, 1, cv2.LINE_AA, BITS, tipLength=0.2)
+        cv2.arrowedLine(panel.image, _fixed(start), _fixed(start + step), GREY, 1, cv2.LINE_AA, BITS, tipLength=0.2)
     row = int(start[1])
-    write_text(panel.picture, words[across], (56, row + 4), TEXT_PX, GREY)
-    write_text(panel.picture, words[along], (24, row - 26 if up else row + 34), TEXT_PX, GREY)
+    write_text(panel.image, words[across], (56, row + 4), TEXT_PX, GREY)
+    write_text(panel.image, words[along], (24, row - 26 if up else row + 34), TEXT_PX, GREY)
 
 
 def _fixed(uv: FloatArray) -> tuple[int, int]:
@@ -206,12 +204,12 @@ def _fixed(uv: FloatArray) -> tuple[int, int]:
     return u, v
 
 
-def _line(picture: Picture, start: FloatArray, stop: FloatArray, colour: Colour, width: int = 1) -> None:
-    cv2.line(picture, _fixed(start), _fixed(stop), colour, width, cv2.LINE_AA, BITS)
+def _line(image: RgbImage, start: FloatArray, stop: FloatArray, colour: Colour, width: int = 1) -> None:
+    cv2.line(image, _fixed(start), _fixed(stop), colour, width, cv2.LINE_AA, BITS)
 
 
-def _fill(picture: Picture, uv: FloatArray, colour: Colour) -> None:
+def _fill(image: RgbImage, uv: FloatArray, colour: Colour) -> None:
     hull = cv2.convexHull(np.round(uv * (1 << BITS)).astype(np.int32))
-    layer = picture.copy()
+    layer = image.copy()
     cv2.fillConvexPoly(layer, hull, colour, cv2.LINE_AA, BITS)
-    picture[:] = np.round((1 - FILL) * picture + FILL * layer).astype(np.uint8)
+    image[:] = np.round((1 - FILL) * image + FILL * layer).astype(np.uint8)

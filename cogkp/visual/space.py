@@ -1,4 +1,4 @@
-"""Points of space as a drawing: seen obliquely from above the left camera, so that depth shows, without perspective."""
+"""Draw points of space from obliquely above the left camera, without perspective."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.tasks.base import SpaceMarks
-from cogkp.visual.canvas import Picture, text_width, write_text
+from cogkp.visual.canvas import RgbImage, text_width, write_text
 from cogkp.visual.overlay import draw_curves, draw_errors
 from cogkp.visual.palette import BLACK, GREY, WHITE, Colour
 
@@ -85,7 +85,7 @@ class SpaceView:
 
 
 def view_of(marks: SpaceMarks, size_px: int) -> SpaceView:
-    """Choose the box that holds truth and predictions, and the scale at which it fills a square picture."""
+    """Choose the box that holds truth and predictions, and the scale at which it fills a square drawing."""
     low, high = _box(marks)
     cosine, sine = np.cos(DOWNWARDS_RAD), np.sin(DOWNWARDS_RAD)
     away = np.array([np.sin(SIDEWAYS_RAD) * cosine, sine, np.cos(SIDEWAYS_RAD) * cosine])
@@ -113,7 +113,7 @@ def _box(marks: SpaceMarks) -> tuple[FloatArray, FloatArray]:
     return low - grow, high + grow
 
 
-def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Picture:
+def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> RgbImage:
     """Draw one pair's points of space.
 
     The truth is a ring with grey segments, the prediction a cross with coloured ones and the outline of the region
@@ -122,63 +122,63 @@ def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> Pi
     Args:
         marks: what to draw.
         colours: one per point, RGB.
-        size_px: side of the picture.
+        size_px: side of the drawing.
 
     Returns:
         (S, S, 3) uint8 RGB.
     """
     view = view_of(marks, size_px)
-    picture: Picture = np.full((size_px, size_px, 3), GROUND, np.uint8)
+    image: RgbImage = np.full((size_px, size_px, 3), GROUND, np.uint8)
     if not marks.known.any():
-        write_text(picture, "nothing to compare", (12, size_px // 2), 12, GREY)
-        return picture
-    write_text(picture, marks.unit, (14, 24), TICK_PX + 2, GREY)
-    picture = _draw_axes(picture, view)
+        write_text(image, "nothing to compare", (12, size_px // 2), 12, GREY)
+        return image
+    write_text(image, marks.unit, (14, 24), TICK_PX + 2, GREY)
+    image = _draw_axes(image, view)
     true, found = view.project(marks.xyz_true), view.project(marks.xyz_found)
     shown = marks.found & view.holds(marks.xyz_found)
-    picture = _draw_segments(picture, true, marks.known, marks.segments, [GREY] * len(true))
-    picture = _draw_segments(picture, found, shown, marks.segments, colours)
-    picture = _draw_regions(picture, view, marks, shown, colours)
+    image = _draw_segments(image, true, marks.known, marks.segments, [GREY] * len(true))
+    image = _draw_segments(image, found, shown, marks.segments, colours)
+    image = _draw_regions(image, view, marks, shown, colours)
     return draw_errors(
-        picture,
+        image,
         true,
         found,
-        truth_shown=marks.known,
-        predicted_shown=shown,
+        truth_visible=marks.known,
+        predicted_visible=shown,
         colours=colours,
         radius=max(5.0, size_px / 75),
     )
 
 
 def _draw_regions(
-    picture: Picture, view: SpaceView, marks: SpaceMarks, shown: npt.NDArray[np.bool_], colours: Sequence[Colour]
-) -> Picture:
+    image: RgbImage, view: SpaceView, marks: SpaceMarks, shown: npt.NDArray[np.bool_], colours: Sequence[Colour]
+) -> RgbImage:
     """Outline the regions that are known, as far as they lie before the box."""
     stated = np.flatnonzero(shown & (np.diagonal(marks.region, axis1=-2, axis2=-1) > 0).all(-1)).tolist()
     if not stated:
-        return picture
+        return image
     outlines = np.stack([view.ellipse(marks.xyz_found[n], marks.region[n]) for n in stated])
-    drawn = draw_curves(picture, outlines, [colours[n] for n in stated])
+    drawn = draw_curves(image, outlines, [colours[n] for n in stated])
     corners = np.array(list(product(*zip(view.low, view.high, strict=True))))
     hull = cv2.convexHull(np.round(view.project(corners)).astype(np.int32))
-    box = cv2.fillConvexPoly(np.zeros(picture.shape[:2], np.uint8), hull, 1)
-    return np.where(box[..., None] > 0, drawn, picture)
+    box = cv2.fillConvexPoly(np.zeros(image.shape[:2], np.uint8), hull, 1)
+    return np.where(box[..., None] > 0, drawn, image)
 
 
 def _draw_segments(
-    picture: Picture,
+    image: RgbImage,
     uv: FloatArray,
     shown: npt.NDArray[np.bool_],
     segments: Sequence[tuple[int, int]],
     colours: Sequence[Colour],
-) -> Picture:
+) -> RgbImage:
     """Draw each segment in two halves, in the colours of its ends."""
     ends = [(a, b) for a, b in segments if shown[a] and shown[b]]
     halves = [np.stack((uv[a], (uv[a] + uv[b]) / 2)) for pair in ends for a, b in (pair, pair[::-1])]
     if not halves:
-        return picture
+        return image
     inks = [colours[end] for pair in ends for end in pair]
-    rimmed = draw_curves(picture, np.stack(halves), [BLACK] * len(halves), width=4)
+    rimmed = draw_curves(image, np.stack(halves), [BLACK] * len(halves), width=4)
     return draw_curves(rimmed, np.stack(halves), inks, width=2)
 
 
@@ -188,7 +188,7 @@ class _Edge(NamedTuple):
     Args:
         axis: along which it runs.
         start: (3,) its lower end.
-        outward: (2,) unit vector in the picture, away from the box.
+        outward: (2,) unit vector in the drawing, away from the box.
     """
 
     axis: int
@@ -196,19 +196,19 @@ class _Edge(NamedTuple):
     outward: FloatArray
 
 
-def _draw_axes(picture: Picture, view: SpaceView) -> Picture:
+def _draw_axes(image: RgbImage, view: SpaceView) -> RgbImage:
     back = np.where(view.axes[2] > 0, view.high, view.low)
     front = view.low + view.high - back
     grid = np.stack(list(_grid(view, back)))
-    picture = draw_curves(picture, grid, [GRID] * len(grid))
+    image = draw_curves(image, grid, [GRID] * len(grid))
     for edge in _edges(view, back, front):
-        picture = draw_curves(picture, view.project(_span(view, edge.axis, edge.start))[None], [GREY])
+        image = draw_curves(image, view.project(_span(view, edge.axis, edge.start))[None], [GREY])
         for tick in view.ticks(edge.axis):
             at = view.project(_moved(edge.start, edge.axis, tick))
-            _write_centred(picture, _figure(tick, view.step), at + TICK_OFFSET_PX * edge.outward, GREY)
+            _write_centred(image, _figure(tick, view.step), at + TICK_OFFSET_PX * edge.outward, GREY)
         middle = view.project(_span(view, edge.axis, edge.start)).mean(0)
-        _write_centred(picture, "xyz"[edge.axis], middle + NAME_OFFSET_PX * edge.outward, WHITE)
-    return picture
+        _write_centred(image, "xyz"[edge.axis], middle + NAME_OFFSET_PX * edge.outward, WHITE)
+    return image
 
 
 def _grid(view: SpaceView, back: FloatArray) -> Iterator[FloatArray]:
@@ -256,6 +256,6 @@ def _figure(value: float, step: float) -> str:
     return f"{value + 0.0:.{digits}f}"
 
 
-def _write_centred(picture: Picture, text: str, uv: FloatArray, colour: Colour) -> None:
+def _write_centred(image: RgbImage, text: str, uv: FloatArray, colour: Colour) -> None:
     left = round(float(uv[0]) - text_width(text, TICK_PX) / 2)
-    write_text(picture, text, (left, round(float(uv[1]) + TICK_PX / 2)), TICK_PX, colour)
+    write_text(image, text, (left, round(float(uv[1]) + TICK_PX / 2)), TICK_PX, colour)

@@ -1,1 +1,1 @@
-"""The documented verbs as functions; nothing here parses arguments or prints."""
+"""The verbs (train, evaluate, export, ...) as functions; nothing here parses arguments or prints."""

@@ -1,185 +1,72 @@
-"""What a family answers above its task, so that every verb is one function for all families.
+"""The adapter of a model family: what differs between families for each verb.
 
 :class:`cogkp.tasks.base.Task` says what a family is to a trainer; an :class:`Adapter` says how its configuration asks
-for each verb: what to check, which options hold, where results go and how they are named.
+for each verb: what to check, which options hold, where results go and how they are named. docs/architecture.md shows a
+family from end to end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import logging
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from cogkp.artifacts.checkpoint import Checkpoint, Provenance
 from cogkp.artifacts.manifest import Manifest, Origin
-from cogkp.artifacts.restore import Restored
+from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import engine_path, onnx_name, timestamp
+from cogkp.artifacts.restore import Restored, open_checkpoint
+from cogkp.artifacts.runs import LATEST, own_name
 from cogkp.config.export import ExportOptions
+from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
-from cogkp.export.engine_options import EngineOptions
-from cogkp.export.onnx_export import OPSET
+from cogkp.data.images.finding import find_images
+from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.onnx_export import OPSET
 from cogkp.families import family_of
-from cogkp.inference.exported import Exported
+from cogkp.files import make_folder
+from cogkp.inference.exported import Exported, described_onnx
+from cogkp.inference.model import Model, load, model_of_task
 from cogkp.progress import Progress
 from cogkp.tasks.base import Report, Task
-from cogkp.training.checkpointer import Checkpointer
+from cogkp.tasks.registry import build_task
 from cogkp.training.distributed import Ranks
-from cogkp.training.evaluator import Predict
-from cogkp.training.plan import Plan
-from cogkp.training.sinks import Sink
-from cogkp.training.trainer import FitResult
+from cogkp.training.precision import resolve_precision
+from cogkp.training.seeding import seed_everything
 from cogkp.workflows.evaluation_page import Words
+from cogkp.workflows.report_writer import EvaluationResult
+from cogkp.workflows.result_files import names_of, require_apart
+from cogkp.workflows.setup import OpenedModel, is_exported, open_model, restored_task, spread
+from cogkp.workflows.training_job import CHECKPOINT_ROOT, TrainingJob, TrainingRequest
 
 __all__ = [
-    "CHECKPOINT_ROOT",
-    "LOG_DIR",
     "MODELS_ROOT",
     "Adapter",
+    "AskedImage",
     "EngineJob",
     "EngineRequest",
     "EvaluationJob",
     "EvaluationRequest",
     "ExportJob",
     "ExportRequest",
-    "OpenedModel",
-    "RunPlace",
-    "TrainingJob",
-    "TrainingRequest",
+    "PredictionJob",
+    "PredictionRequest",
     "adapter_of",
 ]
 
-CHECKPOINT_ROOT = Path("checkpoints")
-LOG_DIR = Path("logs/cog")
 MODELS_ROOT = Path("assets/models")
+BATCH_SIZE = 32
+PARITY_SAMPLES = 8
 
-
-def _nothing(_: Mapping[str, float]) -> None:
-    """Do nothing."""
-
-
-class RunPlace(Protocol):
-    """The folder of a training."""
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """The newest checkpoint."""
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint of the best validation; there only where one was made."""
-
-    @property
-    def mirror(self) -> Path | None:
-        """The newest checkpoint of any run, None where the family keeps none."""
-
-
-@attrs.frozen(kw_only=True)
-class TrainingRequest:
-    """What a caller of ``train`` or ``dry_run`` asked for; see :func:`cogkp.train`."""
-
-    options: TrainOptions | None = None
-    restore: str | None = None
-    given: frozenset[str] = frozenset()
-    allow_config_change: bool = False
-    checkpoint_root: Path = CHECKPOINT_ROOT
-    log_dir: Path | None = LOG_DIR
-
-
-class TrainingJob(Protocol):
-    """One training as a family's configuration asks for it; its methods are called in the order they stand here."""
-
-    @property
-    def is_dry_run(self) -> bool:
-        """Whether the configuration itself asks for one step of which nothing is kept."""
-
-    @property
-    def device(self) -> torch.device | None:
-        """Where to train; None takes a GPU when there is one."""
-
-    @property
-    def pins_memory(self) -> bool:
-        """Whether batches are page-locked where there is a GPU."""
-
-    def held(self) -> AbstractContextManager[None]:
-        """Hold what must be held before anything is read, as a folder that the configuration names."""
-
-    def restored(self) -> Restored | None:
-        """Read the checkpoint the training goes on from; None for a new one."""
-
-    def config_changes(self, restored: Restored) -> list[str]:
-        """List what changed in the configuration since; raises CheckpointError where that is refused."""
-
-    def plan(self, restored: Restored | None) -> Plan:
-        """Decide on options, schedule and position; raises ConfigError where they do not fit the configuration."""
-
-    def start_weights(self, task: Task, options: TrainOptions) -> None:
-        """Give a fresh network the published or earlier weights that are asked for."""
-
-    def splits(self) -> Mapping[Split, str]:
-        """Name the data that is opened, each with the key of the configuration that names it."""
-
-    def needs_labels(self) -> bool:
-        """Whether data without any label of a point or box is refused."""
-
-    def place(self, restored: Restored | None) -> AbstractContextManager[RunPlace]:
-        """Hold the folder that the training writes to."""
-
-    def goes_on(self, restored: Restored, place: RunPlace) -> bool:
-        """Whether the restored checkpoint is the newest state of that folder, so that its best one counts as well."""
-
-    def board(self, place: RunPlace) -> Path | None:
-        """Return the folder of TensorBoard's files, None for none."""
-
-    def provenance(self, place: RunPlace, options: TrainOptions, fingerprint: Mapping[str, Any]) -> Provenance:
-        """Say what explains the checkpoints."""
-
-    def checkpointer(
-        self, place: RunPlace, provenance: Provenance, plan: Plan, restored: Restored | None, steps_per_epoch: int
-    ) -> Checkpointer:
-        """Make what keeps the checkpoints under the family's names."""
-
-    def loggers(self, place: RunPlace, plan: Plan, steps_per_epoch: int) -> list[Sink]:
-        """Write what else lies in the folder, and make the loggers that only this family has."""
-
-    def report_folder(self, place: RunPlace) -> Path:
-        """Return where the evaluation of the best checkpoint goes."""
-
-    def finished(self, result: FitResult) -> None:
-        """Tell that the training, or the dry run, has ended."""
-
-    def to_evaluate(self, model: Path) -> tuple[str, ...]:
-        """List the overrides by which the configuration in the folder evaluates what was trained."""
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class OpenedModel:
-    """A model ready to predict.
-
-    Args:
-        path: its file; a checkpoint by its name in the folder of its run.
-        home: the folder of its run.
-        task: what its predictions mean.
-        predict: images (B, C, H, W) float32 to the task's outputs.
-        checkpoint: the file's content; None for an exported model.
-        origin: the checkpoint an exported model was made of; empty where nobody wrote it down.
-    """
-
-    path: Path
-    home: Path
-    task: Task
-    predict: Predict
-    checkpoint: Checkpoint | None = None
-    origin: str = ""
+log = logging.getLogger("cogkp")
 
 
 @attrs.frozen(kw_only=True)
@@ -194,37 +81,35 @@ class EvaluationRequest:
     checkpoint_root: Path = CHECKPOINT_ROOT
 
 
-class EvaluationJob(Protocol):
-    """One evaluation as a family's configuration asks for it."""
+def _unchanged(report: Report, found: EvaluationResult) -> EvaluationResult:
+    return found
 
-    @property
-    def model(self) -> OpenedModel:
-        """What is evaluated."""
 
-    @property
-    def split(self) -> Split:
-        """The data it is evaluated on."""
+def _nothing(_: Any) -> None:
+    """Do nothing."""
 
-    @property
-    def loading(self) -> TrainOptions:
-        """Batch size and loader processes."""
 
-    @property
-    def subject(self) -> str:
-        """What the model finds, in a word: the title of the page."""
+@attrs.frozen(eq=False, kw_only=True)
+class EvaluationJob:
+    """One evaluation as a family's configuration asks for it.
 
-    @property
-    def words(self) -> Words:
-        """What the page calls things."""
+    Args:
+        model: what is evaluated.
+        split: the data it is evaluated on.
+        loading: batch size and loader processes.
+        folder: makes the folder of the results.
+        subject: what the model finds, in a word: the title of the page.
+        words: what the page calls things.
+        finished: writes what only this family leaves beside the report, and returns the result with it.
+    """
 
-    def folder(self) -> Path:
-        """Make the folder of the results."""
-
-    def finished(self, folder: Path, text: str, report: Report) -> Mapping[str, Path]:
-        """Write what only this family leaves beside the report; returns these files by name."""
-
-    def brief(self, report: Report, text: str) -> str:
-        """Choose what is printed."""
+    model: OpenedModel
+    split: Split
+    loading: TrainOptions
+    folder: Callable[[], Path]
+    subject: str
+    words: Words
+    finished: Callable[[Report, EvaluationResult], EvaluationResult] = _unchanged
 
 
 @attrs.frozen(kw_only=True)
@@ -255,7 +140,7 @@ class ExportJob:
         opset: ONNX operator set.
         fold: whether what depends on no input is computed while exporting.
         verbose: whether inputs, outputs and differences are logged.
-        finished: is told the largest difference of each output.
+        finished: called with the largest difference of each output.
     """
 
     folder: Path
@@ -296,7 +181,7 @@ class EngineJob:
         options: what the engine is to be, beside its precision.
         source: a file with 8-bit layers that was made of the ONNX file, to build from instead.
         rounding: how far 8 bits move what is found, in numbers.
-        finished: is told the rounding.
+        finished: called with the rounding.
     """
 
     folder: Path
@@ -310,36 +195,295 @@ class EngineJob:
     finished: Callable[[Mapping[str, float]], None] = _nothing
 
 
-class Adapter(Protocol):
-    """What one family answers above its task."""
+@attrs.frozen(kw_only=True)
+class PredictionRequest:
+    """What a caller of ``predict`` asked for; see :func:`cogkp.predict`."""
+
+    source: Path | None = None
+    model: str | None = None
+    output_dir: Path | None = None
+    checkpoint_root: Path = CHECKPOINT_ROOT
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class AskedImage:
+    """An image that a model is asked about.
+
+    Args:
+        path: the file.
+        name: of its results, a path below their folder without the last suffix.
+        known: further arguments of the model, as its camera.
+    """
+
+    path: Path
+    name: str
+    known: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class PredictionJob:
+    """One prediction as a family's configuration asks for it.
+
+    Args:
+        model: what is asked.
+        images: about which images.
+        folder: of the results.
+        count: counts what was found in an image, by name.
+        record: makes the content of an image's JSON file.
+        draw: draws what was found: (H, W, 3) uint8 RGB.
+        problems: what is wrong with images that are left out.
+        batch_size: images at once.
+        workers: threads that read images.
+        save_json: whether JSON files are written.
+        save_drawings: whether drawings are written.
+        finished: called with the result, a :class:`cogkp.workflows.predict.PredictResult`.
+    """
+
+    model: Model
+    images: Sequence[AskedImage]
+    folder: Path
+    count: Callable[[Any], Mapping[str, int]]
+    record: Callable[[AskedImage, Any], dict[str, Any]]
+    draw: Callable[[Any], npt.NDArray[np.uint8]]
+    problems: Sequence[Problem] = ()
+    batch_size: int = 16
+    workers: int = 2
+    save_json: bool = True
+    save_drawings: bool = True
+    finished: Callable[[Any], None] = _nothing
+
+
+class Adapter:
+    """What one family answers above its task.
+
+    As it stands it serves a family whose models live in runs under a root of checkpoints, and whose options come from
+    the caller. Such a family overrides the first group of methods; one whose configuration says all of this itself
+    overrides the verbs, too.
+    """
+
+    words = Words(
+        column="point",
+        curves="Uncertainty",
+        worst="By the worst {measure} of any point. Rings are labels, crosses are predictions.",
+        evaluation="main",
+    )
+    """What the page of an evaluation calls things."""
 
     def structure(self, plain: Mapping[str, Any]) -> Any:
         """Turn plain values of a checkpoint into a configuration; raises ConfigError."""
+        raise NotImplementedError
 
     def dump(self, config: Any) -> dict[str, Any]:
         """Return a configuration as plain values."""
+        raise NotImplementedError
+
+    def check(self, config: Any, options: TrainOptions) -> Sequence[Problem]:
+        """List what stands between a configuration and its training with these options."""
+        return ()
+
+    def splits(self, config: Any) -> Mapping[Split, str]:
+        """Name the data that a training opens, each with the key of the configuration that names it."""
+        raise NotImplementedError
+
+    def points(self, config: Any) -> tuple[str, ...]:
+        """Name what the network finds, in its order."""
+        raise NotImplementedError
+
+    def roots(self, config: Any) -> tuple[str, ...]:
+        """Name the roots of the training data."""
+        return ()
+
+    def num_classes(self, config: Any) -> int | None:
+        """Count the classes of the mask; None without one."""
+        return None
+
+    def network(self, config: Any) -> str:
+        """Name the network in a few words, for messages."""
+        return ""
+
+    def subject(self, config: Any) -> str:
+        """Name the model in a word: the title of pages, and the first part of file names."""
+        return family_of(config).name
+
+    def needs_labels(self, config: Any) -> bool:
+        """Whether data without any label of a point is refused."""
+        return True
+
+    def start_weights(self, config: Any, task: Any, options: TrainOptions) -> None:
+        """Give a fresh network the published or earlier weights that configuration or options name."""
+
+    def to_ask(self, config: Any) -> Any:
+        """Change the configuration of a checkpoint to one whose export is what is asked about images."""
+        return config
+
+    def fitted(self, config: Any, found: Exported, path: Path) -> tuple[Task, type[Any]]:
+        """Compare an exported model with the task of a configuration.
+
+        Raises:
+            ArtifactError: it takes other images, or finds something else.
+        """
+        task = build_task(config)
+        spec, shape = task.export_spec(1), found.runner.signature.inputs[0].shape
+        wanted = next(iter(spec.inputs.values())).shape[1:]
+        if tuple(shape[1:]) != tuple(wanted):
+            raise ArtifactError(
+                "the model takes other images",
+                where=str(path),
+                expected=f"[B, {', '.join(map(str, wanted))}], as the configuration says",
+                got=str(list(shape)),
+            )
+        names = found.facts.get("points", {}).get("names")
+        if names is not None and len(names) != len(self.points(config)):
+            raise ArtifactError(
+                "the model finds other points",
+                where=str(path),
+                expected=", ".join(self.points(config)),
+                got=", ".join(map(str, names)),
+            )
+        return task, namedtuple("Outputs", [output.name for output in spec.outputs])
 
     def check_preview(self, config: Any, options: TrainOptions) -> None:
         """Raise ConfigError where no training batch could be made."""
+        if problems := self.check(config, options):
+            raise ConfigError(problems)
 
     def training(self, config: Any, asked: TrainingRequest, ranks: Ranks) -> TrainingJob:
-        """Begin a training; raises ConfigError where configuration and request do not fit."""
+        """Begin a training."""
+        return TrainingJob(self, config, asked, ranks)
 
-    def evaluation(self, config: Any, asked: EvaluationRequest) -> AbstractContextManager[EvaluationJob]:
-        """Open a model and the folder of its evaluation."""
+    @contextmanager
+    def evaluation(self, config: Any, asked: EvaluationRequest) -> Iterator[EvaluationJob]:
+        """Open a checkpoint or an exported model, and choose the validation data where there is some."""
+        options = TrainOptions(batch_size=asked.batch_size or BATCH_SIZE, num_workers=asked.num_workers or 0)
+        self.check_preview(config, options)
+        with self._opened(config, asked.model or LATEST, asked.checkpoint_root) as model:
+            split = asked.split or self._plain_split(config)
+            yield EvaluationJob(
+                model=model,
+                split=split,
+                loading=options,
+                folder=lambda: make_folder(asked.output_dir or model.home / f"{split}-{timestamp()}"),
+                subject=self.subject(config),
+                words=self.words,
+            )
 
-    def fitted(self, config: Any, found: Exported, path: Path) -> tuple[Task, type[Any]]:
-        """Make the task of an exported model, and the NamedTuple of its outputs.
+    def _plain_split(self, config: Any) -> Split:
+        return "validation" if "validation" in self.splits(config) else "evaluation"
 
-        Raises:
-            ArtifactError: the model is of another family, or does not take what the configuration makes.
-        """
+    @contextmanager
+    def _opened(self, config: Any, model: str, root: Path) -> Iterator[OpenedModel]:
+        if is_exported(Path(model)):
+            with open_model(config, Path(model)) as opened:
+                yield opened
+            return
+        restored = open_checkpoint(model, root)
+        with open_model(config, restored) as opened:
+            self._warn_of_names(restored, config)
+            yield opened
 
-    def export(self, config: Any, asked: ExportRequest) -> AbstractContextManager[ExportJob]:
-        """Choose what is exported, and hold the folder of the results."""
+    def _warn_of_names(self, restored: Restored, config: Any) -> None:
+        trained, asked = restored.checkpoint.provenance.points, self.points(config)
+        if trained != asked:
+            said = "%s was trained for the points %s; the configuration calls them %s"
+            log.warning(said, restored.path, ", ".join(trained), ", ".join(asked))
 
-    def engine(self, config: Any, asked: EngineRequest) -> AbstractContextManager[EngineJob]:
-        """Choose what is built, and hold the folder of the results."""
+    @contextmanager
+    def export(self, config: Any, asked: ExportRequest) -> Iterator[ExportJob]:
+        """Choose the checkpoint and the name of the ONNX file."""
+        options = asked.options or ExportOptions()
+        task, origin = self._exported_task(config, asked)
+        precision = resolve_precision(options.precision).name
+        name = onnx_name(self.subject(config), options.batch_size, timestamp(), precision)
+        onnx = asked.models_root / name if options.path is None else Path(options.path)
+        yield ExportJob(
+            folder=onnx.parent,
+            task=task,
+            origin=origin,
+            onnx=onnx,
+            engine=engine_path(onnx) if options.engine else None,
+            precision=precision,
+            batch_size=options.batch_size,
+            builder=options.builder,
+            samples=self._parity_samples(config, task),
+        )
+
+    @contextmanager
+    def prediction(self, config: Any, asked: PredictionRequest) -> Iterator[PredictionJob]:
+        """Find the images, and open the model."""
+        if asked.source is None:
+            raise ConfigError([Problem("there are no images", "source", "an image, or a folder of images", "nothing")])
+        paths = find_images(asked.source) if asked.source.is_dir() else (asked.source,)
+        root = asked.source if asked.source.is_dir() else asked.source.parent
+        with self._opened_to_ask(config, asked.model or LATEST, asked.checkpoint_root) as (model, home):
+            folder = asked.output_dir or home / f"predictions-{timestamp()}"
+            require_apart(folder, root)
+            yield PredictionJob(
+                model=model,
+                images=[AskedImage(path=path, name=name) for path, name in names_of(paths, root)],
+                folder=make_folder(folder),
+                count=lambda found: {"points": len(found.points)},
+                record=lambda image, found: {"image": image.path.name, **found.to_dict()},
+                draw=lambda found: found.draw(),
+            )
+
+    @contextmanager
+    def _opened_to_ask(self, config: Any, model: str, root: Path) -> Iterator[tuple[Model, Path]]:
+        if is_exported(Path(model)):
+            with load(model) as opened:
+                yield opened, Path(model).parent
+            return
+        restored = open_checkpoint(model, root)
+        task = restored_task(config, restored)
+        with model_of_task(task, own_name(restored.path, restored.home)) as opened:
+            yield opened, restored.home
+
+    def _exported_task(self, config: Any, asked: ExportRequest) -> tuple[Task, Origin]:
+        sha256 = plain_hash(self.dump(config))
+        if asked.checkpoint is not None:
+            restored = open_checkpoint(asked.checkpoint, asked.checkpoint_root)
+            task = restored_task(config, restored)
+            self._warn_of_names(restored, config)
+            path = own_name(restored.path, restored.home)
+            return task, Origin(sha256, str(path), file_sha256(path))
+        if not asked.untrained:
+            raise ExportError(
+                "no checkpoint to deploy",
+                expected="--restore, or --train in the same call",
+                hint="Add --deploy-untrained to export fresh weights.",
+            )
+        seed_everything(0)
+        return build_task(config), Origin(sha256)
+
+    def _parity_samples(self, config: Any, task: Task) -> dict[str, npt.NDArray[np.float32]]:
+        """Take a few real inputs where the data is at hand; an export must not depend on it."""
+        if not self.roots(config):
+            return {}
+        try:
+            batch = spread(task.datasets(self._plain_split(config)), PARITY_SAMPLES)
+        except DataError as error:
+            log.warning("comparing on synthetic inputs alone, since the data cannot be read: %s", error)
+            return {}
+        return {name: image.numpy() for name, image in zip(batch.ids, batch.image, strict=True)}
+
+    @contextmanager
+    def engine(self, config: Any, asked: EngineRequest) -> Iterator[EngineJob]:
+        """Build from a named ONNX file, in the precision its manifest names."""
+        if asked.onnx is None:
+            raise ConfigError([Problem("there is no ONNX file", "onnx", "an exported model", "nothing")])
+        signature, manifest = described_onnx(asked.onnx)
+        family = family_of(config).name
+        if manifest is None or manifest.facts.get("family") != family:
+            got = ", ".join(entry.name for entry in signature.outputs)
+            hint = "Export it with this library, which writes its manifest."
+            raise ArtifactError("no model of this family", where=str(asked.onnx), expected=family, got=got, hint=hint)
+        yield EngineJob(
+            folder=asked.onnx.parent,
+            onnx=asked.onnx,
+            engine=asked.engine or engine_path(asked.onnx),
+            manifest=manifest,
+            builder=asked.builder,
+            options=AS_THE_FILE_SAYS,
+        )
 
 
 def adapter_of(config: Any) -> Adapter:

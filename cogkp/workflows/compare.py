@@ -1,4 +1,4 @@
-"""Compare two evaluations: figures and what can be said of their difference, and what else was not the same."""
+"""Compare two evaluations: the difference of each metric, and what else was not the same."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from cogkp.files import write_text
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Evidence
 from cogkp.measures.figures import ALL
-from cogkp.workflows.adapter import CHECKPOINT_ROOT
 from cogkp.workflows.comparison_page import Compared, Side, comparison_page
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.report_parts import read_epochs
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 __all__ = ["ComparisonResult", "compare"]
 
 TOLD_OF_POINTS = ("mean",)
 
 
-@attrs.frozen
-class ComparisonResult:
+@attrs.frozen(repr=False)
+class ComparisonResult(Printable):
     """What a comparison found.
 
     Args:
@@ -44,6 +45,10 @@ class ComparisonResult:
     text: str
     html_path: Path
     paired: bool
+
+    def summary(self) -> str:
+        """Return the figures, and the page that shows more."""
+        return f"{self.text}\nreport: {self.html_path}"
 
 
 def compare(
@@ -215,8 +220,8 @@ def _text(compared: Compared) -> str:
         ours = [each for each in compared.differences if each.figure.title == title]
         lines += ["", title, *_lines([each for each in ours if each.figure.of == ALL])]
         lines += _lines([each for each in ours if each.figure.of != ALL and each.figure.name in TOLD_OF_POINTS])
-    for name, told in compared.circumstances.items():
-        lines += ["", f"{name}: the same"] if not told else ["", f"{name}:", *(f"  {line}" for line in told)]
+    for name, differing in compared.circumstances.items():
+        lines += ["", f"{name}: the same"] if not differing else ["", f"{name}:", *(f"  {line}" for line in differing)]
     times = [side.took for side in (first, second)]
     return "\n".join([*lines, "", f"training took: {times[0]} and {times[1]}"])
 
@@ -232,8 +237,8 @@ def _lines(entries: Sequence[FigureDifference]) -> list[str]:
 
 def _cells(each: FigureDifference) -> tuple[str, ...]:
     figure = each.figure
-    values = ("-" if value is None else figure.told(value) for value in (each.first, each.second))
-    delta = "-" if each.delta is None else figure.told(each.delta.value, signed=True)
+    values = ("-" if value is None else figure.format(value) for value in (each.first, each.second))
+    delta = "-" if each.delta is None else figure.format(each.delta.value, signed=True)
     unit = f", {figure.unit}" if figure.unit else ""
     return (f"{figure.of}: {figure.name}{unit}", *values, delta, each.verdict())
 

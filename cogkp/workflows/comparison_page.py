@@ -1,4 +1,4 @@
-"""The page that shows two evaluations side by side."""
+"""The HTML page of a comparison of two evaluations."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Compared:
     def how(self) -> str:
         """How the two were compared, in one sentence."""
         if not self.paired:
-            told = "; ".join(self.reasons)
-            return f"not the same frames, so that nothing can be said of the networks by these figures: {told}"
+            reasons = "; ".join(self.reasons)
+            return f"not the same frames, so that these metrics do not compare the networks: {reasons}"
         frames = len(self.first.evidence.frames)
         return f"the same {frames} frames; intervals are those of the paired bootstrap over frames"
 
@@ -114,13 +114,13 @@ def _cards(found: Sequence[FigureDifference]) -> list[page.Card]:
         if each.figure.of != ALL or each.first is None or each.second is None:
             continue
         unit = f" {each.figure.unit}".rstrip()
-        value = f"{each.figure.told(each.first)} → {each.figure.told(each.second)}{unit}"
+        value = f"{each.figure.format(each.first)} → {each.figure.format(each.second)}{unit}"
         cards.append(page.Card(f"{each.figure.title}, {each.figure.name}", value, each.verdict()))
     return cards
 
 
 def _sides(first: Side, second: Side) -> Table:
-    told = {
+    facts = {
         "evaluation": [str(side.path) for side in (first, second)],
         "checkpoint": [str(side.document["checkpoint"]) for side in (first, second)],
         "measured": [str(side.document["created"]) for side in (first, second)],
@@ -128,7 +128,7 @@ def _sides(first: Side, second: Side) -> Table:
         "epochs trained": [str(side.document["training"]["epochs"]) for side in (first, second)],
         "training took": [side.took for side in (first, second)],
     }
-    return Table("", ("", first.label, second.label), tuple((name, *values) for name, values in told.items()))
+    return Table("", ("", first.label, second.label), tuple((name, *values) for name, values in facts.items()))
 
 
 def _measure_section(measure: Measure, compared: Compared) -> str:
@@ -157,8 +157,8 @@ def _figures(found: Sequence[FigureDifference]) -> Table:
     rows = []
     for each in found:
         figure = each.figure
-        values = ["-" if value is None else figure.told(value) for value in (each.first, each.second)]
-        delta = "-" if each.delta is None else figure.told(each.delta.value, signed=True)
+        values = ["-" if value is None else figure.format(value) for value in (each.first, each.second)]
+        delta = "-" if each.delta is None else figure.format(each.delta.value, signed=True)
         unit = f", {figure.unit}" if figure.unit else ""
         rows.append((figure.of, f"{figure.title}: {figure.name}{unit}", *values, delta, each.verdict()))
     return Table("", ("point", "figure", "first", "second", "change", "verdict"), tuple(rows))

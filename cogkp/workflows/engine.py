@@ -10,17 +10,18 @@ from typing import Any
 import attrs
 
 from cogkp.artifacts.model_files import manifest_path
-from cogkp.export.deploy import build_engine as build_and_describe
+from cogkp.exporter.deploy import build_engine as build_and_describe
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import EngineRequest, adapter_of
+from cogkp.workflows.printing import Printable
 
 __all__ = ["EngineResult", "build_engine"]
 
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen
-class EngineResult:
+@attrs.frozen(repr=False)
+class EngineResult(Printable):
     """What was built.
 
     Args:
@@ -40,6 +41,11 @@ class EngineResult:
     precision: str
     batch_sizes: tuple[int, int, int]
     rounding: Mapping[str, float]
+
+    def summary(self) -> str:
+        """Say what was built."""
+        sizes = "/".join(map(str, dict.fromkeys(self.batch_sizes)))
+        return f"{self.precision} engine for batch {sizes}, built by {self.builder}\nengine: {self.engine}"
 
 
 def build_engine(

@@ -1,4 +1,4 @@
-"""Measure a model of any family by labelled images it was not trained on."""
+"""Evaluate a model of any family on labelled images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from cogkp.config.plain import plain_hash
 from cogkp.data.dataset import Split
 from cogkp.files import make_folder
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.training.evaluator import evaluate as measure
-from cogkp.workflows.adapter import CHECKPOINT_ROOT, EvaluationJob, EvaluationRequest, adapter_of
+from cogkp.workflows.adapter import EvaluationJob, EvaluationRequest, adapter_of
 from cogkp.workflows.report_writer import EvaluationResult, metrics_in, surroundings, training_facts, write_report
 from cogkp.workflows.setup import open_loader
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 __all__ = ["EvaluationResult", "evaluate"]
 
@@ -38,7 +37,7 @@ def evaluate(
     checkpoint_root: Path = CHECKPOINT_ROOT,
     progress: Progress = SILENT,
 ) -> EvaluationResult:
-    """Measure a checkpoint, an ONNX file or an engine on plain, not augmented images.
+    """Evaluate a checkpoint, an ONNX file or an engine on images without augmentation.
 
     Args:
         config: what :func:`cogkp.load_config` returns; it names the data.
@@ -62,7 +61,7 @@ def evaluate(
         ConfigError: the configuration does not fit together, or names no model.
         ArtifactError: the model cannot be used, or is of another family.
         DataError: data or calibration cannot be used.
-        EvaluationError: nothing could be measured, or there are no lengths to tell in millimetres.
+        EvaluationError: nothing could be measured, or there are no lengths to report in millimetres.
         OutputError: something cannot be written.
     """
     asked = EvaluationRequest(
@@ -91,13 +90,7 @@ def evaluate(
             words=job.words,
             worst=worst,
         )
-        more = job.finished(found.folder, found.text, report)
-        return attrs.evolve(
-            found,
-            text=job.brief(report, found.text),
-            text_path=more.get("text_path"),
-            rows_path=more.get("rows_path"),
-        )
+        return job.finished(report, found)
 
 
 def _circumstances(

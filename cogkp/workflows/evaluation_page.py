@@ -1,4 +1,4 @@
-"""The page that shows one evaluation, put together from what any family reports."""
+"""The HTML page of one evaluation, made of what any family reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_HISTOGRAMS = 24
 
 @attrs.frozen(kw_only=True)
 class Words:
-    """What the page calls things.
+    """What the page calls things in the family's terms.
 
     Args:
         column: what stands in each column of a measure; empty where columns only count, and none is shown alone.
@@ -50,7 +50,7 @@ class PageContent:
         content: the document of the evaluation.
         report: the family's own account.
         intervals: of every figure.
-        pictures: files with a description each, most telling first.
+        drawings: files with a description each, most telling first.
         worst: file, strong line and small line of the worst images, worst first.
         history: epoch lines of the training; empty where nobody kept them.
         words: what things are called.
@@ -59,7 +59,7 @@ class PageContent:
     content: Mapping[str, Any]
     report: Report
     intervals: Mapping[Figure, Interval]
-    pictures: Sequence[tuple[bytes, str]]
+    drawings: Sequence[tuple[bytes, str]]
     worst: Sequence[tuple[bytes, str, str]]
     history: Sequence[Mapping[str, Any]]
     words: Words
@@ -93,7 +93,7 @@ def evaluation_page(shown: PageContent) -> str:
             )
             if shown.worst
             else "",
-            page.section("Predictions", *(page.picture(data, told, told) for data, told in shown.pictures)),
+            page.section("Predictions", *(page.image(data, caption, caption) for data, caption in shown.drawings)),
             page.section("Training", page.columns(*training)),
             page.section(
                 "Configuration",
@@ -113,7 +113,7 @@ def between(figure: Figure, interval: Interval) -> str:
     """
     if interval.low is None or interval.high is None:
         return ""
-    return f"{figure.told(interval.low)} to {figure.told(interval.high)}"
+    return f"{figure.format(interval.low)} to {figure.format(interval.high)}"
 
 
 def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
@@ -124,8 +124,8 @@ def interval_text(intervals: Mapping[Figure, Interval], frames: int) -> str:
     for figure, interval in intervals.items():
         if figure.of == ALL and (ends := between(figure, interval)):
             unit = f" {figure.unit}" if figure.unit else ""
-            told = f"{figure.name} {figure.told(interval.value)}{unit} ({ends})"
-            lines.setdefault(figure.title, []).append(told)
+            caption = f"{figure.name} {figure.format(interval.value)}{unit} ({ends})"
+            lines.setdefault(figure.title, []).append(caption)
     said = [f"{title}: {', '.join(figures)}" for title, figures in lines.items()]
     return "\n".join([f"95 % intervals over {frames} frames", *said])
 
@@ -189,22 +189,27 @@ def _cards(intervals: Mapping[Figure, Interval]) -> list[page.Card]:
         if figure.of != ALL:
             continue
         ends = between(figure, interval)
-        value = f"{figure.told(interval.value)} {figure.unit}".strip()
+        value = f"{figure.format(interval.value)} {figure.unit}".strip()
         found.append(page.Card(f"{figure.title}, {figure.name}", value, f"95 %: {ends}" if ends else ""))
     return found
 
 
 def _about_intervals(frames: int) -> str:
     if frames < LEAST_FRAMES:
-        return f"Of {frames} frames no intervals can be told; {LEAST_FRAMES} are the fewest."
+        return f"Too few frames for intervals: {frames}, at least {LEAST_FRAMES} are needed."
     return (
         f"Intervals hold 95 % of {RESAMPLES} resamples of the {frames} frames. Neighbouring frames of a film are "
         "alike: there the truth lies outside more often than 5 times in 100."
     )
 
 
+def _counts(root: Mapping[str, Any]) -> str:
+    """Write what a fingerprint counts: '8 lines, 16 images'."""
+    return ", ".join(f"{value} {name}" for name, value in root.items() if isinstance(value, int))
+
+
 def _facts(content: Mapping[str, Any], evidence: Evidence) -> dict[str, str]:
-    roots = (f"{each['root']}: {each['lines']} lines, {each['images']} images" for each in content["data"])
+    roots = (f"{each['root']}: {_counts(each)}" for each in content["data"])
     labels = (f"{measure.title}: {_measured(measure)}" for measure in evidence.measures)
     return {
         "checkpoint": content["checkpoint"],
@@ -234,7 +239,7 @@ def _measured(measure: Measure) -> str:
 
 def _cell(figure: Figure, interval: Interval) -> str:
     ends = between(figure, interval)
-    return f"{figure.told(interval.value)}  ({ends})" if ends else figure.told(interval.value)
+    return f"{figure.format(interval.value)}  ({ends})" if ends else figure.format(interval.value)
 
 
 def _indented(value: Any) -> str:

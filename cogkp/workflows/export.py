@@ -1,4 +1,4 @@
-"""Export a model of any family to ONNX, prove that the file computes the same, and build an engine."""
+"""Export a model of any family to ONNX, compare the file with its source, and build an engine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import attrs
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts
 from cogkp.config.export import ExportOptions
 from cogkp.errors import EngineError
-from cogkp.export.deploy import deploy
-from cogkp.export.tensorrt_build import choose_builder
+from cogkp.exporter.deploy import deploy
+from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
 from cogkp.progress import SILENT, Progress
-from cogkp.workflows.adapter import CHECKPOINT_ROOT, MODELS_ROOT, ExportRequest, adapter_of
+from cogkp.workflows.adapter import MODELS_ROOT, ExportRequest, adapter_of
+from cogkp.workflows.printing import Printable
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 __all__ = ["ExportResult", "export", "missing_builder"]
 
@@ -25,8 +27,8 @@ WITHOUT_ENGINE = "--no-engine leaves the engine out."
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen
-class ExportResult:
+@attrs.frozen(repr=False)
+class ExportResult(Printable):
     """What was exported.
 
     Args:
@@ -50,6 +52,14 @@ class ExportResult:
     precision: str
     batch_size: int | None
     samples: int
+
+    def summary(self) -> str:
+        """Say what was written, and how far it is from its source."""
+        off = ", ".join(f"{name} {value:.2g} {self.units[name]}" for name, value in self.parity.items())
+        rows = "any batch" if self.batch_size is None else f"batch {self.batch_size}"
+        files = {"onnx": self.onnx, "manifest": self.manifest, "engine": self.engine or "none"}
+        head = f"exported for {rows}; largest difference to the source: {off} ({self.samples} real images)"
+        return "\n".join([head, *(f"{name}: {path}" for name, path in files.items())])
 
 
 def missing_builder(options: ExportOptions) -> str:
@@ -83,7 +93,7 @@ def export(
     models_root: Path = MODELS_ROOT,
     progress: Progress = SILENT,
 ) -> ExportResult:
-    """Export a checkpoint to ONNX, prove that the file computes the same, and build an engine where one is wanted.
+    """Export a checkpoint to ONNX, compare it with its source, and build an engine where one is wanted.
 
     Args:
         config: what :func:`cogkp.load_config` returns; it names the network's shape and data to compare on.

@@ -1,4 +1,4 @@
-"""The loggers of a training of any family: history, table, TensorBoard and the warnings of senseless figures."""
+"""The loggers of a training: ``metrics.jsonl``, ``metrics.csv``, TensorBoard and sanity warnings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import METRICS_NAME, TABLE_NAME
 from cogkp.config.train import TrainOptions
 from cogkp.data.sample import Batch
-from cogkp.pictures import draw_batch
+from cogkp.drawing import draw_batch
 from cogkp.tasks.base import Task
 from cogkp.training.epoch_table import EpochTableSink
 from cogkp.training.history import HistorySink

@@ -1,4 +1,4 @@
-"""Draw the images a training would see."""
+"""Preview augmented training images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.train import TrainOptions
-from cogkp.pictures import draw_batch
+from cogkp.drawing import draw_batch
 from cogkp.tasks.registry import build_task
 from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.setup import open_loader

@@ -1,4 +1,4 @@
-"""Pieces that the pages of an evaluation and of a comparison share: curves of a training, pictures, words.
+"""Parts that the HTML pages of an evaluation and of a comparison share.
 
 They know what a task offers, never a family.
 """
@@ -16,11 +16,11 @@ import numpy as np
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import encode_image
 from cogkp.data.sample import collate
+from cogkp.drawing import draw_single
 from cogkp.measures.evidence import Curve, Evidence, Line, Measure
-from cogkp.pictures import draw_single
 from cogkp.tasks.base import Codec
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import Picture
+from cogkp.visual.canvas import RgbImage
 
 __all__ = ["draw_worst", "jpeg", "read_epochs", "training_curves", "words"]
 
@@ -30,13 +30,13 @@ NOT_FIGURES = {"event", "epoch", "step", "time"}
 VALIDATION = "validation/"
 
 
-def jpeg(picture: Picture, widest_px: int = WIDEST_PX) -> bytes:
-    """Make a picture small enough for a page: at most so wide, as JPEG."""
-    height, width = picture.shape[:2]
+def jpeg(image: RgbImage, widest_px: int = WIDEST_PX) -> bytes:
+    """Make an image small enough for a page: at most so wide, as JPEG."""
+    height, width = image.shape[:2]
     if width > widest_px:
         size = (widest_px, max(1, round(height * widest_px / width)))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return encode_image(picture, ".jpg")
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return encode_image(image, ".jpg")
 
 
 def read_epochs(history: Path) -> list[dict[str, Any]]:
@@ -62,10 +62,10 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
     Args:
         histories: epoch lines by the name of their run; a run without lines is left out.
     """
-    told = {name: epochs for name, epochs in histories.items() if epochs}
-    names = list(dict.fromkeys(key for epochs in told.values() for facts in epochs for key in facts))
+    curves = {name: epochs for name, epochs in histories.items() if epochs}
+    names = list(dict.fromkeys(key for epochs in curves.values() for facts in epochs for key in facts))
     validation = [name for name in names if name.startswith(VALIDATION)]
-    shares = [name for name in validation if all(_is_share(epochs, name) for epochs in told.values())]
+    shares = [name for name in validation if all(_is_share(epochs, name) for epochs in curves.values())]
     errors = [name for name in validation if name not in shares]
     groups = (
         ("Loss", "mean of the epoch", [name for name in names if name == "loss"], True, False),
@@ -75,7 +75,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
     return [
         Curve(title, "epoch", label, lines, log_y=log, percent_y=percent)
         for title, label, keys, log, percent in groups
-        if (lines := [_line(name, epochs, key, told) for key in keys for name, epochs in told.items()])
+        if (lines := [_line(name, epochs, key, curves) for key in keys for name, epochs in curves.items()])
     ]
 
 
@@ -105,8 +105,8 @@ def draw_worst(
         item = int(measure.frame[row])
         batch = collate([dataset[item]])
         view = row - int(np.flatnonzero(measure.frame == item)[0])
-        picture = draw_single(codec, predict, batch, view)
-        drawn.append((jpeg(picture, WIDEST_TILE_PX), _errors_of(measure, row), batch.ids[view]))
+        image = draw_single(codec, predict, batch, view)
+        drawn.append((jpeg(image, WIDEST_TILE_PX), _errors_of(measure, row), batch.ids[view]))
     return drawn
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation of any family leaves behind: its document, its pictures and its page."""
+"""Write the results of an evaluation: ``evaluation.json``, drawings and the HTML page."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from cogkp.artifacts.runs import METRICS_NAME
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import write_png
 from cogkp.data.sample import collate
+from cogkp.drawing import draw_comparison, draw_pairs
 from cogkp.errors import EvaluationError
 from cogkp.files import write_text
 from cogkp.measures.bootstrap import LEVEL, RESAMPLES, Interval
 from cogkp.measures.figures import Figure, intervals
-from cogkp.pictures import draw_comparison, draw_pairs
 from cogkp.tasks.base import Codec, Metrics, Report, StereoMetrics
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import Picture
-from cogkp.workflows.adapter import OpenedModel
+from cogkp.visual.canvas import RgbImage
 from cogkp.workflows.evaluation_page import PageContent, Words, evaluation_page, interval_text
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.report_parts import draw_worst, jpeg, read_epochs
-from cogkp.workflows.setup import evenly, spread
+from cogkp.workflows.setup import OpenedModel, evenly, spread
 
 __all__ = ["EvaluationResult", "metrics_in", "surroundings", "training_facts", "write_report"]
 
-PICTURED_VIEWS = 16
-PICTURED_PAIRS = 5
+DRAWN_VIEWS = 16
+DRAWN_PAIRS = 5
 
 
-@attrs.frozen
-class EvaluationResult:
+@attrs.frozen(repr=False)
+class EvaluationResult(Printable):
     """What an evaluation found.
 
     Args:
@@ -47,9 +47,9 @@ class EvaluationResult:
         text: the figures as tables.
         headline: those worth a glance, in one line.
         json_path: the report on disk.
-        picture_path: predictions drawn over frames.
-        html_path: everything on one page, pictures included.
-        space_picture_path: predictions in both views and in space; None where no stereo pair could be judged.
+        drawing_path: predictions drawn over frames.
+        html_path: everything on one page, images included.
+        drawing_3d_path: predictions in both views and in space; None where no stereo pair could be evaluated.
         text_path: tables of all figures; None where the family writes none.
         rows_path: errors object by object, CSV; None where the family writes none.
     """
@@ -59,11 +59,19 @@ class EvaluationResult:
     text: str
     headline: str
     json_path: Path
-    picture_path: Path
+    drawing_path: Path
     html_path: Path
-    space_picture_path: Path | None = None
+    drawing_3d_path: Path | None = None
     text_path: Path | None = None
     rows_path: Path | None = None
+
+    def summary(self) -> str:
+        """Return the figures, and the page that shows more."""
+        return f"{self.text}\nreport: {self.html_path}"
+
+    def drawing(self) -> Path | None:
+        """Return the predictions drawn over images."""
+        return self.drawing_path
 
 
 def surroundings() -> dict[str, Any]:
@@ -80,7 +88,7 @@ def metrics_in(metrics: Metrics, world_unit_mm: float | None) -> Metrics:
     """Let an evaluation report lengths in millimetres, where that is asked for.
 
     Raises:
-        EvaluationError: the family judges nothing in world units.
+        EvaluationError: the family reports nothing in world units.
     """
     if world_unit_mm is None:
         return metrics
@@ -136,7 +144,7 @@ def write_report(
     overall = {"overall": dict(report.scalars())}
     content = {**circumstances, **overall, **report.to_dict(), **_figures(report, spans)}
     write_evaluation(folder / EVALUATION_NAME, content, report.evidence.to_dict())
-    drawing = draw_comparison(codec, model.predict, spread(dataset, PICTURED_VIEWS), title=title)
+    drawing = draw_comparison(codec, model.predict, spread(dataset, DRAWN_VIEWS), title=title)
     write_png(folder / "predictions.png", drawing)
     in_space = _draw_space(codec, metrics, model.predict, dataset, title)
     drawings = [(jpeg(drawing), "Labels and predictions of images spread over the data")]
@@ -147,7 +155,7 @@ def write_report(
         content=content,
         report=report,
         intervals=spans,
-        pictures=drawings,
+        drawings=drawings,
         worst=draw_worst(codec, model.predict, dataset, report.evidence, worst),
         history=read_epochs(model.home / METRICS_NAME) if model.checkpoint else [],
         words=words,
@@ -160,9 +168,9 @@ def write_report(
         text=f"{title} on {words.data(circumstances['split'])}\n{report.text()}\n{last}",
         headline=report.headline(),
         json_path=folder / EVALUATION_NAME,
-        picture_path=folder / "predictions.png",
+        drawing_path=folder / "predictions.png",
         html_path=folder / PAGE_NAME,
-        space_picture_path=None if in_space is None else folder / "predictions_3d.png",
+        drawing_3d_path=None if in_space is None else folder / "predictions_3d.png",
     )
 
 
@@ -178,12 +186,12 @@ def _figures(report: Report, spans: Mapping[Figure, Interval]) -> dict[str, Any]
     }
 
 
-def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> Picture | None:
-    """Draw the worst pair and others spread down to the best; None where no family or no pair is judged in space."""
+def _draw_space(codec: Codec, metrics: Metrics, predict: Predict, dataset: ImageDataset, title: str) -> RgbImage | None:
+    """Draw the worst pair and others spread down to the best; None where no family or no pair is evaluated in space."""
     ranked = metrics.ranked_pairs() if isinstance(metrics, StereoMetrics) else []
     if not isinstance(metrics, StereoMetrics) or not ranked:
         return None
-    ranks = evenly(len(ranked), PICTURED_PAIRS)
+    ranks = evenly(len(ranked), DRAWN_PAIRS)
     batch = collate([dataset[ranked[rank]] for rank in ranks])
     notes = [f"{rank + 1} of {len(ranked)} from the worst:" for rank in ranks]
     return draw_pairs(codec, metrics, predict, batch, notes, title)

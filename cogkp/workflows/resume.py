@@ -1,4 +1,4 @@
-"""What a restored training must agree on before it starts: its configuration, its data, and its folder."""
+"""Check a resumed training: has its configuration, its data or its folder changed?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from cogkp.artifacts.runs import RunFolder, continue_run, create_run
 from cogkp.config.plain import plain_differences
 from cogkp.data.fingerprint import changes
 from cogkp.errors import CheckpointError, ConfigError
-from cogkp.workflows.adapter import adapter_of
 
 __all__ = ["changed_config", "changed_data", "folder_for", "without_best"]
 
@@ -23,18 +22,19 @@ MOST_SHOWN = 20
 log = logging.getLogger("cogkp")
 
 
-def changed_config(restored: Restored, config: Any, *, allowed: bool) -> list[str]:
+def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bool) -> list[str]:
     """List what changed in the configuration since a checkpoint was saved, and refuse it where nobody asked for it.
 
     Args:
         restored: knows the configuration it was trained with.
         config: that of today.
+        adapter: of its family.
         allowed: whether a changed one shall be trained with.
 
     Raises:
         CheckpointError: something changed and ``allowed`` is false; every change is named.
     """
-    lines = plain_differences(_today(restored.checkpoint.provenance.config, config), adapter_of(config).dump(config))
+    lines = plain_differences(_today(restored.checkpoint.provenance.config, adapter), adapter.dump(config))
     if lines and not allowed:
         raise CheckpointError(
             "the configuration changed since this checkpoint was saved",
@@ -84,13 +84,13 @@ def without_best(restored: Restored) -> Restored:
     return attrs.evolve(restored, checkpoint=attrs.evolve(restored.checkpoint, state=state))
 
 
-def _today(saved: Mapping[str, Any], config: Any) -> Mapping[str, Any]:
+def _today(saved: Mapping[str, Any], adapter: Any) -> Mapping[str, Any]:
     """Read a saved configuration as this release does, so that what it adds by itself is no change."""
-    adapter = adapter_of(config)
     try:
-        return adapter.dump(adapter.structure(saved))
+        today: Mapping[str, Any] = adapter.dump(adapter.structure(saved))
     except ConfigError:
         return saved
+    return today
 
 
 def _listed(lines: Sequence[str]) -> str:

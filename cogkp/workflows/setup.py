@@ -1,4 +1,4 @@
-"""Pieces that several verbs need first: data as batches, a few samples, and the model of a file."""
+"""Building blocks of several verbs: data loaders, samples, and the model of a file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 
-from cogkp.artifacts.checkpoint import load_weights
+from cogkp.artifacts.checkpoint import Checkpoint, load_weights
 from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import own_name
 from cogkp.config.torchrun import ALONE, Launch
@@ -23,11 +24,40 @@ from cogkp.families import family_of
 from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, open_exported, runner_predictor
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
-from cogkp.training.evaluator import torch_predictor
+from cogkp.training.evaluator import Predict, torch_predictor
 from cogkp.training.precision import resolve_precision
-from cogkp.workflows.adapter import OpenedModel, adapter_of
 
-__all__ = ["evenly", "is_exported", "open_loader", "open_model", "require_family", "restored_task", "spread"]
+__all__ = [
+    "OpenedModel",
+    "evenly",
+    "is_exported",
+    "open_loader",
+    "open_model",
+    "require_family",
+    "restored_task",
+    "spread",
+]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class OpenedModel:
+    """A model ready to predict.
+
+    Args:
+        path: its file; a checkpoint by its name in the folder of its run.
+        home: the folder of its run.
+        task: what its predictions mean.
+        predict: images (B, C, H, W) float32 to the task's outputs.
+        checkpoint: the file's content; None for an exported model.
+        origin: the checkpoint an exported model was made of; empty where nobody wrote it down.
+    """
+
+    path: Path
+    home: Path
+    task: Task
+    predict: Predict
+    checkpoint: Checkpoint | None = None
+    origin: str = ""
 
 
 def open_loader(
@@ -80,7 +110,7 @@ def require_family(restored: Restored, config: Any) -> None:
             "the checkpoint is of another family",
             where=str(restored.path),
             expected=wanted,
-            got=f"{checkpoint.family or 'an unknown family'}, with the points {', '.join(checkpoint.provenance.points)}",
+            got=f"{checkpoint.family or 'an unknown family'}: {', '.join(checkpoint.provenance.points)}",
             hint="Give the configuration it was trained with, or a checkpoint of this one's family.",
         )
 
@@ -128,7 +158,7 @@ def open_model(config: Any, model: Path | Restored, *, device: torch.device | No
         raise ArtifactError(
             "the model is of another family", where=str(model), expected=family, got=str(found.facts["family"])
         )
-    task, outputs = adapter_of(config).fitted(config, found, model)
+    task, outputs = family_of(config).part("adapter").fitted(config, found, model)
     with found.runner as runner:
         predict = runner_predictor(runner, outputs)
         yield OpenedModel(path=model, home=model.parent, task=task, predict=predict, origin=found.checkpoint)

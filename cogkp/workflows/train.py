@@ -1,4 +1,4 @@
-"""Train a model of any family, or take one step to show that everything works together."""
+"""Train a model of any family, or take one step as a dry run."""
 
 from __future__ import annotations
 
@@ -32,26 +32,21 @@ from cogkp.training.profiling import TRACE_NAME, ProfileSink
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
-from cogkp.workflows.adapter import (
-    CHECKPOINT_ROOT,
-    LOG_DIR,
-    RunPlace,
-    TrainingJob,
-    TrainingRequest,
-    adapter_of,
-)
+from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.loggers import tensorboard, usual_loggers
+from cogkp.workflows.printing import Printable
 from cogkp.workflows.resume import changed_data, without_best
 from cogkp.workflows.setup import open_loader
+from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
 
 __all__ = ["DryRunResult", "TrainResult", "dry_run", "train"]
 
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen
-class DryRunResult:
+@attrs.frozen(repr=False)
+class DryRunResult(Printable):
     """What one optimiser step showed.
 
     Args:
@@ -68,9 +63,14 @@ class DryRunResult:
     seconds: float
     log_dir: Path | None
 
+    def summary(self) -> str:
+        """Say what the step showed."""
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in self.parts.items())
+        return f"dry run: loss {self.loss:.4g} ({parts}), {self.parameters:,} parameters, {self.seconds:.1f} s"
 
-@attrs.frozen
-class TrainResult:
+
+@attrs.frozen(repr=False)
+class TrainResult(Printable):
     """How a training ended.
 
     Args:
@@ -85,7 +85,7 @@ class TrainResult:
         plan: what was to be done, in one line.
         stopped: why it stopped early by itself; empty where it did not.
         report: the page that shows how good it became, None where none was written.
-        to_evaluate: what to set in an experiment's ``experiment.yaml`` so that it judges what was trained; empty where
+        to_evaluate: what to set in an experiment's ``experiment.yaml`` to evaluate the trained model; empty where
             nothing was kept, and for configurations that need nothing set.
     """
 
@@ -101,6 +101,14 @@ class TrainResult:
     stopped: str = ""
     report: Path | None = None
     to_evaluate: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Say how far the training came, and which files it left."""
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.scalars.items())
+        how = f"interrupted after {self.epochs} epochs" if self.interrupted else f"{self.epochs} epochs"
+        files = {"checkpoint": self.checkpoint, "best": self.best, "report": self.report}
+        lines = [f"{how}, {self.seconds:.0f} s; {self.plan}", *filter(None, [self.stopped, figures])]
+        return "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items() if path is not None)])
 
 
 def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path | None = LOG_DIR) -> DryRunResult:
@@ -121,7 +129,7 @@ def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path |
     plan = job.plan(None)
     seed_everything(plan.options.seed)
     task = build_task(config)
-    job.start_weights(task, plan.options)
+    job.adapter.start_weights(config, task, plan.options)
     run_log = None if log_dir is None else log_dir / timestamp()
     loaders = _loaders(_open_data(job, task), plan.options, job, Launch())
     result = _rehearsed(task, plan, loaders, tensorboard(task, plan.options, run_log), job.device)
@@ -166,7 +174,7 @@ def train(
         log_dir: TensorBoard root; None logs nothing there. An experiment logs into its own results, unless another
             folder than the default is given.
         profile: whether to write a trace of a few steps into the run folder.
-        sinks: further loggers, told of steps and epochs after the run's own.
+        sinks: further loggers, called after the run's own.
         report: whether a training that ends by itself and has validation data leaves the evaluation of its best
             checkpoint in the run folder.
         progress: shows epochs.
@@ -217,9 +225,9 @@ class _Run:
         plan = job.plan(restored)
         seed_everything(plan.options.seed)
         task = build_task(self.config)
-        # Weights come before the data, so that a misfit is told early, with its file.
+        # Weights come before the data, so that a misfit is reported early, with its file.
         if restored is None:
-            job.start_weights(task, plan.options)
+            job.adapter.start_weights(self.config, task, plan.options)
         else:
             load_weights(restored.checkpoint, task.model, str(restored.path))
         data = _open_data(job, task)
@@ -288,7 +296,7 @@ class _Run:
         return Session(
             plan=plan.line,
             options=attrs.asdict(plan.options),
-            config_sha256=plain_hash(adapter_of(self.config).dump(self.config)),
+            config_sha256=plain_hash(self.job.adapter.dump(self.config)),
             data=fingerprint,
             restored=None if restored is None else str(restored.path),
             changes=tuple(changes),
@@ -333,10 +341,10 @@ class _Run:
 def _open_data(job: TrainingJob, task: Task) -> dict[Split, ImageDataset]:
     """Open the data sets by split, and say how much they hold; refuse one that teaches or checks nothing."""
     data: dict[Split, ImageDataset] = {}
-    for split, key in job.splits().items():
+    for split, key in job.adapter.splits(job.config).items():
         dataset = data[split] = task.datasets(split)
         log.info("%s data: %s", split, dataset.size_report)
-        if job.needs_labels() and not any(dataset.size_report.labelled.values()):
+        if job.adapter.needs_labels(job.config) and not any(dataset.size_report.labelled.values()):
             raise DataError("no point is labelled", where=key, got=str(dataset.size_report))
     return data
 

@@ -7,7 +7,7 @@ import pytest
 
 from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, read_calibration, write_calibration
 from cogkp.errors import ArtifactError
-from cogkp.export.onnx_export import export_onnx, with_metadata
+from cogkp.exporter.onnx_export import export_onnx, with_metadata
 from tests.builders.tiny_export import tiny_net, tiny_spec
 
 CACHE = CalibrationCache("ab" * 32, 4, {"input": 1.0, "/x": 0.1 + 0.2})

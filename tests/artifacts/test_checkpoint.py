@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, load_checkpoint, load_weights
-from cogkp.artifacts.checksum import open_seal, seal
+from cogkp.artifacts.checksum import verified, with_checksum
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import CheckpointError
 
@@ -120,7 +120,7 @@ def edited(path: Path, change) -> Path:
     change(content)
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    path.write_bytes(seal(buffer.getvalue()))
+    path.write_bytes(with_checksum(buffer.getvalue()))
     return path
 
 
@@ -152,11 +152,11 @@ def as_first_format(content) -> None:
     del content["provenance"]["fingerprint"]
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_file_of_the_first_format_is_brought_up_to_date(saved, sealed):
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_file_of_the_first_format_is_brought_up_to_date(saved, checked):
     edited(saved, as_first_format)
-    if not sealed:
-        saved.write_bytes(open_seal(saved.read_bytes()))
+    if not checked:
+        saved.write_bytes(verified(saved.read_bytes()))
     found = load_checkpoint(saved)
     assert (found.state.position, found.state.means, found.state.best) == ((3, 1), {}, None)
     assert found.provenance.fingerprint == {}
@@ -193,13 +193,13 @@ def test_an_average_of_another_shape_is_refused(tmp_path):
 
 
 def test_a_seal_that_was_lost_is_damage(saved):
-    saved.write_bytes(open_seal(saved.read_bytes()))
-    with pytest.raises(CheckpointError, match=r"damaged @ .*checkpoint_latest\.pth: got no seal"):
+    saved.write_bytes(verified(saved.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"damaged @ .*checkpoint_latest\.pth: got no checksum"):
         load_checkpoint(saved)
 
 
 def test_every_flipped_bit_is_seen(saved):
-    """All bits of the ends, where the archive and the seal describe themselves, and a sample of those between."""
+    """All bits of the ends, where the archive and the checksum describe themselves, and a sample of those between."""
     whole = saved.read_bytes()
     ends = 8 * 110
     middle = np.random.default_rng(0).integers(ends, 8 * len(whole) - ends, 200)
@@ -211,7 +211,7 @@ def test_every_flipped_bit_is_seen(saved):
             load_checkpoint(saved)
 
 
-def test_other_readers_take_the_sealed_file_for_what_it_is(saved):
+def test_other_readers_take_the_file_with_checksum_for_what_it_is(saved):
     assert torch.load(saved, weights_only=True)["kind"] == "cogkp checkpoint"
     assert zipfile.ZipFile(saved).testzip() is None
 

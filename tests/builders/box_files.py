@@ -35,7 +35,7 @@ def annotation(index=0, frame=CameraFrame.OBJECTRON, *, boxes=None, ground=None)
 
 
 def write(folder, stem, content, *, suffix=".png", size_wh=SIZE_WH):
-    """One picture with its annotation; returns the annotation's path."""
+    """One image with its annotation; returns the annotation's path."""
     folder.mkdir(parents=True, exist_ok=True)
     v, u = np.mgrid[: size_wh[1], : size_wh[0]]
     cv2.imwrite(str(folder / f"{stem}{suffix}"), np.stack([u * 2, v * 3, u + v], -1).astype(np.uint8))

@@ -20,7 +20,7 @@ import attrs
 import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
-from cogkp.artifacts.checksum import open_seal
+from cogkp.artifacts.checksum import verified
 from cogkp.artifacts.runs import CHECKPOINT_NAME, METRICS_NAME, RECORD_NAME
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
@@ -59,7 +59,7 @@ class Watch:
     seen: set[tuple[int, int, int]] = attrs.field(factory=set)
 
     def look(self) -> None:
-        """Open the seal of every checkpoint that bears a documented name, whenever it is another file than before."""
+        """Verify the checksum of every checkpoint with a documented name, whenever its file is another one."""
         for path in sorted(self.root.rglob("checkpoint_*.pth")):
             self.looks += 1
             with suppress(FileNotFoundError):  # an old save that was dropped since
@@ -72,7 +72,7 @@ class Watch:
             return
         self.seen.add(key)
         try:
-            open_seal(path.read_bytes())
+            verified(path.read_bytes())
         except CogkpError as error:
             self.unreadable.append(f"{path.name}: {error}")
 

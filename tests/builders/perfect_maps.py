@@ -3,7 +3,7 @@
 import torch
 
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
-from cogkp.tasks.centerpose.heatmaps import draw_peaks
+from cogkp.tasks.centerpose.heatmaps import render_gaussians
 
 
 def perfect_maps(picked, cells, sure=20.0):
@@ -11,8 +11,8 @@ def perfect_maps(picked, cells, sure=20.0):
     count = len(picked.ind)
     maps = {name: torch.zeros(count, c, cells * cells) for name, c in CHANNELS.items()}
     shape = (cells, cells)
-    center = draw_peaks(picked.ind[..., None], picked.radius, picked.taught[..., None], shape)
-    corner = draw_peaks(picked.hp_ind, picked.radius, picked.hp_mask, shape)
+    center = render_gaussians(picked.ind[..., None], picked.radius, picked.taught[..., None], shape)
+    corner = render_gaussians(picked.hp_ind, picked.radius, picked.hp_mask, shape)
     for b, o in picked.taught.nonzero().tolist():
         for name in ("wh", "reg", "scale", "hps"):
             maps[name][b, :, picked.ind[b, o]] = getattr(picked, name)[b, o].flatten()

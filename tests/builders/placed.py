@@ -1,4 +1,4 @@
-"""Pictures of boxes: poses drawn in front of a camera, and the pixels of their points."""
+"""Images of boxes: poses drawn in front of a camera, and the pixels of their points."""
 
 import math
 
@@ -13,7 +13,7 @@ SIZE_WH = (600, 800)
 
 @attrs.frozen(eq=False)
 class Placed:
-    """What is known of the boxes in one picture."""
+    """What is known of the boxes in one image."""
 
     uv_source: np.ndarray
     hypotheses: np.ndarray
@@ -39,7 +39,7 @@ def pixels(points, camera=K):
 
 
 def scene(rng, count, symmetry=1, views=1, spread=1.0, near=1.5, far=4.0):
-    """Objects whose middles are mostly in the picture, some near its edge."""
+    """Objects whose middles are mostly in the image, some near its edge."""
     poses = np.tile(np.eye(4), (count, 1, 1))
     for pose in poses:
         pose[:3, :3] = cv2.Rodrigues(rng.normal(0, 1.0, 3))[0]

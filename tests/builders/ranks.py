@@ -201,7 +201,7 @@ def _error_of(*given: Any, **more: Any) -> tuple[str, str, bool]:
     try:
         run(*given, **more)
     except CogkpError as error:
-        return type(error).__name__, str(error), getattr(error, "told", False)
+        return type(error).__name__, str(error), getattr(error, "reported", False)
     raise AssertionError("it trained")
 
 

@@ -1,4 +1,4 @@
-"""A few rendered pictures of boxes and an experiment that reads them at 64 px: small enough to train on in a test."""
+"""A few rendered images of boxes and an experiment that reads them at 64 px: small enough to train on in a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOUND = 10
 
 
 def tiny_experiment(folder: Path, *, pictures: int = 4, width: float = 1.0, **dataset) -> CenterPoseConfig:
-    """Render pictures into ``folder`` and return an experiment for them."""
+    """Render images into ``folder`` and return an experiment for them."""
     data = str(render_boxes(folder / "boxes", images=pictures, seed=0, size_wh=(96, 72)))
     return CenterPoseConfig(
         dataset=DatasetSpec(

@@ -91,7 +91,7 @@ class TinyTask:
 
 
 def tiny_images(count: int = 2, seed: int = 1) -> dict[str, np.ndarray]:
-    """Draw smooth grey pictures (1, 64, 64), float32 in 0..1."""
+    """Draw smooth grey images (1, 64, 64), float32 in 0..1."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((count, 1, 8, 8), dtype=np.float32))
     images = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False).numpy()

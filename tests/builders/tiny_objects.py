@@ -9,7 +9,7 @@ from torch import nn
 
 from cogkp.artifacts.manifest import Origin
 from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.export.deploy import deploy
+from cogkp.exporter.deploy import deploy
 from cogkp.inference.parity import verify_onnx
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
 from cogkp.tasks.base import ExportSpec, OutputSpec

@@ -144,7 +144,7 @@ DATA_FAULTS: dict[str, tuple[Callable[[Project], object], tuple[str, ...]]] = {
     "broken line": (break_line, ("data.jsonl", "5")),
     "missing image": (lambda p: (p.root / "1.png").unlink(), ("1.png",)),
     "zero-byte image": (lambda p: (p.root / "1.png").write_bytes(b""), ("1.png",)),
-    "no image at all": (lambda p: (p.root / "1.png").write_text("hello, this is no picture"), ("1.png",)),
+    "no image at all": (lambda p: (p.root / "1.png").write_text("hello, this is no image"), ("1.png",)),
     "truncated PNG": (lambda p: truncate(p.root / "1.png"), ("1.png",)),
     "truncated JPEG": (half_jpeg, ("1.jpg",)),
     "100 megapixels": (lambda p: huge(p.root / "1.png"), ("1.png", "pixel")),

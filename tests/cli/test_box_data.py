@@ -20,7 +20,7 @@ def test_rendered_parts_differ_and_pass_their_own_check(tmp_path, monkeypatch, c
     code, out, err = run(
         monkeypatch, capfd, "render", home, "--images", 5, "--validation", 0.4, "--size", 96, 72, "--symmetric", 2
     )
-    assert (code, out.splitlines()[0]) == (0, "train: 3 pictures, val: 2 pictures"), err
+    assert (code, out.splitlines()[0]) == (0, "train: 3 images, val: 2 images"), err
     train, val = home / "train", home / "val"
     assert f"dataset.train_data={train} dataset.val_data={val} dataset.category=carton" in out
     assert "dataset.num_symmetry=2" in out

@@ -103,7 +103,7 @@ def test_wrong_use_is_told(folder, monkeypatch, capfd, arguments, expected, word
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """A spec of rendered pictures, the model of a training of no step, and a model that says what is labelled."""
+    """A spec of rendered images, the model of a training of no step, and a model that says what is labelled."""
     home = tmp_path_factory.mktemp("experiment")
     config = tiny_experiment(home, pictures=4)
     narrow = attrs.evolve(config.model, backbone=attrs.evolve(config.model.backbone, width=0.125))
@@ -147,7 +147,7 @@ def test_train_evaluate_and_infer_as_the_lines_say(rendered, monkeypatch, capfd,
     whole = tmp_path / "train" / "experiment.yaml"
     code, out, err = verb("inference", monkeypatch, capfd, "-e", whole, f"inference.checkpoint={latest}")
     assert code == 0, err
-    assert out.splitlines()[0] == f"pictures: 4, objects: 0; wrote {tmp_path / 'inference'}"
+    assert out.splitlines()[0] == f"images: 4, objects: 0; wrote {tmp_path / 'inference'}"
 
 
 def test_programs_get_the_facts_of_each_verb(rendered, monkeypatch, capfd, tmp_path):
@@ -169,7 +169,7 @@ def test_unusable_pictures_are_told_and_make_the_exit_code_1(rendered, monkeypat
     source = min((rendered.parent / "boxes").glob("*.json"))
     for suffix in (".json", ".jpg"):
         (tmp_path / "in" / f"good{suffix}").write_bytes(source.with_suffix(suffix).read_bytes())
-    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no image")
     code, out, err = verb(
         "inference",
         monkeypatch,
@@ -178,7 +178,7 @@ def test_unusable_pictures_are_told_and_make_the_exit_code_1(rendered, monkeypat
         f"dataset.inference_data={tmp_path}/in",
     )
     assert code == 1
-    assert "pictures: 1, objects: 1" in out
+    assert "images: 1, objects: 1" in out
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "bad.jpg" in line
 

@@ -30,7 +30,7 @@ def test_from_a_checkpoint_to_a_file_that_is_not_overwritten(tmp_path, monkeypat
     code, out, err = run(monkeypatch, capfd, *call)
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[-1] == "wrote m.onnx: batch 1, compared on 4 pictures and on drawn inputs"
+    assert lines[-1] == "wrote m.onnx: batch 1, compared on 4 images and on synthetic inputs"
     assert any("cell at most, in" in line for line in lines)
     assert {path.name for path in tmp_path.glob("m.*")} == {"m.pth", "m.onnx", "m.manifest.json"}
     code, out, err = run(monkeypatch, capfd, *call)

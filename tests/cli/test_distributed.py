@@ -137,7 +137,7 @@ def history(place: Path) -> list[dict]:
 
 
 def test_an_error_of_one_rank_ends_the_job_with_one_line(home):
-    """A picture that cannot be read is one line, with the rank that met it, however many wait for it."""
+    """An image that cannot be read is one line, with the rank that met it, however many wait for it."""
     place = home / "broken"
     picture = next((home / "train").glob("LR.image/*0.png"))
     content = picture.read_bytes()

@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from cogkp_cli.progress import Bars, Lines, duration, shown_progress, told
+from cogkp_cli.progress import Bars, Lines, duration, facts_text, shown_progress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -106,4 +106,4 @@ def test_duration(seconds: float, text: str) -> None:
 
 
 def test_facts_are_short() -> None:
-    assert told({"loss": 1234.5678, "lr": 1e-5, "zero": 0.0}) == "loss 1235, lr 1.0e-05, zero 0"
+    assert facts_text({"loss": 1234.5678, "lr": 1e-5, "zero": 0.0}) == "loss 1235, lr 1.0e-05, zero 0"

@@ -1,4 +1,4 @@
-"""The preview: leaving through any key, and pictures on disk where no window can be had."""
+"""The preview: leaving through any key, and images on disk where no window can be had."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_without_a_screen_pictures_are_written(tmp_path: Path) -> None:
 def test_a_long_recording_does_not_fill_the_disk(tmp_path: Path) -> None:
     said: list[str] = []
     result = window.show(pictures(100), tmp_path, said.append)
-    assert len(result["files"]) == window.MAX_PICTURES
+    assert len(result["files"]) == window.MAX_IMAGES
     assert any("there are more" in line for line in said)
 
 

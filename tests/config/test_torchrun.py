@@ -41,5 +41,5 @@ def test_torchrun_names_each_process():
 def test_an_environment_that_contradicts_itself_is_refused_in_one_line(found):
     with pytest.raises(ConfigError) as caught:
         launched(found)
-    assert str(caught.value).startswith("the environment does not say which process this is")
+    assert str(caught.value).startswith("the environment does not say which rank this process has")
     assert len(str(caught.value).splitlines()) == 1

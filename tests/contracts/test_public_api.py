@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,3 +50,9 @@ def test_unknown_name_is_an_attribute_error() -> None:
 def test_second_use_costs_nothing() -> None:
     assert cogkp.CogkpError is cogkp.CogkpError
     assert "CogkpError" in vars(cogkp)
+
+
+def test_no_verb_has_the_name_of_a_room() -> None:
+    """Importing a room sets an attribute of its name, which would take the place of the verb."""
+    rooms = {path.stem for path in Path(cogkp.__file__).parent.iterdir()}
+    assert rooms & set(cogkp.__all__) == set()

@@ -127,7 +127,7 @@ def test_errors_cross_process_borders_whole(error):
 
 
 def test_weights_decide_how_often_items_are_drawn():
-    sampler = EpochSampler(3, seed=1, weights=np.array([0.0, 0.25, 0.75]), draws=4000)
+    sampler = EpochSampler(3, seed=1, weights=np.array([0.0, 0.25, 0.75]), num_samples=4000)
     order = sampler.order(0)
     assert len(sampler) == len(order) == 4000
     assert np.bincount(order, minlength=3) / 4000 == pytest.approx([0.0, 0.25, 0.75], abs=0.03)

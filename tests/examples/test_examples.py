@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from cogkp.config.keypoint.io import dump
 from cogkp.data.keypoint.synthetic import write_recording
 from cogkp.files import write_json
+from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_onnx, scene
 from tests.builders.tiny_keypoints import tiny_config
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -53,6 +56,17 @@ def test_own_sink(tmp_path):
     assert "parameters, input (" in said[0]
     assert said[1].startswith("epoch 1: ")
     assert (tmp_path / "diary.txt").is_file()
+
+
+def test_ask_a_model(tmp_path):
+    save_onnx(tmp_path / "tool.onnx", keypoint_task(keypoint_config()))
+    cv2.imwrite(str(tmp_path / "image.png"), scene())
+    said = run("ask_a_model.py", tmp_path / "tool.onnx", tmp_path / "image.png", tmp_path / "image.png").splitlines()
+    assert said[0].startswith("<keypoint model ")
+    assert [line.split(" at ")[0] for line in said[1:4]] == [f"image.png: {name}" for name in ("tip", "turn", "end")]
+    assert said[1:4] == said[4:]
+    assert len(json.loads((tmp_path / "image.found.json").read_text())["points"]) == 3
+    assert (tmp_path / "image.found.png").stat().st_size > 1000
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def lens(*coefficients):
 
 
 def full_hd(step=40):
-    """Pixels of a 1920x1080 picture, corners included, in the plane of a lens of 1000 px."""
+    """Pixels of a 1920x1080 image, corners included, in the plane of a lens of 1000 px."""
     u, v = np.meshgrid(np.append(np.arange(-0.5, 1919, step), 1919.5), np.append(np.arange(-0.5, 1079, step), 1079.5))
     return torch.from_numpy((np.stack([u, v], -1).reshape(-1, 2) - [959.5, 539.5]) / 1000)
 

@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cogkp.geometry.heatmap import (
-    centred_heatmap,
-    crop_to_grid,
-    expectation,
-    gaussian_heatmap,
-    grid_to_crop,
-    moments,
-    soft_argmax,
-    spatial_softmax,
-)
+from cogkp.geometry.heatmap import centred_heatmap, expectation, gaussian_heatmap, soft_argmax, spatial_softmax
+from cogkp.geometry.heatmap_moments import crop_to_grid, grid_to_crop, moments
 
 STRIDE = 4
 EXTREME = {

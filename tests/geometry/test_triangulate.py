@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry import views as views_module
+from cogkp.geometry import normal_equations
 from cogkp.geometry.projection import reproject
 from cogkp.geometry.triangulate import covariance, refine, triangulate_pair, triangulate_views
 from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid, scene, svd_triangulate, t
@@ -228,7 +228,7 @@ def test_parts_change_nothing(monkeypatch):
     weights = np.random.default_rng(0).uniform(0.5, 1, uv.shape[:2])
     results = []
     for size in (1000, 7):
-        monkeypatch.setattr(views_module, "POINTS_AT_ONCE", size)
+        monkeypatch.setattr(normal_equations, "POINTS_AT_ONCE", size)
         inputs = [t(value).requires_grad_() for value in (uv, P, weights)]
         found = triangulate_views(*inputs)
         found.xyz_world.square().sum().backward()

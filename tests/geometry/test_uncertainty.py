@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.uncertainty import (
-    inside_region,
-    mahalanobis2,
-    missing_noise,
-    move_covariance,
-    region_radius2,
-    remove_blur,
-    with_noise,
-)
+from cogkp.geometry.covariance import move_covariance, remove_blur, with_noise
+from cogkp.geometry.uncertainty import inside_region, mahalanobis2, missing_noise, region_radius2
 from cogkp.geometry.warp import ImageWarp
 
 NAN, INF = math.nan, math.inf

@@ -1,4 +1,4 @@
-"""Exported models of any origin as predictors: whatever number of pictures comes, each meets the model once."""
+"""Exported models of any origin as predictors: whatever number of images comes, each meets the model once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sums(NamedTuple):
 
 
 class Adding(Runner):
-    """Puts out the sum of each picture, and remembers how many it was given."""
+    """Puts out the sum of each image, and remembers how many it was given."""
 
     name = "adding"
 

@@ -4,7 +4,7 @@ import pytest
 
 from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature
 from cogkp.errors import ModelError, ParityError
-from cogkp.export.onnx_export import export_onnx, signature_of
+from cogkp.exporter.onnx_export import export_onnx, signature_of
 from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.runner import Runner
 from tests.builders.tiny_export import tiny_images, tiny_net, tiny_spec

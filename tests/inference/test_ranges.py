@@ -1,4 +1,4 @@
-"""Ranges of values inside a network: the least squared error, and the same whatever the order of the pictures."""
+"""Ranges of values inside a network: the least squared error, and the same whatever the order of the images."""
 
 import numpy as np
 import onnx
@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cogkp.errors import ArtifactError
-from cogkp.export.int8_onnx import read_by_convolutions
-from cogkp.export.onnx_export import export_onnx
+from cogkp.exporter.int8_onnx import read_by_convolutions
+from cogkp.exporter.onnx_export import export_onnx
 from cogkp.inference.ranges import LEVELS, Magnitudes, largest_values
 from tests.builders.tiny_export import tiny_images, tiny_net, tiny_spec
 

@@ -6,7 +6,7 @@ import pytest
 from cogkp.artifacts.manifest import write_manifest
 from cogkp.artifacts.model_files import file_sha256
 from cogkp.errors import ArtifactError, ModelError
-from cogkp.export.onnx_export import export_onnx, signature_of
+from cogkp.exporter.onnx_export import export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.torch_runner import TorchRunner
 from tests.builders.tiny_export import TinyOutputs, manifest_of, tiny_images, tiny_net, tiny_spec

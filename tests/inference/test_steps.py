@@ -11,7 +11,7 @@ from torch import nn
 
 from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Signature
 from cogkp.errors import ModelError, ParityError
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
@@ -79,7 +79,7 @@ class Shaken(nn.Module):
 
 
 def test_choices_that_rounding_turns_are_no_difference(path):
-    """In flat pictures such a network puts out other objects; the check is not disturbed."""
+    """In flat images such a network puts out other objects; the check is not disturbed."""
     shaken = changed(lambda module: setattr(module, "first", Shaken(module.first)))
     image = torch.zeros(1, 3, SIDE, SIDE)
     with torch.inference_mode():

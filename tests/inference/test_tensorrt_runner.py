@@ -5,9 +5,9 @@ import torch
 from cogkp.artifacts.manifest import EngineInfo, write_manifest
 from cogkp.artifacts.model_files import file_sha256
 from cogkp.errors import ArtifactError, EngineError
-from cogkp.export.engine_options import EngineOptions
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
-from cogkp.export.tensorrt_api import build_with_package
+from cogkp.exporter.engine_options import EngineOptions
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.exporter.tensorrt_api import build_with_package
 from cogkp.inference.parity import compare, parity_inputs
 from cogkp.inference.tensorrt_runner import TensorRTRunner, rows_of
 from cogkp.inference.torch_runner import TorchRunner

@@ -59,7 +59,7 @@ def test_no_difference_is_claimed_five_times_in_a_hundred():
         (PX, Interval(-0.31, -0.55, -0.10), "better by 0.310 px, 95 % between 0.100 and 0.550"),
         (PX, Interval(0.31, 0.10, 0.55), "worse by 0.310 px, 95 % between 0.100 and 0.550"),
         (SHARE, Interval(0.031, 0.01, 0.05), "better by 3.1 percentage points, 95 % between 1.0 and 5.0"),
-        (PX, Interval(0.1, -0.2, 0.4), "no difference can be told (95 % between -0.200 and +0.400 px)"),
+        (PX, Interval(0.1, -0.2, 0.4), "no significant difference (95 % between -0.200 and +0.400 px)"),
         (PX, Interval(0.1), ""),
         (PX, None, ""),
     ],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.errors import ModelError
-from cogkp.export.onnx_export import export_onnx
+from cogkp.exporter.onnx_export import export_onnx
 from cogkp.models.aggregation import IterativeUp
 from cogkp.models.centerpose import BACKBONES, CHANNELS, CenterPoseNetwork, CenterPoseOutputs, ConvGRU
 from cogkp.tasks.base import ExportSpec, OutputSpec

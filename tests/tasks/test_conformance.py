@@ -22,8 +22,8 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.keypoint.io import dump, structure
 from cogkp.data.loader import build_loader
 from cogkp.data.sample import Batch
+from cogkp.drawing import draw_batch
 from cogkp.measures.evidence import Evidence
-from cogkp.pictures import draw_batch
 from cogkp.tasks.base import Task
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.tasks.keypoint.task import KeypointTask
@@ -283,7 +283,7 @@ def test_a_report_shows_a_row_for_each_image(task):
 
 def test_inputs_are_shown_as_pictures(task):
     batch = batch_of(task)
-    shown = task.codec.picture(batch.image[0])
+    shown = task.codec.display_image(batch.image[0])
     assert shown.shape[:2] == batch.image.shape[-2:]
     assert shown.shape[2:] in ((), (3,))
     assert 0.0 <= shown.min() < shown.max() <= 1.0

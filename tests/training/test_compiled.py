@@ -11,7 +11,6 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
-from tests.training.test_scaling import Flat, single
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.training.evaluator import evaluating, torch_predictor
@@ -20,6 +19,7 @@ from cogkp.training.optim import build_optimizer
 from cogkp.training.plan import plan_training
 from cogkp.training.precision import Precision
 from tests.builders.training import OPTIONS
+from tests.training.test_grad_scaler import Flat, single
 from tests.training.test_learner import MeanSquare
 
 REPOSITORY = Path(__file__).parents[2]

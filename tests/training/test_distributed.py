@@ -105,7 +105,7 @@ def test_one_process_goes_on_with_what_two_have_saved(folder, ranks):
 def test_a_number_lost_on_one_rank_stops_both_and_its_sample_is_named_once(ranks):
     (kind, line, told), (other, _, silent) = (found["not a number"] for found in ranks)
     assert (kind, told, other, silent) == ("TrainingError", False, "RankError", True)
-    assert "the training left the numbers @ epoch 1, step 1" in line
+    assert "the loss became NaN or infinite @ epoch 1, step 1" in line
     assert line.count("train:") == 1
 
 

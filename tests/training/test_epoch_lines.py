@@ -19,7 +19,7 @@ def told(caplog, seconds: float, epochs: int, headline: str = "") -> list[str]:
     with caplog.at_level(logging.INFO, "cogkp"):
         for epoch in range(epochs):
             clock.now += seconds
-            lines.tell(epoch, 3.2149 / (epoch + 1), headline, seconds)
+            lines.log_epoch(epoch, 3.2149 / (epoch + 1), headline, seconds)
     return [record.getMessage() for record in caplog.records]
 
 

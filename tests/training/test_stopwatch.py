@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from cogkp.training.history import HistorySink
-from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, told
+from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, share_text
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import run_training
 from tests.training.test_epoch_lines import Clock
@@ -60,11 +60,12 @@ def test_advice_comes_once_and_fits_the_machine(caplog, workers, said):
 
 def test_shares_in_words():
     shares = {DATA: 0.254, UPDATE: 0.001, FORWARD_BACKWARD: 0.7}
-    assert told(shares) == "25 % waiting for data, 70 % forward and backward"
+    assert share_text(shares) == "25 % waiting for data, 70 % forward and backward"
 
 
 def test_a_large_rest_is_named():
-    assert told({DATA: 0.01, FORWARD_BACKWARD: 0.1}) == "1 % waiting for data, 10 % forward and backward, 89 % other"
+    shares = {DATA: 0.01, FORWARD_BACKWARD: 0.1}
+    assert share_text(shares) == "1 % waiting for data, 10 % forward and backward, 89 % other"
 
 
 def test_a_training_says_where_its_time_went(tmp_path, caplog):

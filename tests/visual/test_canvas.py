@@ -1,4 +1,4 @@
-"""Points move with the picture they are in."""
+"""Points move with the image they are in."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A comparison sheet says how far predictions are, in words beside the picture."""
+"""A comparison sheet says how far predictions are, in words beside the image."""
 
 import attrs
 import numpy as np
@@ -10,7 +10,7 @@ from cogkp.visual.palette import point_colours
 PLAIN = LabelledPrediction(
     image=np.full((64, 80), 100, np.uint8),
     truth_uv=np.array([[20.0, 20.0], [50.0, 30.0]]),
-    truth_shown=np.array([True, True]),
+    truth_visible=np.array([True, True]),
     predicted_uv=np.array([[23.0, 24.0], [50.0, 31.0]]),
 )
 
@@ -24,12 +24,14 @@ def test_errors_are_told_in_pixels_of_the_full_frame():
 
 
 def test_only_labelled_and_predicted_points_count():
-    assert error_caption(attrs.evolve(PLAIN, truth_shown=np.array([False, True]))) == "mean 1.0 px, worst 1.0 px"
-    assert error_caption(attrs.evolve(PLAIN, predicted_shown=np.array([True, False]))) == "mean 5.0 px, worst 5.0 px"
+    assert error_caption(attrs.evolve(PLAIN, truth_visible=np.array([False, True]))) == "mean 1.0 px, worst 1.0 px"
+    assert error_caption(attrs.evolve(PLAIN, predicted_visible=np.array([True, False]))) == "mean 5.0 px, worst 5.0 px"
 
 
 @pytest.mark.parametrize(
-    "change", [{"truth_shown": np.zeros(2, bool)}, {"predicted_uv": np.full((2, 2), np.nan)}], ids=["unlabelled", "NaN"]
+    "change",
+    [{"truth_visible": np.zeros(2, bool)}, {"predicted_uv": np.full((2, 2), np.nan)}],
+    ids=["unlabelled", "NaN"],
 )
 def test_nothing_to_compare_is_said(change):
     comparison = attrs.evolve(PLAIN, **change)
@@ -43,10 +45,10 @@ def test_tiles_are_enlarged_by_whole_factors():
 
 
 def test_marks_of_truth_are_drawn_at_their_place_on_the_enlarged_tile():
-    hidden = attrs.evolve(PLAIN, predicted_shown=np.zeros(2, bool))
+    hidden = attrs.evolve(PLAIN, predicted_visible=np.zeros(2, bool))
     tile = comparison_tile(hidden, point_colours(2), min_side_px=320)
     marked = np.argwhere(
-        (tile != comparison_tile(attrs.evolve(hidden, truth_shown=np.zeros(2, bool)), [], 320)).any(-1)
+        (tile != comparison_tile(attrs.evolve(hidden, truth_visible=np.zeros(2, bool)), [], 320)).any(-1)
     )
     left = marked[marked[:, 1] < 140]
     assert np.allclose(left[:, ::-1].mean(0), 20.5 * 4 - 0.5, atol=0.3)
@@ -63,7 +65,7 @@ def test_long_legends_wrap():
     names = [f"a_rather_long_point_name_{index}" for index in range(17)]
     truth = np.zeros((17, 2))
     many = LabelledPrediction(
-        image=PLAIN.image, truth_uv=truth, truth_shown=np.ones(17, bool), predicted_uv=truth, mask=PLAIN.image // 100
+        image=PLAIN.image, truth_uv=truth, truth_visible=np.ones(17, bool), predicted_uv=truth, mask=PLAIN.image // 100
     )
     few = comparison_sheet([PLAIN], ["a", "b"])
     assert comparison_sheet([many], names).shape[1] == few.shape[1]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.visual.canvas import as_picture, enlarge, enlarged_uv, fit_text, text_width
+from cogkp.visual.canvas import as_rgb, enlarge, enlarged_uv, fit_text, text_width
 from cogkp.visual.grid import image_grid
 
 
@@ -64,14 +64,14 @@ def test_no_pictures_are_refused():
     [np.full((4, 6), 0.5, np.float32), np.full((1, 4, 6), 0.5, np.float32), np.full((4, 6, 3), 0.5, np.float64)],
 )
 def test_any_image_becomes_a_picture(image):
-    picture = as_picture(image)
+    picture = as_rgb(image)
     assert picture.shape == (4, 6, 3)
     assert picture.dtype == np.uint8
     assert (picture == 128).all()
 
 
 def test_odd_values_do_not_wrap_round():
-    picture = as_picture(np.array([[np.nan, -1.0, 2.0]]))
+    picture = as_rgb(np.array([[np.nan, -1.0, 2.0]]))
     assert picture[0, :, 0].tolist() == [0, 0, 255]
 
 

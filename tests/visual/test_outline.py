@@ -1,4 +1,4 @@
-"""Whole objects over a picture: every line and number where it belongs, nothing where there is none."""
+"""Whole objects over an image: every line and number where it belongs, nothing where there is none."""
 
 from __future__ import annotations
 

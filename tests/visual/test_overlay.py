@@ -50,7 +50,7 @@ def test_points_that_cannot_be_drawn_are_left_out():
     shown = np.array([True, True, True, True, False])
     with np.errstate(all="raise"):
         assert np.array_equal(draw_points(GREY, odd, shown=shown), GREY)
-        assert np.array_equal(draw_errors(GREY, odd, odd, truth_shown=shown, predicted_shown=shown), GREY)
+        assert np.array_equal(draw_errors(GREY, odd, odd, truth_visible=shown, predicted_visible=shown), GREY)
 
 
 def test_marks_at_the_border_are_cut():
@@ -70,7 +70,7 @@ def test_a_line_joins_truth_and_prediction():
     truth, predicted = np.array([[20.0, 40.0]]), np.array([[80.0, 40.0]])
     joined = touched(GREY, draw_errors(GREY, truth, predicted, radius=4.0))
     assert joined[40, 20:81].all()
-    apart = draw_errors(GREY, truth, predicted, predicted_shown=np.array([False]), radius=4.0)
+    apart = draw_errors(GREY, truth, predicted, predicted_visible=np.array([False]), radius=4.0)
     assert not touched(GREY, apart)[40, 40:].any()
 
 

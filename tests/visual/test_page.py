@@ -29,9 +29,7 @@ def everything(word: str) -> str:
             page.section(word, page.cards([page.Card(word, word, word)]), page.warnings([word])),
             page.section(word, page.table(Table(word, (word, word), ((word, word), ("all", word)), (word,)))),
             page.section(word, page.facts({word: word}), page.folded(word, page.verbatim(word))),
-            page.section(
-                word, page.gallery([(encoded(".png"), word, word)]), page.picture(encoded(".jpg"), word, word)
-            ),
+            page.section(word, page.gallery([(encoded(".png"), word, word)]), page.image(encoded(".jpg"), word, word)),
         ],
     )
 
@@ -57,11 +55,11 @@ def test_hostile_names_stay_text():
 
 
 def test_pictures_come_back_bit_for_bit():
-    uri = re.search(r'src="data:image/png;base64,([^"]+)"', page.picture(encoded(".png"), "it"))
+    uri = re.search(r'src="data:image/png;base64,([^"]+)"', page.image(encoded(".png"), "it"))
     assert uri is not None
     assert base64.b64decode(uri[1]) == encoded(".png")
     with pytest.raises(ValueError, match="PNG or a JPEG"):
-        page.picture(b"GIF89a", "it")
+        page.image(b"GIF89a", "it")
 
 
 def test_what_is_empty_leaves_no_heading():

@@ -29,7 +29,7 @@ def line_through(uv: np.ndarray) -> np.ndarray:
 
 UV = np.array([[20.0, 10.0], [30.0, 40.0], [50.0, 55.0]])
 VIEW = ViewMarks(
-    row=0, truth_uv=UV, truth_shown=ALL, predicted_uv=UV + 2.0, predicted_shown=ALL, lines_uv=line_through(UV)
+    row=0, truth_uv=UV, truth_visible=ALL, predicted_uv=UV + 2.0, predicted_visible=ALL, lines_uv=line_through(UV)
 )
 MARKS = SpaceMarks(
     name="held out:3 LL",
@@ -161,14 +161,14 @@ def test_far_away_curves_are_left_out():
 
 def test_a_view_shows_lines_truth_and_prediction_at_their_places():
     tile = view_tile(IMAGE, VIEW, COLOURS, min_side_px=256)
-    blank = attrs.evolve(VIEW, truth_shown=~ALL, predicted_shown=~ALL)
+    blank = attrs.evolve(VIEW, truth_visible=~ALL, predicted_visible=~ALL)
     lines = view_tile(IMAGE, blank, COLOURS, min_side_px=256)
     factor = tile.shape[0] // 64
     rows = enlarged_uv(UV, factor)[:, 1].round().astype(int)
     for row, colour in zip(rows, COLOURS, strict=True):
         drawn = lines[row - 1 : row + 2, 3:-3].astype(int)
         assert np.abs(drawn - colour).max(-1).min(0).max() < 130
-    crosses = attrs.evolve(VIEW, truth_shown=np.array([True, False, False]), predicted_shown=~ALL)
+    crosses = attrs.evolve(VIEW, truth_visible=np.array([True, False, False]), predicted_visible=~ALL)
     ring = changed(view_tile(IMAGE, crosses, COLOURS, 256), lines)
     np.testing.assert_allclose(ring.mean(0), enlarged_uv(UV[0], factor), atol=0.5)
 

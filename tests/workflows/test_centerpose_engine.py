@@ -17,7 +17,7 @@ from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
-from cogkp.export.onnx_export import export_onnx
+from cogkp.exporter.onnx_export import export_onnx
 from cogkp.inference.tensorrt_runner import TensorRTRunner
 from cogkp.workflows.engine import build_engine
 from tests.builders.tiny_export import tiny_net, tiny_spec
@@ -102,9 +102,9 @@ def test_ranges_are_read_again_and_made_anew_for_another_network(experiment, tmp
     cache = Path(config.gen_trt_engine.tensorrt.calibration.cal_cache_file)
     first = built(config)
     written = cache.read_bytes()
-    # More pictures than there are: with a file of ranges none are needed for them.
+    # More images than there are: with a file of ranges none are needed for them.
     second = built(changed(config, calibration={"cal_batches": 1000}))
-    assert said("ranges of 4 pictures read from")
+    assert said("ranges of 4 images read from")
     assert cache.read_bytes() == written
     assert second.rounding == first.rounding
     other = tiny_objects_onnx(tmp_path / "other.onnx", batch_size=2, size_wh=(96, 64))
@@ -117,8 +117,8 @@ def test_ranges_are_read_again_and_made_anew_for_another_network(experiment, tmp
 @pytest.mark.parametrize(
     ("change", "kind", "told"),
     [
-        ({"calibration": {"cal_batches": 4}}, DataError, r"too few pictures.*expected cal_batch_size.*so 8, got 6"),
-        ({"calibration": {"cal_image_dir": ("absent",)}}, DataError, "folder of pictures does not exist @ absent"),
+        ({"calibration": {"cal_batches": 4}}, DataError, r"too few images.*expected cal_batch_size.*so 8, got 6"),
+        ({"calibration": {"cal_image_dir": ("absent",)}}, DataError, "folder of images does not exist @ absent"),
         ({"tensorrt": {"layers_precision": ("/nobody:fp32",)}}, EngineError, "no such layer"),
         ({"tensorrt": {"layers_precision": ("*:fp16",)}}, ConfigError, r"fp32 or int8, got \*:fp16"),
         ({"onnx_file": "absent.onnx"}, ArtifactError, "no such ONNX file"),

@@ -14,7 +14,7 @@ from cogkp.artifacts.checkpoint import Checkpoint, TrainingState, load_checkpoin
 from cogkp.artifacts.manifest import Origin
 from cogkp.config.centerpose.io import load_experiment
 from cogkp.errors import ArtifactError, CheckpointError, ConfigError, DataError
-from cogkp.export.deploy import deploy
+from cogkp.exporter.deploy import deploy
 from cogkp.inference.parity import verify_onnx
 from cogkp.measures.evidence import Evidence
 from cogkp.tasks.registry import build_task

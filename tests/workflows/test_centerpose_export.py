@@ -25,7 +25,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.export import export
 from cogkp.workflows.families.centerpose.inference import infer_experiment
-from cogkp.workflows.families.centerpose.inputs import NetworkInput, pictures_at_hand
+from cogkp.workflows.families.centerpose.inputs import NetworkInput, available_images
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 from cogkp.workflows.setup import evenly, restored_task
@@ -96,7 +96,7 @@ def test_the_folder_explains_itself(experiment, result):
 
 def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(experiment, result):
     shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
-    paths = pictures_at_hand(experiment)
+    paths = available_images(experiment)
     image = np.stack([shown(paths[row]) for row in evenly(len(paths), 3)])
     assert image.shape == (3, 3, HEIGHT, WIDTH)
     with OnnxRuntimeRunner(result.onnx, threads=1) as runner:
@@ -107,7 +107,7 @@ def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(ex
 
 
 def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(experiment, result, tmp_path):
-    """The file alone says its size; the network is asked on its own maps, and both answer in pixels of the picture."""
+    """The file alone says its size; the network is asked on its own maps, and both answer in pixels of the image."""
     section = InferenceSpec(
         trt_engine=str(result.onnx), results_dir=str(tmp_path), use_pnp=False, visualization_threshold=1e-6
     )
@@ -116,9 +116,9 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
     assert (found.pictures, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
     task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))
-    codec = task.codec.seen_at((WIDTH, HEIGHT))
+    codec = task.codec.for_input_size((WIDTH, HEIGHT))
     shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
-    for path in pictures_at_hand(experiment):
+    for path in available_images(experiment):
         with torch.inference_mode():
             maps = task.model.eval()(torch.from_numpy(shown(path))[None])
         wanted = codec.decode(maps, letterbox((96, 72), (WIDTH, HEIGHT)).matrix[None])

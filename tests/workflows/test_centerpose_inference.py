@@ -1,4 +1,4 @@
-"""Pictures without labels: what is found in them, where it is written, and whose camera saw it."""
+"""Images without labels: what is found in them, where it is written, and whose camera saw it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SIZE_WH = (96, 72)
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """An experiment on labelled pictures, and a model that says their truth in their order."""
+    """An experiment on labelled images, and a model that says their truth in their order."""
     folder = tmp_path_factory.mktemp("labelled")
-    config = tiny_experiment(folder, pictures=PICTURES)
+    config = tiny_experiment(folder, images=PICTURES)
     return config, write_said(folder / "said.onnx", truth_of(config), SIDE)
 
 
 @pytest.fixture
 def experiment(labelled, tmp_path):
-    """The same on a copy of the pictures alone."""
+    """The same on a copy of the images alone."""
     config, model = labelled
     shutil.copytree(config.dataset.test_data, tmp_path / "in")
     return attrs.evolve(
@@ -56,7 +56,7 @@ def without_labels(experiment):
 
 
 def camera_of(experiment):
-    """The camera of the first picture as an experiment names it; each has its own."""
+    """The camera of the first image as an experiment names it; each has its own."""
     said = json.loads(min(pictures_of(experiment).rglob("*.json")).read_text())["camera_data"]["intrinsics"]
     names = {"fx": "focal_length_x", "fy": "focal_length_y", "cx": "principle_point_x", "cy": "principle_point_y"}
     return {names[key]: said[key] for key in names}
@@ -68,7 +68,7 @@ def objects_of(folder, name):
 
 def test_files_say_what_the_evaluation_judges(experiment):
     found = infer_experiment(experiment)
-    assert (found.pictures, found.objects, found.problems) == (PICTURES, PICTURES, ())
+    assert (found.images, found.objects, found.problems) == (PICTURES, PICTURES, ())
     task = CenterPoseTask(experiment)
     dataset = task.datasets("evaluation")
     batch = collate([dataset[index] for index in range(PICTURES)])
@@ -185,7 +185,7 @@ def test_what_cannot_be_used_is_left_out_and_told(experiment):
     content["camera_data"]["intrinsics"]["fx"] = 0
     (folder / "00001.json").write_text(json.dumps(content))
     found = infer_experiment(experiment)
-    assert found.pictures == 1
+    assert found.images == 1
     assert sorted(path.name for path in found.folder.glob("0*.json")) == ["00002.json"]
     told = "\n".join(found.problems)
     assert "00000.jpg" in told
@@ -193,7 +193,7 @@ def test_what_cannot_be_used_is_left_out_and_told(experiment):
     assert "no camera is assumed" in told
     (folder / "00002.jpg").write_bytes(b"")
     none = infer_experiment(experiment)
-    assert (none.pictures, len(none.problems)) == (0, PICTURES)
+    assert (none.images, len(none.problems)) == (0, PICTURES)
     (folder / "00000.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
         infer_experiment(experiment)
@@ -206,18 +206,18 @@ def test_folders_that_cannot_be_meant_are_refused(experiment, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         infer_experiment(at(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="there are no pictures"):
+    with pytest.raises(DataError, match="there are no images"):
         infer_experiment(at(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize("place", [".", "..", "results", "../in/a/b"])
 def test_results_stay_apart_from_the_pictures_and_a_refusal_writes_nothing(experiment, place):
-    """What lies above the pictures is refused too: it would hold both, and both are trees of pictures."""
-    pictures = pictures_of(experiment)
-    before = sorted(pictures.parent.rglob("*"))
-    with pytest.raises(OutputError, match="among the pictures"):
-        infer_experiment(with_section(experiment, "inference", results_dir=str(pictures / place)))
-    assert sorted(pictures.parent.rglob("*")) == before
+    """What lies above the images is refused too: it would hold both, and both are trees of images."""
+    images = pictures_of(experiment)
+    before = sorted(images.parent.rglob("*"))
+    with pytest.raises(OutputError, match="among the images"):
+        infer_experiment(with_section(experiment, "inference", results_dir=str(images / place)))
+    assert sorted(images.parent.rglob("*")) == before
 
 
 def test_neither_files_nor_drawings_where_none_are_wanted(experiment):

@@ -17,6 +17,7 @@ from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.train import OptimSpec, TrainSpec
+from cogkp.workflows.train import train
 from tests.builders.tiny_boxes import tiny_experiment
 
 REPOSITORY = Path(__file__).parents[2]

@@ -50,7 +50,7 @@ def test_a_training_that_goes_on_by_itself_equals_one_in_a_single_go(experiment,
     assert second.report.parent == second.run_dir / "best"
     page = second.report.read_text(encoding="utf-8")
     assert "3-D IoU" in page
-    assert "evaluation on validation data" in page  # the experiment names no other pictures to judge by
+    assert "evaluation on validation data" in page  # the experiment names no other images to judge by
     assert json.loads(second.report.with_name("evaluation.json").read_text())["split"] == "validation"
     told = json.loads(second.report.with_name("status.json").read_text().splitlines()[-1])
     assert "val_3DIoU" in told["kpi"]

@@ -66,7 +66,7 @@ def test_missing_data_is_said_and_does_not_stop_a_deployment(trained, tmp_path, 
     config = attrs.evolve(trained[0], base_dir=(str(tmp_path / "gone"),))
     with caplog.at_level(logging.WARNING, "cogkp"):
         export(config, NO_ENGINE, checkpoint=str(trained[1].checkpoint), models_root=tmp_path / "models")
-    assert "comparing on drawn inputs alone" in caplog.text
+    assert "comparing on synthetic inputs alone" in caplog.text
 
 
 def test_without_a_builder_the_onnx_file_stays_and_the_advice_is_given(trained, tmp_path, monkeypatch):

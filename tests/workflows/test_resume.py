@@ -218,7 +218,7 @@ def test_a_damaged_newest_save_costs_one_save_and_not_the_run(config, tmp_path, 
 
 
 def test_a_faulty_validation_picture_does_not_cost_the_epoch(config, tmp_path):
-    (tmp_path / "held_out" / "B" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "held_out" / "B" / "1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png"):
         trained(config, tmp_path)
     (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
@@ -230,13 +230,13 @@ def test_lost_numbers_name_the_saves_before_the_last(config, tmp_path):
     (_, oldest) = run.saves()
     wild = attrs.evolve(SHORT, learning_rate=1e37, checkpoint_interval="1")
     given = frozenset({"epochs", "learning_rate", "checkpoint_interval"})
-    with pytest.raises(TrainingError, match="left the numbers") as caught:
+    with pytest.raises(TrainingError, match="became NaN or infinite") as caught:
         trained(config, tmp_path, wild, restore="latest", given=given)
     bad, good, before = run.saves()
     assert before == oldest
     assert f"The last good checkpoint is {run.checkpoint}; where it fails again at once, " in str(caught.value)
     assert f"go back to an earlier one: {good}, {before}. Look at these samples" in str(caught.value)
-    with pytest.raises(TrainingError, match="left the numbers") as again:
+    with pytest.raises(TrainingError, match="became NaN or infinite") as again:
         trained(config, tmp_path, restore="latest")
     assert run.saves() == [bad, good, before]
     assert f"{run.checkpoint}; where it fails again at once, go back to an earlier one: {good}" in str(again.value)

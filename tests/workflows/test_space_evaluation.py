@@ -1,4 +1,4 @@
-"""A stereo recording is judged in space from the command line: figures, JSON and picture."""
+"""A stereo recording is judged in space from the command line: figures, JSON and image."""
 
 from __future__ import annotations
 

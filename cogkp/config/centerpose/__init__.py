@@ -1,1 +1,1 @@
-"""The experiment spec of the CenterPose family: its classes, rules, template, schema and page."""
+"""The experiment file of the CenterPose family: classes, rules, template, schema and reference page."""

@@ -1,4 +1,4 @@
-"""The spec's ``dataset`` section: where pictures lie, what they show, and how training changes them."""
+"""The ``dataset`` section: folders of images, their normalisation, and augmentation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Triple = tuple[float, float, float]
 
 CORNERS = 8
 
-# Colours of pictures and their principal directions, in the order blue, green, red, on the scale 0..1.
+# Colours of images and their principal directions, in the order blue, green, red, on the scale 0..1.
 MEAN = (0.40789654, 0.44719302, 0.47026115)
 STD = (0.28863828, 0.27408164, 0.27809835)
 EIG_VAL = (0.2141788, 0.01817699, 0.00341571)
@@ -31,27 +31,27 @@ IN_BOTH = "must agree with train.loss_config"
 
 @attrs.frozen(kw_only=True)
 class DatasetSpec:
-    """The pictures, and what is made of them."""
+    """The images, and what is made of them."""
 
-    train_data: str | None = setting(None, "Folder of labelled pictures to train on, searched with all below it.")
-    val_data: str | None = setting(None, "Folder of labelled pictures to validate with.")
-    test_data: str | None = setting(None, "Folder of labelled pictures to evaluate on.")
+    train_data: str | None = setting(None, "Folder of labelled images to train on, searched with all below it.")
+    val_data: str | None = setting(None, "Folder of labelled images to validate with.")
+    test_data: str | None = setting(None, "Folder of labelled images to evaluate on.")
     inference_data: str | None = setting(
-        None, "Folder of pictures to find objects in; they need no labels.", also=("inference data",)
+        None, "Folder of images to find objects in; they need no labels.", also=("inference data",)
     )
     camera_frame: str = setting(
         "objectron",
         "Camera axes of the label files: 'objectron' as the published data, 'opengl', or 'opencv'.",
         one_of("opencv", "opengl", "objectron"),
     )
-    batch_size: int = setting(4, "Pictures per step on each GPU, also in validation.", at_least(1))
+    batch_size: int = setting(4, "Images per step on each GPU, also in validation.", at_least(1))
     workers: int = setting(8, "Loader processes; 0 loads in the training process.", at_least(0))
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")
     num_classes: int = setting(1, "Number of categories; one network knows exactly one.")
     num_joints: int = setting(CORNERS, "Corners of a box.", exactly(CORNERS))
-    max_objs: int = setting(10, "Most objects of one picture; the first of its file count.", at_least(1))
-    mean: Triple = setting(MEAN, "Mean colour taken off each picture; blue, green, red, scale 0..1.")
-    std: Triple = setting(STD, "Spread of colours each picture is divided by; blue, green, red.", more_than(0.0))
+    max_objs: int = setting(10, "Most objects of one image; the first of its file count.", at_least(1))
+    mean: Triple = setting(MEAN, "Mean colour taken off each image; blue, green, red, scale 0..1.")
+    std: Triple = setting(STD, "Spread of colours each image is divided by; blue, green, red.", more_than(0.0))
     eig_val: Triple = setting(
         EIG_VAL, "How far lighting varies along each direction of eig_vec.", at_least(0.0), also=("_eig_val",)
     )
@@ -88,10 +88,10 @@ class DatasetSpec:
     not_rand_crop: bool = setting(False, "Move and scale by shift and scale instead of cutting random squares.")
     scale: float = setting(0.4, "Spread of the scale factor where not_rand_crop is on.", between(0.0, 1.0))
     shift: float = setting(0.05, "Spread of the shift where not_rand_crop is on, fraction of the side.", at_least(0.0))
-    rotate: float = setting(0.0, "Largest rotation of a picture that is rotated, degrees.", between(0.0, 180.0))
-    aug_rot: float = setting(0.0, "How often a picture is rotated, 0 to 1.", between(0.0, 1.0))
+    rotate: float = setting(0.0, "Largest rotation of an image that is rotated, degrees.", between(0.0, 180.0))
+    aug_rot: float = setting(0.0, "How often an image is rotated, 0 to 1.", between(0.0, 1.0))
     flip: float = setting(
-        0.5, "How often a picture is mirrored, 0 to 1; 0 for objects with a handedness.", between(0.0, 1.0)
+        0.5, "How often an image is mirrored, 0 to 1; 0 for objects with a handedness.", between(0.0, 1.0)
     )
     input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64))
     output_res: int = setting(128, "Side of the network's grid, cells: input_res over model.down_ratio.", at_least(1))

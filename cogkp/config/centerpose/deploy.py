@@ -1,4 +1,4 @@
-"""The spec's ``export`` and ``gen_trt_engine`` sections."""
+"""The ``export`` and ``gen_trt_engine`` sections."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class ExportSection:
     input_width: int = setting(512, "Width of the input, pixels.", multiple_of(32, 32))
     input_height: int = setting(512, "Height of the input, pixels.", multiple_of(32, 32))
     opset_version: int = setting(16, "ONNX opset.", at_least(1))
-    batch_size: int = setting(-1, "Pictures at a time; -1: any number.", batch_or(-1))
+    batch_size: int = setting(-1, "Images at a time; -1: any number.", batch_or(-1))
     verbose: bool = setting(False, "Tell more while exporting.")
-    num_select: int = setting(100, "Objects the exported network reports for each picture.", at_least(1))
+    num_select: int = setting(100, "Objects the exported network reports for each image.", at_least(1))
     do_constant_folding: bool = setting(True, "Compute what depends on no input once, while exporting.")
 
 
 @attrs.frozen(kw_only=True)
 class CalibrationSpec:
-    """Pictures that tell an INT8 engine the range of its numbers."""
+    """Images that tell an INT8 engine the range of its numbers."""
 
-    cal_image_dir: tuple[str, ...] = setting((), "Folders of pictures.", bare=True)
+    cal_image_dir: tuple[str, ...] = setting((), "Folders of images.", bare=True)
     cal_cache_file: str | None = setting(None, "File of found ranges; used where it exists, else written.")
-    cal_batch_size: int = setting(1, "Pictures at a time.", at_least(1))
+    cal_batch_size: int = setting(1, "Images at a time.", at_least(1))
     cal_batches: int = setting(1, "Number of batches.", at_least(1))
 
 
@@ -50,15 +50,13 @@ class TensorRTSpec:
 
     data_type: str = setting("FP32", "Number format.", one_of("FP32", "FP16", "INT8"))
     workspace_size: int = setting(1024, "Most memory the builder may use, MiB.", at_least(1))
-    min_batch_size: int = setting(1, "Fewest pictures at a time.", at_least(1))
-    opt_batch_size: int = setting(4, "Pictures at a time the engine is fastest for.", at_least(1))
-    max_batch_size: int = setting(8, "Most pictures at a time.", at_least(1))
+    min_batch_size: int = setting(1, "Fewest images at a time.", at_least(1))
+    opt_batch_size: int = setting(4, "Images at a time the engine is fastest for.", at_least(1))
+    max_batch_size: int = setting(8, "Most images at a time.", at_least(1))
     layers_precision: tuple[str, ...] = setting(
         (), "Number formats of single layers, as 'layer:fp16'; layer '*' stands for those not named.", LAYER
     )
-    calibration: CalibrationSpec = setting(
-        CalibrationSpec, "Pictures that tell an INT8 engine the range of its numbers."
-    )
+    calibration: CalibrationSpec = setting(CalibrationSpec, "Images that tell an INT8 engine the range of its numbers.")
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +70,6 @@ class EngineSpec:
     timing_cache: str | None = setting(
         None, "File of measured times that makes later builds quicker; used where it exists, and written."
     )
-    batch_size: int = setting(-1, "Pictures at a time; -1: as the ONNX file says.", batch_or(-1))
+    batch_size: int = setting(-1, "Images at a time; -1: as the ONNX file says.", batch_or(-1))
     verbose: bool = setting(False, "Tell more while building.")
     tensorrt: TensorRTSpec = setting(TensorRTSpec, "What the engine is to be.")

@@ -1,4 +1,4 @@
-"""Read, check and write experiment specs.
+"""Read, check and write CenterPose experiment files.
 
 Every mistake of a file and of the overrides is reported at once, one :class:`Problem` each, with path and line.
 """
@@ -21,7 +21,7 @@ from cogkp.config.converter import CONVERTER
 from cogkp.config.documents import write_new
 from cogkp.config.fields import DOC, fields_of
 from cogkp.config.interpolation import BLANK, interpolated
-from cogkp.config.issues import Finding, Step, Steps, shown
+from cogkp.config.issues import Finding, Step, Steps, short_repr
 from cogkp.config.overrides import merged, read_overrides
 from cogkp.config.structuring import cut, structured, without
 from cogkp.config.yaml_reading import Document, read_yaml
@@ -150,7 +150,7 @@ def _joined(documents: Iterable[Document]) -> Document:
     for document in documents:
         if not isinstance(document.value, Mapping):
             where = document.place(())
-            raise ConfigError([Problem("wrong type", where, expected="an object", got=shown(document.value))])
+            raise ConfigError([Problem("wrong type", where, expected="an object", got=short_repr(document.value))])
         known = with_known_keys(document, CenterPoseConfig)
         value = merged(value, known.value)
         places |= known.places

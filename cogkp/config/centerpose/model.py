@@ -1,4 +1,4 @@
-"""The spec's ``model`` section."""
+"""The ``model`` section."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["BackboneSpec", "ModelSpec"]
 
 @attrs.frozen(kw_only=True)
 class BackboneSpec:
-    """The part of the network that sees the picture."""
+    """The part of the network that sees the image."""
 
     model_type: str = setting("DLA34", "Which backbone.", one_of("DLA34", "fan_small", "fan_base", "fan_large"))
     width: float = setting(
@@ -40,4 +40,4 @@ class ModelSpec:
         True, "Predict from easy to hard in three steps of a recurrent cell, instead of all at once."
     )
     use_pretrained: bool = setting(False, "Start the backbone from backbone.pretrained_backbone_path.")
-    backbone: BackboneSpec = setting(BackboneSpec, "The part of the network that sees the picture.")
+    backbone: BackboneSpec = setting(BackboneSpec, "The part of the network that sees the image.")

@@ -1,4 +1,4 @@
-"""The reference page of the experiment spec, generated from the sentences beside the fields.
+"""The reference page of the experiment file, generated from the sentences beside the fields.
 
 ``python -m cogkp.config.centerpose.reference > docs/centerpose-spec.md`` brings the page up to date.
 """
@@ -40,7 +40,7 @@ and each further dot starts one level further out.
 Words with a colon, which would fetch values from outside the file, are refused.
 
 **Values left open.** `???` says that somebody must still give the value.
-Only what a verb reads is demanded, and everything missing is told at once.
+Only what a verb reads is demanded, and everything missing is reported at once.
 
 **Overrides.** Each is `section.key=value`: `train.gpu_ids=[0,1]`, `train.optim={{lr: 1e-4, lr_steps: [30]}}`,
 `train.resume_training_checkpoint_path=null`, `dataset.category='my cup'`.
@@ -48,7 +48,7 @@ Objects are joined with what the file says, all else replaces it.
 `+key`, `~key`, sweeps and functions are refused.
 
 **Mistakes.** Unknown keys are refused with the nearest known name.
-All mistakes of file and overrides are told at once, one line each, with file and line.
+All mistakes of file and overrides are reported at once, one line each, with file and line.
 
 **Where results go.** A verb writes to `<verb>.results_dir`, or where that is null to `results_dir/<verb>`:
 the resolved spec as `experiment.yaml`, its progress as JSON lines in `status.json`, and its results.

@@ -1,4 +1,4 @@
-"""What a verb cannot do without; all that is missing is told at once, and nothing that only other verbs need."""
+"""Values that a verb requires; all that are missing are reported at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cogkp.config.issues import Finding, Steps, dotted
 
 __all__ = ["missing"]
 
-LABELLED = "a folder of labelled pictures"
+LABELLED = "a folder of labelled images"
 MODEL = "a checkpoint, or an engine or ONNX file in {}.trt_engine"
 
 NEEDS: dict[Verb, dict[Steps, str]] = {
     "train": {("dataset", "train_data"): LABELLED, ("dataset", "val_data"): LABELLED},
     "evaluate": {("dataset", "test_data"): LABELLED},
-    "inference": {("dataset", "inference_data"): "a folder of pictures"},
+    "inference": {("dataset", "inference_data"): "a folder of images"},
     "export": {("export", "checkpoint"): "a checkpoint"},
     "gen_trt_engine": {
         ("gen_trt_engine", "onnx_file"): "an ONNX file",
@@ -27,7 +27,7 @@ NEEDS: dict[Verb, dict[Steps, str]] = {
 
 CALIBRATION: Steps = ("gen_trt_engine", "tensorrt", "calibration")
 INT8_NEEDS: dict[Steps, str] = {
-    (*CALIBRATION, "cal_image_dir"): "folders of pictures, for data_type INT8",
+    (*CALIBRATION, "cal_image_dir"): "folders of images, for data_type INT8",
     (*CALIBRATION, "cal_cache_file"): "the name of a file, for data_type INT8",
 }
 

@@ -1,4 +1,4 @@
-"""Where each verb of an experiment writes, and from which checkpoint a training goes on."""
+"""Folders and file names of each verb's results, and the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def checkpoint_name(epoch: int, step: int | None = None) -> str:
 
 
 def checkpoint_epoch(name: str) -> int | None:
-    """Return the epoch that a checkpoint's name tells, counted from 0; None for other files.
+    """Return the epoch in a checkpoint's name, counted from 0; None for other files.
 
     Example:
         >>> [checkpoint_epoch(name) for name in ("model_epoch_004.pth", "model_epoch_012_step_00300.pth", "other.pth")]
@@ -107,7 +107,7 @@ def checkpoint_epoch(name: str) -> int | None:
 
 
 def resume_checkpoint(config: CenterPoseConfig, present: Collection[str]) -> Path | None:
-    """Choose the checkpoint a training goes on from.
+    """Choose the checkpoint to resume from.
 
     Args:
         config: the spec.

@@ -1,4 +1,4 @@
-"""What must hold between the fields of an experiment spec, one small function per rule.
+"""Rules between the fields of an experiment, one small function per rule.
 
 A rule assumes that each field alone is right, and names in ``reads`` what else it looked at.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from cogkp.config.centerpose.dataset import CORNERS
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import Problem
 
 __all__ = ["check", "findings", "remarks"]
@@ -18,8 +18,8 @@ RUNS: tuple[Verb, ...] = ("train", "evaluate", "inference")
 IN_BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
 CAMERA = ("principle_point_x", "principle_point_y", "focal_length_x", "focal_length_y")
 INTRINSICS_HINT = (
-    "Write the four numbers of the camera that took the pictures, from its calibration; "
-    "or null for all four where each picture brings its own."
+    "Write the four numbers of the camera that took the images, from its calibration; "
+    "or null for all four where each image brings its own."
 )
 
 
@@ -40,7 +40,7 @@ def findings(config: CenterPoseConfig, verb: Verb | None) -> list[Finding]:
 
 
 def remarks(config: CenterPoseConfig) -> list[str]:
-    """List in words what a spec asks for and will not get, although that is no mistake."""
+    """List settings that have no effect, although they are no mistake."""
     found = []
     if config.wandb.enable:
         found.append("wandb.enable is true, but nothing is sent to Weights & Biases; TensorBoard has the curves")
@@ -53,7 +53,7 @@ def one_category(config: CenterPoseConfig) -> Iterator[Finding]:
     """One network knows one category."""
     count = config.dataset.num_classes
     if count != 1:
-        hint = "Make one spec per category, with its own folders of pictures."
+        hint = "Make one spec per category, with its own folders of images."
         yield Finding(("dataset", "num_classes"), "wrong number of classes", "1", str(count), hint)
 
 
@@ -107,9 +107,9 @@ def mirror_swaps_corners(config: CenterPoseConfig) -> Iterator[Finding]:
     for i, pair in enumerate(config.dataset.flip_idx):
         where: Steps = ("dataset", "flip_idx", i)
         if not all(1 <= corner <= CORNERS for corner in pair):
-            yield Finding(where, "no such corner", f"numbers from 1 to {CORNERS}", shown(list(pair)))
+            yield Finding(where, "no such corner", f"numbers from 1 to {CORNERS}", short_repr(list(pair)))
         if pair[0] == pair[1] or seen & set(pair):
-            yield Finding(where, "corner swapped twice", "each corner once", shown(list(pair)))
+            yield Finding(where, "corner swapped twice", "each corner once", short_repr(list(pair)))
         seen.update(pair)
 
 
@@ -145,14 +145,14 @@ def steps_rise(config: CenterPoseConfig) -> Iterator[Finding]:
     steps = config.train.optim.lr_steps
     if list(steps) != sorted(set(steps)):
         where: Steps = ("train", "optim", "lr_steps")
-        yield Finding(where, "epochs out of order", "each later than the one before", shown(list(steps)))
+        yield Finding(where, "epochs out of order", "each later than the one before", short_repr(list(steps)))
 
 
 def gpus_differ(config: CenterPoseConfig, verb: Verb) -> Iterator[Finding]:
     """No GPU is named twice."""
     ids = getattr(config, verb).gpu_ids
     if len(set(ids)) != len(ids):
-        yield Finding((verb, "gpu_ids"), "GPU named twice", "each index once", shown(list(ids)))
+        yield Finding((verb, "gpu_ids"), "GPU named twice", "each index once", short_repr(list(ids)))
 
 
 def camera_is_known(config: CenterPoseConfig) -> Iterator[Finding]:
@@ -164,12 +164,12 @@ def camera_is_known(config: CenterPoseConfig) -> Iterator[Finding]:
         if value is None or value <= 0:
             reads = tuple(("inference", other) for other in CAMERA)
             yield Finding(
-                ("inference", name), "unusable camera", "a number > 0", shown(value), INTRINSICS_HINT, reads=reads
+                ("inference", name), "unusable camera", "a number > 0", short_repr(value), INTRINSICS_HINT, reads=reads
             )
 
 
 def batches_are_in_order(config: CenterPoseConfig) -> Iterator[Finding]:
-    """The fewest pictures are no more than the usual, and these no more than the most."""
+    """The fewest images are no more than the usual, and these no more than the most."""
     engine = config.gen_trt_engine.tensorrt
     sizes = (engine.min_batch_size, engine.opt_batch_size, engine.max_batch_size)
     if list(sizes) != sorted(sizes):

@@ -1,4 +1,4 @@
-"""What sections share that run a network: devices, and the folder of their results. And two of these sections."""
+"""The ``evaluate`` and ``inference`` sections, and the GPU and results settings that several sections share."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class RunSpec:
 
 @attrs.frozen(kw_only=True)
 class EvaluateSpec(RunSpec):
-    """How labelled pictures are used to judge a model."""
+    """How a model is evaluated on labelled images."""
 
-    checkpoint: str | None = setting(None, "Checkpoint to judge.")
-    trt_engine: str | None = setting(None, "Engine or ONNX file to judge where checkpoint is null.")
-    batch_size: int = setting(-1, "Pictures at a time; -1: dataset.batch_size.", batch_or(-1))
+    checkpoint: str | None = setting(None, "Checkpoint to evaluate.")
+    trt_engine: str | None = setting(None, "Engine or ONNX file to evaluate where checkpoint is null.")
+    batch_size: int = setting(-1, "Images at a time; -1: dataset.batch_size.", batch_or(-1))
     opencv: bool = setting(False, "Has no effect: errors are the same under all camera axes.")
     eval_num_symmetry: int = setting(
         1, "Turns about the y axis of which the best counts; 100 for round objects, 1 for others.", at_least(1)
@@ -67,20 +67,20 @@ class EvaluateSpec(RunSpec):
 
 @attrs.frozen(kw_only=True)
 class InferenceSpec(RunSpec):
-    """How objects are looked for in pictures without labels."""
+    """How objects are looked for in images without labels."""
 
     checkpoint: str | None = setting(None, "Checkpoint to use.")
     trt_engine: str | None = setting(None, "Engine or ONNX file to use where checkpoint is null.")
-    batch_size: int = setting(-1, "Pictures at a time; -1: dataset.batch_size.", batch_or(-1))
+    batch_size: int = setting(-1, "Images at a time; -1: dataset.batch_size.", batch_or(-1))
     visualization_threshold: float = setting(0.3, "Least score of an object that is reported.", between(0.0, 1.0))
-    num_select: int = setting(100, "Most objects looked for in a picture.", at_least(1))
+    num_select: int = setting(100, "Most objects looked for in an image.", at_least(1))
     use_pnp: bool = setting(True, "Find the pose of each box from its corners.")
-    save_json: bool = setting(True, "Write a JSON file per picture.")
-    save_visualization: bool = setting(True, "Write a drawing per picture.")
+    save_json: bool = setting(True, "Write a JSON file per image.")
+    save_visualization: bool = setting(True, "Write a drawing per image.")
     opencv: bool = setting(False, "Camera axes of poses and 3-D points: OpenCV's, instead of those of the labels.")
     principle_point_x: float | None = setting(
         None,
-        "Column of the principal point, pixels; null with the three below: each picture brings its own camera.",
+        "Column of the principal point, pixels; null with the three below: each image brings its own camera.",
         also=("principal_point_x",),
     )
     principle_point_y: float | None = setting(None, "Row of the principal point, pixels.", also=("principal_point_y",))
@@ -89,7 +89,7 @@ class InferenceSpec(RunSpec):
     skew: float = setting(0.0, "Skew of the camera matrix, pixels.")
     object_height: float | None = setting(
         None,
-        "True height of the objects, metres; null: lengths are true only where a picture's file tells.",
+        "True height of the objects, metres; null: lengths are true only where an image's file tells.",
         more_than(0.0),
     )
     axis_size: float = setting(0.5, "Length of drawn axes, in units of the object's height.", more_than(0.0))
@@ -101,7 +101,7 @@ class InferenceSpec(RunSpec):
 
     @property
     def K(self) -> tuple[Triple, Triple, Triple] | None:  # noqa: N802 - the field's name for this matrix
-        """The camera matrix, rows, pixels; None where each picture brings its own camera."""
+        """The camera matrix, rows, pixels; None where each image brings its own camera."""
         fx, fy = self.focal_length_x, self.focal_length_y
         cx, cy = self.principle_point_x, self.principle_point_y
         if fx is None or fy is None or cx is None or cy is None:

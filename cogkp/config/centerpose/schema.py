@@ -1,4 +1,4 @@
-"""The JSON schema of an experiment spec, for editors that know YAML."""
+"""The JSON schema of the experiment file, for editors that know YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment spec of the CenterPose family: the YAML file behind ``s6 cog centerpose <verb> -e``."""
+"""The configuration of the CenterPose family: the YAML file behind ``s6 cog centerpose <verb> -e``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERBS: tuple[Verb, ...] = get_args(Verb)
 
 @attrs.frozen(kw_only=True)
 class WandbSpec:
-    """Read so that files of other programs load; nothing is ever sent anywhere."""
+    """Accepted for compatibility with files of other programs; nothing is ever sent anywhere."""
 
     enable: bool = setting(False, "Has no effect but a warning.")
     project: str = setting("TAO Toolkit", "Has no effect.")
@@ -43,11 +43,11 @@ class CenterPoseConfig:
     encryption_key: str | None = setting(None, "Has no effect but a warning: models are not encrypted.")
     results_dir: str | None = setting("/results", "Folder below which each verb makes its own for its results.")
     wandb: WandbSpec = setting(WandbSpec, "Read so that files of other programs load; nothing is ever sent anywhere.")
-    dataset: DatasetSpec = setting(DatasetSpec, "The pictures, and what is made of them.")
+    dataset: DatasetSpec = setting(DatasetSpec, "The images, and what is made of them.")
     model: ModelSpec = setting(ModelSpec, "The network.")
     train: TrainSpec = setting(TrainSpec, "The training.")
-    evaluate: EvaluateSpec = setting(EvaluateSpec, "How labelled pictures are used to judge a model.")
-    inference: InferenceSpec = setting(InferenceSpec, "How objects are looked for in pictures without labels.")
+    evaluate: EvaluateSpec = setting(EvaluateSpec, "How a model is evaluated on labelled images.")
+    inference: InferenceSpec = setting(InferenceSpec, "How objects are looked for in images without labels.")
     export: ExportSection = setting(ExportSection, "From a checkpoint to an ONNX file.")
     gen_trt_engine: EngineSpec = setting(EngineSpec, "From an ONNX file to a TensorRT engine.")
 

@@ -1,4 +1,4 @@
-"""The spec's ``train`` section."""
+"""The ``train`` section."""
 
 from __future__ import annotations
 

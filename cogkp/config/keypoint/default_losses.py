@@ -1,4 +1,4 @@
-"""The loss terms that a configuration written for a user starts with.
+"""The loss terms of a configuration that is generated for a user.
 
 The documented live defaults leave the heatmaps' shape to itself. Measured on real recordings, telling it makes training
 several times faster, and a mask needs weight beside point errors, which are counted in whole pixels: see

@@ -1,4 +1,4 @@
-"""Read, check, write and compare configuration files.
+"""Read, check, write and compare keypoint configuration files.
 
 Every mistake of a file is reported at once, one :class:`Problem` each, with its path.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from cogkp.config.converter import CONVERTER
 from cogkp.config.documents import pretty, read_document, write_new
-from cogkp.config.issues import Finding, shown
+from cogkp.config.issues import Finding, short_repr
 from cogkp.config.keypoint import legacy, rules
 from cogkp.config.keypoint.schema import SCHEMA_FILE, json_schema
 from cogkp.config.keypoint.spec import KeypointConfig
@@ -107,10 +107,10 @@ def differences(a: KeypointConfig, b: KeypointConfig) -> list[str]:
 
 def _checked(document: Any, where: str, found: tuple[Finding, ...] = ()) -> KeypointConfig:
     if not isinstance(document, Mapping):
-        raise ConfigError([Problem("wrong type", where, expected="an object", got=shown(document))])
+        raise ConfigError([Problem("wrong type", where, expected="an object", got=short_repr(document))])
     raw = {key: value for key, value in document.items() if key != POINTER}
     if not isinstance(document.get(POINTER, ""), str):
-        found += (Finding((POINTER,), "wrong type", "a string", shown(document[POINTER])),)
+        found += (Finding((POINTER,), "wrong type", "a string", short_repr(document[POINTER])),)
     config, wrong = structured(legacy.migrate(raw), KeypointConfig)
     cuts = [cut(finding.path) for finding in wrong]
     broken = [finding for finding in rules.findings(config) if not finding.depends_on(cuts)]

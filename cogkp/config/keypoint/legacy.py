@@ -1,4 +1,4 @@
-"""Older and shorter spellings of a document, turned into the present one before it is checked."""
+"""Migrate older and shorter spellings of a document to the present one."""
 
 from __future__ import annotations
 

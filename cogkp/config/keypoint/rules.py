@@ -1,4 +1,4 @@
-"""What must hold between the fields of a configuration, one small function per rule.
+"""Rules between the fields of a keypoint configuration, one small function per rule.
 
 A rule assumes that each field alone is right, and names in ``reads`` what else it looked at.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cogkp.config.augment import Crop, Flip
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.keypoint.stereo_rules import STEREO_RULES
 from cogkp.config.train import TrainOptions
@@ -39,7 +39,7 @@ def findings(config: KeypointConfig) -> list[Finding]:
 
 
 def check_training(config: KeypointConfig, options: TrainOptions) -> list[Problem]:
-    """List what stands between a valid configuration and its training."""
+    """List what prevents a valid configuration from being trained."""
     problems = []
     if not config.base_dir:
         hint = "Name a data set root."
@@ -93,7 +93,7 @@ def points_of_a_row_differ(config: KeypointConfig) -> Iterator[Finding]:
     for i, row in enumerate(config.data_mappings.y):
         for key, count in Counter(row).items():
             if count > 1 and key:
-                yield Finding((*Y, i), "datakey given twice", "each point once", shown(key))
+                yield Finding((*Y, i), "datakey given twice", "each point once", short_repr(key))
 
 
 def each_image_has_a_mask(config: KeypointConfig) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def names_are_not_empty(config: KeypointConfig) -> Iterator[Finding]:
     """No datakey and no path is an empty string."""
     for path, name in _names(config):
         if name is not None and not name.strip():
-            yield Finding(path, "empty name", "at least one letter", shown(name))
+            yield Finding(path, "empty name", "at least one letter", short_repr(name))
 
 
 def _names(config: KeypointConfig) -> Iterator[tuple[Steps, str | None]]:
@@ -158,9 +158,9 @@ def _box_of(crop: Crop, path: Steps) -> Iterator[Finding]:
         if crop.region == "box":
             yield Finding(where, "missing box", "[left, top, width, height] for region 'box'", "None", reads=reads)
     elif crop.region != "box":
-        yield Finding(where, "unused box", f"null for region {crop.region!r}", shown(list(crop.box)), reads=reads)
+        yield Finding(where, "unused box", f"null for region {crop.region!r}", short_repr(list(crop.box)), reads=reads)
     elif min(crop.box[2:]) <= 0:
-        yield Finding(where, "empty box", "width and height > 0", shown(list(crop.box)), reads=reads)
+        yield Finding(where, "empty box", "width and height > 0", short_repr(list(crop.box)), reads=reads)
 
 
 def flips_swap_known_points(config: KeypointConfig) -> Iterator[Finding]:
@@ -175,9 +175,9 @@ def _swaps_of(flip: Flip, path: Steps, num_points: int) -> Iterator[Finding]:
     for i, pair in enumerate(flip.swap):
         if not all(0 <= index < num_points for index in pair):
             expected = f"indices from 0 to {num_points - 1}"
-            yield Finding((*path, i), "no such point", expected, shown(list(pair)), reads=(Y,))
+            yield Finding((*path, i), "no such point", expected, short_repr(list(pair)), reads=(Y,))
         if pair[0] == pair[1] or seen & set(pair):
-            yield Finding((*path, i), "point swapped twice", "each index once", shown(list(pair)), reads=(path,))
+            yield Finding((*path, i), "point swapped twice", "each index once", short_repr(list(pair)), reads=(path,))
         seen.update(pair)
 
 
@@ -219,7 +219,9 @@ def segmentation_is_complete(config: KeypointConfig) -> Iterator[Finding]:
     count = config.num_segmentation_classes
     if count is None or not MIN_CLASSES <= count <= MAX_CLASSES:
         expected = f"{MIN_CLASSES} to {MAX_CLASSES} classes when targets.segmentation is on"
-        yield Finding(("num_segmentation_classes",), "wrong number of classes", expected, shown(count), reads=reads)
+        yield Finding(
+            ("num_segmentation_classes",), "wrong number of classes", expected, short_repr(count), reads=reads
+        )
 
 
 def weights_fit_the_roots(config: KeypointConfig) -> Iterator[Finding]:
@@ -232,7 +234,7 @@ def weights_fit_the_roots(config: KeypointConfig) -> Iterator[Finding]:
         expected = f"one per entry of base_dir, so {roots}"
         yield Finding(where, "wrong number of weights", expected, str(len(weights)), reads=(("base_dir",),))
     if weights and not any(weights):
-        yield Finding(where, "nothing to draw", "at least one weight > 0", shown(list(weights)))
+        yield Finding(where, "all weights are zero", "at least one weight > 0", short_repr(list(weights)))
 
 
 def validation_is_apart(config: KeypointConfig) -> Iterator[Finding]:
@@ -242,7 +244,7 @@ def validation_is_apart(config: KeypointConfig) -> Iterator[Finding]:
         if root.strip() and _absolute(root) in trained:
             where = ("validation", "base_dir", i)
             yield Finding(
-                where, "validation on training data", "a root not in base_dir", shown(root), reads=(("base_dir",),)
+                where, "validation on training data", "a root not in base_dir", short_repr(root), reads=(("base_dir",),)
             )
 
 

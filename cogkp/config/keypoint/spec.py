@@ -36,7 +36,7 @@ class DataMappings:
     xyz_world: tuple[str, ...] | None = setting(
         None,
         "Datakey of each point's exact place [x, y, z], world units, where it is known; "
-        "null: labelled pairs are triangulated to judge results in space.",
+        "null: labelled pairs are triangulated to evaluate results in space.",
     )
     keep_points_outside_image: bool = setting(
         False,
@@ -104,7 +104,7 @@ class Validation:
 
 @attrs.frozen(kw_only=True)
 class Uncertainty:
-    """How sure predicted points are said to be; it changes no training and no prediction."""
+    """The stated uncertainty of predicted points; it changes no training and no prediction."""
 
     noise_px: float = setting(
         0.1,

@@ -1,11 +1,11 @@
-"""What stereo pairing and the triangulation losses ask of a configuration."""
+"""Rules of a keypoint configuration about stereo pairs and the triangulation losses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
 from cogkp.config.augment import Flip
-from cogkp.config.issues import Finding, Steps, shown
+from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.config.keypoint.spec import KeypointConfig
 
 __all__ = ["STEREO_RULES"]
@@ -59,7 +59,7 @@ def views_are_left_then_right(config: KeypointConfig) -> Iterator[Finding]:
         parts = key.split(".")
         # Points and masks may live anywhere in a line, but not under the other camera.
         if other in parts or (path[:2] == X and camera not in parts):
-            yield Finding(path, "wrong camera", f"a datakey of camera {camera!r}", shown(key), reads=active)
+            yield Finding(path, "wrong camera", f"a datakey of camera {camera!r}", short_repr(key), reads=active)
 
 
 def _keys_of_views(config: KeypointConfig) -> Iterator[tuple[int, str, Steps]]:
@@ -78,7 +78,7 @@ def pairs_keep_their_names(config: KeypointConfig) -> Iterator[Finding]:
             expected = "[] with stereo pairs, whose views are mirrored one by one"
             reads: tuple[Steps, ...] = (("stereo_pairing",), ("augmentations", i, "type"))
             yield Finding(
-                ("augmentations", i, "swap"), "pairs would mix points", expected, shown(stage.swap), reads=reads
+                ("augmentations", i, "swap"), "pairs would mix points", expected, short_repr(stage.swap), reads=reads
             )
 
 
@@ -87,7 +87,7 @@ def segments_have_length(config: KeypointConfig) -> Iterator[Finding]:
     for i, (start, end, length) in enumerate(config.loss_terms.triangulation_rigidity_loss.segments):
         if start == end or min(start, end) < 0 or length <= 0:
             expected = "[point, another point, length > 0]"
-            yield Finding((*SEGMENTS, i), "not a segment", expected, shown([start, end, length]))
+            yield Finding((*SEGMENTS, i), "not a segment", expected, short_repr([start, end, length]))
 
 
 def segments_join_known_points(config: KeypointConfig) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def segments_join_known_points(config: KeypointConfig) -> Iterator[Finding]:
     for i, (start, end, _) in enumerate(term.segments):
         if max(start, end) >= count:
             expected = f"point indices from 0 to {count - 1}"
-            yield Finding((*SEGMENTS, i), "no such point", expected, shown([start, end]), reads=reads)
+            yield Finding((*SEGMENTS, i), "no such point", expected, short_repr([start, end]), reads=reads)
 
 
 STEREO_RULES: tuple[Callable[[KeypointConfig], Iterable[Finding]], ...] = (

@@ -1,4 +1,4 @@
-"""What pixels show: each stage changes the values of a crop and moves nothing.
+"""Photometric augmentation: brightness, contrast, blur, noise and cutout of a crop.
 
 Crops are (S, S) float32 in 0..1; a stage may leave that range, the pipeline clips once at the end.
 Randomness comes from the generator alone.

@@ -1,4 +1,4 @@
-"""The stages of a configuration at work: one map for pixels, points and masks, then changes of pixel values."""
+"""The augmentation pipeline: one sampled warp for pixels, points and masks, then photometric changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cogkp.config.augment import Crop, Flip, Stage
 from cogkp.data.augment.photometric import change_pixels
-from cogkp.data.augment.spatial import Scene, draw_spatial
+from cogkp.data.augment.spatial import Scene, sample_stage_warp
 from cogkp.data.images import warp_image, warp_mask
 from cogkp.geometry.warp import ImageWarp
 
@@ -19,7 +19,7 @@ __all__ = ["AugmentPipeline"]
 
 @attrs.frozen
 class AugmentPipeline:
-    """The way from a frame to the network's input.
+    """From a full image to the network's input.
 
     Args:
         stages: in their listed order, with exactly one crop.
@@ -34,14 +34,14 @@ class AugmentPipeline:
         """Side of the crop, pixels."""
         return next(stage.output_size for stage in self.stages if isinstance(stage, Crop))
 
-    def draw_warp(
+    def sample_warp(
         self,
         size_wh: tuple[int, int],
         uv_source: npt.NDArray[np.float64],
         labelled: npt.NDArray[np.bool_],
         generator: np.random.Generator,
     ) -> ImageWarp:
-        """Draw the one map that all spatial stages compose into.
+        """Sample the one warp that all spatial stages compose into.
 
         Args:
             size_wh: width and height of the frame, pixels.
@@ -54,13 +54,13 @@ class AugmentPipeline:
         """
         warp, scene = ImageWarp.identity(), Scene(size_wh, uv_source, labelled)
         for stage in self.stages:
-            drawn = draw_spatial(stage, scene, generator, training=self.training)
-            if drawn is not None:
-                warp, scene = warp.then(drawn.warp), scene.moved(drawn)
+            sampled = sample_stage_warp(stage, scene, generator, training=self.training)
+            if sampled is not None:
+                warp, scene = warp.then(sampled.warp), scene.moved(sampled)
         return warp
 
     def point_order(self, warp: ImageWarp, count: int) -> npt.NDArray[np.int64]:
-        """Say which recorded point stands at each place of the sample: in a mirror, swapped points change names."""
+        """Return which recorded point stands at each place of the sample: a mirror exchanges left and right points."""
         order = np.arange(count)
         flip = next((stage for stage in self.stages if isinstance(stage, Flip)), None)
         if flip is not None and bool(warp.mirrored):

@@ -1,4 +1,4 @@
-"""Where pixels go: each stage draws one map and the size of the image it leads to.
+"""Spatial augmentation: crop, affine and flip, each as one sampled warp.
 
 Pixel rule: the centre of the top-left pixel is (0, 0). Randomness comes from the generator alone.
 Axes: N keypoints.
@@ -15,14 +15,14 @@ import numpy.typing as npt
 import torch
 
 from cogkp.config.augment import Affine, Crop, Flip, Stage
-from cogkp.errors import ConfigError, Problem
+from cogkp.data.crop import Bounds, crop_map
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["Drawn", "Scene", "draw_spatial"]
+__all__ = ["SampledWarp", "Scene", "sample_stage_warp"]
 
 
 class Scene(NamedTuple):
-    """What a stage may look at: the image as the stages before have left it.
+    """The image as the stages before have left it.
 
     Args:
         size_wh: its width and height, pixels.
@@ -34,21 +34,23 @@ class Scene(NamedTuple):
     uv: npt.NDArray[np.float64]
     labelled: npt.NDArray[np.bool_]
 
-    def moved(self, drawn: Drawn) -> Scene:
-        """Follow a drawn map."""
-        return Scene(drawn.size_wh, drawn.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
+    def moved(self, sampled: SampledWarp) -> Scene:
+        """Apply a sampled warp."""
+        return Scene(sampled.size_wh, sampled.warp.apply(torch.from_numpy(self.uv)).numpy(), self.labelled)
 
 
-class Drawn(NamedTuple):
-    """What a stage decided."""
+class SampledWarp(NamedTuple):
+    """A sampled warp, and the size of the image it leads to."""
 
     warp: ImageWarp
     size_wh: tuple[int, int]
 
 
 @singledispatch
-def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool) -> Drawn | None:
-    """Draw the map of one stage, or None where it moves nothing.
+def sample_stage_warp(
+    _stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool
+) -> SampledWarp | None:
+    """Sample the warp of one stage, or None where it moves nothing.
 
     Args:
         _stage: its class decides what is drawn.
@@ -59,41 +61,24 @@ def draw_spatial(_stage: Stage, _scene: Scene, _generator: np.random.Generator, 
     return None
 
 
-@draw_spatial.register
-def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn:
-    corner, size_wh = _region(stage, scene, generator, training)
+@sample_stage_warp.register
+def _crop(stage: Crop, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp:
+    bounds, shift = _bounds(scene) if stage.region == "points" else None, None
+    if training and bounds is not None:
+        shift = generator.uniform(-stage.jitter, stage.jitter, 2)
     side = stage.output_size
-    return Drawn(ImageWarp.fit(corner, size_wh, side), (side, side))
+    return SampledWarp(ImageWarp(torch.from_numpy(crop_map(stage, scene.size_wh, bounds, shift))), (side, side))
 
 
-Rectangle = tuple[tuple[float, float], tuple[float, float]]
-
-
-def _region(stage: Crop, scene: Scene, generator: np.random.Generator, training: bool) -> Rectangle:
-    """Choose the outer top-left corner and the size of the rectangle that is cut."""
-    if stage.region == "box":
-        if stage.box is None:
-            raise ConfigError([Problem("crop region 'box' needs a box", expected="[left, top, width, height]")])
-        left, top, width, height = stage.box
-        return (left - 0.5, top - 0.5), (width, height)
+def _bounds(scene: Scene) -> Bounds | None:
+    """Bound the labelled points that lie in the image."""
     middle = 0.5 * np.subtract(scene.size_wh, 1)
     inside = scene.labelled & (np.abs(scene.uv - middle) <= middle + 0.5).all(axis=1)
-    if stage.region == "points" and inside.any():
-        return _around(stage, scene.uv[inside], generator, training)
-    return (-0.5, -0.5), scene.size_wh
+    return Bounds(scene.uv[inside].min(axis=0), scene.uv[inside].max(axis=0)) if inside.any() else None
 
 
-def _around(stage: Crop, uv: npt.NDArray[np.float64], generator: np.random.Generator, training: bool) -> Rectangle:
-    """Put a square round points, with room on each side and, in training, a little beside the middle."""
-    low, high = uv.min(axis=0), uv.max(axis=0)
-    side = max(float((high - low).max()) * (1.0 + 2.0 * stage.margin), stage.min_size_px)
-    move = generator.uniform(-stage.jitter, stage.jitter, 2) * side if training else np.zeros(2)
-    left, top = 0.5 * (low + high) + move - 0.5 * side
-    return (float(left), float(top)), (side, side)
-
-
-@draw_spatial.register
-def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
+@sample_stage_warp.register
+def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp | None:
     if not training or generator.random() >= stage.probability:
         return None
     width, height = scene.size_wh
@@ -101,11 +86,11 @@ def _affine(stage: Affine, scene: Scene, generator: np.random.Generator, *, trai
     scale = math.exp(generator.uniform(math.log(stage.scale[0]), math.log(stage.scale[1])))
     du, dv = generator.uniform(-stage.shift, stage.shift, 2) * (width, height)
     turn = ImageWarp.turn(angle_rad, scale, (0.5 * (width - 1), 0.5 * (height - 1)))
-    return Drawn(turn.then(ImageWarp.translate(float(du), float(dv))), scene.size_wh)
+    return SampledWarp(turn.then(ImageWarp.translate(float(du), float(dv))), scene.size_wh)
 
 
-@draw_spatial.register
-def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> Drawn | None:
+@sample_stage_warp.register
+def _flip(stage: Flip, scene: Scene, generator: np.random.Generator, *, training: bool) -> SampledWarp | None:
     if not training or generator.random() >= stage.probability:
         return None
-    return Drawn(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)
+    return SampledWarp(ImageWarp.mirror(scene.size_wh[0]), scene.size_wh)

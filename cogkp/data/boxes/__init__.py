@@ -1,1 +1,1 @@
-"""Boxes in pictures: folders in the form of Objectron become records, samples, and reports on their labels."""
+"""Images with labelled 3-D boxes: readers of Objectron's format, data set, importers, checks and rendered scenes."""

@@ -1,4 +1,4 @@
-"""From a picture to the network's square input: one drawn map, then changes of colour, then the network's scale.
+"""Augmentation of box images: one sampled warp to the network's input, colour changes, normalisation.
 
 The map is that of :mod:`cogkp.geometry.letterbox`. Randomness comes from the generator alone.
 """
@@ -17,9 +17,9 @@ from cogkp.geometry.cuboid import POINTS
 from cogkp.geometry.letterbox import letterbox, square_crop
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["BoxAugment", "BoxInput", "change_colours", "draw_map", "point_order"]
+__all__ = ["BoxAugment", "BoxInput", "change_colours", "point_order", "sample_warp"]
 
-Picture = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
 
 CROP_SCALES = tuple(0.1 * step for step in range(6, 14))
@@ -28,16 +28,16 @@ BORDER_PX = 128
 
 @attrs.frozen(kw_only=True)
 class BoxAugment:
-    """What may happen to a picture in training.
+    """Options of the augmentation.
 
     Args:
-        random_crop: whether the square is 0.6 to 1.3 times the picture's longer side, anywhere in it; else it is
+        random_crop: whether the square is 0.6 to 1.3 times the image's longer side, anywhere in it; else it is
             moved and sized by ``shift`` and ``scale``.
         shift: standard deviation of the move, shares of the longer side, cut at two of them.
         scale: standard deviation of the size, shares, cut at one of them; below 1.
         rotate_probability: how often the square is turned.
         rotate_deg: by how much at most, either way.
-        flip_probability: how often the picture is mirrored; 0 for objects whose mirror image is another object.
+        flip_probability: how often the image is mirrored; 0 for objects whose mirror image is another object.
         flip_pairs: points that change names in the mirror.
         colour: whether colours change.
         brightness, contrast, saturation: largest relative change of each.
@@ -68,7 +68,7 @@ class BoxAugment:
 
 @attrs.frozen(kw_only=True)
 class BoxInput:
-    """What the network takes: a square of colours, BGR, centred and scaled; outside of training also an oblong.
+    """The network's input: size, mean and standard deviation; a square, or outside of training also a rectangle; BGR.
 
     Args:
         side: of the square, pixels.
@@ -87,15 +87,15 @@ class BoxInput:
         return self.size_wh or (self.side, self.side)
 
     def plain_map(self, size_wh: tuple[int, int]) -> ImageWarp:
-        """Fit a whole picture of that width and height into the input."""
+        """Fit a whole image of that width and height into the input."""
         return letterbox(size_wh, self._size_wh)
 
-    def cut(self, picture: Picture, warp: ImageWarp) -> Picture:
-        """Cut the input out of a picture (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
-        return warp_image(picture, warp.matrix.numpy(), self._size_wh)
+    def cut(self, image: FloatImage, warp: ImageWarp) -> FloatImage:
+        """Crop the input out of an image (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
+        return warp_image(image, warp.matrix.numpy(), self._size_wh)
 
-    def scaled(self, rgb: Picture) -> Picture:
-        """Turn the colours of a cut (S, S, 3) RGB in 0..1 into the network's input (3, S, S).
+    def scaled(self, rgb: FloatImage) -> FloatImage:
+        """Normalise a crop (S, S, 3) RGB in 0..1 to the network's input (3, S, S).
 
         Example:
             >>> view = BoxInput(side=1, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))
@@ -105,17 +105,17 @@ class BoxInput:
         changed = (rgb[..., ::-1] - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
 
-    def shown(self, image: Picture) -> Picture:
-        """Turn the network's input (3, S, S) back into colours (S, S, 3) RGB in 0..1, for people."""
+    def to_rgb(self, image: FloatImage) -> FloatImage:
+        """Undo :meth:`scaled`: the network's input (3, S, S) to (S, S, 3) RGB in 0..1."""
         bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
         return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)
 
 
-def draw_map(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
-    """Draw the one map from a picture to the network's input.
+def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
+    """Sample the one warp from an image to the network's input.
 
     Args:
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         side: of the input, pixels.
         augment: what may happen.
         generator: the only source of randomness.
@@ -142,7 +142,7 @@ def _around_one(spread: float) -> tuple[float, float]:
 
 
 def _borders(extent: int) -> tuple[int, int]:
-    """Keep the crop's middle away from the border, as far as the picture is large enough.
+    """Keep the crop's middle away from the border, as far as the image is large enough.
 
     Example:
         >>> _borders(600), _borders(160)
@@ -155,7 +155,7 @@ def _borders(extent: int) -> tuple[int, int]:
 
 
 def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
-    """Say which recorded point stands at each of the nine places: in a mirror, left and right change names."""
+    """Return which recorded point stands at each of the nine places: a mirror exchanges left and right."""
     order = np.arange(POINTS)
     if bool(warp.mirrored):
         for first, second in augment.flip_pairs:
@@ -163,7 +163,7 @@ def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
     return order
 
 
-def change_colours(rgb: Picture, augment: BoxAugment, generator: np.random.Generator) -> Picture:
+def change_colours(rgb: FloatImage, augment: BoxAugment, generator: np.random.Generator) -> FloatImage:
     """Change brightness, contrast and saturation in random order, then the light's colour.
 
     Args:
@@ -177,10 +177,10 @@ def change_colours(rgb: Picture, augment: BoxAugment, generator: np.random.Gener
     if not augment.colour:
         return rgb
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None]
-    # Each change mixes the picture with something: with black, with its mean grey, with its own grey.
+    # Each change mixes the image with something: with black, with its mean grey, with its own grey.
     others = (np.zeros(1, np.float32), np.full(1, grey.mean(), np.float32), grey)
     limits = (augment.brightness, augment.contrast, augment.saturation)
-    changed: Picture = rgb
+    changed: FloatImage = rgb
     for kind in generator.permutation(len(others)).tolist():
         share = np.float32(1.0 + generator.uniform(-limits[kind], limits[kind]))
         changed = changed * share + others[kind] * (np.float32(1.0) - share)

@@ -1,4 +1,4 @@
-"""Read one object of an annotation file, and derive what it leaves out from what it says."""
+"""Read one object of an annotation file, and derive missing values (pose, sizes, points) from the others."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _pixels(entry: Fields, points: FloatArray | None, K: FloatArray | None) -> F
     hint = "Without pixels a file needs keypoints_3d, or location, quaternion_xyzw and scale, and intrinsics."
     if points is None or K is None:
         raise entry.wrong("projected_cuboid", "nine points", hint)
-    seen = project(K, points)
-    if not np.isfinite(seen).all():
+    pixels = project(K, points)
+    if not np.isfinite(pixels).all():
         raise DataError("the object is behind the camera", where=entry.place("keypoints_3d"), hint=hint)
-    return seen
+    return pixels

@@ -1,4 +1,4 @@
-"""Check annotation files against themselves: pixels, points of space, poses, sizes and intrinsics say one thing.
+"""Check annotation files for consistency: pixels, 3-D points, poses, sizes and intrinsics must agree.
 
 What a file derives from another of its numbers agrees by construction, so only what it states is compared.
 """
@@ -17,7 +17,7 @@ from cogkp.data.boxes.fields import image_problem
 from cogkp.data.boxes.frames import PIXEL_KEY, centre_px, reprojection_px
 from cogkp.data.boxes.order import best_order_of_pixels, best_order_of_points
 from cogkp.data.boxes.reader import scan_objectron
-from cogkp.data.boxes.records import BoxRecord, PictureRecord
+from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.data.boxes.report import BoxCheck, FileCheck, LabelReport
 from cogkp.errors import Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -26,7 +26,7 @@ from cogkp.geometry.cuboid_fit import fit_cuboids
 from cogkp.geometry.pnp import CuboidPoses, solve_cuboids
 from cogkp.progress import SILENT, Progress
 
-__all__ = ["TOLERANCE_PX", "check_pictures", "check_root"]
+__all__ = ["TOLERANCE_PX", "check_images", "check_root"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,14 +50,14 @@ def check_root(
     tolerance_px: float = TOLERANCE_PX,
     progress: Progress = SILENT,
 ) -> LabelReport:
-    """Check every labelled picture of a folder; nothing ends the check but a folder that is not there.
+    """Check every labelled image of a folder; nothing ends the check but a folder that is not there.
 
     Args:
         root: the folder.
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
+        intrinsics: (3, 3) for images whose file has none, pixels.
         tolerance_px: largest distance that is no problem, pixels.
-        progress: is told of each picture.
+        progress: advanced once per image.
 
     Returns:
         What was found, file by file, and all problems.
@@ -68,63 +68,63 @@ def check_root(
     scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics)
     problems = list(scan.problems)
     if not scan.files:
-        problems.append(Problem("there are no labelled pictures", str(root), "pictures with a JSON file beside them"))
+        problems.append(Problem("there are no labelled images", str(root), "images with a JSON file beside them"))
     wrong_frame = scan.frame.better is not None
     # Under wrong axes nothing in space is true, and to say so box by box would hide the one line that helps.
-    checked = () if wrong_frame else check_pictures(scan.index.pictures, tolerance_px)
+    checked = () if wrong_frame else check_images(scan.index.records, tolerance_px)
     problems += [problem for file in checked for problem in file.problems]
-    problems += _undecodable(scan.index.pictures, progress)
-    if not wrong_frame and (problem := _lying(scan.index.pictures, str(root))) is not None:
+    problems += _undecodable(scan.index.records, progress)
+    if not wrong_frame and (problem := _lying(scan.index.records, str(root))) is not None:
         problems.append(problem)
     return LabelReport(
         root=Path(root),
         frame=scan.frame,
         files=scan.files,
         checked=tuple(checked),
-        pictures=scan.index.pictures,
+        records=scan.index.records,
         dropped=scan.index.dropped,
         problems=tuple(problems),
         tolerance_px=tolerance_px,
     )
 
 
-def _undecodable(pictures: Sequence[PictureRecord], progress: Progress) -> Iterator[Problem]:
-    with progress.work("checking", len(pictures)) as step:
-        for picture in pictures:
-            problem = image_problem(picture.image)
+def _undecodable(records: Sequence[ImageRecord], progress: Progress) -> Iterator[Problem]:
+    with progress.work("checking", len(records)) as step:
+        for record in records:
+            problem = image_problem(record.image)
             if problem is not None:
                 yield problem
             step.advance()
 
 
-def check_pictures(pictures: Sequence[PictureRecord], tolerance_px: float = TOLERANCE_PX) -> tuple[FileCheck, ...]:
+def check_images(records: Sequence[ImageRecord], tolerance_px: float = TOLERANCE_PX) -> tuple[FileCheck, ...]:
     """Check records.
 
     Args:
-        pictures: in OpenCV axes.
+        records: in OpenCV axes.
         tolerance_px: largest distance that is no problem, pixels.
     """
-    fits = _fitted(pictures)
+    fits = _fitted(records)
     tries = iter(range(ORDERS_TRIED))
     files = []
-    for picture in pictures:
+    for record in records:
         boxes, problems = [], []
-        for box in picture.boxes:
+        for box in record.boxes:
             pose, residual = fits.get(id(box), (None, None))
-            found = list(_problems(box, picture, residual, tolerance_px, tries))
-            boxes.append(_measured(box, picture, pose, residual))
+            found = list(_problems(box, record, residual, tolerance_px, tries))
+            boxes.append(_measured(box, record, pose, residual))
             problems += found
-        files.append(FileCheck(picture.name, tuple(boxes), tuple(problems)))
+        files.append(FileCheck(record.name, tuple(boxes), tuple(problems)))
     return tuple(files)
 
 
-def _fitted(pictures: Sequence[PictureRecord]) -> dict[int, tuple[FloatArray | None, float]]:
-    """Find the pose of each box from its pixels, sides and camera; with it what is left, infinite without a pose."""
+def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None, float]]:
+    """Fit the pose of each box to its pixels, sizes and camera; with the remaining error, infinite without a pose."""
     known = [
-        (box, picture.K, box.size_xyz)
-        for picture in pictures
-        for box in picture.boxes
-        if picture.K is not None and box.size_xyz is not None and PIXEL_KEY in box.given
+        (box, record.K, box.size_xyz)
+        for record in records
+        for box in record.boxes
+        if record.K is not None and box.size_xyz is not None and PIXEL_KEY in box.given
     ]
     if not known:
         return {}
@@ -138,9 +138,9 @@ def _fitted(pictures: Sequence[PictureRecord]) -> dict[int, tuple[FloatArray | N
     }
 
 
-def _measured(box: BoxRecord, picture: PictureRecord, pose: FloatArray | None, residual_px: float | None) -> BoxCheck:
+def _measured(box: BoxRecord, record: ImageRecord, pose: FloatArray | None, residual_px: float | None) -> BoxCheck:
     turn, shift = _between(pose, box.cuboid_to_camera)
-    seen, centre = _seen_px(box, picture), _centre_px(box, picture)
+    seen, centre = _seen_px(box, record), _centre_px(box, record)
     return BoxCheck(
         name=box.name,
         category=box.category,
@@ -149,19 +149,19 @@ def _measured(box: BoxRecord, picture: PictureRecord, pose: FloatArray | None, r
         pnp_px=residual_px,
         turn_deg=turn,
         shift_share=shift,
-        inside=int(_inside(box.uv_source, picture.size_wh).sum()),
+        inside=int(_inside(box.uv_source, record.size_wh).sum()),
         visibility=box.visibility,
         compared="keypoints_3d" in box.given or any(each is not None for each in (seen, centre, residual_px)),
     )
 
 
-def _seen_px(box: BoxRecord, picture: PictureRecord) -> float | None:
-    return None if picture.K is None else reprojection_px(box, picture.K)
+def _seen_px(box: BoxRecord, record: ImageRecord) -> float | None:
+    return None if record.K is None else reprojection_px(box, record.K)
 
 
-def _centre_px(box: BoxRecord, picture: PictureRecord) -> tuple[float, int, float] | None:
+def _centre_px(box: BoxRecord, record: ImageRecord) -> tuple[float, int, float] | None:
     """Compare the stated middle alone, where no other points of space tell as much."""
-    return None if picture.K is None or _seen_px(box, picture) is not None else centre_px(box, picture.K)
+    return None if record.K is None or _seen_px(box, record) is not None else centre_px(box, record.K)
 
 
 def _inside(uv: FloatArray, size_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -179,19 +179,19 @@ def _between(first: FloatArray | None, second: FloatArray | None) -> tuple[float
 
 
 def _problems(
-    box: BoxRecord, picture: PictureRecord, residual_px: float | None, tolerance_px: float, tries: Iterator[int]
+    box: BoxRecord, record: ImageRecord, residual_px: float | None, tolerance_px: float, tries: Iterator[int]
 ) -> Iterator[Problem]:
     """Say all that is wrong with one box; searches for a better order of points are few, since they take long."""
     yield from _space_problems(box)
-    seen, centre = _seen_px(box, picture), _centre_px(box, picture)
+    error_px, centre = _seen_px(box, record), _centre_px(box, record)
     if centre is not None and centre[0] > tolerance_px:
         yield _centre_problem(box, *centre, tolerance_px)
-    if seen is not None and seen > tolerance_px:
+    if error_px is not None and error_px > tolerance_px:
         yield Problem(
             "the points of space do not fall on their pixels",
             box.where,
             f"at most {tolerance_px:g} px between keypoints_3d, seen through the intrinsics, and projected_cuboid",
-            _px(seen),
+            _px(error_px),
         )
     if residual_px is not None and residual_px > tolerance_px:
         yield Problem(
@@ -199,7 +199,7 @@ def _problems(
             box.where,
             f"projected_cuboid of a box with the sides of scale, within {tolerance_px:g} px",
             _px(residual_px),
-            _order_hint(box, picture.K, tolerance_px) if next(tries, None) is not None else "",
+            _order_hint(box, record.K, tolerance_px) if next(tries, None) is not None else "",
         )
 
 
@@ -271,12 +271,12 @@ def _lengths(sides: FloatArray) -> str:
     return " x ".join(f"{side:.4g}" for side in sides)
 
 
-def _lying(pictures: Sequence[PictureRecord], where: str) -> Problem | None:
-    """Say where most objects have another axis than y upwards; single ones may lie on their side."""
+def _lying(records: Sequence[ImageRecord], where: str) -> Problem | None:
+    """Report where most objects have another axis than y upwards; single ones may lie on their side."""
     known = [
-        (box.cuboid_to_camera, np.array([0.0, -1.0, 0.0]) if picture.ground is None else picture.ground.normal)
-        for picture in pictures
-        for box in picture.boxes
+        (box.cuboid_to_camera, np.array([0.0, -1.0, 0.0]) if record.ground is None else record.ground.normal)
+        for record in records
+        for box in record.boxes
         if box.cuboid_to_camera is not None
     ]
     if not known:

@@ -1,4 +1,4 @@
-"""Between intrinsics and the clip matrix of annotation files; see :func:`cogkp.geometry.camera_frame`."""
+"""Convert between intrinsics and the projection matrix of annotation files; see :func:`cogkp.geometry.camera_frame`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TO_OPENGL = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
 def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
-    """Write intrinsics as the clip matrix of annotation files.
+    """Convert intrinsics to the projection (clip) matrix of annotation files.
 
     Args:
         K: (3, 3) intrinsics, pixels.
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         frame: the axes of the points it acts on.
 
     Returns:
@@ -40,11 +40,11 @@ def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> 
 
 
 def intrinsics_of(matrix: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
-    """Read intrinsics off the clip matrix of an annotation file; undoes :func:`clip_matrix`.
+    """Convert the projection (clip) matrix of an annotation file to intrinsics; undoes :func:`clip_matrix`.
 
     Args:
         matrix: (4, 4).
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         frame: the axes of the points it acts on.
 
     Returns:

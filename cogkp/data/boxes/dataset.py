@@ -1,4 +1,4 @@
-"""Pictures of boxes become samples: read, draw one map, cut, change colours, and let the codec encode."""
+"""The data set of box images: read, sample a warp, crop, change colours, and encode targets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, draw_map, point_order
+from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, point_order, sample_warp
 from cogkp.data.boxes.fingerprint import fingerprint
 from cogkp.data.boxes.labels import ObjectLabels, labels_of
 from cogkp.data.boxes.reader import Need, read_objectron
-from cogkp.data.boxes.records import BoxDataSize, PictureIndex, PictureRecord
-from cogkp.data.dataset import Draw, SingleViewDataset, Split
+from cogkp.data.boxes.records import BoxDataSize, ImageIndex, ImageRecord
+from cogkp.data.dataset import ItemKey, SingleViewDataset, Split
 from cogkp.data.images import read_colour
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
@@ -27,18 +27,18 @@ NEEDED: tuple[Need, ...] = ("scale",)
 
 
 class ObjectDataset(SingleViewDataset):
-    """Pictures with labelled boxes, as the network takes them.
+    """Images with labelled boxes, as the network takes them.
 
     Args:
         roots: folders in the form of Objectron; relative ones start at the working directory.
-        split: 'train' and 'preview' augment, 'validation' and 'evaluation' show whole pictures.
+        split: 'train' and 'preview' augment, 'validation' and 'evaluation' show whole images.
         encode: makes the targets of a sample.
         view: what the network takes.
         augment: what may happen in training.
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
-        need: what every picture or box must have.
+        intrinsics: (3, 3) for images whose file has none, pixels.
+        need: what every image or box must have.
         category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 
     Raises:
@@ -60,21 +60,21 @@ class ObjectDataset(SingleViewDataset):
         category: str | None = None,
     ) -> None:
         if not roots:
-            raise DataError("no data set is configured", expected=f"a folder of {split} pictures")
+            raise DataError("no data set is configured", expected=f"a folder of {split} images")
         self.split = split
         self.view = view or BoxInput()
         self.augment = augment or BoxAugment()
         self.num_symmetry = num_symmetry
         self._encode = encode
-        self._indices: tuple[PictureIndex, ...] = tuple(
+        self._indices: tuple[ImageIndex, ...] = tuple(
             read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need, category=category)
             for root in roots
         )
-        self._pictures = [picture for index in self._indices for picture in index.pictures]
-        _check_turns(self._pictures, num_symmetry)
-        turns = [box.turns(num_symmetry) for picture in self._pictures for box in picture.boxes]
+        self._records = [record for index in self._indices for record in index.records]
+        _check_turns(self._records, num_symmetry)
+        turns = [box.turns(num_symmetry) for record in self._records for box in record.boxes]
         self._rows = max(turns, default=1)
-        self._room = max((len(picture.boxes) for picture in self._pictures), default=0)
+        self._room = max((len(record.boxes) for record in self._records), default=0)
 
     @property
     def symmetries(self) -> int:
@@ -83,7 +83,7 @@ class ObjectDataset(SingleViewDataset):
 
     @cached_property
     def size_report(self) -> BoxDataSize:
-        """Pictures and boxes, counted."""
+        """Images and boxes, counted."""
         return BoxDataSize.of(self._indices)
 
     @cached_property
@@ -92,34 +92,36 @@ class ObjectDataset(SingleViewDataset):
         return fingerprint(self._indices)
 
     @property
-    def pictures(self) -> Sequence[PictureRecord]:
+    def records(self) -> Sequence[ImageRecord]:
         """The records, in the order of the items."""
-        return tuple(self._pictures)
+        return tuple(self._records)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._records)
 
-    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+    def __getitem__(self, key: ItemKey | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""
-        draw = Draw(*key) if isinstance(key, tuple) else Draw(0, key, key)
-        generator = np.random.default_rng([draw.seed, draw.epoch, draw.position])
-        sample = self._sample(self._pictures[draw.item], generator)
+        wanted = ItemKey(*key) if isinstance(key, tuple) else ItemKey(0, key, key)
+        generator = np.random.default_rng([wanted.seed, wanted.epoch, wanted.position])
+        sample = self._sample(self._records[wanted.item], generator)
         return (Encoded(sample, self._encode(sample)),)
 
-    def _sample(self, picture: PictureRecord, generator: np.random.Generator) -> Sample[ObjectLabels]:
-        pixels = read_colour(picture.image)
+    def _sample(self, record: ImageRecord, generator: np.random.Generator) -> Sample[ObjectLabels]:
+        pixels = read_colour(record.image)
         training = self.split in ("train", "preview")
-        size_wh = picture.size_wh
-        warp = draw_map(size_wh, self.view.side, self.augment, generator) if training else self.view.plain_map(size_wh)
+        size_wh = record.size_wh
+        warp = (
+            sample_warp(size_wh, self.view.side, self.augment, generator) if training else self.view.plain_map(size_wh)
+        )
         crop = self.view.cut(pixels, warp)
         if training:
             crop = change_colours(crop, self.augment, generator)
-        labels = labels_of(picture, self.num_symmetry, self._rows, self._room)
+        labels = labels_of(record, self.num_symmetry, self._rows, self._room)
         labels = labels.numbered(point_order(warp, self.augment))
-        return Sample(self.view.scaled(crop), labels, warp, size_wh, f"{picture.root.name}:{picture.name}")
+        return Sample(self.view.scaled(crop), labels, warp, size_wh, f"{record.root.name}:{record.name}")
 
 
-def _check_turns(pictures: Sequence[PictureRecord], num_symmetry: int) -> None:
+def _check_turns(records: Sequence[ImageRecord], num_symmetry: int) -> None:
     """Refuse symmetric objects that cannot be turned, since nobody knows where they are."""
     problems = [
         Problem(
@@ -128,9 +130,9 @@ def _check_turns(pictures: Sequence[PictureRecord], num_symmetry: int) -> None:
             "intrinsics, and keypoints_3d or location, quaternion_xyzw and scale",
             hint="Complete the annotation, or train without symmetry (num_symmetry 1).",
         )
-        for picture in pictures
-        for box in picture.boxes
-        if box.turns(num_symmetry) > 1 and (picture.K is None or box.xyz_camera is None or box.cuboid_to_camera is None)
+        for record in records
+        for box in record.boxes
+        if box.turns(num_symmetry) > 1 and (record.K is None or box.xyz_camera is None or box.cuboid_to_camera is None)
     ]
     if problems:
         raise DataError.listing(problems)

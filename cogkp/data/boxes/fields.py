@@ -1,4 +1,4 @@
-"""Take numbers and words out of an annotation file; whatever is wrong is told with file and key.
+"""Read values of an annotation file with checks; an error names file and key.
 
 ``None`` is returned for keys that are absent or null.
 """
@@ -39,13 +39,13 @@ def read_annotation(path: Path) -> Fields:
         raise DataError("the annotation is not JSON", where=str(path), got=str(error)) from error
     if not isinstance(content, dict):
         raise DataError(
-            "the annotation is no record", where=str(path), expected="a JSON object", got=type(content).__name__
+            "the annotation is not an object", where=str(path), expected="a JSON object", got=type(content).__name__
         )
     return Fields(str(path), content)
 
 
 def image_problem(path: Path) -> Problem | None:
-    """Decode a picture and say what is wrong with it; None where it is whole."""
+    """Decode an image and say what is wrong with it; None where it is whole."""
     try:
         read_grey(path)
     except ImageError as error:
@@ -53,7 +53,7 @@ def image_problem(path: Path) -> Problem | None:
     return None
 
 
-def _shown(value: Any, most: int = 60) -> str:
+def _short_repr(value: Any, most: int = 60) -> str:
     text = json.dumps(value)
     return text if len(text) <= most else text[:most] + "..."
 
@@ -83,7 +83,7 @@ class Fields:
 
     def wrong(self, key: str, expected: str, hint: str = "") -> DataError:
         """Make the error for a value that is not what it should be."""
-        got = _shown(self.content[key]) if key in self.content else "nothing"
+        got = _short_repr(self.content[key]) if key in self.content else "nothing"
         return DataError("the value cannot be used", where=self.place(key), expected=expected, got=got, hint=hint)
 
     def within(self, key: str) -> Fields | None:

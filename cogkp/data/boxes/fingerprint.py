@@ -1,6 +1,6 @@
-"""What folders of labelled pictures are, in a few words that another day can be compared with.
+"""Fingerprint of folders of labelled images: counts and hashes, to notice changed data.
 
-The form is that of :mod:`cogkp.data.fingerprint`, so that its ``changes`` tells both kinds apart from their yesterday.
+The form is that of :mod:`cogkp.data.fingerprint`, whose ``changes`` compares both kinds.
 """
 
 from __future__ import annotations
@@ -11,44 +11,44 @@ from typing import Any
 
 import numpy as np
 
-from cogkp.data.boxes.records import BoxRecord, PictureIndex, PictureRecord
+from cogkp.data.boxes.records import BoxRecord, ImageIndex, ImageRecord
 
 __all__ = ["fingerprint"]
 
 
-def fingerprint(indices: Sequence[PictureIndex]) -> list[dict[str, Any]]:
+def fingerprint(indices: Sequence[ImageIndex]) -> list[dict[str, Any]]:
     """Describe several folders, ready for JSON, one entry each; the same wherever they lie.
 
     Returns:
-        For each its name, the count of pictures, and SHA-256 in hexadecimal of the pictures' names within the folder
+        For each its name, the count of images, and SHA-256 in hexadecimal of the images' names within the folder
         and sizes, and of the labels; both in the order of their paths. Numbers in a file may be written in another
         way without changing it.
     """
     return [_of(index) for index in indices]
 
 
-def _of(index: PictureIndex) -> dict[str, Any]:
+def _of(index: ImageIndex) -> dict[str, Any]:
     files, labels = hashlib.sha256(), hashlib.sha256()
-    for picture in index.pictures:
-        name = picture.image.relative_to(index.root).as_posix()
-        files.update(f"{len(name)} {name} {picture.image.stat().st_size}\n".encode())
-        for part in _labels(picture):
+    for record in index.records:
+        name = record.image.relative_to(index.root).as_posix()
+        files.update(f"{len(name)} {name} {record.image.stat().st_size}\n".encode())
+        for part in _labels(record):
             labels.update(part)
     return {
         "root": index.root.name,
-        "lines": len(index.pictures),
-        "images": len(index.pictures),
+        "lines": len(index.records),
+        "images": len(index.records),
         "files_sha256": files.hexdigest(),
         "labels_sha256": labels.hexdigest(),
     }
 
 
-def _labels(picture: PictureRecord) -> Iterator[bytes]:
-    yield _bytes(picture.K)
-    for box in picture.boxes:
+def _labels(record: ImageRecord) -> Iterator[bytes]:
+    yield _bytes(record.K)
+    for box in record.boxes:
         yield from _box(box)
-    if picture.ground is not None:
-        yield picture.ground.center.tobytes() + picture.ground.normal.tobytes()
+    if record.ground is not None:
+        yield record.ground.center.tobytes() + record.ground.normal.tobytes()
 
 
 def _box(box: BoxRecord) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Find pictures and the annotation beside each.
+"""Find images and their annotation files in a folder.
 
 For training only folders without folders in them are looked into, as the published code does; names that begin with a
 dot do not count. What is passed over is counted and said.
@@ -6,22 +6,21 @@ dot do not count. What is passed over is counted and said.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from cogkp.data.images.finding import SUFFIXES, walk
 from cogkp.errors import DataError, Problem
 
-__all__ = ["SUFFIXES", "FolderContent", "Labelled", "find_labelled", "find_pictures"]
+__all__ = ["FolderContent", "Labelled", "find_labelled"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 ANNOTATION = ".json"
 
 
 class Labelled(NamedTuple):
-    """A picture and its annotation."""
+    """An image and its annotation."""
 
     image: Path
     annotation: Path
@@ -31,8 +30,8 @@ class FolderContent(NamedTuple):
     """What a folder holds.
 
     Args:
-        labelled: pictures with an annotation, ordered by path.
-        problems: stems that several pictures share.
+        labelled: images with an annotation, ordered by path.
+        problems: stems that several images share.
         dropped: how many files were passed over, by reason.
     """
 
@@ -42,7 +41,7 @@ class FolderContent(NamedTuple):
 
 
 def find_labelled(root: Path) -> FolderContent:
-    """Look for labelled pictures in a folder and all folders below it.
+    """Look for labelled images in a folder and all folders below it.
 
     Args:
         root: the folder.
@@ -51,17 +50,17 @@ def find_labelled(root: Path) -> FolderContent:
         DataError: there is no such folder.
     """
     if not root.is_dir():
-        raise DataError("the data set's folder does not exist", where=str(root), expected="a folder of pictures")
+        raise DataError("the data set's folder does not exist", where=str(root), expected="a folder of images")
     labelled: list[Labelled] = []
     problems: list[Problem] = []
     dropped: Counter[str] = Counter()
-    for folder, has_folders in _folders(root):
+    for folder, has_folders in walk(root):
         images, annotations = _files(folder)
         if has_folders:
-            dropped["a picture beside folders"] += sum(map(len, images.values()))
+            dropped["an image beside folders"] += sum(map(len, images.values()))
             continue
-        dropped["a picture without a JSON file"] += sum(len(images[stem]) for stem in images if stem not in annotations)
-        dropped["a JSON file without a picture"] += sum(stem not in images for stem in annotations)
+        dropped["an image without a JSON file"] += sum(len(images[stem]) for stem in images if stem not in annotations)
+        dropped["a JSON file without an image"] += sum(stem not in images for stem in annotations)
         for stem in sorted(images.keys() & annotations.keys()):
             if len(images[stem]) > 1:
                 problems.append(_shared(images[stem]))
@@ -72,48 +71,13 @@ def find_labelled(root: Path) -> FolderContent:
     )
 
 
-def find_pictures(root: Path) -> tuple[Path, ...]:
-    """Look for pictures, labelled or not, in a folder and all folders below it.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        Folder by folder, ordered by path.
-
-    Raises:
-        DataError: there is no such folder, or no picture in it.
-    """
-    if not root.is_dir():
-        raise DataError("the folder of pictures does not exist", where=str(root), expected="a folder of pictures")
-    found: list[Path] = []
-    for folder, _ in _folders(root):
-        found += sorted(path for paths in _files(folder)[0].values() for path in paths)
-    if not found:
-        raise DataError("there are no pictures", where=str(root), expected=f"files that end in {', '.join(SUFFIXES)}")
-    return tuple(found)
-
-
 def _shared(images: list[Path]) -> Problem:
     names = ", ".join(path.name for path in images)
-    return Problem("several pictures share one JSON file", str(images[0].parent), "one picture per stem", names)
-
-
-def _folders(root: Path) -> Iterator[tuple[Path, bool]]:
-    """Walk down in a fixed order, through links too; with each folder, whether it holds others."""
-    seen: set[str] = set()
-    for place, below, _ in os.walk(root, followlinks=True):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        real = os.path.realpath(place)
-        if real in seen:  # a link that leads back up would never end
-            below.clear()
-            continue
-        seen.add(real)
-        yield Path(place), bool(below)
+    return Problem("several images share one JSON file", str(images[0].parent), "one image per stem", names)
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, Path]]:
-    """List pictures and annotations of one folder by their stems."""
+    """List images and annotations of one folder by their stems."""
     images: defaultdict[str, list[Path]] = defaultdict(list)
     annotations: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""Which camera axes a set of annotation files is written in, told by its own points.
+"""Find out which camera axes annotation files use, from their own points and pixels.
 
 Points of space and their pixels are two statements about one thing; only under the right axes do they agree.
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.boxes.records import BoxRecord, PictureRecord
+from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FRAME_TOLERANCE_PX", "PIXEL_KEY", "FrameFit", "centre_px", "judge_frame", "project", "reprojection_px"]
+__all__ = ["FRAME_TOLERANCE_PX", "PIXEL_KEY", "FrameFit", "centre_px", "fit_camera_frame", "project", "reprojection_px"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,12 +28,12 @@ SPACE_KEYS = frozenset({"keypoints_3d", "location"})
 
 
 class FrameFit(NamedTuple):
-    """How well files agree with themselves under each choice of axes.
+    """Reprojection error of the files under each choice of camera axes.
 
     Args:
-        declared: what the files or the user say; None where there is no file to judge by.
+        declared: what the files or the user say; None where there is no file.
         residual_px: by frame, the median over boxes of the largest distance between a point's pixel and where the
-            camera sees it; infinite where the box is behind the camera. Empty without boxes to judge by.
+            camera sees it; infinite where the box is behind the camera. Empty without boxes.
     """
 
     declared: CameraFrame | None
@@ -55,27 +55,27 @@ class FrameFit(NamedTuple):
             "points of space and their pixels do not agree under the declared camera axes",
             where,
             f"camera_frame '{self.better.value}' ({self.residual_px[self.better]:.2g} px)",
-            f"'{self.declared.value}' ({_told(self.residual_px[self.declared])})",
+            f"'{self.declared.value}' ({_residual_text(self.residual_px[self.declared])})",
             f"Declare camera_frame '{self.better.value}'.",
         )
 
 
-def _told(residual_px: float) -> str:
+def _residual_text(residual_px: float) -> str:
     return f"{residual_px:.0f} px" if np.isfinite(residual_px) else "behind the camera"
 
 
 def project(K: FloatArray, xyz_camera: FloatArray) -> FloatArray:
-    """Find the pixels of points (..., 3) in OpenCV axes; NaN for those behind the camera."""
+    """Project points (..., 3) in OpenCV axes to pixels; NaN for those behind the camera."""
     depth = xyz_camera[..., 2:]
     rays = xyz_camera / np.where(depth > MIN_DEPTH, depth, np.nan)
     return np.asarray(rays @ K[:2].T)
 
 
 def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = None) -> float | None:
-    """Compare a box's points of space with its pixels.
+    """Return the reprojection error of a box's 3-D points, pixels.
 
     Args:
-        box: of a picture.
+        box: of an image.
         K: (3, 3) intrinsics, pixels.
         turn: (3, 3) rewrites the points in other axes first; None leaves them.
 
@@ -94,7 +94,7 @@ def centre_px(box: BoxRecord, K: FloatArray) -> tuple[float, int, float] | None:
     """Compare the stated place of a box's middle with its pixels.
 
     Args:
-        box: of a picture.
+        box: of an image.
         K: (3, 3) intrinsics, pixels.
 
     Returns:
@@ -107,16 +107,16 @@ def centre_px(box: BoxRecord, K: FloatArray) -> tuple[float, int, float] | None:
     return float(distance[0]), int(distance.argmin()), float(distance.min())
 
 
-def judge_frame(pictures: Sequence[PictureRecord]) -> FrameFit:
-    """Try all camera axes on pictures whose files declare the same ones.
+def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
+    """Try all camera axes on images whose files declare the same ones.
 
     Args:
-        pictures: read under the declared axes.
+        records: read under the declared axes.
     """
-    if not pictures:
+    if not records:
         return FrameFit(None, {})
-    declared = pictures[0].camera_frame
-    known = [(box, picture.K) for picture in pictures if picture.K is not None for box in picture.boxes]
+    declared = records[0].camera_frame
+    known = [(box, record.K) for record in records if record.K is not None for box in record.boxes]
     medians = {}
     for frame in CameraFrame:
         # The numbers of the file, read as if they were in this frame: back to the file's axes, then on from there.

@@ -1,4 +1,4 @@
-"""Foreign labels of boxes become folders in the form of Objectron; all of it appears at once, or nothing does.
+"""Import box labels of other formats as folders in Objectron's format, all or nothing.
 
 A new format is one function that reads a source and one line in ``BOX_IMPORTERS``.
 """
@@ -29,7 +29,7 @@ from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
 
-__all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedPicture", "import_boxes", "read_cuboid_opengl", "read_tampar"]
+__all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedImage", "import_boxes", "read_cuboid_opengl", "read_tampar"]
 
 log = logging.getLogger("cogkp")
 
@@ -49,8 +49,8 @@ VALUES_OF_A_CORNER = 3
 
 
 @attrs.frozen(kw_only=True)
-class ImportedPicture:
-    """One labelled picture.
+class ImportedImage:
+    """One labelled image.
 
     Args:
         image: the file, copied byte for byte.
@@ -70,63 +70,63 @@ class BoxImportResult:
     """What an import wrote.
 
     Args:
-        folders: of each part, ``train``, ``val`` and ``test``, as far as there are pictures.
-        counts: pictures in each.
+        folders: of each part, ``train``, ``val`` and ``test``, as far as there are images.
+        counts: images in each.
     """
 
     folders: Mapping[str, Path]
     counts: Mapping[str, int]
 
 
-def read_cuboid_opengl(source: Path) -> list[ImportedPicture]:
-    """Read folders of pictures with CenterPose annotation files whose points of space are in OpenGL axes.
+def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
+    """Read folders of images with CenterPose annotation files whose points of space are in OpenGL axes.
 
     Pixels and intrinsics stay as they are: both count from the centre of the first pixel, and files in which they did
     not would not agree with themselves. All that is added is the name of the axes.
 
     Args:
-        source: holds ``train``, ``val`` or ``test``; pictures elsewhere are divided by the seed.
+        source: holds ``train``, ``val`` or ``test``; images elsewhere are divided by the seed.
 
     Raises:
-        DataError: anything is wrong with the files or the pictures.
+        DataError: anything is wrong with the files or the images.
     """
     scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL)
-    problems = [*scan.problems, *_damaged([picture.image for picture in scan.index.pictures])]
+    problems = [*scan.problems, *_damaged([item.image for item in scan.index.records])]
     if problems:
         raise DataError.listing(problems)
     for reason, count in scan.index.dropped.items():
         log.warning("%s: to be left out %d times: %s", source, count, reason)
-    pictures = []
+    items = []
     for pair in find_labelled(source).labelled:
         content = dict(read_annotation(pair.annotation).content)
         camera = {**content.get("camera_data", {}), "camera_frame": CameraFrame.OPENGL.value}
         above = pair.image.relative_to(source).parts[:-1]
         part = PARTS.get(above[0]) if above else None
         inner = above if part is None else above[1:]
-        pictures.append(
-            ImportedPicture(
+        items.append(
+            ImportedImage(
                 image=pair.image,
                 stem="/".join((*inner, pair.image.stem)),
                 content={**content, "camera_data": camera},
                 part=part,
             )
         )
-    return pictures
+    return items
 
 
-def read_tampar(source: Path) -> list[ImportedPicture]:
+def read_tampar(source: Path) -> list[ImportedImage]:
     """Read parcels labelled with eight corners in COCO form (``annotations.json``).
 
     The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
-    edge of the picture, we count from the centre of the first pixel: half a pixel is taken from every corner. The
-    middle of a parcel is where the diagonals between its corners meet in the picture, as nearly as they do. A parcel
+    edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
+    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel
     with a corner that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and told.
 
     Args:
-        source: folder with the pictures and ``annotations.json``.
+        source: folder with the images and ``annotations.json``.
 
     Raises:
-        DataError: anything is wrong with the file or the pictures.
+        DataError: anything is wrong with the file or the images.
     """
     fields = read_annotation(source / ANNOTATIONS_FILE)
     parcels: dict[Any, list[Fields]] = {}
@@ -137,10 +137,10 @@ def read_tampar(source: Path) -> list[ImportedPicture]:
     if problems:
         raise DataError.listing(problems)
     _tell_incomplete(source, [parcel for each in parcels.values() for parcel in each])
-    return [outcome for outcome in outcomes if isinstance(outcome, ImportedPicture)]
+    return [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
 
 
-BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedPicture]]] = {
+BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
     "cuboid-opengl": read_cuboid_opengl,
     "tampar": read_tampar,
 }
@@ -152,11 +152,11 @@ def _damaged(images: Sequence[Path]) -> Iterator[Problem]:
 
 def _parcels_or_problem(
     source: Path, entry: Fields, parcels: Mapping[Any, Sequence[Fields]]
-) -> ImportedPicture | Problem:
+) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise entry.wrong("file_name", "a picture within the folder")
+            raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)
         labelled = [(parcel, _corners(parcel)) for parcel in parcels.get(entry.content.get("id"), ())]
@@ -164,7 +164,7 @@ def _parcels_or_problem(
         content = annotation_of(boxes, image_size(image), None, provenance=f"{source.name}/{ANNOTATIONS_FILE}")
     except DataError as error:
         return located(error.problem, entry.where)
-    return ImportedPicture(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
+    return ImportedImage(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
 
 
 def _corners(entry: Fields) -> FloatArray | None:
@@ -209,7 +209,7 @@ def _parcel(entry: Fields, corners: FloatArray) -> BoxRecord:
 
 
 def _meeting(uv: FloatArray) -> FloatArray:
-    """Find the pixel nearest to the four diagonals, which meet in the middle of a box under any camera."""
+    """Find the pixel nearest to the four space diagonals of a box, which meet in its middle under any camera."""
     first, second = uv[[a for a, _ in DIAGONALS]], uv[[b for _, b in DIAGONALS]]
     along = second - first
     normal = np.stack([along[:, 1], -along[:, 0]], -1) / np.linalg.norm(along, axis=-1, keepdims=True)
@@ -225,16 +225,16 @@ def import_boxes(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> BoxImportResult:
-    """Turn foreign labels of boxes into folders in the form of Objectron.
+    """Convert box labels of another format to folders in Objectron's format.
 
     Args:
         source: folder of the foreign format; only read.
         destination: folder to create; may exist if it is empty.
         format: a key of ``BOX_IMPORTERS``.
-        validation: share of the pictures set aside, rounded down; ignored for those whose source says where they
+        validation: share of the images set aside, rounded down; ignored for those whose source says where they
             belong.
         seed: of that draw.
-        progress: is told of each picture.
+        progress: advanced once per image.
 
     Returns:
         Where everything lies, and how much of it.
@@ -246,15 +246,15 @@ def import_boxes(
     read = importer_of(format, BOX_IMPORTERS, validation)
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
-        raise DataError("the source is not there", where=str(source), expected="a folder")
-    pictures = read(source)
-    if not pictures:
-        raise DataError("there are no labelled pictures", where=str(source))
-    parts = divide(pictures, validation, seed, "val")
-    with staged_folder(destination) as staging, progress.work("writing", len(pictures)) as step:
+        raise DataError("the source does not exist", where=str(source), expected="a folder")
+    items = read(source)
+    if not items:
+        raise DataError("there are no labelled images", where=str(source))
+    parts = divide(items, validation, seed, "val")
+    with staged_folder(destination) as staging, progress.work("writing", len(items)) as step:
         for part, chosen in parts.items():
-            for picture in chosen:
-                _write(staging / part, picture)
+            for item in chosen:
+                _write(staging / part, item)
                 step.advance()
     return BoxImportResult(
         folders={part: destination / part for part in parts},
@@ -262,9 +262,9 @@ def import_boxes(
     )
 
 
-def _write(folder: Path, picture: ImportedPicture) -> None:
-    target = folder / f"{picture.stem}{picture.image.suffix}"
+def _write(folder: Path, item: ImportedImage) -> None:
+    target = folder / f"{item.stem}{item.image.suffix}"
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(picture.image, target)
-    text = json.dumps(picture.content, indent=1, allow_nan=False)
+    shutil.copyfile(item.image, target)
+    text = json.dumps(item.content, indent=1, allow_nan=False)
     target.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The truth of one picture of boxes, as arrays.
+"""Labels of one image of boxes, as arrays.
 
 Axes: S symmetries, M boxes. Nine points in the order of :mod:`cogkp.geometry.cuboid`.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.boxes.frames import project
-from cogkp.data.boxes.records import Ground, PictureRecord
+from cogkp.data.boxes.records import Ground, ImageRecord
 from cogkp.geometry.cuboid import POINTS
 
 __all__ = ["ObjectLabels", "labels_of", "turned_pixels"]
@@ -23,7 +23,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @attrs.frozen(eq=False, kw_only=True)
 class ObjectLabels:
-    """What is known of the boxes in one picture; OpenCV axes, in front of the camera that took it.
+    """Labels of the boxes in one image; OpenCV axes, in the frame of the camera that took it.
 
     In a mirrored sample the pixels are numbered as the mirrored object's are; the places in space stay those of the
     object itself.
@@ -41,7 +41,7 @@ class ObjectLabels:
         categories: M words.
         K: (3, 3) float64 intrinsics, pixels of the full frame; None where nobody knows them.
         ground: what the boxes stand on; None where the file does not say.
-        room: the most boxes of any picture that may share a batch with this one, at least M.
+        room: the most boxes of any image that may share a batch with this one, at least M.
     """
 
     uv_source: FloatArray
@@ -74,20 +74,20 @@ def _stacked(values: Sequence[FloatArray | None], otherwise: FloatArray) -> tupl
 
 
 def labels_of(
-    picture: PictureRecord, num_symmetry: int = 1, rows: int | None = None, room: int | None = None
+    record: ImageRecord, num_symmetry: int = 1, rows: int | None = None, room: int | None = None
 ) -> ObjectLabels:
-    """Make the labels of one picture.
+    """Make the labels of one image.
 
     Args:
-        picture: its record.
+        record: its record.
         num_symmetry: equal turns of boxes whose file does not say how many they have.
         rows: S; None takes as many as these boxes need.
-        room: the most boxes of any picture of the set; None takes those of this one.
+        room: the most boxes of any image of the set; None takes those of this one.
 
     Returns:
         The labels; a box whose place or camera is not known has row 0 only.
     """
-    boxes = picture.boxes
+    boxes = record.boxes
     xyz, known = _stacked([box.xyz_camera for box in boxes], np.zeros((POINTS, 3)))
     pose, posed = _stacked([box.cuboid_to_camera for box in boxes], np.eye(4))
     size, sized = _stacked([box.size_xyz for box in boxes], np.ones(3))
@@ -96,8 +96,8 @@ def labels_of(
     uv = np.zeros((rows, len(boxes), POINTS, 2))
     counted = np.zeros((rows, len(boxes)), np.bool_)
     for m, box in enumerate(boxes):
-        seen = turned_pixels(box.uv_source, box.xyz_camera, box.cuboid_to_camera, picture.K, turns[m])
-        uv[: len(seen), m], counted[: len(seen), m] = seen, True
+        projected = turned_pixels(box.uv_source, box.xyz_camera, box.cuboid_to_camera, record.K, turns[m])
+        uv[: len(projected), m], counted[: len(projected), m] = projected, True
     return ObjectLabels(
         uv_source=uv,
         hypotheses=counted,
@@ -108,8 +108,8 @@ def labels_of(
         sized=sized,
         visibility=np.array([box.visibility for box in boxes], np.float64),
         categories=tuple(box.category for box in boxes),
-        K=picture.K,
-        ground=picture.ground,
+        K=record.K,
+        ground=record.ground,
         room=len(boxes) if room is None else room,
     )
 
@@ -117,7 +117,7 @@ def labels_of(
 def turned_pixels(
     uv: FloatArray, xyz: FloatArray | None, pose: FloatArray | None, K: FloatArray | None, turns: int
 ) -> FloatArray:
-    """Show where an object's points are after each of its equal turns about its own y axis.
+    """Return the pixels of an object's points after each of its equal turns about its own y axis.
 
     Args:
         uv: (9, 2) the pixels as labelled.
@@ -137,5 +137,5 @@ def turned_pixels(
     turned[:, 0, 2], turned[:, 2, 0], turned[:, 1, 1] = np.sin(angles), -np.sin(angles), 1.0
     rotation, middle = pose[:3, :3], pose[:3, 3]
     moved = (xyz - middle) @ (rotation @ turned @ rotation.T).transpose(0, 2, 1) + middle
-    seen = project(K, moved)
-    return np.concatenate([uv[None], seen]) if np.isfinite(seen).all() else uv[None]
+    projected = project(K, moved)
+    return np.concatenate([uv[None], projected]) if np.isfinite(projected).all() else uv[None]

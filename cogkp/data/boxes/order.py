@@ -1,4 +1,4 @@
-"""Whether the corners of a box stand in the field's order, and which order would fit where they do not.
+"""Check the order of a box's corners, and find the order that would fit.
 
 A cube looks the same after 48 changes of its axes: six orders of x, y, z, each with either sign. Half of them are
 turns, the other half turns seen in a mirror.

@@ -1,4 +1,4 @@
-"""Read folders of pictures with one annotation file each, in the form of Objectron, into records in OpenCV axes.
+"""Read folders of images and annotation files in Objectron's format, into records in OpenCV axes.
 
 What a file leaves out is taken from what it says: pixels from points of space, points from pose and sizes, pose and
 sizes from points, intrinsics from the clip matrix. Nothing is made up: where nobody gives intrinsics there are none.
@@ -21,8 +21,8 @@ from cogkp.data.boxes.box_fields import read_box
 from cogkp.data.boxes.clip import intrinsics_of
 from cogkp.data.boxes.fields import Fields, read_annotation
 from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
-from cogkp.data.boxes.frames import FrameFit, judge_frame
-from cogkp.data.boxes.records import BoxRecord, Ground, PictureIndex, PictureRecord
+from cogkp.data.boxes.frames import FrameFit, fit_camera_frame
+from cogkp.data.boxes.records import BoxRecord, Ground, ImageIndex, ImageRecord
 from cogkp.data.images import image_size
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
@@ -40,20 +40,20 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 
 FRAMES = {frame.value: frame for frame in CameraFrame}
 TINY = float(np.nextafter(0.0, 1.0))
-FIRST_EDGE = -0.5  # of the picture; the centre of its first pixel is 0
+FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
 FARTHEST_SIDES = 10.0
-"""Corners leave their picture, yet one that lies so many times its longer side beside it is no label of a corner."""
+"""Corners leave their image, yet one that lies so many times its longer side beside it is no label of a corner."""
 
 MISSING_MARK = (-1.0, -1.0)
 """What many tools write for a point that is not there."""
 
 ALL_CLASSES = "Name it in dataset.category, or set dataset.all_classes to true to take every class for it."
-CALIBRATE = "Calibrate the camera, or give the intrinsics of the pictures; no camera is assumed."
+CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
 
 
 @attrs.frozen(eq=False)
 class Scan:
-    """What a folder holds, good and bad.
+    """Valid records and problems of a folder.
 
     Args:
         index: what can be used.
@@ -62,7 +62,7 @@ class Scan:
         frame: how well points and pixels agree under the declared and other camera axes.
     """
 
-    index: PictureIndex
+    index: ImageIndex
     problems: tuple[Problem, ...]
     files: int
     frame: FrameFit
@@ -76,7 +76,7 @@ def scan_objectron(
     need: Collection[Need] = (),
     category: str | None = None,
 ) -> Scan:
-    """Look at every labelled picture of a folder and tell good from bad; see :func:`read_objectron`.
+    """Read every labelled image of a folder and collect the problems; see :func:`read_objectron`.
 
     Raises:
         DataError: there is no such folder.
@@ -86,24 +86,24 @@ def scan_objectron(
     reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset(need), category)
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
-    pictures = [outcome.picture for outcome in outcomes if outcome.picture is not None]
-    fits = [judge_frame([each for each in pictures if each.camera_frame is frame]) for frame in CameraFrame]
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    fits = [fit_camera_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
     worst = next((fit for fit in fits if fit.better is not None), None)
     if worst is None:
-        problems += [_behind(box) for picture in pictures for box in picture.boxes if _is_behind(box)]
+        problems += [_behind(box) for record in records for box in record.boxes if _is_behind(box)]
     else:
         problems += [problem for fit in fits if (problem := fit.problem(str(root))) is not None]
     dropped = Counter(found.dropped)
     others = Counter(word for outcome in outcomes for word in outcome.others)
     dropped.update({f"an object of class '{word}', not '{category}'": count for word, count in others.items()})
-    kept = tuple(_seen(picture, dropped) for picture in pictures)
+    kept = tuple(_seen(record, dropped) for record in records)
     declared = worst or next((fit for fit in fits if fit.declared is not None), FrameFit(None, {}))
-    if others and not problems and not any(picture.boxes for picture in pictures):
+    if others and not problems and not any(record.boxes for record in records):
         listed = ", ".join(f"'{word}' {count} times" for word, count in others.most_common())
         problems.append(
             Problem("no object is of the category", str(root), f"class '{category}' in the files", listed, ALL_CLASSES)
         )
-    return Scan(PictureIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
+    return Scan(ImageIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
 
 
 def read_objectron(
@@ -113,32 +113,32 @@ def read_objectron(
     intrinsics: FloatArray | None = None,
     need: Collection[Need] = (),
     category: str | None = None,
-) -> PictureIndex:
-    """Find and check every labelled picture of a folder.
+) -> ImageIndex:
+    """Find and check every labelled image of a folder.
 
     Args:
         root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
         camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
             those of Objectron. A file that says something else is refused.
-        intrinsics: (3, 3) for pictures whose file has none, pixels.
-        need: what every picture ('intrinsics') or box ('scale', 'pose') must have.
+        intrinsics: (3, 3) for images whose file has none, pixels.
+        need: what every image ('intrinsics') or box ('scale', 'pose') must have.
         category: the class of the objects wanted; objects whose file says no class are taken for it. None takes all.
 
     Returns:
-        The pictures. Left out, counted and logged are objects of other classes, boxes wholly outside their picture,
+        The images. Left out, counted and logged are objects of other classes, boxes wholly outside their image,
         and boxes of which a point is marked as missing or lies absurdly far away.
 
     Raises:
-        DataError: there is no such folder or no labelled picture, or files are faulty; all faults are listed.
+        DataError: there is no such folder or no labelled image, or files are faulty; all faults are listed.
     """
     scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need, category=category)
     if scan.problems:
         raise DataError.listing(scan.problems)
     if not scan.files:
         raise DataError(
-            "there are no labelled pictures",
+            "there are no labelled images",
             where=str(root),
-            expected="pictures with a JSON file of the same stem beside them",
+            expected="images with a JSON file of the same stem beside them",
             got="; ".join(f"{count} times {reason}" for reason, count in scan.index.dropped.items()),
         )
     for reason, count in scan.index.dropped.items():
@@ -148,20 +148,20 @@ def read_objectron(
 
 def read_unlabelled(
     root: Path, image: Path, *, camera_frame: CameraFrame | None = None, intrinsics: FloatArray | None = None
-) -> PictureRecord:
-    """Read what is known of a picture beside its boxes, from its header and from the file beside it, if there is one.
+) -> ImageRecord:
+    """Read size and camera of an image without labels, from its header and the file beside it, if there is one.
 
     Args:
         root: the data set's folder.
-        image: a picture in it.
+        image: an image in it.
         camera_frame: as in :func:`read_objectron`.
         intrinsics: as in :func:`read_objectron`.
 
     Returns:
-        The picture; boxes of the file are not looked at.
+        The image; boxes of the file are not looked at.
 
     Raises:
-        DataError: picture or file cannot be used.
+        DataError: image or file cannot be used.
     """
     reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset())
     annotation = image.with_suffix(ANNOTATION)
@@ -170,7 +170,7 @@ def read_unlabelled(
 
 
 def _depths(box: BoxRecord) -> list[float]:
-    """Say how far along the view the middle is, by the points and by the pose, as far as they are known."""
+    """Return the depths of the object's middle, by its points and by its pose, as far as they are known."""
     by_points = [] if box.xyz_camera is None else [float(box.xyz_camera[0, 2])]
     return by_points if box.cuboid_to_camera is None else [*by_points, float(box.cuboid_to_camera[2, 3])]
 
@@ -189,28 +189,28 @@ def _behind(box: BoxRecord) -> Problem:
     )
 
 
-def _seen(picture: PictureRecord, dropped: Counter[str]) -> PictureRecord:
-    """Leave out boxes of which the picture cannot show anything, and those whose pixels are none."""
-    reasons = [_fault_of_pixels(box.uv_source, picture.size_wh) for box in picture.boxes]
+def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
+    """Leave out boxes of which the image cannot show anything, and those whose pixels are none."""
+    reasons = [_fault_of_pixels(box.uv_source, record.size_wh) for box in record.boxes]
     dropped.update(filter(None, reasons))
-    return attrs.evolve(picture, boxes=tuple(box for box, why in zip(picture.boxes, reasons, strict=True) if not why))
+    return attrs.evolve(record, boxes=tuple(box for box, why in zip(record.boxes, reasons, strict=True) if not why))
 
 
 def _fault_of_pixels(uv: FloatArray, size_wh: tuple[int, int]) -> str:
-    """Say why nine points are no box in the picture; empty where they are one."""
+    """Say why nine points are no box in the image; empty where they are one."""
     low, high, last_edge = uv.min(axis=0), uv.max(axis=0), np.array(size_wh) + FIRST_EDGE
     if (high < FIRST_EDGE).any() or (low > last_edge).any():
-        return "a box wholly outside its picture"
+        return "a box wholly outside its image"
     if (uv == MISSING_MARK).all(axis=1).any():
         return "a box with a point at (-1, -1), a mark for missing"
     far = FARTHEST_SIDES * max(size_wh)
     if (low < -far).any() or (high > last_edge + far).any():
-        return f"a box with a point more than {FARTHEST_SIDES:g} picture sides outside"
+        return f"a box with a point more than {FARTHEST_SIDES:g} image sides outside"
     return ""
 
 
 class _Outcome(NamedTuple):
-    picture: PictureRecord | None
+    record: ImageRecord | None
     problems: list[Problem]
     others: tuple[str, ...] = ()
 
@@ -235,20 +235,20 @@ class _AnnotationReader:
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
         wanted = [(number, entry) for number, entry in entries if self._other_class(entry) is None]
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in wanted]
-        picture = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
-        return _Outcome(picture, [problem for problem in outcomes if isinstance(problem, Problem)], others)
+        record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
+        return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)], others)
 
     def _other_class(self, entry: Fields) -> str | None:
         """Return the class of an object that is not of the category; None for one that is wanted."""
         word = entry.word("class")
         return word if self.category and word and _plain(word) != _plain(self.category) else None
 
-    def surroundings(self, pair: Labelled, fields: Fields) -> PictureRecord:
+    def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
         camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
         size_wh = _checked_size(camera, image_size(pair.image))
         frame = self._frame(camera)
-        return PictureRecord(
+        return ImageRecord(
             root=self.root,
             image=pair.image,
             annotation=pair.annotation,
@@ -269,14 +269,14 @@ class _AnnotationReader:
         return box
 
     def _frame(self, camera: Fields) -> CameraFrame:
-        said = camera.word("camera_frame")
-        if said is not None and said not in FRAMES:
+        declared = camera.word("camera_frame")
+        if declared is not None and declared not in FRAMES:
             raise camera.wrong("camera_frame", f"one of {', '.join(FRAMES)}")
-        if said is None:
+        if declared is None:
             return self.camera_frame or FALLBACK_FRAME
-        if self.camera_frame is not None and self.camera_frame is not FRAMES[said]:
+        if self.camera_frame is not None and self.camera_frame is not FRAMES[declared]:
             raise camera.wrong("camera_frame", f"{self.camera_frame.value!r}, as declared")
-        return FRAMES[said]
+        return FRAMES[declared]
 
     def _intrinsics(self, camera: Fields, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
         given = camera.within("intrinsics")
@@ -302,14 +302,14 @@ def _plain(word: str) -> str:
 
 
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
-    """Compare the picture with the size its annotation was made for."""
+    """Compare the image with the size its annotation was made for."""
     for key, length in zip(("width", "height"), size_wh, strict=True):
-        said = camera.whole(key, 1)
-        if said not in (None, length):
+        declared = camera.whole(key, 1)
+        if declared not in (None, length):
             raise camera.wrong(
                 key,
-                f"{length}, as the picture has",
-                "Scale points and intrinsics with the picture, or take the original.",
+                f"{length}, as the image has",
+                "Scale points and intrinsics with the image, or take the original.",
             )
     return size_wh
 

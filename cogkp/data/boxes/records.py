@@ -1,6 +1,6 @@
-"""What annotation files say about pictures of boxes, in OpenCV axes; no pixels are read here.
+"""Records of annotation files of boxes, in OpenCV axes; no pixels are read here.
 
-Points are ``uv_source``: pixels of the picture, the centre of the top-left pixel is (0, 0). Points of space are in the
+Points are ``uv_source``: pixels of the image, the centre of the top-left pixel is (0, 0). Points of space are in the
 frame of the camera that took it. The nine points have the order of :mod:`cogkp.geometry.cuboid`.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["BoxDataSize", "BoxRecord", "Ground", "PictureIndex", "PictureRecord"]
+__all__ = ["BoxDataSize", "BoxRecord", "Ground", "ImageIndex", "ImageRecord"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -36,13 +36,13 @@ class Ground:
 
 @attrs.frozen(eq=False, kw_only=True)
 class BoxRecord:
-    """One labelled object; what the file neither says nor implies is None.
+    """One labelled object; None for what the file neither states nor implies.
 
     Args:
         name: of the object within its file.
         category: its class.
         where: file and key, for people.
-        uv_source: (9, 2) pixels; may lie outside the picture.
+        uv_source: (9, 2) pixels; may lie outside the image.
         xyz_camera: (9, 3) the points in space, length unit of the file.
         cuboid_to_camera: (4, 4) pose.
         size_xyz: (3,) full side lengths, positive, true or in any unit.
@@ -67,7 +67,7 @@ class BoxRecord:
     location: FloatArray | None = None
 
     def turns(self, otherwise: int) -> int:
-        """Say after how many equal turns about its y axis the object has looked alike.
+        """Return how many equal turns about its y axis leave the object looking alike.
 
         Args:
             otherwise: the number for objects whose file does not say it.
@@ -81,13 +81,13 @@ class BoxRecord:
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class PictureRecord:
-    """One picture and what stands in it.
+class ImageRecord:
+    """One image and its labelled objects.
 
     Args:
         root: the data set's folder.
-        image: the picture.
-        annotation: the file beside it; pictures without labels may have none.
+        image: the image.
+        annotation: the file beside it; images without labels may have none.
         size_wh: width and height, pixels.
         K: (3, 3) intrinsics, pixels; None where nobody knows them.
         camera_frame: the axes of the file, which are OpenCV's no more.
@@ -108,22 +108,22 @@ class PictureRecord:
 
     @property
     def name(self) -> str:
-        """Path of the picture within its root, without suffix; outputs mirror it."""
+        """Path of the image within its root, without suffix; outputs mirror it."""
         return self.image.relative_to(self.root).with_suffix("").as_posix()
 
 
 @attrs.frozen(eq=False)
-class PictureIndex:
-    """What one folder offers.
+class ImageIndex:
+    """The records of one folder.
 
     Args:
         root: the folder.
-        pictures: in the order of their paths.
-        dropped: how many pictures, files or boxes were left out, by reason.
+        records: in the order of their paths.
+        dropped: how many images, files or boxes were left out, by reason.
     """
 
     root: Path
-    pictures: tuple[PictureRecord, ...]
+    records: tuple[ImageRecord, ...]
     dropped: Mapping[str, int]
 
 
@@ -132,8 +132,8 @@ class BoxDataSize:
     """How much data there is.
 
     Args:
-        records: pictures.
-        views: pictures too; each has one view.
+        records: images.
+        views: images too; each has one view.
         dropped: what was left out, by reason.
         labelled: how many boxes there are of each category.
     """
@@ -144,14 +144,14 @@ class BoxDataSize:
     labelled: Mapping[str, int]
 
     @classmethod
-    def of(cls, indices: Sequence[PictureIndex]) -> BoxDataSize:
+    def of(cls, indices: Sequence[ImageIndex]) -> BoxDataSize:
         """Count what several folders offer together."""
-        pictures = [picture for index in indices for picture in index.pictures]
+        records = [record for index in indices for record in index.records]
         dropped: Counter[str] = Counter()
         for index in indices:
             dropped.update(index.dropped)
-        boxes = Counter(box.category for picture in pictures for box in picture.boxes)
-        return cls(len(pictures), len(pictures), dict(dropped), dict(boxes))
+        boxes = Counter(box.category for record in records for box in record.boxes)
+        return cls(len(records), len(records), dict(dropped), dict(boxes))
 
     def __str__(self) -> str:
         boxes = ", ".join(f"{name} {count}" for name, count in self.labelled.items()) or "none"

@@ -1,4 +1,4 @@
-"""What a check of annotation files found, for people and for programs."""
+"""The report of a check of annotation files, as text and JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from cogkp.data.boxes.frames import FrameFit
-from cogkp.data.boxes.records import PictureRecord
+from cogkp.data.boxes.records import ImageRecord
 from cogkp.errors import Problem, counted
 
 __all__ = ["BoxCheck", "FileCheck", "LabelReport"]
@@ -23,7 +23,7 @@ NOTHING = "-"
 
 @attrs.frozen(kw_only=True)
 class BoxCheck:
-    """How well one box agrees with itself; None where the file does not say enough.
+    """How consistent one box is; None where the file does not state enough.
 
     Args:
         name: of the object.
@@ -33,7 +33,7 @@ class BoxCheck:
         pnp_px: root mean square distance that a pose fitted to the pixels leaves; infinite where none is found.
         turn_deg: between the stated and the fitted pose, degrees.
         shift_share: between them, share of the distance from the camera.
-        inside: how many of the nine points lie in the picture.
+        inside: how many of the nine points lie in the image.
         visibility: as the file says, else 1.
         compared: whether the file states anything twice, so that it could disagree with itself.
     """
@@ -85,7 +85,7 @@ class LabelReport:
         frame: how well points and pixels agree under each choice of camera axes.
         files: how many annotation files were looked at.
         checked: those that can be used, in the order of their paths.
-        pictures: all that could be read, for drawings.
+        records: all that could be read, for drawings.
         dropped: what was left out, by reason.
         problems: all that is wrong, one line each.
         tolerance_px: largest distance that is no problem, pixels.
@@ -95,7 +95,7 @@ class LabelReport:
     frame: FrameFit
     files: int
     checked: tuple[FileCheck, ...]
-    pictures: tuple[PictureRecord, ...]
+    records: tuple[ImageRecord, ...]
     dropped: Mapping[str, int]
     problems: tuple[Problem, ...]
     tolerance_px: float
@@ -107,7 +107,7 @@ class LabelReport:
             "camera_frame": None if self.frame.declared is None else self.frame.declared.value,
             "residual_px_by_camera_frame": {frame.value: px for frame, px in self.frame.residual_px.items()},
             "files": self.files,
-            "pictures": len(self.pictures),
+            "pictures": len(self.records),
             "without_camera": self._without_camera,
             "boxes": len(self._boxes),
             "compared": self.compared,
@@ -135,7 +135,7 @@ class LabelReport:
 
     @property
     def _without_camera(self) -> int:
-        return sum(picture.K is None for picture in self.pictures)
+        return sum(record.K is None for record in self.records)
 
     @property
     def _boxes(self) -> Sequence[BoxCheck]:
@@ -148,7 +148,7 @@ class LabelReport:
         if unknown := self._without_camera:
             have, them = ("have", "them") if unknown > 1 else ("has", "it")
             lines.append(
-                f"{unknown} of {counted(len(self.pictures), 'picture')} {have} no camera: "
+                f"{unknown} of {counted(len(self.records), 'image')} {have} no camera: "
                 f"evaluate and the validation of a training refuse {them}"
             )
         lines += [f"problem: {problem}" for problem in self.problems]
@@ -191,7 +191,7 @@ class LabelReport:
     def _distances(self, words: str, key: str) -> str:
         spread = _spread([getattr(box, key) for box in self._boxes])
         if spread is None:
-            return f"{words}: cannot be told, the files do not say enough"
+            return f"{words}: unknown, the files do not say enough"
         return (
             f"{words}: median {spread['median']:.3g} px, largest {spread['largest']:.3g} px "
             f"over {counted(spread['count'], 'box', 'es')}"

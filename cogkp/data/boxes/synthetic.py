@@ -1,4 +1,4 @@
-"""A synthetic set of pictures of textured boxes in the form of Objectron, with exact points, poses and sizes.
+"""Write a synthetic data set of textured boxes in Objectron's format, with exact points, poses and sizes.
 
 Lengths are in metres. Each file names its camera axes.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.data.boxes.records import Ground
-from cogkp.data.boxes.scene.render import BoxPicture, BoxScene, render_box_picture
+from cogkp.data.boxes.scene.render import BoxImage, BoxScene, render_box_image
 from cogkp.data.boxes.writer import annotation_of, placed_box
 from cogkp.data.images import encode_image
 from cogkp.errors import DataError
@@ -24,23 +24,23 @@ PROVENANCE = "rendered by cogkp"
 
 
 def box_annotation(
-    picture: BoxPicture, scene: BoxScene, camera_frame: CameraFrame = CameraFrame.OBJECTRON
+    rendered: BoxImage, scene: BoxScene, camera_frame: CameraFrame = CameraFrame.OBJECTRON
 ) -> dict[str, Any]:
-    """Write the truth of a rendered picture as the content of an annotation file.
+    """Write the truth of a rendered image as the content of an annotation file.
 
     Args:
-        picture: rendered from ``scene``.
+        rendered: rendered from ``scene``.
         scene: says category and symmetry.
         camera_frame: the axes to write.
 
     Example:
-        >>> sorted(box_annotation(render_box_picture(0, 0, BoxScene(size_wh=(64, 48))), BoxScene(size_wh=(64, 48))))
+        >>> sorted(box_annotation(render_box_image(0, 0, BoxScene(size_wh=(64, 48))), BoxScene(size_wh=(64, 48))))
         ['AR_data', 'camera_data', 'objects']
     """
-    world = picture.world
+    world = rendered.world
     boxes = [
         placed_box(scene.shape, box.pose, box.size_xyz, world.K, visibility=seen, num_symmetry=scene.turns)
-        for box, seen in zip(world.boxes, picture.visibility, strict=True)
+        for box, seen in zip(world.boxes, rendered.visibility, strict=True)
     ]
     ground = Ground(world.boxes[0].foot, world.up)
     return annotation_of(boxes, scene.size_wh, world.K, ground=ground, camera_frame=camera_frame, provenance=PROVENANCE)
@@ -58,19 +58,19 @@ def render_boxes(
     camera_frame: CameraFrame = CameraFrame.OBJECTRON,
     progress: Progress = SILENT,
 ) -> Path:
-    """Render pictures of boxes and write each with its annotation.
+    """Render images of boxes and write each with its annotation.
 
     Args:
         destination: folder to create; may exist if it is empty.
-        images: how many pictures, at least 1.
-        seed: names the series; other seeds give other pictures.
+        images: how many images, at least 1.
+        seed: names the series; other seeds give other images.
         shape: a category: 'carton', 'cereal_box', 'book', 'crate' or 'can'.
         symmetric: after how many equal turns about its height each object looks alike: 1 never, 2 or 4 for boxes with
             equal sides, 6, 8, 12, 16 or 24 for a can, which is the same all the way round.
-        most_boxes: each picture has one to so many.
-        size_wh: width and height of the pictures, pixels.
+        most_boxes: each image has one to so many.
+        size_wh: width and height of the images, pixels.
         camera_frame: the axes to write.
-        progress: is told of each picture.
+        progress: advanced once per image.
 
     Returns:
         The folder.
@@ -81,14 +81,14 @@ def render_boxes(
     """
     scene = BoxScene(size_wh=size_wh, shape=shape, turns=symmetric, most_boxes=most_boxes)
     if images < 1:
-        raise DataError("there is nothing to render", expected="at least one picture", got=str(images))
+        raise DataError("there is nothing to render", expected="at least one image", got=str(images))
     destination = Path(destination)
     with staged_folder(destination) as staging, progress.work("rendering", images) as step:
         for index in range(images):
-            picture = render_box_picture(seed, index, scene)
+            rendered = render_box_image(seed, index, scene)
             stem = staging / f"{index:05d}"
-            stem.with_suffix(".jpg").write_bytes(encode_image(picture.image, ".jpg"))
-            text = json.dumps(box_annotation(picture, scene, camera_frame), indent=1)
+            stem.with_suffix(".jpg").write_bytes(encode_image(rendered.image, ".jpg"))
+            text = json.dumps(box_annotation(rendered, scene, camera_frame), indent=1)
             stem.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
             step.advance()
     return destination

@@ -1,4 +1,4 @@
-"""Write what is known of a picture of boxes as an annotation file, with every documented key that can be filled."""
+"""Write annotation files of boxes, with every documented key that is known."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def annotation_of(
 
     Args:
         boxes: in the order wanted.
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         K: (3, 3) intrinsics, pixels, or None.
         ground: what the boxes stand on, or None.
         camera_frame: the axes to write; the file says which they are.

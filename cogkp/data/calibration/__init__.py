@@ -1,4 +1,4 @@
-"""Calibration files of several programs to one rig, checked while they are read; the rig to one kind of file.
+"""Read calibration files of several programs into a rig, with checks, and write our own format.
 
 All of them count pixels from the centre of the top-left pixel, as we do, and map the world to each camera.
 """

@@ -60,7 +60,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         content: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            "the calibration is no TOML",
+            "the calibration is not valid TOML",
             where=where,
             expected="a whole TOML file",
             got=str(error),

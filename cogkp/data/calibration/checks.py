@@ -1,4 +1,4 @@
-"""What every camera of every calibration file must be, whichever program wrote it.
+"""Checks that every camera must pass, whichever program wrote its calibration.
 
 Knows nothing of: any file format.
 """
@@ -49,7 +49,7 @@ def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
     """
     if isinstance(value, Mapping):
         raise DataError(
-            "a matrix is not whole",
+            "a matrix is incomplete",
             where=where,
             expected="all its numbers",
             got=", ".join(map(str, value)),
@@ -83,11 +83,11 @@ def resolution(value: Any, where: str) -> tuple[int, int]:
     good = isinstance(value, Sequence) and [type(side) for side in value] == [int, int] and min(value) > 0
     if not good:
         raise DataError(
-            "not a size of pictures",
+            "not a size of images",
             where=where,
             expected="[width, height] in whole pixels",
             got=str(value),
-            hint="Take the size of the pictures that were calibrated.",
+            hint="Take the size of the images that were calibrated.",
         )
     return value[0], value[1]
 
@@ -155,7 +155,7 @@ def camera_of(
     share = undone_share(camera)
     if share < LEAST_UNDONE:
         raise DataError(
-            "the lens folds the picture",
+            "the lens distortion cannot be undone",
             where=f"{where}, distortion",
             expected="coefficients that can be undone over the frame",
             got=f"{share:.0%} of the frame",

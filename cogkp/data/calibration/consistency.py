@@ -1,4 +1,4 @@
-"""Whether labelled pairs and a calibration belong together, and whether the two cameras were exchanged.
+"""Check whether labelled pairs fit a calibration, and whether the two cameras were exchanged.
 
 A wrong pairing shows in two ways: pixels lie off the lines that the other camera draws for them, or the points they
 mean lie behind the cameras. In a rectified pair only the second one shows, in a toed-in pair often only the first.
@@ -42,7 +42,7 @@ class PairConsistency:
     """How well labelled pairs fit two cameras, as given and rearranged.
 
     Args:
-        count: pairs that could be judged: finite pixels where both lenses can be undone.
+        count: pairs that could be checked: finite pixels where both lenses can be undone.
         median_px: median distance to the epipolar lines, undistorted pixels; 0 without pairs.
         p95_px: 95th percentile of it.
         behind_share: share of points behind a camera, among those whose rays are not near parallel.
@@ -156,7 +156,7 @@ def check_pairs(
 
 
 def _explains(other: _Fit, given: _Fit, limit_px: float) -> bool:
-    """Tell whether another arrangement fits drastically better than the given one, and well enough."""
+    """Tell whether another arrangement of the cameras fits far better than the given one, and well enough."""
     if min(other.residual_px.size, given.residual_px.size) < LEAST_PAIRS:
         return False
     if other.behind_share > HALF or other.median_px > limit_px:
@@ -176,10 +176,10 @@ def _fit(left: PinholeCamera, right: PinholeCamera, uv: tuple[Tensor, Tensor]) -
     valid = (straight[0].isfinite() & straight[1].isfinite()).all(-1)
     straight = [pixels[valid] for pixels in straight]
     pinholes = [attrs.evolve(camera, distortion=torch.zeros(0)) for camera in (left, right)]
-    seen = [camera.unproject_rays(pixels).xyz_camera for camera, pixels in zip(pinholes, straight, strict=True)]
+    rays = [camera.unproject_rays(pixels).xyz_camera for camera, pixels in zip(pinholes, straight, strict=True)]
     P = [camera.K.double() @ camera.world_to_camera[:3].double() for camera in (left, right)]
     residual = epipolar_distance(straight[0], straight[1], fundamental(P[0], P[1]))
-    return _Fit(residual.numpy(), _behind_share(left, right, seen))
+    return _Fit(residual.numpy(), _behind_share(left, right, rays))
 
 
 def _behind_share(left: PinholeCamera, right: PinholeCamera, rays: list[Tensor]) -> float:
@@ -189,11 +189,11 @@ def _behind_share(left: PinholeCamera, right: PinholeCamera, rays: list[Tensor])
     a, b = (ray @ pose[:3, :3] for ray, pose in zip(rays, poses, strict=True))
     aa, bb, ab = (a * a).sum(-1), (b * b).sum(-1), (a * b).sum(-1)
     sine2 = 1 - ab * ab / (aa * bb)
-    told = sine2 > MIN_ANGLE_RAD**2
-    if not bool(told.any()):
+    clear = sine2 > MIN_ANGLE_RAD**2
+    if not bool(clear.any()):
         return 0.0
     gap = centers[1] - centers[0]
     ag, bg = a @ gap, b @ gap
     # The determinant aa bb - ab ab is positive, so the signs of the depths are those of these numerators.
     behind = ((bb * ag - ab * bg) < 0) | ((ab * ag - aa * bg) < 0)
-    return float(behind[told].double().mean())
+    return float(behind[clear].double().mean())

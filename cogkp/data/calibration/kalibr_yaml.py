@@ -1,4 +1,4 @@
-"""Camera chains of Kalibr: YAML, ``cam0``, ``cam1``, ...; ``T_cn_cnm1`` maps each camera's axes from the one before.
+"""Camera chains of Kalibr (YAML): ``cam0``, ``cam1``, ...; ``T_cn_cnm1`` maps each camera's axes from the one before.
 
 The world is the frame of ``cam0``. Only ``pinhole`` with ``radtan`` (OpenCV's k1 k2 p1 p2) or without a lens is the
 model used here; the others bend rays in ways that no coefficients of ours can say.
@@ -32,7 +32,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            "the calibration is no YAML",
+            "the calibration is not valid YAML",
             where=where,
             expected="a whole YAML file",
             got=reason,

@@ -1,8 +1,8 @@
-"""Calibrations in OpenCV's FileStorage form, YAML, XML or JSON, as its stereo and camera samples write them.
+"""Calibrations in OpenCV's FileStorage format (YAML, XML or JSON), as its stereo and camera samples write them.
 
 Stereo: camera matrices and distortions of both cameras, R and T, in one file or in two. R and T map left to right,
 x_right = R x_left + T, and the left camera is the world. What cv2.stereoRectify adds (R1, R2, P1, P2, Q) describes
-rectified pictures and is left out: the cameras are those that took the pictures.
+rectified images and is left out: the cameras are those that took the images.
 One camera: ``camera_matrix`` and ``distortion_coefficients``; also as ROS writes it.
 """
 
@@ -105,7 +105,7 @@ def parse_storage(text: str, where: str) -> Storage:
     except (SystemError, cv2.error) as error:
         reason = REASON.search(str(error.__cause__ or error))
         raise DataError(
-            "the calibration is no whole OpenCV file",
+            "the calibration is not a complete OpenCV file",
             where=where,
             expected="YAML, XML or JSON as cv2.FileStorage writes it",
             got="line {}: {}".format(*reason.groups()) if reason else "nothing that it can parse",
@@ -121,7 +121,7 @@ def read_opencv(
 
     Args:
         storage: all entries.
-        size_wh: size of the pictures, where the files do not say it.
+        size_wh: size of the images, where the files do not say it.
         names: of left and right camera, or of the one; None takes LL and LR, or the file's name of the one.
 
     Returns:
@@ -194,7 +194,7 @@ def _size(storage: Storage, given: tuple[int, int] | None) -> tuple[int, int]:
         value = storage.entries["imagewidth"], storage.entries["imageheight"]
     if value is None and given is None:
         raise DataError(
-            "the calibration does not say how large the pictures were",
+            "the calibration does not say how large the images were",
             where=storage.where,
             expected="image_width and image_height in it, or size_wh",
             got="neither",

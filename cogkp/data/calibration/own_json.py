@@ -40,7 +40,7 @@ def read_own_json(text: str, where: str) -> dict[str, PinholeCamera]:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            "the calibration is no JSON",
+            "the calibration is not valid JSON",
             where=where,
             expected="a whole JSON file",
             got=str(error),

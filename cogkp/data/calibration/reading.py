@@ -1,4 +1,4 @@
-"""Find out which program wrote a calibration, and read it into a rig."""
+"""Recognise the format of a calibration file, and read it into a rig."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_calibration(
 
     Args:
         path: a file of any of ``FORMATS``; for OpenCV's two files, both, one of them, or their folder.
-        size_wh: width and height of the pictures, where the file does not say it.
+        size_wh: width and height of the images, where the file does not say it.
         names: of the cameras, in the file's order; None takes those of the file.
 
     Returns:
@@ -135,7 +135,7 @@ def _files(path: Source) -> tuple[Path, ...]:
     chosen = [[file for file in inside if word in file.stem.lower()] for word in COMPANIONS]
     if any(len(files) != 1 for files in chosen):
         raise DataError(
-            "a folder is no calibration",
+            "a folder is not a calibration",
             where=str(folder),
             expected="OpenCV's intrinsics.yml and extrinsics.yml in it",
             got=", ".join(file.name for file in inside) or "no such files",
@@ -166,7 +166,7 @@ def _parse(files: tuple[Path, ...], size_wh: tuple[int, int] | None, names: tupl
 
 def _unknown(where: str) -> DataError:
     return DataError(
-        "no calibration of a known kind",
+        "unknown format of calibration",
         where=where,
         expected=f"one of: {'; '.join(FORMATS)}",
         got="something else",

@@ -1,4 +1,4 @@
-"""What is said of a calibration: numbers for programs, lines for people."""
+"""The report on a calibration, as text and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rig in numbers that people can judge: what each camera sees, and how well each pair measures depth."""
+"""Summarise a rig: field of view, baseline, convergence and depth error."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def _depth_error(
 ) -> DepthError | None:
     step = STEP * depth
     points = torch.stack([middle + (depth - step) * ahead, middle + (depth + step) * ahead])
-    seen = [attrs.evolve(camera, distortion=torch.zeros(0)).project(points) for camera in (one, other)]
-    if not all(bool(each.valid.all()) for each in seen):
+    projected = [attrs.evolve(camera, distortion=torch.zeros(0)).project(points) for camera in (one, other)]
+    if not all(bool(each.valid.all()) for each in projected):
         return None
-    moved = [each.uv[1] - each.uv[0] for each in seen]
+    moved = [each.uv[1] - each.uv[0] for each in projected]
     change = float((moved[0] - moved[1]).norm()) / (2 * step)
     return DepthError(depth, 1 / change) if change > 0 else None
 
@@ -172,10 +172,10 @@ def _row_difference(
     for depth in depths:
         reach = float(((middle + depth * ahead) @ pose[2, :3]) + pose[2, 3])
         xyz = (rays * reach - pose[:3, 3]) @ pose[:3, :3]
-        seen = [camera.project(xyz) for camera in (one, other)]
-        both = seen[0].valid & seen[1].valid & other.contains(seen[1].uv)
+        projected = [camera.project(xyz) for camera in (one, other)]
+        both = projected[0].valid & projected[1].valid & other.contains(projected[1].uv)
         if bool(both.any()):
-            worst = max(worst, float((seen[0].uv - seen[1].uv)[both, 1].abs().max()))
+            worst = max(worst, float((projected[0].uv - projected[1].uv)[both, 1].abs().max()))
     return worst if worst >= 0 else math.inf
 
 

@@ -1,5 +1,6 @@
-"""Image files to arrays, arrays to network inputs, arrays to image files: one way for training and deployment."""
+"""Read and write images, and turn them into network inputs, the same way for training and deployment."""
 
+from cogkp.data.images.arrays import as_image, to_colour, to_grey
 from cogkp.data.images.reading import (
     MAX_PIXELS,
     MISSING_MASK_IGNORE_INDEX,
@@ -7,6 +8,7 @@ from cogkp.data.images.reading import (
     image_size,
     read_colour,
     read_grey,
+    read_image,
     read_mask,
     write_png,
 )
@@ -15,11 +17,15 @@ from cogkp.data.images.resample import warp_image, warp_mask
 __all__ = [
     "MAX_PIXELS",
     "MISSING_MASK_IGNORE_INDEX",
+    "as_image",
     "encode_image",
     "image_size",
     "read_colour",
     "read_grey",
+    "read_image",
     "read_mask",
+    "to_colour",
+    "to_grey",
     "warp_image",
     "warp_mask",
     "write_png",

@@ -1,6 +1,6 @@
-"""What the first and last bytes of an image file say, without decoding it.
+"""Check size and completeness of an image file without decoding it.
 
-Decoders hand out half a picture where a file ends early, and reserve memory for whatever size a file claims. So size
+Decoders hand out half an image where a file ends early, and reserve memory for whatever size a file claims. So size
 and completeness are settled here first.
 
 Source: PNG specification (W3C, third edition), section 5; ITU-T T.81 (JPEG), annex B; the BMP headers of Windows.
@@ -138,7 +138,7 @@ def _check_png(data: bytes, where: Path) -> None:
 
 
 def _check_jpeg(data: bytes, where: Path) -> None:
-    """Look for the end marker behind the first scan: a preview picture in the metadata has an end marker of its own."""
+    """Look for the end marker behind the first scan: a preview image in the metadata has an end marker of its own."""
     if data.endswith(JPEG_END) or data.find(JPEG_END, _first_scan(data)) >= 0:
         return
     raise _truncated(where, "an end-of-image marker")

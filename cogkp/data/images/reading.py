@@ -1,4 +1,4 @@
-"""Read image and mask files, resample them by one map, and write PNG files; shared by training and deployed models.
+"""Read image and mask files, and write PNG files.
 
 Pixels are taken as stored: an orientation noted in the metadata (EXIF) is ignored on purpose, because labels and
 calibrations count stored pixels. Pixel rule: the centre of the top-left pixel is (0, 0).
@@ -27,6 +27,7 @@ __all__ = [
     "image_size",
     "read_colour",
     "read_grey",
+    "read_image",
     "read_mask",
     "write_png",
 ]
@@ -56,6 +57,11 @@ def read_grey(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.flo
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
     pixels, full = _stored(path, max_pixels)
+    return grey_of(pixels, full)
+
+
+def grey_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
+    """Average the channels of stored pixels (H, W, 1) or (H, W, 3) BGR; ``full`` is the factor that leads to 0..1."""
     if pixels.shape[2] == 1:
         return np.asarray(pixels[..., 0] * full, np.float32)
     # One matrix product is thirty times faster than ndarray.mean over so short an axis.
@@ -76,8 +82,30 @@ def read_colour(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.f
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
     pixels, full = _stored(path, max_pixels)
+    return colour_of(pixels, full)
+
+
+def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
+    """Turn stored pixels (H, W, 1) or (H, W, 3) BGR into RGB; ``full`` is the factor that leads to 0..1."""
     how = cv2.COLOR_GRAY2RGB if pixels.shape[2] == 1 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(pixels, how) * full, np.float32)
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Read an image as it is stored; transparency is dropped.
+
+    Args:
+        path: a file of 8 or 16 bits per channel.
+        max_pixels: larger files are refused before they take any memory.
+
+    Returns:
+        (H, W) for a grey image, else (H, W, 3) RGB; uint8 or uint16.
+
+    Raises:
+        ImageError: the file is missing, empty, no image, truncated, damaged or too large.
+    """
+    pixels, _full = _stored(path, max_pixels)
+    return pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _stored(path: Path, max_pixels: int) -> tuple[Pixels, np.float32]:
@@ -144,7 +172,7 @@ def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     with _opened(path) as file:
         header = read_header(file, path)
     if header is not None:
-        _check_size(header.size_wh, max_pixels, path)
+        check_size(header.size_wh, max_pixels, path)
         return header.size_wh
     height, width = _decode(path, max_pixels)[0].shape[:2]
     return (width, height)
@@ -168,7 +196,7 @@ def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
     with _opened(path) as file:
         header = read_header(file, path)
         if header is not None:
-            _check_size(header.size_wh, max_pixels, path)
+            check_size(header.size_wh, max_pixels, path)
         file.seek(0)
         data = file.read()
     if header is not None:
@@ -176,12 +204,12 @@ def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
     pixels = _decoded(data)
     if pixels is None:
         raise ImageError("the file is not an image that can be read", where=str(path), expected="PNG, JPEG or BMP")
-    _check_size((pixels.shape[1], pixels.shape[0]), max_pixels, path)
+    check_size((pixels.shape[1], pixels.shape[0]), max_pixels, path)
     return pixels, header
 
 
 def _decoded(data: bytes) -> Pixels | None:
-    """Decode silently; failure is told by our own error."""
+    """Decode silently; the caller raises our own error for a failure."""
     level = _set_log_level(0)
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -197,12 +225,17 @@ def _set_log_level(level: int) -> int:
     return int(change(level))
 
 
-def _check_size(size_wh: tuple[int, int], max_pixels: int, path: Path) -> None:
+def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
+    """Refuse an image without pixels, or with too many.
+
+    Raises:
+        ImageError: width times height is 0, or more than ``max_pixels``.
+    """
     width, height = size_wh
     if not 0 < width * height <= max_pixels:
         raise ImageError(
             "the image has no pixels" if width * height == 0 else "the image is too large",
-            where=str(path),
+            where=str(where),
             expected=f"at most {max_pixels / 1e6:g} megapixels",
             got=f"{width} x {height} pixels",
         )

@@ -1,4 +1,4 @@
-"""Move the pixels of an image along one 3x3 map, once, without aliasing and without shifting anything.
+"""Resample an image along a 3x3 map, once, without aliasing and without a shift.
 
 Training and deployed models cut their input here, so that both see the same pixels.
 Pixel rule: the centre of the top-left pixel is (0, 0).
@@ -8,13 +8,15 @@ Knows nothing of: torch, labels, which map is wanted.
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images.reading import MISSING_MASK_IGNORE_INDEX
+from cogkp.geometry.plane_map import map_points
 
 __all__ = ["warp_image", "warp_mask"]
 
@@ -39,15 +41,14 @@ def warp_image(
     Returns:
         (height, width) or (height, width, C) float32, zero outside the frame.
     """
-    crop_to_source = np.linalg.inv(source_to_crop)
-    shrink_uv = _shrink(source_to_crop, crop_to_source, size_wh)
-    left, top, right, bottom = _seen_region(image.shape, crop_to_source, size_wh, shrink_uv)
-    if right <= left or bottom <= top:
+    plan = _plan(image.shape[:2], np.asarray(source_to_crop, np.float64).tobytes(), size_wh)
+    if plan is None:
         return np.zeros((*size_wh[::-1], *image.shape[2:]), np.float32)
+    left, top, right, bottom = plan.region
     region = image[top:bottom, left:right]
-    small = _reduced(region, shrink_uv)
-    matrix = source_to_crop @ _back(region.shape, small.shape, left, top)
-    moved: npt.NDArray[np.float32] = _warped(small, matrix, size_wh, cv2.INTER_LINEAR, 0)
+    if plan.small_wh != (right - left, bottom - top):
+        region = np.asarray(cv2.resize(region, plan.small_wh, interpolation=cv2.INTER_AREA), np.float32)
+    moved: npt.NDArray[np.float32] = _warped(region, plan.matrix, size_wh, cv2.INTER_LINEAR, 0)
     return moved
 
 
@@ -72,20 +73,44 @@ def _warped(image: npt.NDArray[Any], matrix: Matrix, size_wh: tuple[int, int], h
     return cv2.warpPerspective(image, matrix, size_wh, flags=how, borderValue=outside)
 
 
-def _moved(matrix: Matrix, uv: Matrix) -> Matrix:
-    moved = uv @ matrix[:, :2].T + matrix[:, 2]
-    return np.asarray(moved[:, :2] / moved[:, 2:])
+class _Plan(NamedTuple):
+    """How an image is resampled.
+
+    Args:
+        region: left, top, right, bottom of the part of the image that is seen, pixels.
+        small_wh: what this part is reduced to before it is moved.
+        matrix: (3, 3) from the reduced part to the result.
+    """
+
+    region: tuple[int, int, int, int]
+    small_wh: tuple[int, int]
+    matrix: Matrix
+
+
+# A model that is asked about a stream of images makes the same plan for each of them.
+@lru_cache(maxsize=64)
+def _plan(shape_hw: tuple[int, int], source_to_crop: bytes, size_wh: tuple[int, int]) -> _Plan | None:
+    """Plan the way along a map, given by its bytes; None where nothing of the image is seen."""
+    there = np.frombuffer(source_to_crop, np.float64).reshape(3, 3)
+    back = np.linalg.inv(there)
+    shrink_uv = _shrink(there, back, size_wh)
+    left, top, right, bottom = _sampled_region(shape_hw, back, size_wh, shrink_uv)
+    if right <= left or bottom <= top:
+        return None
+    seen_wh = right - left, bottom - top
+    small_wh = _small_size(seen_wh, shrink_uv)
+    return _Plan((left, top, right, bottom), small_wh, there @ _back(seen_wh, small_wh, left, top))
 
 
 def _shrink(source_to_crop: Matrix, crop_to_source: Matrix, size_wh: tuple[int, int]) -> tuple[float, float]:
     """Say how many source pixels per crop pixel go along each source axis, at the middle of the crop."""
     middle = 0.5 * np.subtract(size_wh, 1.0)[None]
-    depth = source_to_crop[2, :2] @ _moved(crop_to_source, middle)[0] + source_to_crop[2, 2]
+    depth = source_to_crop[2, :2] @ map_points(crop_to_source, middle)[0] + source_to_crop[2, 2]
     jacobian = (source_to_crop[:2, :2] - middle.T * source_to_crop[2:, :2]) / depth
     return 1.0 / math.hypot(*jacobian[:, 0]), 1.0 / math.hypot(*jacobian[:, 1])
 
 
-def _seen_region(
+def _sampled_region(
     shape: tuple[int, ...], crop_to_source: Matrix, size_wh: tuple[int, int], shrink_uv: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """Bound the part of the source that reaches the crop: left, top, right, bottom; all of it in perspective."""
@@ -93,25 +118,22 @@ def _seen_region(
     if crop_to_source[2, :2].any():
         return 0, 0, *frame_wh
     right, bottom = size_wh[0] - 0.5, size_wh[1] - 0.5
-    corners = _moved(crop_to_source, np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
+    corners = map_points(crop_to_source, np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
     room = 2.0 * np.maximum(shrink_uv, 1.0) + 2.0
     low = np.clip(np.floor(corners.min(axis=0) - room), 0, frame_wh)
     high = np.clip(np.ceil(corners.max(axis=0) + room) + 1, 0, frame_wh)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def _reduced(region: npt.NDArray[np.float32], shrink_uv: tuple[float, float]) -> npt.NDArray[np.float32]:
-    height, width = region.shape[:2]
-    small_wh = tuple(
+def _small_size(size_wh: tuple[int, int], shrink_uv: tuple[float, float]) -> tuple[int, int]:
+    width, height = (
         max(1, math.floor(length / max(1.0, shrink / PLAIN_SHRINK) + 0.5))
-        for length, shrink in zip((width, height), shrink_uv, strict=True)
+        for length, shrink in zip(size_wh, shrink_uv, strict=True)
     )
-    if small_wh == (width, height):
-        return region
-    return np.asarray(cv2.resize(region, small_wh, interpolation=cv2.INTER_AREA), np.float32)
+    return width, height
 
 
-def _back(shape: tuple[int, ...], small_shape: tuple[int, ...], left: int, top: int) -> Matrix:
+def _back(size_wh: tuple[int, int], small_wh: tuple[int, int], left: int, top: int) -> Matrix:
     """Map pixels of the reduced region to pixels of the full source."""
-    su, sv = shape[1] / small_shape[1], shape[0] / small_shape[0]
+    su, sv = size_wh[0] / small_wh[0], size_wh[1] / small_wh[1]
     return np.array([[su, 0.0, 0.5 * su - 0.5 + left], [0.0, sv, 0.5 * sv - 0.5 + top], [0.0, 0.0, 1.0]])

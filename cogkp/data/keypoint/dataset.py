@@ -1,4 +1,4 @@
-"""Records become samples: read, draw one map, cut, change pixels, and let the codec encode."""
+"""The data set of keypoint recordings: read, sample a warp, crop, change pixels, and encode targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
 from cogkp.data.augment import AugmentPipeline
-from cogkp.data.dataset import Draw, Split
+from cogkp.data.dataset import ItemKey, Split
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
@@ -114,11 +114,11 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
     def __len__(self) -> int:
         return len(self._records) * self._items_per_record
 
-    def __getitem__(self, key: Draw | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
+    def __getitem__(self, key: ItemKey | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""
-        draw = Draw(*key) if isinstance(key, tuple) else Draw(0, key, key)
-        record, views = self._item(draw.item)
-        seeds = np.random.SeedSequence([draw.seed, draw.epoch, draw.position]).spawn(len(views))
+        wanted = ItemKey(*key) if isinstance(key, tuple) else ItemKey(0, key, key)
+        record, views = self._item(wanted.item)
+        seeds = np.random.SeedSequence([wanted.seed, wanted.epoch, wanted.position]).spawn(len(views))
         samples = (self._sample(record, view, np.random.default_rng(s)) for view, s in zip(views, seeds, strict=True))
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
 
@@ -127,7 +127,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         size_wh = (image.shape[1], image.shape[0])
         if not self.config.data_mappings.keep_points_outside_image:
             view = attrs.evolve(view, labelled=view.labelled & inside_image(view.uv_source, size_wh))
-        warp = self.pipeline.draw_warp(size_wh, view.uv_source, view.labelled, generator)
+        warp = self.pipeline.sample_warp(size_wh, view.uv_source, view.labelled, generator)
         crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)
         order = self.pipeline.point_order(warp, len(view.labelled))
         labels = KeypointLabels(

@@ -1,4 +1,4 @@
-"""The fingerprint of recordings: counts, and hashes of file names, file sizes, labels and calibration."""
+"""Fingerprint of keypoint recordings: counts, and hashes of file names, file sizes, labels and calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The labels of one image: points, their places in space, and a mask."""
+"""The labels of one image: points, their 3-D positions, and a mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 @attrs.frozen(eq=False)
 class KeypointLabels:
-    """What a person or a recorder said about one view.
+    """The labels of one view.
 
     Args:
         uv_source: (N, 2) float64, pixels of the full frame; zero where not labelled.

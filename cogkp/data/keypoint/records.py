@@ -1,4 +1,4 @@
-"""Labels as they were recorded, found and checked; no pixels are read here.
+"""Records of labelled recordings; no pixels are read here.
 
 A data set is held in arrays, so that a million lines take tens of megabytes; a :class:`Record` is made when it is asked
 for. Points are ``uv_source``: full-frame pixels, the centre of the top-left pixel is (0, 0).
@@ -83,7 +83,7 @@ class FileNames:
 
 @attrs.frozen(eq=False)
 class Index:
-    """What one data set offers.
+    """The records of one data set.
 
     Args:
         root: its folder.

@@ -1,4 +1,4 @@
-"""The two calibrated cameras behind a configuration's stereo pairs, and whether recorded frames fit them."""
+"""The calibrated cameras of a configuration's stereo pairs, and checks of recorded frames against them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cogkp.data.keypoint.records import Record, View
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["check_frames", "check_labels", "judge_labels", "paired_rig", "rig_of_views"]
+__all__ = ["check_frames", "check_labels", "pair_consistency", "paired_rig", "rig_of_views"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ def paired_rig(config: KeypointConfig) -> CameraRig | None:
 
 
 def rig_of_views(rig: CameraRig, datakeys: Sequence[str], file: str) -> CameraRig:
-    """Choose the cameras that datakeys of pictures name, in their order; ``file`` stands in the error if one lacks."""
+    """Choose the cameras that datakeys of images name, in their order; ``file`` stands in the error if one lacks."""
     return rig.select([_camera_of(key, rig, file) for key in datakeys])
 
 
@@ -59,7 +59,7 @@ def check_frames(records: Iterable[Record], rig: CameraRig) -> None:
     """Refuse frames whose size is not that of their camera, or an exact uniform scale of it.
 
     Args:
-        records: stereo lines; only the headers of their pictures are read.
+        records: stereo lines; only the headers of their images are read.
         rig: the cameras of their views, in order.
 
     Raises:
@@ -83,8 +83,8 @@ def _misfits(record: Record, rig: CameraRig) -> Iterator[Problem]:
             )
 
 
-def judge_labels(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
-    """Measure whether points that were labelled in both views fit the cameras.
+def pair_consistency(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
+    """Measure whether points labelled in both views fit the cameras.
 
     Args:
         records: stereo lines whose frames fit the cameras.
@@ -96,7 +96,7 @@ def judge_labels(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
 
 
 def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
-    """Refuse labels that cannot be of these cameras, above all of exchanged ones.
+    """Refuse labels that do not fit these cameras, above all exchanged ones.
 
     Args:
         records: stereo lines whose frames fit the cameras.
@@ -108,7 +108,7 @@ def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
     """
     labelled = [row for row, record in enumerate(records) if all(view.labelled.any() for view in record.views)]
     some = [records[row] for row in labelled[:: max(1, len(labelled) // ENOUGH_LINES)]]
-    problem = judge_labels(some, rig).problem() if some else None
+    problem = pair_consistency(some, rig).problem() if some else None
     if problem is not None:
         raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")
 

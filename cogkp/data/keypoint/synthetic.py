@@ -1,4 +1,4 @@
-"""A synthetic recording as a StructuredDataset, with its calibration and the configuration that trains on it.
+"""Write a synthetic recording as a StructuredDataset, with its calibration and a configuration.
 
 Points lie under ``debug.training_targets.keypoint3_mask`` as a recorder writes them; exact points of space under
 ``truth.xyz_world``, in world units.
@@ -26,7 +26,7 @@ TARGETS = "debug.training_targets.keypoint3_mask"
 
 
 def frame_line(frame: RenderedFrame) -> dict[str, Any]:
-    """Write one frame as a StructuredDataset line; pictures are still arrays.
+    """Write one frame as a StructuredDataset line; images are still arrays.
 
     Example:
         >>> sorted(frame_line(render_frame(seed=0, index=0)))
@@ -48,9 +48,9 @@ def write_recording(root: Path, frames: int, *, seed: int, progress: Progress = 
 
     Args:
         root: folder to create.
-        frames: how many lines; each has one picture per camera.
+        frames: how many lines; each has one image per camera.
         seed: names the recording; other seeds give other frames.
-        progress: is told of each frame.
+        progress: advanced once per frame.
 
     Returns:
         The calibration file.

@@ -1,1 +1,1 @@
-"""Painting shared by the rendered scenes of both families."""
+"""Painting that the rendered scenes of both families share."""

@@ -1,4 +1,4 @@
-"""What lies behind the tool: a textured plane with clutter, seen by each camera through its own homography."""
+"""Paint a textured backdrop with clutter, seen by each camera through its own homography."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def view_backdrop(texture: FloatArray, camera: PinholeCamera, depth: float) -> F
         ]
     )
     texel_to_uv = camera.K.numpy() @ camera.world_to_camera.numpy()[:3] @ texel_to_world
-    seen = cv2.warpPerspective(
+    view = cv2.warpPerspective(
         texture, texel_to_uv, camera.size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
-    return np.asarray(seen)
+    return np.asarray(view)

@@ -1,4 +1,4 @@
-"""Painting round bodies onto a grey canvas with exact edges.
+"""Paint round bodies onto a grey canvas with anti-aliased, exact edges.
 
 A body is a tapered capsule: a disc that slides from a to b while its radius changes. Its coverage of a pixel is found
 from the signed distance of the pixel's centre to the outline, so its edges are smooth and its place is exact to a small

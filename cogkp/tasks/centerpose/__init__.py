@@ -1,1 +1,1 @@
-"""The object-pose family: a box round each object, found from its centre, its corners and its shape."""
+"""The CenterPose family: 3-D boxes of objects, found from their centres, corners and relative sizes."""

@@ -1,4 +1,4 @@
-"""Average precision over thresholds, as detections of objects are judged.
+"""Average precision over a range of thresholds.
 
 Axes: n boxes found, H thresholds.
 Source: M. Everingham et al., The Pascal Visual Object Classes Challenge: a Retrospective, 2015, section 2.2.
@@ -18,7 +18,7 @@ STEPS = 21
 
 
 class PoseCriterion(NamedTuple):
-    """One way to say whether a box is right.
+    """A measure by which a predicted box counts as correct.
 
     Args:
         field: of :class:`cogkp.tasks.centerpose.matching.PoseErrors`.
@@ -47,7 +47,7 @@ class PoseCriterion(NamedTuple):
 
 MEASURES = (
     PoseCriterion("iou", "3-D IoU", "", 1.0, True),
-    PoseCriterion("pixel", "2-D error", "of the picture", 0.1, False),
+    PoseCriterion("pixel", "2-D error", "of the image", 0.1, False),
     PoseCriterion("azimuth_deg", "azimuth", "deg", 30.0, False),
     PoseCriterion("elevation_deg", "elevation", "deg", 20.0, False),
     PoseCriterion("scale", "scale", "", 1.0, False),
@@ -57,7 +57,7 @@ MEASURES = (
 
 
 def average_precision(hits: npt.NDArray[np.bool_], confidence: FloatArray, positives: int) -> FloatArray:
-    """Integrate the best precision that is reached at each recall or beyond.
+    """Integrate the interpolated precision over recall.
 
     Args:
         hits: (n, H) bool.

@@ -1,7 +1,7 @@
-"""Labels of boxes to training targets, and network outputs back to the pixels of the full frame.
+"""Encode labels of boxes as training targets, and decode network outputs to objects in pixels of the full image.
 
 Both directions live in one object, so that training, evaluation and deployment cannot disagree.
-Axes: B batch, S symmetric views, O objects that are learned, T objects of a picture.
+Axes: B batch, S symmetric views, O objects that are learned, T objects of an image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.images import to_colour
 from cogkp.data.sample import Batch, Sample
+from cogkp.inference.processor import Prepared
 from cogkp.tasks.base import Marks
 from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
@@ -27,7 +29,7 @@ __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
 
 class CenterPoseTargets(NamedTuple):
-    """What one picture teaches, and what is true of it."""
+    """Training targets of one image, and its ground truth."""
 
     objects: ObjectTargets
     truth: ObjectTruth
@@ -42,7 +44,7 @@ class CenterPoseCodec:
         decoding: how maps become objects.
         filtering: which objects are reported.
         category: what the network is trained on, a word.
-        view: how pictures become the network's input.
+        view: how images become the network's input.
     """
 
     targets: TargetRules = attrs.field(factory=TargetRules)
@@ -69,20 +71,26 @@ class CenterPoseCodec:
             view=BoxInput(side=data.input_res, mean=data.mean, std=data.std),
         )
 
-    def seen_at(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
-        """Take pictures of another size, which need not be square; the grid of targets is the square that holds it."""
+    def for_input_size(self, size_wh: tuple[int, int]) -> CenterPoseCodec:
+        """Return a codec for another input size, which need not be square; the targets' grid is its bounding square."""
         return attrs.evolve(
             self,
             targets=attrs.evolve(self.targets, side=max(size_wh)),
             view=attrs.evolve(self.view, side=max(size_wh), size_wh=size_wh),
         )
 
+    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+        """Make the network's input (3, H, W) of a whole image (H, W) or (H, W, 3) RGB."""
+        rgb, size_wh = to_colour(image), (image.shape[1], image.shape[0])
+        warp = self.view.plain_map(size_wh)
+        return Prepared(self.view.scaled(self.view.cut(rgb, warp)), warp.matrix.numpy(), size_wh, image)
+
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
-        """Make the targets of one picture.
+        """Make the targets of one image.
 
         Args:
             sample: its labels are :class:`cogkp.tasks.centerpose.ground_truth.PlacedObjects`; the first of them are
-                taught, all are judged.
+                taught, all are evaluated.
         """
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))
@@ -92,25 +100,25 @@ class CenterPoseCodec:
         return outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Detections:
-        """Find objects in the full frames.
+        """Find objects in the full images.
 
         Args:
             outputs: of the network, or of an exported one.
             source_to_crop: (B, 3, 3) float64.
 
         Returns:
-            The likely objects of all pictures. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
+            The likely objects of all images. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
         """
         return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
 
-    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (3, S, S) in its colours: (S, S, 3) RGB, on the scale 0..1."""
-        return self.view.shown(image.cpu().numpy())
+        return self.view.to_rgb(image.cpu().numpy())
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
-        """Show the labelled boxes of each input."""
+        """Return the labelled boxes of each input."""
         return truth_marks(batch.targets.truth, batch.source_to_crop)
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Show the boxes that the network sees on each input."""
+        """Return the predicted boxes of each input."""
         return prediction_marks(self.decoded(outputs), self.targets.stride, self.filtering)

@@ -1,7 +1,7 @@
-"""The network's maps to a fixed number of objects: in torch, and as part of the exported graph.
+"""Decode the network's heatmaps to a fixed number of objects, in torch and inside the exported graph.
 
 Names and order of the outputs are those that consumers of exported models bind to. Lengths are cells of the grid.
-Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects whoever computes them.
+Peaks are chosen by logits: comparing them is exact, so that equal maps give equal objects in every runtime.
 
 Axes: B batch, K objects found, J corners, h w grid.
 Source: X. Zhou, D. Wang, P. Krähenbühl, Objects as Points, 2019, sections 3 and 4; Y. Lin et al., arXiv 2109.06161.
@@ -38,7 +38,7 @@ SHRINK, GROW = 0.8, 1.2
 
 
 class DecodedObjects(NamedTuple):
-    """Objects, the likeliest first.
+    """Decoded objects, highest score first.
 
     Args:
         bboxes: (B, K, 4) float32, left, top, right, bottom.
@@ -61,7 +61,7 @@ class DecodedObjects(NamedTuple):
 
 @attrs.frozen
 class DecodeRules:
-    """How objects are read.
+    """Thresholds and counts of the decoding.
 
     Args:
         num_select: K, objects, and peaks of each corner.
@@ -89,7 +89,7 @@ class NearestPeaks(NamedTuple):
 
 
 def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> DecodedObjects:
-    """Read objects from the network's maps.
+    """Decode objects from the network's maps.
 
     Args:
         maps: ``hm`` (B, 1, h, w) and ``hm_hp`` (B, 8, h, w) logits, ``wh``, ``hps``, ``reg``, ``hp_offset``, ``scale``
@@ -99,7 +99,7 @@ def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> Dec
             their order open, which is quicker.
 
     Returns:
-        K objects of each picture, also unlikely ones.
+        K objects of each image, also unlikely ones.
 
     Raises:
         ModelError: the grid has fewer than K cells. Not checked while tracing for export.
@@ -113,20 +113,20 @@ def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> Dec
     cell, logit, place = center.cell[:, 0], center.logit[:, 0], center.place[:, 0]
     middle, half = place + read_cells(maps.reg, cell), 0.5 * read_cells(maps.wh, cell)
     box = torch.cat((middle - half, middle + half), -1)
-    seen = _pairs(read_cells(maps.hps, cell)) + place.unsqueeze(-2)
-    found = _nearest(seen, _corner_peaks(maps, rules.num_select, by_place))
+    predicted = _pairs(read_cells(maps.hps, cell)) + place.unsqueeze(-2)
+    found = _nearest(predicted, _corner_peaks(maps, rules.num_select, by_place))
     longer = (2 * half).amax(-1)[..., None]
-    best = torch.where(_for_best(found, box, longer).unsqueeze(-1), found.place, seen)
+    best = torch.where(_for_best(found, box, longer).unsqueeze(-1), found.place, predicted)
     for_pose = _for_pose(found, box, longer) & (logit > MIN_PEAK).unsqueeze(-1)
     score = torch.where(logit > -0.5 * BEHIND, torch.sigmoid(logit), 0.0)
-    peak = torch.full_like(seen, MISSING) if rules.displacement_only else found.place
+    peak = torch.full_like(predicted, MISSING) if rules.displacement_only else found.place
     return DecodedObjects(
         bboxes=box,
         scores=score.unsqueeze(-1),
         kps=best.flatten(-2),
         clses=torch.zeros_like(score).unsqueeze(-1),
         obj_scale=read_cells(maps.scale, cell),
-        kps_displacement_mean=seen.flatten(-2),
+        kps_displacement_mean=predicted.flatten(-2),
         kps_heatmap_mean=torch.where(for_pose.unsqueeze(-1), peak, MISSING).flatten(-2),
     )
 
@@ -148,7 +148,7 @@ def _check_grid(hm: Tensor, rules: DecodeRules) -> None:
 
 
 def _peaks(logits: Tensor, count: int, by_place: bool) -> Peaks:
-    """Find the highest cells of each map that no neighbour exceeds."""
+    """Find the local maxima of each map."""
     # Cells beside peaks follow behind all peaks, in an order that does not depend on who sorts them.
     ranked = torch.where(logits == _highest_around(logits), logits, logits - BEHIND).flatten(2)
     tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -183,14 +183,14 @@ def _corner_peaks(maps: Any, count: int, by_place: bool) -> Peaks:
     return peaks._replace(place=torch.where((peaks.logit > MIN_PEAK).unsqueeze(-1), place, MISSING))
 
 
-def _nearest(seen: Tensor, peaks: Peaks) -> NearestPeaks:
+def _nearest(predicted: Tensor, peaks: Peaks) -> NearestPeaks:
     """Find the peak nearest to each corner (B, K, J, 2)."""
-    corner, peak = seen.transpose(1, 2).unsqueeze(-2), peaks.place.unsqueeze(2)
+    corner, peak = predicted.transpose(1, 2).unsqueeze(-2), peaks.place.unsqueeze(2)
     # Axis by axis: torch takes three times as long to sum over an axis of two.
     across, down = (a - b for a, b in zip(corner.unbind(-1), peak.unbind(-1), strict=True))
     which = (across * across + down * down).argmin(-1)
     place = peaks.place.gather(2, which.unsqueeze(-1).expand(-1, -1, -1, 2))
-    distance = (place - seen.transpose(1, 2)).square().sum(-1).sqrt()
+    distance = (place - predicted.transpose(1, 2)).square().sum(-1).sqrt()
     likely = peaks.logit.gather(2, which) > MIN_PEAK
     return NearestPeaks(place.transpose(1, 2), likely.transpose(1, 2), distance.transpose(1, 2))
 
@@ -212,7 +212,7 @@ def _both(pairs: Tensor) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """Maps to objects, as the exported graph has it.
+    """The decoding as a module, for the exported graph.
 
     Args:
         maps: the network's NamedTuple, whose fields this module takes one by one.
@@ -230,14 +230,14 @@ class Decoder(nn.Module):
 
 
 class DecodingNetwork(TwoSteps):
-    """A network that puts out objects instead of maps: what is exported.
+    """The exported network: it returns objects instead of maps.
 
     Args:
         network: puts out maps; see :func:`decode_maps`.
         rules: how they are read.
         maps: the NamedTuple it puts out.
 
-    Its input is (B, 3, H, W) float32, blue green red, normalised; it finds K objects in each picture.
+    Its input is (B, 3, H, W) float32, blue green red, normalised; it finds K objects in each image.
     """
 
     def __init__(self, network: nn.Module, rules: DecodeRules, maps: type[Any] = CenterPoseOutputs) -> None:

@@ -1,6 +1,6 @@
-"""What was found, in the pixels of the pictures: unlikely objects are left out first, then doubled ones.
+"""Detections in pixels of the images: a score threshold, then soft non-maximum suppression.
 
-Axes: B pictures, K objects decoded, M objects found in all pictures together, J corners.
+Axes: B images, K objects decoded, M objects found in all images together, J corners.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TWO_CORNERS = 2
 
 @attrs.frozen
 class FilterRules:
-    """Which objects are reported.
+    """Which detections are reported.
 
     Args:
         threshold: an object less likely than this is not, 0 to 1.
@@ -42,10 +42,10 @@ class FilterRules:
 
 @attrs.frozen(eq=False)
 class Detections:
-    """Objects found, picture by picture, the likeliest of each first.
+    """Detected objects, image by image, highest score first.
 
     Args:
-        image: (M,) int64, which picture.
+        image: (M,) int64, which image.
         score: (M,) float32, probability, less what overlaps took from it.
         box_uv: (M, 4) float64, left, top, right, bottom, pixels of the full frame.
         uv_direct: (M, 8, 2) float64, corners as the object's centre sees them, pixels of the full frame.
@@ -73,7 +73,7 @@ class Detections:
 
 
 def find_objects(decoded: DecodedObjects, source_to_crop: Tensor, stride: int, rules: FilterRules) -> Detections:
-    """Take decoded objects back to their pictures.
+    """Map decoded objects to their images, and filter them.
 
     Args:
         decoded: in cells of the grid.
@@ -131,7 +131,7 @@ def _suppressed(found: Detections, rules: FilterRules) -> Detections:
 def soft_suppression(
     box_uv: FloatArray, score: npt.NDArray[np.float32], rules: FilterRules
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Take likelihood from objects that overlap with likelier ones.
+    """Lower the scores of objects that overlap with others of higher score (soft NMS).
 
     Args:
         box_uv: (M, 4) left, top, right, bottom, pixels.
@@ -164,7 +164,7 @@ def soft_suppression(
 
 
 def _overlap(box: FloatArray) -> FloatArray:
-    """(M, M) area that two boxes share over the area that either covers."""
+    """(M, M) intersection over union of boxes."""
     low = np.maximum(box[:, None, :2], box[None, :, :2])
     high = np.minimum(box[:, None, 2:], box[None, :, 2:])
     shared = (high - low + BOTH_ENDS).clip(0).prod(-1)

@@ -1,6 +1,6 @@
-"""What is true of the objects in a picture, carried beside the targets so that predictions can be judged.
+"""Ground truth of the objects in an image, carried beside the targets for the evaluation.
 
-Axes: B batch, T objects of a picture, filled up with zeros.
+Axes: B batch, T objects of an image, filled up with zeros.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class PlacedObjects(LabelledObjects, Protocol):
-    """What truth is made of; see ``ObjectLabels`` of the data room."""
+    """Labels that the ground truth is made of; see ``ObjectLabels`` of the data room."""
 
     @property
     def cuboid_to_camera(self) -> FloatArray:
@@ -36,7 +36,7 @@ class PlacedObjects(LabelledObjects, Protocol):
 
     @property
     def K(self) -> FloatArray | None:  # noqa: N802 - the field's name for the intrinsic matrix
-        """(3, 3) float, intrinsics, pixels of the picture; None where nobody knows them."""
+        """(3, 3) float, intrinsics, pixels of the image; None where nobody knows them."""
 
     @property
     def ground(self) -> Any:
@@ -44,11 +44,11 @@ class PlacedObjects(LabelledObjects, Protocol):
 
     @property
     def room(self) -> int:
-        """T: the most objects of any picture that may share a batch with this one."""
+        """T: the most objects of any image that may share a batch with this one."""
 
 
 class ObjectTruth(NamedTuple):
-    """The truth; arrays for a picture, tensors with a leading B for a batch. OpenCV axes, unit of the data.
+    """The ground truth; arrays for an image, tensors with a leading B for a batch. OpenCV axes, unit of the data.
 
     Args:
         uv_source: (T, 9, 2) float64, pixels of the full frame.
@@ -74,7 +74,7 @@ class ObjectTruth(NamedTuple):
 
 
 def object_truth(labels: PlacedObjects) -> ObjectTruth:
-    """Fill up the truth of one picture.
+    """Pad the ground truth of one image.
 
     Args:
         labels: of its objects.

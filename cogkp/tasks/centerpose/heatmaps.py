@@ -1,4 +1,4 @@
-"""Bumps on a grid, one round each point, and what a map says at single cells.
+"""Gaussian heatmap targets, and values of maps at single cells.
 
 Axes: B batch, O objects, N points of each object, h w grid.
 """
@@ -8,14 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["draw_peaks", "read_cells"]
+__all__ = ["read_cells", "render_gaussians"]
 
 # A bump reaches three standard deviations, half a cell included.
 SIGMAS_ACROSS = 6.0
 
 
-def draw_peaks(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, int]) -> Tensor:
-    """Draw a Gaussian bump round each cell; where bumps overlap, the higher one counts.
+def render_gaussians(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, int]) -> Tensor:
+    """Render a Gaussian at each cell; where they overlap, the higher value counts.
 
     Args:
         cell: (B, O, N) int64, row by row.
@@ -30,7 +30,7 @@ def draw_peaks(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, 
 
     Example:
         >>> one = torch.ones(1, 1, 1, dtype=torch.int64)
-        >>> draw_peaks(6 * one, one[..., 0], one > 0, (3, 5))[0, 0]
+        >>> render_gaussians(6 * one, one[..., 0], one > 0, (3, 5))[0, 0]
         tensor([[0.0183, 0.1353, 0.0183, 0.0000, 0.0000],
                 [0.1353, 1.0000, 0.1353, 0.0000, 0.0000],
                 [0.0183, 0.1353, 0.0183, 0.0000, 0.0000]])
@@ -61,7 +61,7 @@ def _profile(place: Tensor, radius: Tensor, length: int) -> Tensor:
 
 
 def read_cells(maps: Tensor, cell: Tensor) -> Tensor:
-    """Read what maps say at given cells.
+    """Read the values of maps at given cells.
 
     Args:
         maps: (B, C, h, w).

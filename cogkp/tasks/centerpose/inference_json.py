@@ -1,4 +1,4 @@
-"""Found objects as the documented JSON: one object of Python values for each picture."""
+"""Detected objects as the documented JSON, one object of Python values per image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["detection_record", "inference_record"]
 def inference_record(
     image_name: str, poses: ObjectPoses, category: str, frame: CameraFrame = CameraFrame.OPENCV
 ) -> dict[str, Any]:
-    """Write what was found in one picture.
+    """Describe the poses found in one image.
 
     The documented keys come first: ``location``, ``quaternion_xyzw`` and ``keypoints_3d`` in the frame asked for,
     ``projected_keypoints_2d`` whose first point is the mean of the other eight, ``relative_scale`` and ``keypoints_2d``
@@ -28,7 +28,7 @@ def inference_record(
 
     Args:
         image_name: as the file is called.
-        poses: of this picture.
+        poses: of this image.
         category: name of what the network was trained on.
         frame: axes of the camera.
 
@@ -41,7 +41,7 @@ def inference_record(
 
 
 def detection_record(image_name: str, found: Detections, category: str) -> dict[str, Any]:
-    """Write what was found in one picture where no poses were asked for: the same keys without those of space."""
+    """Describe the detections of one image without poses: the same keys without those of space."""
     columns = zip(found.uv_direct, found.relative_size, found.score, found.box_uv, strict=True)
     objects = [
         {

@@ -1,4 +1,4 @@
-"""The options of the object-pose loss, and those of the experiment file that mean nothing.
+"""Options of the CenterPose loss, and the experiment options that it refuses or ignores.
 
 Options are refused whose meaning no description gives, or that ask for heads which the network does not have: they
 would be read and never used.
@@ -35,18 +35,18 @@ class LossSettings:
 
     Args:
         hm_weight: of the map of centres.
-        wh_weight: of the box in the picture.
+        wh_weight: of the box in the image.
         off_weight: of the offsets of centres and corners.
         hp_weight: of the corners seen from the centre.
         hm_hp_weight: of the maps of corners.
         obj_scale_weight: of the box's shape.
-        reg_bbox: whether the box in the picture is learned.
+        reg_bbox: whether the box in the image is learned.
         reg_offset: whether offsets of centres are learned.
         hm_hp: whether maps of corners are learned.
         reg_hp_offset: whether offsets of corners are learned.
         obj_scale: whether the box's shape is learned.
-        symmetry: 'object' chooses the best view of each object, 'image' one for all objects of a picture, by the
-            whole loss, and learns nothing from pictures without objects, as the published training does.
+        symmetry: 'object' chooses the best view of each object, 'image' one for all objects of an image, by the
+            whole loss, and learns nothing from images without objects, as the published training does.
     """
 
     hm_weight: float = 1.0

@@ -1,9 +1,9 @@
-"""The terms of the object-pose loss; a term of weight 0 is never built.
+"""The terms of the CenterPose loss; a term of weight 0 is never built.
 
-Each term is a mean per picture, and pictures count alike. Of the views of a symmetric object the one counts that fits
+Each term is a mean per image, and images count alike. Of the views of a symmetric object the one counts that fits
 the prediction best. All terms are computed in float32, also under autocast, and are finite with nothing to learn.
 
-Axes: B batch, S symmetric views, O objects. What judges single objects takes targets with and without the axis S.
+Axes: B batch, S symmetric views, O objects. Terms of single objects take targets with and without the axis S.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import LossReport
-from cogkp.tasks.centerpose.heatmaps import draw_peaks, read_cells
+from cogkp.tasks.centerpose.heatmaps import read_cells, render_gaussians
 from cogkp.tasks.centerpose.loss_config import LossSettings, SymmetryChoice
 from cogkp.tasks.centerpose.targets import ObjectTargets
 
@@ -31,17 +31,17 @@ NOTHING = 1e-4
 
 
 class ObjectLossTerm(Protocol):
-    """One summand, before its weight."""
+    """One term of the loss, before its weight."""
 
     def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
-        """Judge pictures whose objects have one view each, fields (B, O, ...): (B,) float32."""
+        """Compute the term where objects have one view each, fields (B, O, ...): (B,) float32."""
 
     def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
-        """Judge every view of every object alone, fields (B, S, O, ...): (B, S, O) float32."""
+        """Compute the term of every view of every object, fields (B, S, O, ...): (B, S, O) float32."""
 
 
 class Residual(NamedTuple):
-    """Predicted minus wanted, (..., O, C), and a mask of the same shape."""
+    """Predicted minus target, (..., O, C), and a mask of the same shape."""
 
     difference: Tensor
     mask: Tensor
@@ -80,7 +80,7 @@ def _corner_offset(outputs: Any, targets: ObjectTargets) -> Residual:
 
 @attrs.frozen
 class AbsoluteError:
-    """Mean absolute error of what is read at single cells.
+    """Mean absolute error (L1) of values at single cells.
 
     Args:
         residual: what to compare.
@@ -114,7 +114,7 @@ class CenterPeaks:
         logits = _wide(outputs.hm)
         shape = logits.shape[-2], logits.shape[-1]
         return _focal(
-            logits, draw_peaks(targets.ind.unsqueeze(-1), targets.radius, targets.taught.unsqueeze(-1), shape)
+            logits, render_gaussians(targets.ind.unsqueeze(-1), targets.radius, targets.taught.unsqueeze(-1), shape)
         )
 
     def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
@@ -133,7 +133,7 @@ class CornerPeaks:
         """Return (B,), nats per corner."""
         logits = _wide(outputs.hm_hp)
         shape = logits.shape[-2], logits.shape[-1]
-        return _focal(logits, draw_peaks(targets.hp_ind, targets.radius, targets.hp_mask, shape))
+        return _focal(logits, render_gaussians(targets.hp_ind, targets.radius, targets.hp_mask, shape))
 
     def cost(self, outputs: Any, targets: ObjectTargets) -> Tensor:
         """Return (B, S, O), mean of what the cells of its corners add."""
@@ -160,7 +160,7 @@ class CenterPoseLoss:
     """The weighted sum of the active terms.
 
     Args:
-        terms: each under the name of the head it judges.
+        terms: each under the name of its head.
         weights: the multiplier of each.
         symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.loss_config.LossSettings`.
     """
@@ -174,9 +174,9 @@ class CenterPoseLoss:
         targets: ObjectTargets = batch.targets.objects
         picked = targets.pick(self.choose(outputs, targets))
         counted = picked.taught.any(-1) | (self.symmetry == "object")
-        pictures = batch.over_step(counted.new_tensor(len(counted), dtype=torch.int64))
+        images = batch.over_step(counted.new_tensor(len(counted), dtype=torch.int64))
         parts = {
-            name: torch.where(counted, term(outputs, picked), 0.0).sum() / pictures for name, term in self.terms.items()
+            name: torch.where(counted, term(outputs, picked), 0.0).sum() / images for name, term in self.terms.items()
         }
         total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return LossReport(total, parts, self.weights)

@@ -1,6 +1,6 @@
-"""How far a found box is from a true one, by the published measures, and which box it is held against.
+"""Errors of predicted boxes against true ones (3-D IoU, pixels, viewpoint, ADD), and how the two are matched.
 
-Axes: n matches, D boxes found and T boxes true in one picture, R turns.
+Axes: n matches, D boxes found and T boxes true in one image, R turns.
 Source: A. Ahmadyan et al., Objectron, CVPR 2021, section 5, and the evaluation published with it.
 """
 
@@ -37,10 +37,10 @@ SAME_SHARE = 1e-6
 
 
 class PoseErrors(NamedTuple):
-    """The measures of each match, (n,) float64.
+    """The errors of each match, (n,) float64.
 
     Args:
-        pixel: mean distance of the corners in the picture, its width and height being 1.
+        pixel: mean distance of the corners in the image, its width and height being 1.
         iou: share of space, 0 to 1.
         azimuth_deg: of the direction from which the object is seen.
         elevation_deg: of the same.
@@ -68,14 +68,14 @@ def pose_errors(
     *,
     closed: bool = False,
 ) -> PoseErrors:
-    """Measure found boxes against true ones.
+    """Compute the errors of predicted boxes against true ones.
 
     Args:
         found: (n) boxes of true size, frame of the camera.
-        found_uv: (n, 9, 2) float, their points in the picture, pixels.
+        found_uv: (n, 9, 2) float, their points in the image, pixels.
         true: (n) boxes, same frame.
         K: (n, 3, 3) float, intrinsics, pixels.
-        size_wh: (n, 2) width and height of the pictures, pixels.
+        size_wh: (n, 2) width and height of the images, pixels.
         turns: after how many equal turns about their vertical axes the objects look as before.
         closed: turn found boxes by steps that end with the full turn, as the published evaluation does; where the
             turns are few, these are not the turns after which the objects look as before.
@@ -116,7 +116,7 @@ def _wide(boxes: Cuboids) -> Cuboids:
 
 
 def _best_turn(found: Cuboids, true: Cuboids, angles: Tensor) -> tuple[Tensor, Cuboids]:
-    """Find the largest share, and the turned boxes; of turns that share as much, the one with the nearest points."""
+    """Find the largest IoU, and the rotated boxes; of rotations with equal IoU, the one with the nearest points."""
     each = [found.turned(angle) for angle in angles]
     shares = torch.stack([iou3d(turned, true) for turned in each])
     apart = torch.stack([_between(turned, true).diagonal(dim1=-2, dim2=-1).mean(-1) for turned in each])
@@ -133,13 +133,13 @@ def _between(found: Cuboids, true: Cuboids) -> Tensor:
 
 
 def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, turns: int = 1) -> Tensor:
-    """Measure how far corners are from the true ones in the picture.
+    """Compute the distances of projected corners from the true ones.
 
     Args:
         found_uv: (n, 9, 2) float, points of found boxes, pixels.
         true: (n) boxes, frame of the camera.
         K: (n, 3, 3) float, intrinsics, pixels.
-        unit_px: (n, 2) pixels that count as one, along rows and columns: ones, or width and height of the pictures.
+        unit_px: (n, 2) pixels that count as one, along rows and columns: ones, or width and height of the images.
         turns: after how many equal turns about their vertical axes the objects look as before.
 
     Returns:
@@ -147,15 +147,15 @@ def corner_errors(found_uv: Tensor, true: Cuboids, K: Tensor, unit_px: Tensor, t
     """
     eye = torch.eye(4, dtype=torch.float64)
     turned = _wide(true).turned(symmetry_angles(turns))
-    seen = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
-    apart = (seen - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
+    projected = PinholeCamera(K.double(), eye, (0, 0)).project(turned.points()).uv
+    apart = (projected - found_uv.double())[..., 1:, :] / unit_px.double()[:, None]
     distance: Tensor = torch.linalg.vector_norm(apart, dim=-1)
     nearest: Tensor = distance.mean(-1).amin(0)
     return nearest
 
 
 def _view_angles(boxes: Cuboids) -> Tensor:
-    """(2, n) azimuth and elevation, degrees, at which the camera stands as the object sees it."""
+    """(2, n) azimuth and elevation of the camera in the object's frame, degrees."""
     pose = boxes.cuboid_to_camera
     x, y, z = (-pose[..., :3, :3].mT @ pose[..., :3, 3:]).squeeze(-1).unbind(-1)
     return torch.rad2deg(torch.stack((torch.atan2(z, x), torch.atan2(y, torch.hypot(x, z)))))
@@ -167,7 +167,7 @@ def _folded(angle_deg: Tensor, period_deg: float) -> Tensor:
 
 
 def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
-    """Find by how much boxes known up to scale must grow to stand on the ground.
+    """Find the factor by which boxes known up to scale stand on the ground.
 
     Args:
         found: (n) boxes up to scale.
@@ -187,22 +187,22 @@ def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
 
 
 def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tensor:
-    """Compare all boxes found in a picture with all true ones.
+    """Compare all predicted boxes of an image with all true ones.
 
     Args:
         found_uv: (D, 9, 2) float64, pixels.
         true_uv: (T, 9, 2) float64, pixels.
-        size_wh: (2,) of the picture, pixels.
+        size_wh: (2,) of the image, pixels.
 
     Returns:
-        (D, T) root of the summed squared distances of corners, width and height of the picture being 1.
+        (D, T) root of the summed squared distances of corners, width and height of the image being 1.
     """
     between = (found_uv[:, None, 1:] - true_uv[None, :, 1:]) / size_wh.to(found_uv)
     return between.square().sum((-2, -1)).sqrt()
 
 
 def match_nearest(distance: Tensor) -> Tensor:
-    """Hold every found box against the nearest true one, also where another is held against it already.
+    """Match every predicted box with the nearest true one, however many share it.
 
     Args:
         distance: (D, T) float, T above 0.
@@ -214,13 +214,13 @@ def match_nearest(distance: Tensor) -> Tensor:
 
 
 def match_once(distance: Tensor) -> Tensor:
-    """Hold found boxes against true ones, the nearest pair first, each box and each true one at most once.
+    """Match predicted and true boxes greedily, the nearest pair first, each at most once.
 
     Args:
         distance: (D, T) float, the likeliest box first; of pairs that are as near, the likelier box's comes first.
 
     Returns:
-        (D,) int64, -1 for boxes that are left over: every true one is held against a box as near or nearer.
+        (D,) int64, -1 for boxes that are left over: every true one is matched with a box as near or nearer.
 
     Example:
         >>> match_once(torch.tensor([[5.0], [0.0]]))

@@ -1,6 +1,6 @@
-"""Judge predictions of poses by the published protocol, and beside it with each object matched at most once.
+"""Metrics of object poses by the published Objectron protocol, and beside it with each object matched at most once.
 
-Axes: B batch, T true objects of a picture.
+Axes: B batch, T true objects of an image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cogkp.tasks.centerpose.matching import (
 )
 from cogkp.tasks.centerpose.per_object import ObjectRows
 from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
-from cogkp.tasks.centerpose.report import CenterPoseReport, Judgement
+from cogkp.tasks.centerpose.report import CenterPoseReport, ProtocolScores
 
 __all__ = ["CenterPoseMetrics", "EvaluationRules"]
 
@@ -45,7 +45,7 @@ KEPT = ("iou", "azimuth_deg", "elevation_deg", "add")
 
 @attrs.frozen
 class EvaluationRules:
-    """How poses are judged.
+    """Which objects and detections are evaluated.
 
     Args:
         turns: after how many equal turns about their vertical axes the objects look as before.
@@ -64,7 +64,7 @@ class EvaluationRules:
 
 @attrs.frozen(eq=False)
 class Match:
-    """One picture's boxes found, and what each is held against.
+    """The predicted boxes of one image and the true ones they are matched with.
 
     Args:
         rows: (n,) which of the boxes found.
@@ -78,11 +78,11 @@ class Match:
 
 
 class CenterPoseMetrics:
-    """Accumulate errors of poses over batches.
+    """Accumulate pose errors over batches.
 
     Args:
         codec: finds objects in the full frames.
-        rules: how they are judged.
+        rules: which objects count.
         thresholds_px: hits of corners are counted within each, pixels of the full frame.
     """
 
@@ -96,28 +96,28 @@ class CenterPoseMetrics:
         self._rules = rules or EvaluationRules()
         self._thresholds_px = tuple(thresholds_px)
         self._rows = ObjectRows()
-        self._images = self._skipped = self._asked = self._labelled = 0
+        self._images = self._skipped = self._objects = self._labelled = 0
         self._errors: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
         self._confidence: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
 
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
-        """Take in one batch.
+        """Add one batch.
 
         Raises:
-            EvaluationError: a picture's camera is not known.
+            EvaluationError: an image's camera is not known.
         """
         truth = ObjectTruth(*(field.cpu() for field in batch.targets.truth))
         self._require_cameras(truth, batch)
         detections = self._codec.decode(outputs, batch.source_to_crop)
         poses = find_poses(detections, truth.K, self._rules.poses, metric=self._rules.metric)
         for b, size_wh in enumerate(batch.source_size_wh.cpu()):
-            self._judge(batch.ids[b], poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
+            self._match_all(batch.ids[b], poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
 
     def merge(self, other: CenterPoseMetrics) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
         self._images += other._images
         self._skipped += other._skipped
-        self._asked += other._asked
+        self._objects += other._objects
         self._labelled += other._labelled
         self._rows.merge(other._rows)
         for name in PROTOCOLS:
@@ -128,20 +128,20 @@ class CenterPoseMetrics:
         unknown = [batch.ids[row] for row in (~truth.calibrated).nonzero().flatten().tolist()]
         if unknown:
             raise EvaluationError(
-                "poses cannot be judged without the camera",
+                "poses cannot be evaluated without the camera's intrinsics",
                 where=unknown[0],
                 expected="intrinsics in every annotation",
-                got=f"{len(unknown)} of {len(batch.ids)} pictures without",
+                got=f"{len(unknown)} of {len(batch.ids)} images without",
             )
 
-    def _judge(self, name: str, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
+    def _match_all(self, name: str, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
         self._images += 1
-        asked = self._asked_for(truth, size_wh)
+        asked = self._objects_in(truth, size_wh)
         if not asked.any():
             self._skipped += 1
             self._rows.add(name, asked.numpy(), np.zeros(0, np.int64), np.zeros((0, len(KEPT) + 1)))
             return
-        self._asked += int(asked.sum())
+        self._objects += int(asked.sum())
         self._labelled += int(truth.labelled.sum())
         known = (truth.labelled & truth.located).nonzero().flatten()
         distance = corner_distances(poses.uv, truth.uv_source[known], size_wh)
@@ -172,7 +172,7 @@ class CenterPoseMetrics:
         match: Match,
         errors: npt.NDArray[np.float64],
     ) -> None:
-        """Keep what the evidence shows of one picture."""
+        """Keep what the evidence shows of one image."""
         held = match.truth >= 0
         rows, objects = match.rows[held], known[match.truth[held]]
         true = Cuboids(truth.cuboid_to_camera[objects], truth.size_xyz[objects])
@@ -184,7 +184,7 @@ class CenterPoseMetrics:
         kept = errors[held.numpy()][:, [FIELDS.index(field) for field in KEPT]]
         self._rows.add(name, asked.numpy(), objects.numpy(), np.insert(kept, 1, pixel, axis=1))
 
-    def _asked_for(self, truth: ObjectTruth, size_wh: Tensor) -> Tensor:
+    def _objects_in(self, truth: ObjectTruth, size_wh: Tensor) -> Tensor:
         middle = truth.uv_source[:, 0]
         inside = ((middle > 0) & (middle < size_wh)).all(-1)
         ahead = truth.cuboid_to_camera[:, 2, 3] > 0
@@ -195,7 +195,7 @@ class CenterPoseMetrics:
     def _measure(
         self, poses: ObjectPoses, truth: ObjectTruth, known: Tensor, match: Match, size_wh: Tensor
     ) -> npt.NDArray[np.float64]:
-        """(n, measures) with NaN for boxes held against nothing."""
+        """(n, measures) with NaN for unmatched boxes."""
         errors = np.full((len(match.rows), len(MEASURES)), np.nan)
         held = match.truth >= 0
         rows, objects = match.rows[held], known[match.truth[held]]
@@ -214,26 +214,28 @@ class CenterPoseMetrics:
         """Sum up.
 
         Raises:
-            EvaluationError: no picture has an object that can be judged.
+            EvaluationError: no image has an object that can be evaluated.
         """
-        if not self._asked:
+        if not self._objects:
             raise EvaluationError(
-                f"there is nothing to evaluate: none of {self._images} pictures shows an object whose pose is known",
-                expected="an object in front of the camera, its middle in the picture, "
+                f"there is nothing to evaluate: none of {self._images} images shows an object with a known pose",
+                expected="an object in front of the camera, its middle in the image, "
                 f"visibility above {self._rules.min_visibility:g}",
             )
-        # The published protocol counts all objects of a picture in which one is asked for.
-        counts: dict[Protocol, int] = {"reference": self._labelled, "once": self._asked}
-        judged = {name: self._summed(name, count) for name, count in counts.items()}
+        # The published protocol counts all objects of an image in which one is asked for.
+        counts: dict[Protocol, int] = {"reference": self._labelled, "once": self._objects}
+        scores = {name: self._summed(name, count) for name, count in counts.items()}
         evidence = self._rows.evidence(self._thresholds_px)
-        return CenterPoseReport(self._images, self._skipped, self._asked, judged["reference"], judged["once"], evidence)
+        return CenterPoseReport(
+            self._images, self._skipped, self._objects, scores["reference"], scores["once"], evidence
+        )
 
-    def _summed(self, name: Protocol, objects: int) -> Judgement:
+    def _summed(self, name: Protocol, objects: int) -> ProtocolScores:
         errors = np.concatenate([np.zeros((0, len(MEASURES))), *self._errors[name]])
         confidence = np.concatenate([np.zeros(0), *self._confidence[name]])
         held = ~np.isnan(errors[:, 0])
         columns = dict(zip((measure.field for measure in MEASURES), errors.T, strict=True))
-        return Judgement(
+        return ProtocolScores(
             found=len(errors),
             matched=int(held.sum()),
             objects=objects,

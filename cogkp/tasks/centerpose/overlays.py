@@ -1,4 +1,4 @@
-"""What to draw over pictures of boxes: edges, numbers of the points, axes and sizes.
+"""What to draw over images of boxes: edges, numbered corners, axes and sizes.
 
 Without a camera an axis is drawn from the middle to the mean of the four corners of its face, a little off its true
 end; drawings of poses show the true one.
@@ -42,7 +42,7 @@ def _marks(outlines: list[Outline]) -> Marks:
 
 
 def box_outline(uv: FloatArray, text: str = "") -> Outline:
-    """Show a box by its points alone.
+    """Outline a box from its points alone.
 
     Args:
         uv: (9, 2) middle and corners, pixels.
@@ -57,7 +57,7 @@ def _sizes(size_xyz: FloatArray) -> str:
 
 
 def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
-    """Show the labelled boxes of each input.
+    """Return the labelled boxes of each input.
 
     Args:
         truth: of a batch.
@@ -72,7 +72,7 @@ def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
 
 
 def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -> list[Marks]:
-    """Show the boxes that the network sees on each input, corners as the object's centre sees them.
+    """Return the predicted boxes of each input, corners as regressed from the object's centre.
 
     Objects with a side that is not above zero are left out: they have no pose, so that no evaluation counts them.
     """
@@ -85,7 +85,7 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
 
 
 def detection_outlines(found: Detections) -> list[Outline]:
-    """Show each object as its centre sees its corners, in the pixels these are in."""
+    """Outline each detection by its regressed corners, in their pixels."""
     corners = found.uv_direct.numpy()
     points = np.concatenate((corners.mean(1, keepdims=True), corners), 1)
     return [
@@ -95,11 +95,11 @@ def detection_outlines(found: Detections) -> list[Outline]:
 
 
 def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Outline:
-    """Show a pose in the picture it was found in.
+    """Outline a pose in its image.
 
     Args:
         pose: the object.
-        K: (3, 3) intrinsics, pixels of the picture.
+        K: (3, 3) intrinsics, pixels of the image.
         axis_size: length of the axes, in the unit of the predicted sizes.
 
     Returns:
@@ -108,6 +108,6 @@ def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Out
     length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
     ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
     camera = PinholeCamera(torch.as_tensor(K, dtype=torch.float64), torch.eye(4, dtype=torch.float64), (0, 0))
-    seen = camera.project(torch.from_numpy(ends))
-    uv = np.where(seen.valid[:, None], seen.uv, np.nan)
+    projected = camera.project(torch.from_numpy(ends))
+    uv = np.where(projected.valid[:, None], projected.uv, np.nan)
     return Outline(np.concatenate((pose.uv, uv)), NAMES, LINES, _sizes(pose.relative_size))

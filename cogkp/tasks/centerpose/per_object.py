@@ -1,6 +1,6 @@
-"""What each picture of an evaluation contributes, kept object by object.
+"""Errors of an evaluation, kept image by image and object by object.
 
-Axes: R pictures, T objects of a picture, n matches.
+Axes: R images, T objects of an image, n matches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Better = Literal["lower", "higher"]
 
 
 class Quantity(NamedTuple):
-    """One quantity of the evidence."""
+    """One quantity that is kept."""
 
     key: str
     title: str
@@ -41,17 +41,17 @@ ADD = Quantity("add", "Distance in space", "m", (0.02, 0.05, 0.1))
 
 
 class ObjectRows:
-    """Accumulate the errors of objects that are asked for; each is held against one box at most."""
+    """Accumulate the errors of the objects to be found; each is matched with one box at most."""
 
     def __init__(self) -> None:
-        self._pictures: list[str] = []
+        self._images: list[str] = []
         self._tables: list[FloatArray] = []
 
     def add(self, name: str, asked: BoolArray, objects: npt.NDArray[np.int64], errors: FloatArray) -> None:
-        """Take in one picture.
+        """Add one image.
 
         Args:
-            name: of the picture.
+            name: of the image.
             asked: (T,) which true objects are asked for.
             objects: (n,) which true object each match is about.
             errors: (n, 5) of each match: share of space, distance of corners in pixels, azimuth and elevation in
@@ -61,19 +61,19 @@ class ObjectRows:
         table[asked, 0] = 0.0  # what is not found shares no space
         held = asked[objects]
         table[objects[held]] = errors[held]
-        self._pictures.append(name)
+        self._images.append(name)
         self._tables.append(table[asked])
 
     def merge(self, other: ObjectRows) -> None:
-        """Take in what another one saw after this one."""
-        self._pictures += other._pictures
+        """Add what another one saw after this one."""
+        self._images += other._images
         self._tables += other._tables
 
     def evidence(self, thresholds_px: Sequence[float]) -> Evidence:
-        """Return everything measured: a row per picture, a column per object asked for, in the order of its file.
+        """Return everything measured: a row per image, a column per object asked for, in the order of its file.
 
         Args:
-            thresholds_px: where hits of corners are told, pixels of the full frame.
+            thresholds_px: at which hits of corners are counted, pixels of the full frame.
         """
         most = max((len(table) for table in self._tables), default=0)
         names = tuple(f"object {number + 1}" for number in range(most))
@@ -94,8 +94,8 @@ class ObjectRows:
             )
             for number, kind in enumerate(kinds)
         )
-        return Evidence(tuple(self._pictures), measures)
+        return Evidence(tuple(self._images), measures)
 
 
 def _quantities(thresholds_px: tuple[float, ...]) -> tuple[Quantity, ...]:
-    return (IOU, Quantity(PIXELS, "Distance of corners in the picture", "px", thresholds_px), *ANGLES, ADD)
+    return (IOU, Quantity(PIXELS, "Distance of corners in the image", "px", thresholds_px), *ANGLES, ADD)

@@ -1,6 +1,6 @@
-"""Where found objects are: boxes in space from the pixels of their corners.
+"""Estimate poses and sizes of detected objects from the pixels of their corners (PnP).
 
-Axes: B pictures, M objects found in all pictures together.
+Axes: B images, M objects found in all images together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @attrs.frozen
 class PoseRules:
-    """How poses are found.
+    """Options of the pose estimation.
 
     Args:
         direct_weight: trust in corners as the object's centre sees them; an inverse variance up to a common factor.
@@ -41,7 +41,7 @@ class PoseRules:
 
 @attrs.frozen(eq=False)
 class ObjectPose:
-    """One object found; OpenCV axes.
+    """One detected object with its pose; OpenCV axes.
 
     Args:
         score: probability.
@@ -72,7 +72,7 @@ class ObjectPose:
 
 @attrs.frozen(eq=False)
 class ObjectPoses:
-    """Objects found with their poses, in the order of their detections; OpenCV axes.
+    """Detected objects with their poses, in the order of their detections; OpenCV axes.
 
     Args:
         detections: M of them.
@@ -92,7 +92,7 @@ class ObjectPoses:
         return len(self.detections)
 
     def of_image(self, image: int) -> ObjectPoses:
-        """Keep the objects of one picture."""
+        """Keep the objects of one image."""
         rows = self.detections.image == image
         picked = self.detections.pick(rows)
         return ObjectPoses(picked, self.cuboids[rows], self.uv[rows], self.residual_px[rows], self.metric[rows])
@@ -125,15 +125,15 @@ def find_poses(
     height: Tensor | None = None,
     ground: Plane | None = None,
 ) -> ObjectPoses:
-    """Find the boxes whose corners look as they were found.
+    """Estimate the pose and size of each detection.
 
     Args:
-        detections: of B pictures.
+        detections: of B images.
         K: (3, 3) or (B, 3, 3) float, intrinsics, pixels of the full frames.
         rules: how.
         metric: whether predicted sizes are true lengths.
-        height: (B,) float, true height of all objects of a picture, world unit; NaN where not known.
-        ground: what the objects of each picture stand on, (B, 3) each, world unit; NaN where not known. Where a height
+        height: (B,) float, true height of all objects of an image, world unit; NaN where not known.
+        ground: what the objects of each image stand on, (B, 3) each, world unit; NaN where not known. Where a height
             is known too, the height counts.
 
     Returns:
@@ -153,7 +153,11 @@ def find_poses(
     rows = found.valid
     cuboids = found.cuboids[rows]
     return ObjectPoses(
-        detections.pick(rows), cuboids, _seen(cuboids, K[rows].double()), found.residual_px[rows], found.metric[rows]
+        detections.pick(rows),
+        cuboids,
+        _in_front(cuboids, K[rows].double()),
+        found.residual_px[rows],
+        found.metric[rows],
     )
 
 
@@ -181,7 +185,7 @@ def _grown(found: CuboidPoses, image: Tensor, height: Tensor | None, ground: Pla
     return to_true_size(found, scale._replace(factor=factor, valid=wanted))
 
 
-def _seen(cuboids: Cuboids, K: Tensor) -> Tensor:
+def _in_front(cuboids: Cuboids, K: Tensor) -> Tensor:
     """(M, 9, 2) pixels of points, all of which are in front of the camera: every corner counted in its pose."""
     pixel = cuboids.points() @ K.mT
     return pixel[..., :2] / pixel[..., 2:]

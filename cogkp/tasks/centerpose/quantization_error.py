@@ -1,6 +1,6 @@
-"""How far the objects of one exported network lie from those of another one, in pixels of their input.
+"""Quantization error: how far the detections of one exported network differ from those of another one.
 
-What few bits cost is told in these words: how far corners move, how scores change, which objects are lost.
+It is measured by how far corners move, how scores change, and how many objects are lost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Agreement:
         direct_px: (N, 8) the same for corners as the object's centre sees them, which no choice of peaks disturbs.
         scores: (N,) how much less likely each is.
         lost: objects that were not found again.
-        pictures: looked at.
+        images: looked at.
     """
 
     threshold: float
@@ -39,10 +39,10 @@ class Agreement:
     direct_px: FloatArray = attrs.field(factory=lambda: np.zeros((0, 8)))
     scores: FloatArray = attrs.field(factory=lambda: np.zeros(0))
     lost: int = 0
-    pictures: int = 0
+    images: int = 0
 
     def joined(self, reference: Mapping[str, FloatArray], found: Mapping[str, FloatArray]) -> Agreement:
-        """Take in one batch of both networks' outputs.
+        """Add one batch of both networks' outputs.
 
         An object is found again where the nearest of the other's likely objects, by the middle of its box, lies within
         half the shorter side of its box. Half of the threshold is likely enough for the other.
@@ -66,13 +66,13 @@ class Agreement:
             direct_px=np.concatenate(direct),
             scores=np.concatenate(scores),
             lost=lost,
-            pictures=self.pictures + len(reference["scores"]),
+            images=self.images + len(reference["scores"]),
         )
 
     @property
     def figures(self) -> dict[str, float]:
-        """All of it as numbers by name; without objects only how many pictures were looked at."""
-        counts = {"pictures": float(self.pictures), "objects": float(len(self.scores) + self.lost)}
+        """Return all values by name; without objects only how many images were compared."""
+        counts = {"pictures": float(self.images), "objects": float(len(self.scores) + self.lost)}
         if not len(self.scores):
             return {**counts, "lost": float(self.lost)}
         return {
@@ -87,9 +87,9 @@ class Agreement:
         }
 
     def text(self) -> str:
-        """Say it in one line."""
+        """Return one line for people."""
         found = self.figures
-        seen = f"{self.pictures} pictures"
+        seen = f"{self.images} images"
         if not found["objects"]:
             return f"no object above {self.threshold:g} in {seen}, so nothing could be compared"
         if "corner_px_median" not in found:

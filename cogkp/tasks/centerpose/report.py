@@ -1,4 +1,4 @@
-"""The result of an evaluation of poses, as numbers, JSON and tables."""
+"""The report of a CenterPose evaluation: JSON, tables and curves."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from cogkp.errors import counted
 from cogkp.measures.evidence import Curve, Evidence, Line, Table
 from cogkp.tasks.centerpose.average_precision import MEASURES, PoseCriterion
 
-__all__ = ["CenterPoseReport", "Judgement"]
+__all__ = ["CenterPoseReport", "ProtocolScores"]
 
-# Which of the thresholds are told first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
+# Which of the thresholds are reported first: IoU 0.5, 15 degrees of azimuth, 10 degrees of elevation.
 MIDDLE = 10
 
-# Boxes that are as near as this in the picture, its width and height being 1, are found.
+# Boxes that are as near as this in the image, its width and height being 1, are found.
 NEAR = 0.03
 
 
 @attrs.frozen
-class Judgement:
-    """What one protocol says.
+class ProtocolScores:
+    """Results by one evaluation protocol.
 
     Args:
-        found: boxes reported in pictures that show an object.
-        matched: how many of them are held against a true object.
+        found: boxes reported in images that show an object.
+        matched: how many of them are matched with a true object.
         objects: how many there are to be found, against which recall is counted.
         mean: mean of each measure over those, None where there are none.
         precision: average precision of each measure at each of its thresholds.
@@ -48,32 +48,32 @@ class Judgement:
 
 @attrs.frozen
 class CenterPoseReport:
-    """The result.
+    """The result of one evaluation.
 
     Args:
-        images: pictures seen.
-        skipped: pictures that show no object asked for.
+        images: images seen.
+        skipped: images that show no object asked for.
         objects: asked for.
         reference: the published protocol, by which two boxes may be right about one object, and objects that are not
             asked for are missed where they stand beside one that is.
-        once: each object is held against one box at most.
-        evidence: what was measured picture by picture, each object held against one box at most.
+        once: each object is matched with one box at most.
+        evidence: errors image by image, each object matched with one box at most.
     """
 
     images: int
     skipped: int
     objects: int
-    reference: Judgement
-    once: Judgement
+    reference: ProtocolScores
+    once: ProtocolScores
     evidence: Evidence = attrs.field(default=Evidence(()), eq=False, repr=False)
 
     @property
-    def judgements(self) -> tuple[tuple[str, Judgement], ...]:
-        """Both, each with its name."""
+    def protocols(self) -> tuple[tuple[str, ProtocolScores], ...]:
+        """Both protocols, each with its name."""
         return ("published protocol", self.reference), ("each object once", self.once)
 
     def scalars(self) -> dict[str, float]:
-        """Return the few numbers worth a curve; the first two have the names of the published ones."""
+        """Return the few metrics worth a curve; the first two have the names of the published ones."""
         precision, mean = self.reference.precision, self.reference.mean
         named = {
             "3DIoU": precision["iou"][MIDDLE],
@@ -85,14 +85,14 @@ class CenterPoseReport:
         return {name: value for name, value in named.items() if value is not None}
 
     def headline(self) -> str:
-        """Return the figures worth a glance."""
+        """Return the most important metrics."""
         precision, pixel = self.reference.precision, self.reference.mean["pixel"]
-        told = "" if pixel is None else f", 2-D error {pixel:.4f}"
+        error_2d = "" if pixel is None else f", 2-D error {pixel:.4f}"
         azimuth = precision["azimuth_deg"][MIDDLE]
-        return f"AP at 3-D IoU 0.5 {precision['iou'][MIDDLE]:.3f}{told}, AP at 15 deg azimuth {azimuth:.3f}"
+        return f"AP at 3-D IoU 0.5 {precision['iou'][MIDDLE]:.3f}{error_2d}, AP at 15 deg azimuth {azimuth:.3f}"
 
     def error(self) -> float | None:
-        """Return what the average precision over all thresholds of 3-D IoU, matched once, lacks to 1."""
+        """Return 1 minus the average precision over all thresholds of 3-D IoU, each object matched once."""
         values = self.once.precision["iou"]
         return 1.0 - sum(values) / len(values)
 
@@ -110,10 +110,10 @@ class CenterPoseReport:
     def text(self) -> str:
         """Return the tables for people: mean errors, then the average precision at every threshold."""
         images, objects = counted(self.images, "image"), counted(self.objects, "object")
-        lines = [f"{images}, {self.skipped} without objects to judge; {objects} asked for"]
-        for title, judged in self.judgements:
-            lines += ["", f"{title}: {judged.counts}", *_means(judged)]
-            lines += ["average precision within", *_precisions(judged)]
+        lines = [f"{images}, {self.skipped} without objects to evaluate; {objects} to find"]
+        for title, scores in self.protocols:
+            lines += ["", f"{title}: {scores.counts}", *_means(scores)]
+            lines += ["average precision within", *_precisions(scores)]
         return "\n".join([*lines, *self.notes()])
 
     def tables(self) -> list[Table]:
@@ -121,11 +121,11 @@ class CenterPoseReport:
         head = ("measure", "unit", "mean", "AP, all thresholds", "threshold", "AP there")
         return [
             Table(
-                f"{title}: {judged.counts}",
+                f"{title}: {scores.counts}",
                 head,
-                tuple(_row(measure, judged) for measure in MEASURES),
+                tuple(_row(measure, scores) for measure in MEASURES),
             )
-            for title, judged in self.judgements
+            for title, scores in self.protocols
         ]
 
     def curves(self) -> list[Curve]:
@@ -136,8 +136,8 @@ class CenterPoseReport:
                 x_label=f"{'at least' if measure.larger else 'at most'}{', ' * bool(measure.unit)}{measure.unit}",
                 y_label="average precision",
                 lines=[
-                    Line(title, measure.thresholds.astype(np.float64), np.array(judged.precision[measure.field]))
-                    for title, judged in self.judgements
+                    Line(title, measure.thresholds.astype(np.float64), np.array(scores.precision[measure.field]))
+                    for title, scores in self.protocols
                 ],
                 percent_y=True,
             )
@@ -145,17 +145,17 @@ class CenterPoseReport:
         ]
 
     def notes(self) -> list[str]:
-        """Say what is wrong with the predictions as a whole."""
+        """Return warnings about the predictions as a whole."""
         if not self.reference.found:
-            return ["No box was found in any picture: the network is not trained, or the least score is too high."]
+            return ["No box was found in any image: the network is not trained, or the least score is too high."]
         pixel, iou = self.once.mean["pixel"], self.once.mean["iou"]
         if pixel is not None and iou == 0 and pixel < NEAR:
-            return ["Boxes are right in the pictures but share no space with the true ones: check camera and ground."]
+            return ["Boxes are right in the images but share no space with the true ones: check camera and ground."]
         return []
 
 
-def _row(measure: PoseCriterion, judged: Judgement) -> tuple[str, ...]:
-    mean, precision = judged.mean[measure.field], judged.precision[measure.field]
+def _row(measure: PoseCriterion, scores: ProtocolScores) -> tuple[str, ...]:
+    mean, precision = scores.mean[measure.field], scores.precision[measure.field]
     return (
         measure.word,
         measure.unit,
@@ -166,20 +166,20 @@ def _row(measure: PoseCriterion, judged: Judgement) -> tuple[str, ...]:
     )
 
 
-def _means(judged: Judgement) -> list[str]:
-    figures = ((measure, judged.mean[measure.field]) for measure in MEASURES)
+def _means(scores: ProtocolScores) -> list[str]:
+    figures = ((measure, scores.mean[measure.field]) for measure in MEASURES)
     return [
         f"  mean {measure.word:<10} {'-' if value is None else f'{value:.4f}'} {measure.unit}".rstrip()
         for measure, value in figures
     ]
 
 
-def _precisions(judged: Judgement) -> list[str]:
+def _precisions(scores: ProtocolScores) -> list[str]:
     return [
         line
         for measure in MEASURES
         for line in (
             f"  {measure.word:<12}" + " ".join(f"{threshold:>6g}" for threshold in measure.thresholds.round(4)),
-            " " * 14 + " ".join(f"{value:6.3f}" for value in judged.precision[measure.field]),
+            " " * 14 + " ".join(f"{value:6.3f}" for value in scores.precision[measure.field]),
         )
     ]

@@ -1,9 +1,9 @@
-"""What one picture teaches about the objects in it: where their centres and corners lie on the network's grid.
+"""Training targets of one image: centres, corners and sizes of its objects on the network's grid.
 
 Heatmaps are not drawn here: which of an object's symmetric views counts is known only beside a prediction, and then
 :mod:`cogkp.tasks.centerpose.heatmaps` draws the ones that do.
 
-Axes: S symmetric views of an object, the first as it was labelled; M objects of a picture; O objects that are learned.
+Axes: S symmetric views of an object, the first as it was labelled; M objects of an image; O objects that are learned.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["LabelledObjects", "ObjectTargets", "TargetRules", "object_targets"]
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
-# An object whose middle lies outside the picture is learned if more than half of its corners lie inside.
+# An object whose middle lies outside the image is learned if more than half of its corners lie inside.
 FEW_CORNERS = CORNERS // 2
 # No camera sees that far; larger labels would overflow float32.
 FARTHEST_PX = 1e6
@@ -39,11 +39,11 @@ class TargetRules:
     Args:
         side: width and height of the network's input, pixels.
         stride: pixels of the input per cell of the grid.
-        max_objs: O; further objects of a picture are not learned.
+        max_objs: O; further objects of an image are not learned.
         center_3d: learn the projected middle of the box instead of the middle of the rectangle round its corners.
         absolute_scale: learn sizes in the unit of the labels instead of in units of the height.
         whole_pixels: cut coordinates of labels to whole pixels first, as the published training does.
-        outside_corners: learn the places of corners also where they lie outside the picture.
+        outside_corners: learn the places of corners also where they lie outside the image.
     """
 
     side: int = 512
@@ -61,11 +61,11 @@ class TargetRules:
 
 
 class LabelledObjects(Protocol):
-    """What targets are made of; see ``ObjectLabels`` of the data room."""
+    """Labels that targets are made of; see ``ObjectLabels`` of the data room."""
 
     @property
     def uv_source(self) -> FloatArray:
-        """(S, M, 9, 2) float, pixels of the picture; may lie outside it."""
+        """(S, M, 9, 2) float, pixels of the image; may lie outside it."""
 
     @property
     def hypotheses(self) -> BoolArray:
@@ -81,7 +81,7 @@ class LabelledObjects(Protocol):
 
 
 class ObjectTargets(NamedTuple):
-    """What is learned; arrays for a picture, tensors with a leading B for a batch. Lengths in cells of the grid.
+    """The targets; arrays for an image, tensors with a leading B for a batch. Lengths in cells of the grid.
 
     Args:
         ind: (S, O) int64, the cell that holds the centre, row by row.
@@ -131,12 +131,12 @@ def _picked(field: Tensor, view: Tensor) -> Tensor:
 def object_targets(
     labels: LabelledObjects, source_to_crop: ImageWarp, size_wh: tuple[int, int], rules: TargetRules
 ) -> ObjectTargets:
-    """Make the targets of one picture.
+    """Make the targets of one image.
 
     Args:
         labels: of its objects; in a mirrored sample with the numbers of points that a mirrored object has.
-        source_to_crop: from the picture to the network's input.
-        size_wh: of the picture, pixels.
+        source_to_crop: from the image to the network's input.
+        size_wh: of the image, pixels.
         rules: how.
 
     Returns:
@@ -209,7 +209,7 @@ def _where(mask: BoolArray, part: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _padded(part: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """Fill up the second axis with zeros."""
+    """Pad the second axis with zeros."""
     result = np.zeros((len(part), count, *part.shape[2:]), part.dtype)
     result[:, : part.shape[1]] = part
     return result

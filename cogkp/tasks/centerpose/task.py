@@ -1,4 +1,4 @@
-"""The object-pose family: boxes in space, from single images."""
+"""The CenterPose task: 3-D boxes of objects from single images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAPS = {
 
 
 class CenterPoseTask:
-    """Answer the six questions for one experiment of the object-pose family.
+    """The task of one CenterPose experiment.
 
     The network's weights are drawn from torch's global generator: seed it first where that matters.
 
@@ -60,7 +60,7 @@ class CenterPoseTask:
     def __init__(self, config: CenterPoseConfig, *, size_wh: tuple[int, int] | None = None) -> None:
         self.config = config
         codec = CenterPoseCodec.of(config)
-        self.codec = codec if size_wh is None else codec.seen_at(size_wh)
+        self.codec = codec if size_wh is None else codec.for_input_size(size_wh)
         self.model = CenterPoseNetwork(
             config.model.backbone.model_type,
             conv_gru=config.model.use_convGRU,
@@ -130,7 +130,7 @@ class CenterPoseTask:
                 "mean": list(data.mean),
                 "std": list(data.std),
             },
-            "crop": {"region": "the whole picture, as large as fits into the input, centred, black around it"},
+            "crop": {"region": "the whole image, as large as fits into the input, centred, black around it"},
             "points": {"names": [str(corner) for corner in range(1, 9)], "unit": "cells of the grid"},
             "stride_px": self.config.model.down_ratio,
             "num_select": export.num_select,

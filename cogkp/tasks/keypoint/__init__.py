@@ -1,1 +1,1 @@
-"""The keypoint family: points by soft-argmax, an optional mask."""
+"""The keypoint family: points by soft-argmax, and an optional segmentation mask."""

@@ -1,4 +1,4 @@
-"""Points and masks to training targets, and network outputs back to the pixels of the full frame.
+"""Encode points and masks as training targets, and decode network outputs to pixels of the full image.
 
 Both directions live in one object, so that training, evaluation and deployment cannot disagree.
 Axes: B batch, N keypoints, C classes, S side of the crop, h w heatmap.
@@ -14,24 +14,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cogkp.config.augment import Crop
 from cogkp.config.keypoint.spec import KeypointConfig, Uncertainty
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.sample import Batch, Sample
-from cogkp.geometry.heatmap import crop_to_grid, moments
-from cogkp.geometry.uncertainty import move_covariance, remove_blur, with_noise
 from cogkp.geometry.warp import ImageWarp
+from cogkp.inference.processor import Prepared
 from cogkp.tasks.base import Marks
+from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
+from cogkp.tasks.keypoint.processor import KeypointProcessor
 
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 
-CONFIDENCE_RADIUS_CELLS = 2.0
 # No camera sees that far; larger labels would overflow float32 and pass for predictions that are no numbers.
 FARTHEST_PX = 1e6
 
 
 class KeypointTargets(NamedTuple):
-    """What one view teaches; arrays for a view, tensors with a leading B for a batch.
+    """Training targets of one view; arrays for a view, tensors with a leading B for a batch.
 
     Args:
         uv_crop: (N, 2) float32, crop pixels; zero where not labelled, kept where it falls outside the crop.
@@ -84,6 +85,7 @@ class KeypointCodec:
         kernel_sigma_px: standard deviation of the Gaussian that heatmaps are trained towards, crop pixels; zero where
             their shape is not trained.
         noise_px: standard deviation of what a heatmap cannot know, crop pixels.
+        crop: which part of an image the network sees; None stands for the whole of it.
     """
 
     output_size: int
@@ -91,6 +93,7 @@ class KeypointCodec:
     segmentation: bool
     kernel_sigma_px: float = 0.0
     noise_px: float = Uncertainty().noise_px
+    crop: Crop | None = None
 
     @classmethod
     def of(cls, config: KeypointConfig) -> KeypointCodec:
@@ -103,7 +106,13 @@ class KeypointCodec:
             segmentation=config.targets.segmentation,
             kernel_sigma_px=kernel_sigma_px,
             noise_px=config.uncertainty.noise_px,
+            crop=config.crop,
         )
+
+    def prepare(self, image: npt.NDArray[Any], *, box: Any = None) -> Prepared:
+        """Cut the network's input out of an image as evaluation does; see :meth:`KeypointProcessor.prepare`."""
+        crop = self.crop or Crop(output_size=self.output_size)
+        return KeypointProcessor(crop=crop, names=self.point_names).prepare(image, box=box)
 
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""
@@ -130,7 +139,7 @@ class KeypointCodec:
         return mask_crop.astype(np.int64)
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Keypoints2D:
-        """Take network outputs back to the full frame.
+        """Decode network outputs to pixels of the full image.
 
         Args:
             outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities and, with
@@ -147,71 +156,39 @@ class KeypointCodec:
         return Keypoints2D(
             uv_source=ImageWarp(source_to_crop).inverse().apply(uv_crop),
             uv_crop=uv_crop,
-            confidence=self._confidence(uv_crop, outputs.heatmaps.float()),
+            confidence=confidence(uv_crop, outputs.heatmaps.float(), self.output_size),
             mask=None if mask_logits is None else mask_logits.argmax(dim=1).to(torch.uint8),
         )
 
     def spread_crop(self, outputs: Any) -> Tensor:
-        """Say how well the network believes to know each point, read from the spread of its heatmap.
-
-        A heatmap that is trained towards a Gaussian round each label fits best, over all images that look alike, as
-        the distribution of the label convolved with that Gaussian. Variances of independent parts add, so the
-        Gaussian's is taken out again. Where the shape of heatmaps is not trained nothing is taken out, and the spread
-        is only what the network chose.
-        Near the crop's edge, within about twice the Gaussian's width, a heatmap is cut off, and both its mean and its
-        spread are too small to be trusted.
-
-        Args:
-            outputs: ``heatmaps`` (B, N, h, w) probabilities.
-
-        Returns:
-            (B, N, 2, 2) float32 (float64 for float64 heatmaps), crop pixels squared, positive semidefinite; zero for
-            a heatmap as sharp as the Gaussian.
-
-        Gradient: flows to ``heatmaps``.
-        """
-        spread = moments(outputs.heatmaps, self.output_size / outputs.heatmaps.shape[-1]).covariance
-        return remove_blur(spread, self.kernel_sigma_px)
+        """Return the covariance of each heatmap, (B, N, 2, 2); see :func:`heatmap_spread`."""
+        spread: Tensor = heatmap_spread(outputs.heatmaps, self.output_size, self.kernel_sigma_px)
+        return spread
 
     def covariance_source(self, outputs: Any, source_to_crop: Tensor) -> Tensor:
-        """Say how well each point is known: what the heatmap says, and what no heatmap can know.
-
-        A network that has learned its images by heart draws heatmaps as sharp as the Gaussian on images it never saw,
-        so ``noise_px``, measured on a held-out recording, is added to :meth:`spread_crop`.
+        """Return the covariance of each point: that of its heatmap, and the noise that no heatmap can know.
 
         Args:
             outputs: ``keypoints`` (B, N, 2) crop pixels, ``heatmaps`` (B, N, h, w) probabilities.
             source_to_crop: (B, 3, 3) float64.
 
         Returns:
-            (B, N, 2, 2) float32 (float64 for float64 heatmaps), pixels of the full frame squared, positive definite.
+            (B, N, 2, 2) float32 (float64 for float64 heatmaps), pixels of the full frame squared, positive definite;
+            see :func:`source_covariance`.
 
         Gradient: flows to ``heatmaps``, and under a perspective map to ``keypoints``.
         """
-        known = with_noise(self.spread_crop(outputs), self.noise_px)
-        return move_covariance(known, ImageWarp(source_to_crop).inverse().jacobian(outputs.keypoints.float()))
+        back, uv_crop = ImageWarp(source_to_crop).inverse().matrix, outputs.keypoints.float()
+        covariance: Tensor = source_covariance(self.spread_crop(outputs), self.noise_px, back, uv_crop)
+        return covariance
 
-    def _confidence(self, uv_crop: Tensor, heatmaps: Tensor) -> Tensor:
-        """Sum each heatmap over the cells near the point; the window is a product of one along u and one along v."""
-        height, width = heatmaps.shape[-2:]
-        near_u = self._near(uv_crop[..., 0], width)
-        near_v = self._near(uv_crop[..., 1], height)
-        mass = ((heatmaps * near_u.unsqueeze(-2)).sum(-1) * near_v).sum(-1)
-        return mass.clamp(0.0, 1.0)
-
-    def _near(self, crop_px: Tensor, cells: int) -> Tensor:
-        """Mark the cells within the radius: (B, N) crop pixels -> (B, N, cells) of 0 and 1."""
-        centre = crop_to_grid(crop_px.detach(), self.output_size / cells)
-        grid = torch.arange(cells, device=crop_px.device, dtype=crop_px.dtype)
-        return ((grid - centre.unsqueeze(-1)).abs() <= CONFIDENCE_RADIUS_CELLS).to(crop_px.dtype)
-
-    def picture(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
+    def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (1, S, S) as it is: (S, S) grey, on the scale 0..1."""
         grey: npt.NDArray[np.floating[Any]] = image[0].cpu().numpy()
         return grey
 
     def truth_marks(self, batch: Batch[KeypointTargets]) -> list[Marks]:
-        """Show the labels that lie on each input."""
+        """Return the labels that lie on each input."""
         targets = KeypointTargets(*(field.cpu().numpy() for field in batch.targets))
         return [
             Marks(uv_crop, valid, self.point_names, mask.astype(np.uint8) if self.segmentation else None)
@@ -219,7 +196,7 @@ class KeypointCodec:
         ]
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
-        """Show every predicted point, and the likeliest class of each pixel."""
+        """Return every predicted point, and the most likely class of each pixel."""
         points = outputs.keypoints.detach().float().cpu().numpy()
         logits = getattr(outputs, "mask_logits", None)
         masks = [None] * len(points) if logits is None else logits.detach().argmax(1).to(torch.uint8).cpu().numpy()

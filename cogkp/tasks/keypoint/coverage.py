@@ -1,4 +1,4 @@
-"""Whether labels lie as far from the predicted points as those say, and how much noise they leave unsaid.
+"""Calibration of the stated uncertainty: how many labels lie inside the stated regions, and which noise would fit.
 
 Everything is measured in pixels of the crop, where the noise is added; a crop is an affine map of its frame, which
 moves points and regions alike. A label counts when it lies inside its crop.
@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cogkp.geometry.uncertainty import inside_region, missing_noise, with_noise
+from cogkp.geometry.covariance import with_noise
+from cogkp.geometry.uncertainty import inside_region, missing_noise
 from cogkp.measures.evidence import Curve, Line
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 
 __all__ = ["COVERED_HEAD", "COVERED_SHARES", "NOTHING_COVERED", "Coverage", "CoverageMetrics", "advice"]
 
 COVERED_SHARES = (0.5, 0.9)
-"""Shares of a Gaussian whose regions the coverage is told for."""
+"""Shares of a Gaussian for whose regions the coverage is reported."""
 
 COVERED_HEAD = ("in 50 %", "in 90 %")
 CURVE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -74,7 +75,7 @@ class CoverageMetrics:
         self._blocks = [nothing]
 
     def update(self, outputs: Any, targets: KeypointTargets) -> None:
-        """Take in one batch; the prediction is finite."""
+        """Add one batch; the prediction is finite."""
         valid = targets.valid
         offset = outputs.keypoints.float() - targets.uv_crop
         point = torch.arange(valid.shape[-1], device=valid.device).expand_as(valid)
@@ -82,7 +83,7 @@ class CoverageMetrics:
         self._blocks.append(_OffsetBlock(*(field.detach()[valid].cpu() for field in kept)))
 
     def merge(self, other: CoverageMetrics) -> None:
-        """Take in what another accumulator saw after this one."""
+        """Add what another accumulator saw after this one."""
         self._blocks += other._blocks
 
     def points(self) -> list[Coverage]:
@@ -136,7 +137,7 @@ class CoverageMetrics:
 
 
 def advice(coverage_90: float | None, noise_px: float | None) -> list[str]:
-    """Say in one line, or none where all is well, how wrong the stated regions are and what would set them right.
+    """Return at most one line: how wrong the stated regions are, and which noise would correct them.
 
     Args:
         coverage_90: share of the labels inside their 90 % regions.
@@ -151,7 +152,7 @@ def advice(coverage_90: float | None, noise_px: float | None) -> list[str]:
     stated = COVERED_SHARES[-1]
     if coverage_90 is None or noise_px is None or abs(coverage_90 - stated) <= TOLERATED:
         return []
-    told = f"stated 90 % regions hold {100 * coverage_90:.0f} % of the labels"
+    shares = f"stated 90 % regions hold {100 * coverage_90:.0f} % of the labels"
     if not noise_px:
-        return [f"{told}; heatmaps are wider than their errors even without uncertainty.noise_px"]
-    return [f"{told}; uncertainty.noise_px {noise_px:.3g} would hold 90 %"]
+        return [f"{shares}; heatmaps are wider than their errors even without uncertainty.noise_px"]
+    return [f"{shares}; uncertainty.noise_px {noise_px:.3g} would hold 90 %"]

@@ -42,7 +42,7 @@ VIEWS = 2
 
 
 class KeypointLossTerm(Protocol):
-    """One summand, before its weight."""
+    """One term of the loss, before its weight."""
 
     def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> Tensor:
         """Return () float32."""
@@ -109,8 +109,8 @@ class Segmentation:
         return mean
 
 
-class SpaceJudgement(NamedTuple):
-    """What the stereo terms say about one batch.
+class SpaceLoss(NamedTuple):
+    """The stereo terms of one batch.
 
     Args:
         total: () float32, the weighted sum of the terms; differentiable.
@@ -125,7 +125,7 @@ class SpaceJudgement(NamedTuple):
 
 @attrs.frozen(eq=False)
 class SpaceTerms:
-    """The terms that judge points of space: stereo pairs are triangulated once for all of them.
+    """The loss terms in space: stereo pairs are triangulated once for all of them.
 
     Where rays are nearly parallel, a pixel moves its point by many world units, and an untrained network's guesses
     would outweigh every label. So all terms together, after their weights, pull each predicted point at most as hard
@@ -143,8 +143,8 @@ class SpaceTerms:
     weights: Mapping[str, float]
     use_unlabelled: bool
 
-    def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> SpaceJudgement:
-        """Judge predictions."""
+    def __call__(self, outputs: Any, batch: Batch[KeypointTargets]) -> SpaceLoss:
+        """Compute the terms."""
         points = outputs.keypoints.float()
         finite = points.isfinite().all(-1, keepdim=True)
         points = torch.where(finite, points, 0.0)
@@ -159,17 +159,17 @@ class SpaceTerms:
         # Has the value of the terms, and the limited pull as its gradient, however the total is scaled later.
         coordinates = int(batch.over_step(torch.tensor(pull.numel())))
         total = weighted.detach() + ((points - points.detach()) * _limited(pull, coordinates)).sum()
-        return SpaceJudgement(total, {name: part.detach() for name, part in parts.items()}, space.used_share)
+        return SpaceLoss(total, {name: part.detach() for name, part in parts.items()}, space.used_share)
 
     def _allowed(self, batch: Batch[KeypointTargets]) -> Tensor:
         labelled, valid = batch.targets.labelled[batch.pairs], batch.targets.valid[batch.pairs]
-        # What is known to lie outside a crop cannot be predicted there, whoever knows it.
+        # What is known to lie outside a crop cannot be predicted there.
         allowed: Tensor = (valid | ~labelled) if self.use_unlabelled else valid
         return allowed.all(1)
 
 
 def _limited(pull: Tensor, coordinates: int) -> Tensor:
-    """Shorten the gradient (B, N, 2) of each point to that of one label, were all coordinates of the step labelled."""
+    """Clip the gradient (B, N, 2) of each point to that of one label, were all coordinates of the step labelled."""
     most = 1.0 / max(coordinates, 1)
     size = torch.linalg.vector_norm(pull, dim=-1, keepdim=True)
     return pull * (most / size.clamp(min=most)) if pull.numel() else pull

@@ -1,4 +1,4 @@
-"""How far predicted points lie from labelled ones, as far as they say or not, and how well masks overlap.
+"""Metrics of predicted points and masks: pixel errors, stated uncertainty, and mask IoU.
 
 A label counts when it lies inside the frame's crop: elsewhere the network could not have seen the point.
 Labels outside the crop are counted apart. Mask pixels without a class are left out.
@@ -140,7 +140,7 @@ class KeypointReport:
         return float(np.mean(seen)) if seen else None
 
     def scalars(self) -> dict[str, float]:
-        """Return the few numbers worth a curve."""
+        """Return the few metrics worth a curve."""
         row = self.overall
         named = {
             "error_mean_px": row.mean_px,
@@ -154,19 +154,19 @@ class KeypointReport:
         return {name: value for name, value in named.items() if value is not None} | in_space
 
     def headline(self) -> str:
-        """Return the figures worth a glance; distances in pixels of the full frame, in space in their own unit."""
+        """Return the most important metrics; distances in pixels of the full image, in space in their own unit."""
         row = self.overall
         figures = (
             ("mean", row.mean_px, ".2f", " px"),
             ("median", row.median_px, ".2f", " px"),
             ("mask IoU", self.mean_iou, ".3f", ""),
         )
-        told = [f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None]
+        parts = [f"{name} {value:{form}}{unit}" for name, value, form, unit in figures if value is not None]
         in_space = "" if self.space is None else self.space.headline()
-        return ", ".join([*told, *([in_space] if in_space else [])])
+        return ", ".join([*parts, *([in_space] if in_space else [])])
 
     def error(self) -> float | None:
-        """Return the mean distance, pixels of the full frame; without labelled points what the mask IoU lacks to 1."""
+        """Return the mean distance, pixels of the full image; without labelled points 1 minus the mask IoU."""
         if self.overall.mean_px is not None:
             return self.overall.mean_px
         return None if self.mean_iou is None else 1.0 - self.mean_iou
@@ -199,7 +199,7 @@ class KeypointReport:
         return [] if self.stated is None else [self.stated]
 
     def notes(self) -> list[str]:
-        """Say what makes no sense about the predictions, and how wrong their stated regions are."""
+        """Return warnings about the predictions and their stated uncertainty."""
         return [*self.complaints, *advice(self.overall.coverage_90, self.noise_px_for_90)]
 
     def text(self) -> str:
@@ -239,7 +239,7 @@ class KeypointMetrics:
         self._rows = FrameRows(codec.point_names, self._num_classes)
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
-        """Take in one batch.
+        """Add one batch.
 
         Raises:
             NotFiniteError: the network predicted something that is not a number.
@@ -250,7 +250,7 @@ class KeypointMetrics:
         finite = errors_px.isfinite().all(dim=-1)
         if not finite.all():
             named = ", ".join(batch.ids[row] for row in (~finite).nonzero().flatten().tolist())
-            raise NotFiniteError("the network predicts points that are not numbers", where=named)
+            raise NotFiniteError("the network predicts points that are NaN or infinite", where=named)
         self._coverage.update(outputs, targets)
         confusion = None
         if found.mask is not None and self._num_classes:
@@ -260,7 +260,7 @@ class KeypointMetrics:
             self._space.update(outputs, batch)
 
     def merge(self, other: KeypointMetrics) -> None:
-        """Take in what another accumulator of the same kind saw after this one."""
+        """Add what another accumulator of the same kind saw after this one."""
         self._coverage.merge(other._coverage)
         self._rows.merge(other._rows)
         if self._space is not None and other._space is not None:
@@ -277,7 +277,7 @@ class KeypointMetrics:
         """
         if self._space is None:
             raise EvaluationError(
-                "there are no lengths to tell in millimetres",
+                "there are no lengths to report in millimetres",
                 expected="stereo_pairing.enabled and calibration_file, without which nothing is triangulated",
             )
         space = self._space.in_unit(LengthUnit.of(world_unit_mm))
@@ -288,11 +288,11 @@ class KeypointMetrics:
         return [] if self._space is None else self._space.ranked_pairs()
 
     def space_marks(self, outputs: Any, batch: Batch[KeypointTargets]) -> list[SpaceMarks]:
-        """Show truth and prediction of each pair in both views and in space; empty without calibrated pairs."""
+        """Return what to draw for each pair; empty without calibrated pairs."""
         return [] if self._space is None else space_marks(self._space, self._codec, outputs, batch)
 
     def compute(self) -> KeypointReport:
-        """Sum up.
+        """Compute the report.
 
         Raises:
             EvaluationError: there was nothing to compare with.

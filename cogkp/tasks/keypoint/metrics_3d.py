@@ -1,4 +1,4 @@
-"""How far triangulated predictions lie from true points of space, and whether they lie as far as they say.
+"""Errors of triangulated points in space, and the calibration of their stated uncertainty.
 
 The truth of a point is its exact place where the recording holds it, else what the labels of both views triangulate to.
 It counts when both crops show it: a label says so where there is one, else the exact place seen through the camera.
@@ -24,7 +24,7 @@ from cogkp.tasks.keypoint.coverage import COVERED_SHARES
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SegmentRow, SpaceReport, SpaceRow
 from cogkp.tasks.keypoint.stereo import Reconstruction, StereoGeometry
 
-__all__ = ["PairErrors", "Segment", "SpaceMetrics", "Truth", "judge", "true_points"]
+__all__ = ["PairErrors", "Segment", "SpaceMetrics", "Truth", "pair_errors", "true_points"]
 
 ALL_POINTS = "all"
 
@@ -45,7 +45,7 @@ class Segment(NamedTuple):
 
 @attrs.frozen(eq=False)
 class Truth:
-    """Where points really are.
+    """True points of space.
 
     Args:
         xyz_world: (P, N, 3) float64, world units; arbitrary where not known.
@@ -60,7 +60,7 @@ class Truth:
 
 @attrs.frozen(eq=False)
 class PairErrors:
-    """The pairs of a batch, true and predicted.
+    """True and predicted points of a batch's pairs.
 
     Args:
         truth: where points are.
@@ -79,7 +79,7 @@ class PairErrors:
 
 
 def true_points(geometry: StereoGeometry, batch: Batch[KeypointTargets]) -> Truth:
-    """Find where the points of each pair really are."""
+    """Find the true points of each pair."""
     targets, pairs = batch.targets, batch.pairs
     labelled, shown = targets.labelled[pairs], targets.valid[pairs]
     located = targets.located[pairs].all(1)
@@ -104,8 +104,10 @@ def _within(uv: Tensor, size: Tensor | int) -> Tensor:
     return ((uv >= -half) & (uv <= size - half)).all(-1)
 
 
-def judge(geometry: StereoGeometry, codec: KeypointCodec, outputs: Any, batch: Batch[KeypointTargets]) -> PairErrors:
-    """Triangulate predictions and set them beside the truth."""
+def pair_errors(
+    geometry: StereoGeometry, codec: KeypointCodec, outputs: Any, batch: Batch[KeypointTargets]
+) -> PairErrors:
+    """Triangulate predictions and compare them with the truth."""
     truth = true_points(geometry, batch)
     uv_source = codec.decode(outputs, batch.source_to_crop).uv_source.double()
     found = geometry.reconstruct(uv_source, batch, truth.known)
@@ -125,9 +127,9 @@ class _PairBlock(NamedTuple):
     inside: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, judged: PairErrors) -> _PairBlock:
-        truth, found = judged.truth, judged.found
-        regions = [inside_region(judged.offset, judged.covariance, share) for share in COVERED_SHARES]
+    def of(cls, errors: PairErrors) -> _PairBlock:
+        truth, found = errors.truth, errors.found
+        regions = [inside_region(errors.offset, errors.covariance, share) for share in COVERED_SHARES]
         inside = torch.stack([torch.where(each.valid, each.inside.double(), torch.nan) for each in regions], -1)
         kept = (truth.xyz_world, truth.known, truth.refused, found.xyz_world, found.valid)
         return cls(*(tensor.cpu().numpy() for tensor in (*kept, found.residual_px.norm(dim=-1).mT, inside)))
@@ -157,15 +159,15 @@ class SpaceMetrics:
         return SpaceMetrics(self.geometry, self._codec, self.segments, unit)
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
-        """Take in one batch; the prediction is finite."""
-        self._blocks.append(_PairBlock.of(judge(self.geometry, self._codec, outputs, batch)))
+        """Add one batch; the prediction is finite."""
+        self._blocks.append(_PairBlock.of(pair_errors(self.geometry, self._codec, outputs, batch)))
 
     def merge(self, other: SpaceMetrics) -> None:
-        """Take in what another accumulator saw after this one."""
+        """Add what another accumulator saw after this one."""
         self._blocks += other._blocks
 
     def ranked_pairs(self) -> list[int]:
-        """Order the pairs that could be judged by their worst point, worst first; a lost point is worse than any."""
+        """Order the pairs by the error of their worst point, worst first; a lost point is worse than any."""
         if not self._blocks:
             return []
         block = self._all()
@@ -181,7 +183,7 @@ class SpaceMetrics:
         return np.where(block.valid, self._errors(block), np.nan)
 
     def compute(self) -> SpaceReport:
-        """Sum up; figures are None where there was nothing to judge."""
+        """Compute the report; values are None where nothing was measured."""
         names = self._codec.point_names
         if not self._blocks:
             points, segments = tuple(SpaceRow(name, 0, 0) for name in names), ()

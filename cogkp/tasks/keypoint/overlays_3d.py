@@ -1,4 +1,4 @@
-"""What stereo pairs look like, true and predicted: points and epipolar lines in both views, and points of space.
+"""What to draw of stereo pairs: points and epipolar lines in both views, and points of space.
 
 Axes: B batch, P stereo pairs, N keypoints, K samples of a line; views are left, then right.
 """
@@ -18,21 +18,21 @@ from cogkp.geometry.uncertainty import region_radius2
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import SpaceMarks, ViewMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
-from cogkp.tasks.keypoint.metrics_3d import PairErrors, SpaceMetrics, judge
+from cogkp.tasks.keypoint.metrics_3d import PairErrors, SpaceMetrics, pair_errors
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 
 __all__ = ["epipolar_lines", "space_marks"]
 
 REGION_SHARE = 0.9
 LINE_SAMPLES = 512
-# Nothing nearer than this many baselines is worth a line: two image widths of disparity are beyond any picture.
+# Nothing nearer than this many baselines is worth a line: two image widths of disparity are beyond any image.
 NEAREST_BASELINES = 0.5
 # Of the largest inverse depth: so far away that rays end within a thousandth of a pixel of the horizon.
 HORIZON = 1e-6
 
 
 def epipolar_lines(rig: CameraRig, uv: Tensor, samples: int = LINE_SAMPLES) -> Tensor:
-    """Trace where each of two cameras sees the rays of the other one's pixels, bent as its lens bends them.
+    """Trace the epipolar line of each pixel in the other camera, bent as that camera's lens bends it.
 
     Args:
         rig: two cameras.
@@ -59,20 +59,20 @@ def epipolar_lines(rig: CameraRig, uv: Tensor, samples: int = LINE_SAMPLES) -> T
 def space_marks(
     metrics: SpaceMetrics, codec: KeypointCodec, outputs: Any, batch: Batch[KeypointTargets]
 ) -> list[SpaceMarks]:
-    """Show truth and prediction of each pair of a batch; tensors lie on the CPU."""
-    judged = judge(metrics.geometry, codec, outputs, batch)
-    views = _views(metrics.geometry, judged, outputs, batch)
+    """Return what to draw for each pair of a batch; tensors lie on the CPU."""
+    errors = pair_errors(metrics.geometry, codec, outputs, batch)
+    views = _views(metrics.geometry, errors, outputs, batch)
     per_unit, pose = metrics.unit.per_world_unit, metrics.geometry.rig.cameras[0].world_to_camera
-    region = judged.covariance * region_radius2(REGION_SHARE, 3)
+    region = errors.covariance * region_radius2(REGION_SHARE, 3)
     return [
         SpaceMarks(
             name=batch.ids[left],
             point_names=codec.point_names,
             views=views[pair],
-            xyz_true=_array(judged.truth.xyz_world[pair] * per_unit),
-            known=_array(judged.truth.known[pair]),
-            xyz_found=_array(judged.found.xyz_world[pair] * per_unit),
-            found=_array(judged.found.valid[pair]),
+            xyz_true=_array(errors.truth.xyz_world[pair] * per_unit),
+            known=_array(errors.truth.known[pair]),
+            xyz_found=_array(errors.found.xyz_world[pair] * per_unit),
+            found=_array(errors.found.valid[pair]),
             region=_array(region[pair] * per_unit**2),
             segments=tuple((segment.start, segment.end) for segment in metrics.segments),
             world_to_view=_array(pose[:3, :3]),
@@ -83,15 +83,15 @@ def space_marks(
 
 
 def _views(
-    geometry: StereoGeometry, judged: PairErrors, outputs: Any, batch: Batch[KeypointTargets]
+    geometry: StereoGeometry, errors: PairErrors, outputs: Any, batch: Batch[KeypointTargets]
 ) -> list[tuple[ViewMarks, ViewMarks]]:
     sensor_to_crop = ImageWarp(batch.source_to_crop[batch.pairs])
-    seen_uv = sensor_to_crop.apply(geometry.frame_pixels(geometry.project(judged.truth.xyz_world).uv, batch))
+    projected_uv = sensor_to_crop.apply(geometry.frame_pixels(geometry.project(errors.truth.xyz_world).uv, batch))
     shown = batch.targets.valid[batch.pairs].unsqueeze(-1)
-    truth_uv = torch.where(shown, batch.targets.uv_crop[batch.pairs].to(seen_uv.dtype), seen_uv)
-    lines = epipolar_lines(geometry.rig, judged.found.uv)
+    truth_uv = torch.where(shown, batch.targets.uv_crop[batch.pairs].to(projected_uv.dtype), projected_uv)
+    lines = epipolar_lines(geometry.rig, errors.found.uv)
     flat = sensor_to_crop.apply(geometry.frame_pixels(lines.flatten(2, 3), batch))
-    known = judged.truth.known
+    known = errors.truth.known
     lines = torch.where(known[:, None, :, None, None], flat.reshape(lines.shape), torch.nan)
     predicted = outputs.keypoints.float()[batch.pairs]
 
@@ -99,9 +99,9 @@ def _views(
         return ViewMarks(
             row=int(batch.pairs[pair, side]),
             truth_uv=_array(truth_uv[pair, side]),
-            truth_shown=_array(known[pair]),
+            truth_visible=_array(known[pair]),
             predicted_uv=_array(predicted[pair, side]),
-            predicted_shown=_array(known[pair]),
+            predicted_visible=_array(known[pair]),
             lines_uv=_array(lines[pair, side]),
         )
 

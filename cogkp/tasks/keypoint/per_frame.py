@@ -1,4 +1,4 @@
-"""What each image and each pair of an evaluation contributes, kept row by row.
+"""Errors of an evaluation, kept image by image and pair by pair.
 
 Axes: R rows, P pairs, N keypoints, C classes.
 """
@@ -15,7 +15,7 @@ import torch
 from cogkp.data.sample import Batch
 from cogkp.measures.evidence import Evidence, Measure, Ratio
 from cogkp.tasks.keypoint.codec import Keypoints2D, KeypointTargets
-from cogkp.tasks.keypoint.sanity import Places, complaints, unseen_classes
+from cogkp.tasks.keypoint.sanity import Places, complaints, missing_classes
 
 __all__ = ["FrameRows", "Rows"]
 
@@ -47,7 +47,7 @@ class Rows(NamedTuple):
 
 
 class FrameRows:
-    """Accumulate what each frame contributes.
+    """Accumulate the errors of each frame.
 
     Args:
         point_names: N words.
@@ -70,7 +70,7 @@ class FrameRows:
         errors_px: FloatArray,
         confusion: npt.NDArray[np.int64] | None,
     ) -> None:
-        """Take in one batch.
+        """Add one batch.
 
         Args:
             batch: with its labels.
@@ -98,7 +98,7 @@ class FrameRows:
         )
 
     def merge(self, other: FrameRows) -> None:
-        """Take in what another one saw after this one."""
+        """Add what another one saw after this one."""
         shift = len(self._frames)
         self._frames += other._frames
         self._blocks += [
@@ -111,7 +111,7 @@ class FrameRows:
         """Return everything measured, frame by frame.
 
         Args:
-            thresholds_px: where hits are told.
+            thresholds_px: at which hits are counted.
             space_errors: (P, N) errors of the pairs in space, NaN where there is none; None without such pairs.
             space_unit: of them.
         """
@@ -140,10 +140,10 @@ class FrameRows:
         return Evidence(tuple(self._frames), tuple(measures), self._overlap(block))
 
     def notes(self) -> list[str]:
-        """Say in sentences what makes no sense about the predictions."""
+        """Return warnings about the predictions."""
         block = self.rows()
         places = Places(block.true, block.found, np.isfinite(block.errors_px), block.frame_px)
-        return [*complaints(self._names, places), *unseen_classes(block.confusion.sum(0))]
+        return [*complaints(self._names, places), *missing_classes(block.confusion.sum(0))]
 
     def _overlap(self, block: Rows) -> tuple[Ratio, ...]:
         if not block.confusion.any():

@@ -1,4 +1,4 @@
-"""The result of judging predicted points of space: errors, agreement of the views, stated uncertainty, lengths.
+"""The report of errors in space: distances, disagreement of the views, stated uncertainty and known lengths.
 
 A figure is None where nothing was measured. Lengths are in the report's unit.
 """
@@ -32,7 +32,7 @@ SEGMENT_HEAD = ("segment", "pairs", "known", "labels", "mean", "error", "median 
 
 @attrs.frozen
 class LengthUnit:
-    """The unit in which lengths are told.
+    """The unit in which lengths are reported.
 
     Args:
         name: for people.
@@ -184,14 +184,14 @@ class SegmentRow:
 
 @attrs.frozen
 class SpaceReport:
-    """What stereo pairs say about points of space.
+    """Results of stereo pairs in space.
 
     Args:
         unit: of all lengths, for people.
         points: one row per point, in the order of the model.
         overall: all points together.
         segments: one row per known length.
-        labels_lost: labels of both views that are no point in space, so that nothing can be judged by them.
+        labels_lost: labels of both views that do not triangulate, so that they cannot be used.
     """
 
     unit: str
@@ -201,7 +201,7 @@ class SpaceReport:
     labels_lost: int
 
     def scalars(self) -> dict[str, float]:
-        """Return the few numbers worth a curve."""
+        """Return the few metrics worth a curve."""
         row = self.overall
         measured = [(each.count, each.mean_error) for each in self.segments if each.mean_error is not None]
         count = sum(pairs for pairs, _ in measured)
@@ -215,7 +215,7 @@ class SpaceReport:
         return {name: value for name, value in named.items() if value is not None}
 
     def headline(self) -> str:
-        """Return the figure worth a glance; empty where nothing was measured."""
+        """Return the most important metric; empty where nothing was measured."""
         return "" if self.overall.median is None else f"3-D median {self.overall.median:.3f} {self.unit}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether predictions make sense at all, told in sentences: a network that has learnt nothing still gives figures.
+"""Sanity checks of predictions: is the network better than always answering the mean label?
 
 Axes: R rows, N keypoints, C classes.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Places", "complaints", "unseen_classes"]
+__all__ = ["Places", "complaints", "missing_classes"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ LEAST_MOTION_PX = 2.0
 
 
 class Places(NamedTuple):
-    """Where points are and where they were found.
+    """Labelled and predicted points.
 
     Args:
         true: (R, N, 2) crop pixels.
@@ -40,7 +40,7 @@ class Places(NamedTuple):
 
 
 def complaints(names: Sequence[str], places: Places) -> list[str]:
-    """Say which predictions are no better than not looking at the picture.
+    """Name points whose predictions are no better than a constant.
 
     Args:
         names: of the points.
@@ -49,29 +49,29 @@ def complaints(names: Sequence[str], places: Places) -> list[str]:
     Returns:
         Sentences; none where the network has learnt something of every point.
     """
-    judged = [n for n in range(len(names)) if places.valid[:, n].sum() >= LEAST_LABELS]
-    if not judged:
+    measured = [n for n in range(len(names)) if places.valid[:, n].sum() >= LEAST_LABELS]
+    if not measured:
         return []
-    errors = [_errors(places, n) for n in judged]
+    errors = [_errors(places, n) for n in measured]
     ours, guess = (np.concatenate(each).mean() for each in zip(*errors, strict=True))
     if ours >= guess:
-        said = [
+        notes = [
             f"The predictions (mean {ours:.1f} px) are no better than naming the middle of each point's labels for "
             f"every image (mean {guess:.1f} px): this network has not learnt where the points are."
         ]
     else:
-        worse = [names[n] for n, (own, blind) in zip(judged, errors, strict=True) if own.mean() >= blind.mean()]
-        said = [f"No better than the middle of all its labels for every image: {', '.join(worse)}."] if worse else []
-    still = [names[n] for n in judged if _stands_still(places, n)]
+        worse = [names[n] for n, (own, blind) in zip(measured, errors, strict=True) if own.mean() >= blind.mean()]
+        notes = [f"No better than the middle of all its labels for every image: {', '.join(worse)}."] if worse else []
+    still = [names[n] for n in measured if _stands_still(places, n)]
     if still:
-        said.append(
+        notes.append(
             f"Predicted at nearly the same place of the crop in every image, though labels move: {', '.join(still)}."
         )
-    return said
+    return notes
 
 
-def unseen_classes(confusion: npt.NDArray[np.int64]) -> Iterator[str]:
-    """Say which classes of the mask no prediction shows.
+def missing_classes(confusion: npt.NDArray[np.int64]) -> Iterator[str]:
+    """Name mask classes that are never predicted.
 
     Args:
         confusion: (C, C) pixels by true class, then predicted class.
@@ -84,7 +84,7 @@ def unseen_classes(confusion: npt.NDArray[np.int64]) -> Iterator[str]:
 
 
 def _errors(places: Places, point: int) -> tuple[FloatArray, FloatArray]:
-    """Return the errors of the predictions and of one place for all, pixels of the full frame."""
+    """Return the errors of the predictions and of one constant point, pixels of the full image."""
     chosen = places.valid[:, point]
     true, found, scale = places.true[chosen, point], places.found[chosen, point], places.frame_px[chosen]
     middle = np.median(true, axis=0)

@@ -1,4 +1,4 @@
-"""What the two calibrated views of a line say about points of space, and the loss terms that ask them to agree.
+"""Triangulation of stereo pairs inside a batch, and the loss terms on reprojection and known lengths.
 
 Pixels are those of the sensor as it was calibrated; a frame that is a scaled copy is scaled back first.
 
@@ -25,7 +25,7 @@ __all__ = ["Reconstruction", "Reprojection", "Rigidity", "StereoGeometry"]
 
 @attrs.frozen(eq=False)
 class Reconstruction:
-    """Points of space from pairs of pixels, and where the cameras see them.
+    """Points triangulated from pairs of pixels, and their reprojections.
 
     Args:
         xyz_world: (P, N, 3) float, world unit; zero where not valid.
@@ -59,7 +59,7 @@ class Reconstruction:
 
 @attrs.frozen(eq=False)
 class StereoGeometry:
-    """Two cameras and the way from a batch to points of space.
+    """Two calibrated cameras, and triangulation of a batch's pairs.
 
     Args:
         rig: left and right, in the order of the batch's pairs.
@@ -97,7 +97,7 @@ class StereoGeometry:
         return (uv_sensor + 0.5) / scale - 0.5
 
     def project(self, xyz_world: Tensor) -> Projection:
-        """Find the sensor pixels (..., 2, N, 2) that see points of space (..., N, 3); see :meth:`CameraRig.project`."""
+        """Project points of space (..., N, 3) to sensor pixels (..., 2, N, 2); see :meth:`CameraRig.project`."""
         return _on_device(self.rig, xyz_world.device).project(xyz_world)
 
     def _scale(self, like: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
@@ -106,7 +106,7 @@ class StereoGeometry:
         return (full / batch.source_size_wh[batch.pairs][..., 0]).to(like.dtype)
 
     def reconstruct(self, uv_source: Tensor, batch: Batch[KeypointTargets], allowed: Tensor) -> Reconstruction:
-        """Triangulate the pairs of a batch and look at the points again.
+        """Triangulate the pairs of a batch and reproject the points.
 
         Args:
             uv_source: (B, N, 2) float, pixels of each full frame.
@@ -125,7 +125,7 @@ class StereoGeometry:
         return Reconstruction(found.xyz_world, valid, uv, again.uv, width, allowed, batch.over_step)
 
     def covariance(self, space: Reconstruction, uv_covariance: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
-        """Say how well points are known that were found from uncertain pixels, to first order.
+        """Propagate the covariance of pixels to the triangulated points, to first order.
 
         Args:
             space: the points, of this batch.
@@ -151,7 +151,7 @@ def _on_device(rig: CameraRig, device: torch.device) -> CameraRig:
 
 @attrs.frozen
 class Reprojection:
-    """Smooth L1 between predicted pixels and those that see the point they triangulate to, over the image's width.
+    """Smooth L1 of the reprojection error, divided by the image's width.
 
     Args:
         beta_px: residual at which the parabola turns into a line, sensor pixels.
@@ -170,7 +170,7 @@ class Reprojection:
 
 @attrs.frozen
 class Rigidity:
-    """Smooth L1 between lengths in space and known ones.
+    """Smooth L1 between triangulated and known lengths.
 
     Args:
         segments: each (point, point, length in world units).

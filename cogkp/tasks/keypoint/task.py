@@ -1,4 +1,4 @@
-"""The keypoint family: points, and optionally the class of each pixel, in single images."""
+"""The keypoint task: points, and optionally the class of each pixel, in single images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OUTPUTS = {
 
 
 class KeypointTask:
-    """Answer the six questions for one keypoint configuration.
+    """The task of one keypoint configuration.
 
     The network's weights are drawn from torch's global generator: seed it first where that matters.
     """
@@ -72,7 +72,7 @@ class KeypointTask:
         return None if rig is None else StereoGeometry(rig)
 
     def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> KeypointMetrics:
-        """Start an empty evaluation; points of space are judged where calibrated stereo pairs are configured."""
+        """Start an empty evaluation; points of space count where calibrated stereo pairs are configured."""
         space = None
         if self._geometry is not None:
             segments = [Segment(*each) for each in self.config.loss_terms.triangulation_rigidity_loss.known_segments]
@@ -109,10 +109,14 @@ class KeypointTask:
                 "box": None if crop.box is None else list(crop.box),
                 "margin": crop.margin,
                 "min_size_px": crop.min_size_px,
+                "placement": "as large as fits into the input, unstretched, centred",
+                "outside": 0.0,
+                "shrinking": "areas are averaged to at most 1.25 source pixels per pixel, then linear interpolation",
                 "pixel_rule": "the centre of the top-left pixel is (0, 0); resizing by s maps u to (u + 0.5) s - 0.5",
             },
             "points": {"names": list(self.config.point_names), "unit": "px of the input crop"},
             "heatmaps": {"stride_px": HEATMAP_STRIDE, "unit": "probability; each map sums to 1"},
+            "uncertainty": {"kernel_sigma_px": self.codec.kernel_sigma_px, "noise_px": self.codec.noise_px},
             "num_segmentation_classes": self.config.num_classes,
             "preset": self.config.model.preset,
         }

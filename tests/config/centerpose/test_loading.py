@@ -198,7 +198,7 @@ results_dir: 2024
             + ", got 'checkpiont'. Did you mean 'checkpoint'?",
             "wrong type @ evaluate.opencv in the override 'evaluate.opencv=maybe': expected true or false, got 'maybe'",
             "wrong number of classes @ dataset.num_classes in spec.yaml, line 2: expected 1, got 2. "
-            "Make one spec per category, with its own folders of pictures.",
+            "Make one spec per category, with its own folders of images.",
         ]
 
     def test_a_document_is_an_object(self, spec):

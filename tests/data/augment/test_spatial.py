@@ -19,7 +19,7 @@ LABELLED = np.array([True, True, False])
 
 def drawn(*stages, training=True, seed=0, uv=UV, labelled=LABELLED, size_wh=SIZE_WH):
     pipeline = AugmentPipeline(stages, training)
-    return pipeline.draw_warp(size_wh, uv, labelled, np.random.default_rng(seed))
+    return pipeline.sample_warp(size_wh, uv, labelled, np.random.default_rng(seed))
 
 
 def moved(warp, *points):
@@ -97,7 +97,7 @@ def test_outside_training_only_the_crop_is_left():
 
 def test_a_mirror_gives_swapped_points_each_others_names():
     pipeline = AugmentPipeline((Crop(), Flip(probability=1.0, swap=((0, 2),))), training=True)
-    warp = pipeline.draw_warp(SIZE_WH, UV, LABELLED, np.random.default_rng(0))
+    warp = pipeline.sample_warp(SIZE_WH, UV, LABELLED, np.random.default_rng(0))
     assert pipeline.point_order(warp, 4).tolist() == [2, 1, 0, 3]
     assert pipeline.point_order(drawn(Crop()), 4).tolist() == [0, 1, 2, 3]
 

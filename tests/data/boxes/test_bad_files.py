@@ -17,7 +17,7 @@ WRONG = {
     "objects are a number": (("objects", 3), "objects: expected a list"),
     "an object is a number": (("objects.0", 3), "objects: expected a list"),
     "no camera dictionary": (("camera_data", []), "camera_data: expected a JSON object"),
-    "other width": (("camera_data.width", 640), "camera_data.width: expected 96, as the picture has, got 640"),
+    "other width": (("camera_data.width", 640), "camera_data.width: expected 96, as the image has, got 640"),
     "height zero": (("camera_data.height", 0), "camera_data.height: expected a whole number >= 1"),
     "focal length zero": (("camera_data.intrinsics.fx", 0), "intrinsics.fx: expected a number > 0, pixels, got 0"),
     "all intrinsics zero": (
@@ -131,7 +131,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
         read_objectron(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
 def test_unreadable_pictures_are_named(tmp_path, content):
     write(tmp_path, "a", annotation()).with_suffix(".png").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.png"):
@@ -141,14 +141,14 @@ def test_unreadable_pictures_are_named(tmp_path, content):
 def test_two_pictures_of_one_stem_are_refused(tmp_path):
     write(tmp_path, "a", annotation())
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((72, 96, 3), np.uint8))
-    with pytest.raises(DataError, match=r"several pictures share one JSON file .* got a\.jpg, a\.png"):
+    with pytest.raises(DataError, match=r"several images share one JSON file .* got a\.jpg, a\.png"):
         read_objectron(tmp_path)
 
 
 def test_equal_names_in_different_folders_are_fine(tmp_path):
     write_set(tmp_path / "one", 1)
     write_set(tmp_path / "two", 1)
-    assert [picture.name for picture in read_objectron(tmp_path).pictures] == ["one/0000", "two/0000"]
+    assert [record.name for record in read_objectron(tmp_path).records] == ["one/0000", "two/0000"]
 
 
 def test_all_faults_are_listed_together(tmp_path):
@@ -170,7 +170,7 @@ def test_folders_without_labelled_pictures_are_refused(tmp_path):
     with pytest.raises(DataError, match="the data set's folder does not exist"):
         read_objectron(tmp_path / "absent")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 4), np.uint8))
-    with pytest.raises(DataError, match="got 1 times a picture without a JSON file"):
+    with pytest.raises(DataError, match="got 1 times an image without a JSON file"):
         read_objectron(tmp_path)
 
 

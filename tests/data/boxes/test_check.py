@@ -218,8 +218,8 @@ def test_boxes_on_their_side_are_told_for_the_whole_folder(tmp_path):
 
 def test_a_damaged_picture_is_told_and_the_rest_checked(tmp_path):
     write_set(tmp_path, 3)
-    picture = tmp_path / "0001.png"
-    picture.write_bytes(picture.read_bytes()[:-40])
+    record = tmp_path / "0001.png"
+    record.write_bytes(record.read_bytes()[:-40])
     report = check_root(tmp_path)
     (problem,) = report.problems
     assert "0001.png" in str(problem)
@@ -239,7 +239,7 @@ def test_pixels_alone_are_said_to_tell_nothing(tmp_path):
     write(tmp_path, "a", {"objects": [{"projected_cuboid": content["objects"][0]["projected_cuboid"]}]})
     report = check_root(tmp_path)
     assert report.problems == ()
-    assert report.text().count("cannot be told, the files do not say enough") == 2
+    assert report.text().count("unknown, the files do not say enough") == 2
     assert "1 file, 1 box, camera_frame" in report.text()
     assert report.to_dict()["reprojection_px"] is None
 
@@ -250,13 +250,13 @@ def test_pictures_without_a_camera_are_told_though_their_files_agree(tmp_path):
     write(tmp_path, "a", spoilt(annotation(), "camera_data"))
     report = check_root(tmp_path)
     assert report.problems == ()
-    refused = "1 of 4 pictures has no camera: evaluate and the validation of a training refuse it"
+    refused = "1 of 4 images has no camera: evaluate and the validation of a training refuse it"
     assert refused in report.text().splitlines()
     assert (report.to_dict()["pictures"], report.to_dict()["without_camera"]) == (4, 1)
     write(tmp_path, "b", spoilt(annotation(), "camera_data"))
-    assert "2 of 5 pictures have no camera" in check_root(tmp_path).text()
+    assert "2 of 5 images have no camera" in check_root(tmp_path).text()
 
 
 def test_an_empty_folder_is_a_problem(tmp_path):
     (problem,) = check_root(tmp_path).problems
-    assert "there are no labelled pictures" in str(problem)
+    assert "there are no labelled images" in str(problem)

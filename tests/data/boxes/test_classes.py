@@ -13,7 +13,7 @@ from tests.builders.box_files import annotation, box, spoilt, write
 
 
 def folder(root, *classes):
-    """Write one picture for each tuple of classes; None leaves the class out."""
+    """Write one image for each tuple of classes; None leaves the class out."""
     for number, words in enumerate(classes):
         content = annotation(boxes=[box(index) for index in range(len(words))]) if words else annotation()
         content["objects"] = content["objects"][: len(words)]
@@ -24,14 +24,14 @@ def folder(root, *classes):
 
 
 def kept(root, category="crate"):
-    return [len(picture.boxes) for picture in read_objectron(root, category=category).pictures]
+    return [len(record.boxes) for record in read_objectron(root, category=category).records]
 
 
 def test_other_classes_are_left_out_counted_and_told(tmp_path, caplog):
     root = folder(tmp_path, ("crate", "cup"), ("cup",), ("crate",), ())
     with caplog.at_level(logging.WARNING, "cogkp"):
         index = read_objectron(root, category="crate")
-    assert [len(picture.boxes) for picture in index.pictures] == [1, 0, 1, 0]
+    assert [len(record.boxes) for record in index.records] == [1, 0, 1, 0]
     assert dict(index.dropped) == {"an object of class 'cup', not 'crate'": 2}
     assert "left out 2 times: an object of class 'cup', not 'crate'" in caplog.text
     dataset = ObjectDataset([root], "train", lambda sample: sample, category="crate")
@@ -94,17 +94,17 @@ def put(row, value):
     [
         (put(4, (-1.0, -1.0)), "a mark for missing"),
         (put(slice(None), (-1.0, -1.0)), "wholly outside"),
-        (put(3, (1e6, 20.0)), "10 picture sides outside"),
-        (put(3, (20.0, -5000.0)), "10 picture sides outside"),
+        (put(3, (1e6, 20.0)), "10 image sides outside"),
+        (put(3, (20.0, -5000.0)), "10 image sides outside"),
         (put(3, (-40.0, 20.0)), None),
         (put(3, (300.0, 20.0)), None),
         (put(3, (-1.0, 20.0)), None),
         (put(3, (0.0, 0.0)), None),
     ],
 )
-def test_corners_may_leave_the_picture_but_not_be_absurd(tmp_path, change, reason):
+def test_corners_may_leave_the_image_but_not_be_absurd(tmp_path, change, reason):
     write(tmp_path, "a", with_pixels(change))
     index = read_objectron(tmp_path, category="crate")
-    assert [len(picture.boxes) for picture in index.pictures] == [0 if reason else 1]
+    assert [len(record.boxes) for record in index.records] == [0 if reason else 1]
     assert (reason or "") in " ".join(index.dropped)
     assert bool(index.dropped) == bool(reason)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, draw_map, point_order
+from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, point_order, sample_warp
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.boxes.labels import labels_of
 from cogkp.data.boxes.reader import read_objectron
-from cogkp.data.dataset import Draw
+from cogkp.data.dataset import ItemKey
 from cogkp.data.fingerprint import changes
 from cogkp.data.images import read_colour
 from cogkp.data.loader import build_loader
@@ -61,16 +61,16 @@ def test_colours_reach_the_network_in_its_order_and_scale(root):
     rgb = view.cut(read_colour(root / "0000.png"), sample.source_to_crop)
     expected = (rgb[..., 2] - view.mean[0]) / view.std[0]  # first channel of the network: blue
     np.testing.assert_allclose(sample.image[0], expected, atol=1e-6)
-    np.testing.assert_allclose(view.shown(sample.image), rgb, atol=1e-6)
+    np.testing.assert_allclose(view.to_rgb(sample.image), rgb, atol=1e-6)
     assert sample.image.shape == (3, SIDE, SIDE)
     assert sample.image.dtype == np.float32
 
 
 def test_the_key_alone_decides(root):
     first, second = opened(root), opened(root)
-    assert np.array_equal(first[Draw(1, 2, 0)][0].sample.image, second[Draw(1, 2, 0)][0].sample.image)
-    for other in (Draw(2, 2, 0), Draw(1, 3, 0), Draw(1, 2, 0, seed=9)):
-        assert not np.array_equal(first[Draw(1, 2, 0)][0].sample.image, first[other][0].sample.image)
+    assert np.array_equal(first[ItemKey(1, 2, 0)][0].sample.image, second[ItemKey(1, 2, 0)][0].sample.image)
+    for other in (ItemKey(2, 2, 0), ItemKey(1, 3, 0), ItemKey(1, 2, 0, seed=9)):
+        assert not np.array_equal(first[ItemKey(1, 2, 0)][0].sample.image, first[other][0].sample.image)
 
 
 @pytest.mark.parametrize("random_crop", [True, False])
@@ -80,7 +80,7 @@ def test_pixels_move_where_points_move(root, random_crop):
     view = BoxInput(side=256)
     mirrored = 0
     for seed in range(12):
-        warp = draw_map(SIZE_WH, view.side, options, np.random.default_rng(seed))
+        warp = sample_warp(SIZE_WH, view.side, options, np.random.default_rng(seed))
         point = np.array([55.0, 30.0])
         v, u = np.mgrid[: SIZE_WH[1], : SIZE_WH[0]]
         dot = np.exp(-((u - point[0]) ** 2 + (v - point[1]) ** 2) / 18).astype(np.float32)
@@ -103,7 +103,7 @@ def middles_of(maps):
 def test_random_squares_are_those_of_the_published_training():
     generator = np.random.default_rng(0)
     options = BoxAugment(flip_probability=0.0)
-    maps = [draw_map((600, 800), 512, options, generator) for _ in range(400)]
+    maps = [sample_warp((600, 800), 512, options, generator) for _ in range(400)]
     scales = [float(warp.matrix[0, 0]) for warp in maps]
     assert set(np.round(512 / 800 / np.array(scales), 6)) == {0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3}
     middles = np.array(
@@ -118,7 +118,7 @@ def test_random_squares_are_those_of_the_published_training():
 def test_gentle_squares_stay_near_the_middle():
     generator = np.random.default_rng(0)
     options = BoxAugment(random_crop=False, scale=0.2, shift=0.05, flip_probability=0.0)
-    maps = [draw_map((600, 800), 512, options, generator) for _ in range(300)]
+    maps = [sample_warp((600, 800), 512, options, generator) for _ in range(300)]
     scales = 512 / 800 / np.array([float(warp.matrix[0, 0]) for warp in maps])
     assert 0.8 - 1e-9 <= scales.min() < 0.85
     assert 1.15 < scales.max() <= 1.2 + 1e-9
@@ -132,7 +132,7 @@ def test_a_mirrored_box_is_a_box_again():
     """Swapped numbers make the mirrored pixels those of a right-handed box under the mirrored camera."""
     labels = box(0)
     options = BoxAugment(flip_probability=1.0)
-    warp = draw_map(SIZE_WH, SIDE, options, np.random.default_rng(0))
+    warp = sample_warp(SIZE_WH, SIDE, options, np.random.default_rng(0))
     order = point_order(warp, options)
     mirror = np.diag([-1.0, 1.0, 1.0])
     pose = labels.cuboid_to_camera
@@ -145,26 +145,26 @@ def test_a_mirrored_box_is_a_box_again():
     seen = labels.uv_source[order].copy()
     seen[:, 0] = SIZE_WH[0] - 1 - seen[:, 0]
     np.testing.assert_allclose(seen, made, atol=1e-9)
-    plain = draw_map(SIZE_WH, SIDE, attrs.evolve(options, flip_probability=0.0), np.random.default_rng(0))
+    plain = sample_warp(SIZE_WH, SIDE, attrs.evolve(options, flip_probability=0.0), np.random.default_rng(0))
     assert point_order(plain, options).tolist() == list(range(9))
 
 
 @pytest.mark.parametrize("turns", [1, 2, 4, 12])
 def test_turned_labels_are_the_turned_box(tmp_path, turns):
-    picture = read_objectron(write_set(tmp_path, 1)).pictures[0]
-    labels = labels_of(picture, turns)
+    record = read_objectron(write_set(tmp_path, 1)).records[0]
+    labels = labels_of(record, turns)
     assert labels.uv_source.shape == (turns, 1, 9, 2)
     assert labels.hypotheses.all()
-    (record,) = picture.boxes
+    (box,) = record.boxes
     for index in range(turns):
         turn = cv2.Rodrigues(np.array([0.0, 2 * math.pi * index / turns, 0.0]))[0]
-        rotation = record.cuboid_to_camera[:3, :3] @ turn
-        points = record.size_xyz * np.array(UNIT_POINTS) @ rotation.T + record.cuboid_to_camera[:3, 3]
+        rotation = box.cuboid_to_camera[:3, :3] @ turn
+        points = box.size_xyz * np.array(UNIT_POINTS) @ rotation.T + box.cuboid_to_camera[:3, 3]
         np.testing.assert_allclose(labels.uv_source[index, 0], points @ K[:2].T / points[:, 2:], atol=1e-6)
 
 
 def test_half_a_turn_only_renumbers_the_corners(tmp_path):
-    labels = labels_of(read_objectron(write_set(tmp_path, 1)).pictures[0], 2)
+    labels = labels_of(read_objectron(write_set(tmp_path, 1)).records[0], 2)
     np.testing.assert_allclose(labels.uv_source[1, 0], labels.uv_source[0, 0][[0, 6, 5, 8, 7, 2, 1, 4, 3]], atol=1e-9)
 
 
@@ -208,13 +208,13 @@ def test_colour_changes_are_drawn_within_their_limits():
 
 
 def test_saturation_keeps_grey_levels_and_light_follows_the_principal_colours():
-    picture = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    image = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
     only = BoxAugment(brightness=0.0, contrast=0.0, lighting=0.0)
-    changed = change_colours(picture, only, np.random.default_rng(3))
+    changed = change_colours(image, only, np.random.default_rng(3))
     to_grey = lambda image: cv2.cvtColor(np.ascontiguousarray(image, np.float32), cv2.COLOR_RGB2GRAY)  # noqa: E731
-    np.testing.assert_allclose(to_grey(changed), to_grey(picture), atol=1e-5)
+    np.testing.assert_allclose(to_grey(changed), to_grey(image), atol=1e-5)
     light = BoxAugment(brightness=0.0, contrast=0.0, saturation=0.0)
-    shifts = np.array([(change_colours(picture, light, np.random.default_rng(s)) - picture)[0, 0] for s in range(2000)])
+    shifts = np.array([(change_colours(image, light, np.random.default_rng(s)) - image)[0, 0] for s in range(2000)])
     vectors, values = np.array(light.eigenvectors), np.array(light.eigenvalues)
     covariance = vectors @ np.diag((0.1 * values) ** 2) @ vectors.T
     np.testing.assert_allclose(np.cov(shifts[:, ::-1].T), covariance, atol=0.1 * covariance.max())

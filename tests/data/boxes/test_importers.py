@@ -37,7 +37,7 @@ def test_only_the_name_of_the_axes_is_added(opengl, tmp_path):
                 content = json.loads(copied.read_text())
                 assert content["camera_data"].pop("camera_frame") == "opengl"
                 assert content == json.loads(path.read_text())
-    np.testing.assert_allclose(read_objectron(result.folders["val"]).pictures[1].boxes[0].uv_source, box(1).uv_source)
+    np.testing.assert_allclose(read_objectron(result.folders["val"]).records[1].boxes[0].uv_source, box(1).uv_source)
 
 
 def test_pictures_without_a_split_are_divided_by_the_seed(tmp_path):
@@ -51,8 +51,8 @@ def test_pictures_without_a_split_are_divided_by_the_seed(tmp_path):
 def test_wrong_sources_leave_nothing(opengl, tmp_path):
     wrong = spoilt(json.loads((opengl / "train" / "0000.json").read_text()), "objects.0.scale", [0, 1, 1])
     (opengl / "train" / "0000.json").write_text(json.dumps(wrong))
-    picture = opengl / "val" / "0001.png"
-    picture.write_bytes(picture.read_bytes()[:-30])
+    record = opengl / "val" / "0001.png"
+    record.write_bytes(record.read_bytes()[:-30])
     with pytest.raises(DataError) as caught:
         import_boxes(opengl, tmp_path / "out", format="cuboid-opengl")
     assert len(str(caught.value).splitlines()) == 2
@@ -73,13 +73,13 @@ def parcel_source(folder, **changes):
 
 def test_corners_of_parcels_are_renumbered_and_counted_from_pixel_centres(tmp_path):
     result = import_boxes(parcel_source(tmp_path / "s"), tmp_path / "out", format="tampar", validation=0)
-    (picture,) = read_objectron(result.folders["train"]).pictures
-    (found,) = picture.boxes
+    (record,) = read_objectron(result.folders["train"]).records
+    (found,) = record.boxes
     np.testing.assert_allclose(found.uv_source[1:], box().uv_source[1:], atol=1e-9)
     np.testing.assert_allclose(found.uv_source[0], box().uv_source[0], atol=1e-6)  # where the diagonals meet
-    assert (picture.K, found.size_xyz) == (None, None)
+    assert (record.K, found.size_xyz) == (None, None)
     with_camera = read_objectron(result.folders["train"], intrinsics=K)
-    assert with_camera.pictures[0].K is K
+    assert with_camera.records[0].K is K
 
 
 @pytest.mark.parametrize("mark", [[0.0, 0.0, 0.0], [-1, -1, 0], [-1.0, -1.0, 2.0]])
@@ -135,7 +135,7 @@ def test_wrong_use_is_refused(opengl, tmp_path):
         import_boxes(opengl, tmp_path / "out", format="tamper")
     with pytest.raises(DataError, match="share is out of range"):
         import_boxes(opengl, tmp_path / "out", format="tampar", validation=1.0)
-    with pytest.raises(DataError, match="the source is not there"):
+    with pytest.raises(DataError, match="the source does not exist"):
         import_boxes(tmp_path / "absent", tmp_path / "out", format="tampar")
     with pytest.raises(OutputError, match="not empty"):
         import_boxes(opengl, opengl, format="cuboid-opengl")
@@ -158,8 +158,8 @@ def test_the_real_cabinet_divides_and_agrees_as_its_source_says(tmp_path):
 def test_real_parcels_become_boxes_of_pixels(tmp_path):
     result = import_boxes(shared("parcel-box-sample"), tmp_path / "parcels", format="tampar", validation=0)
     assert result.counts == {"train": 2}
-    for picture in read_objectron(result.folders["train"]).pictures:
-        (found,) = picture.boxes
+    for record in read_objectron(result.folders["train"]).records:
+        (found,) = record.boxes
         hull = cv2.convexHull(found.uv_source.astype(np.float32))
         assert cv2.pointPolygonTest(hull, found.uv_source[0].astype(np.float32).tolist(), True) > 50
         assert cv2.contourArea(hull) > 1.5e5

@@ -23,8 +23,8 @@ FRAMES = list(CameraFrame)
 
 def read_one(folder, content, **options):
     write(folder, "a", content)
-    (picture,) = read_objectron(folder, **options).pictures
-    return picture
+    (record,) = read_objectron(folder, **options).records
+    return record
 
 
 def same_box(first, second, atol=1e-9):
@@ -35,13 +35,13 @@ def same_box(first, second, atol=1e-9):
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_every_frame_is_read_back_in_opencv_axes(tmp_path, frame):
-    picture = read_one(tmp_path, annotation(frame=frame))
-    assert same_box(picture.boxes[0], box())
-    assert picture.camera_frame is frame
-    np.testing.assert_allclose(picture.K, K, atol=1e-9)
+    record = read_one(tmp_path, annotation(frame=frame))
+    assert same_box(record.boxes[0], box())
+    assert record.camera_frame is frame
+    np.testing.assert_allclose(record.K, K, atol=1e-9)
     pose = standing()
-    np.testing.assert_allclose(picture.ground.center, pose[:3, 3] - 0.4 * pose[:3, 1], atol=1e-12)
-    np.testing.assert_allclose(picture.ground.normal, pose[:3, 1], atol=1e-12)
+    np.testing.assert_allclose(record.ground.center, pose[:3, 3] - 0.4 * pose[:3, 1], atol=1e-12)
+    np.testing.assert_allclose(record.ground.normal, pose[:3, 1], atol=1e-12)
 
 
 @settings(deadline=None, max_examples=60)
@@ -67,7 +67,7 @@ def test_clip_matrix_projects_as_the_intrinsics_do(frame):
     own = points @ frame_to_frame(CameraFrame.OPENCV, frame).numpy().T
     clip = np.hstack([own, np.ones((20, 1))]) @ matrix.T
     ndc = clip[:, :2] / clip[:, 3:]
-    if frame is CameraFrame.OPENGL:  # y points up in the picture
+    if frame is CameraFrame.OPENGL:  # y points up in the image
         uv = np.stack([(ndc[:, 0] + 1) / 2 * SIZE_WH[0], (1 - ndc[:, 1]) / 2 * SIZE_WH[1]], -1)
     else:  # the first coordinate is the vertical one
         uv = np.stack([(ndc[:, 1] + 1) / 2 * SIZE_WH[0], (ndc[:, 0] + 1) / 2 * SIZE_WH[1]], -1)
@@ -100,11 +100,11 @@ DERIVED = [
 @pytest.mark.parametrize("key", DERIVED)
 def test_each_optional_key_follows_from_the_others(tmp_path, key, how):
     content = spoilt(annotation(), key) if how == "absent" else spoilt(annotation(), key, None)
-    picture = read_one(tmp_path, content)
-    assert same_box(picture.boxes[0], box(), atol=1e-6)
-    np.testing.assert_allclose(picture.K, K, atol=1e-9)
-    assert picture.boxes[0].visibility == 1.0
-    assert (picture.ground is None) == key.startswith("AR_data")
+    record = read_one(tmp_path, content)
+    assert same_box(record.boxes[0], box(), atol=1e-6)
+    np.testing.assert_allclose(record.K, K, atol=1e-9)
+    assert record.boxes[0].visibility == 1.0
+    assert (record.ground is None) == key.startswith("AR_data")
 
 
 def test_camera_axes_come_from_the_file_the_caller_or_the_form(tmp_path):
@@ -119,23 +119,23 @@ def test_camera_axes_come_from_the_file_the_caller_or_the_form(tmp_path):
 def test_nothing_is_made_up(tmp_path):
     content = annotation()
     only = {"class": "crate", "projected_cuboid": content["objects"][0]["projected_cuboid"]}
-    picture = read_one(tmp_path, {"objects": [only]})
-    (found,) = picture.boxes
-    assert picture.size_wh == SIZE_WH
-    assert (picture.K, picture.ground) == (None, None)
+    record = read_one(tmp_path, {"objects": [only]})
+    (found,) = record.boxes
+    assert record.size_wh == SIZE_WH
+    assert (record.K, record.ground) == (None, None)
     assert (found.xyz_camera, found.cuboid_to_camera, found.size_xyz, found.symmetric) == (None, None, None, None)
     assert found.name == "crate_0"
     for need in ("intrinsics", "scale", "pose"):
         with pytest.raises(DataError):
             read_objectron(tmp_path, need=[need])
-    assert read_objectron(tmp_path, intrinsics=K, need=["intrinsics"]).pictures[0].K is K
+    assert read_objectron(tmp_path, intrinsics=K, need=["intrinsics"]).records[0].K is K
 
 
 def test_all_boxes_and_empty_pictures_are_read(tmp_path):
     made = [box(0), box(1), box(2)]
-    picture = read_one(tmp_path, annotation(boxes=made))
-    assert [same_box(*pair) for pair in zip(picture.boxes, made, strict=True)] == [True] * 3
-    assert [each.name for each in picture.boxes] == ["crate_0", "crate_1", "crate_2"]
+    record = read_one(tmp_path, annotation(boxes=made))
+    assert [same_box(*pair) for pair in zip(record.boxes, made, strict=True)] == [True] * 3
+    assert [each.name for each in record.boxes] == ["crate_0", "crate_1", "crate_2"]
     assert read_one(tmp_path, spoilt(annotation(), "objects", [])).boxes == ()
 
 
@@ -160,13 +160,13 @@ def test_only_folders_without_folders_are_read(tmp_path, caplog):
     write(tmp_path / "train" / "video_2", "bare", annotation()).unlink()
     index = read_objectron(tmp_path)
     names = ["train/video_1/0000", "train/video_1/0001", "train/video_2/0000"]
-    assert [picture.name for picture in index.pictures] == names
+    assert [record.name for record in index.records] == names
     assert index.dropped == {
-        "a picture beside folders": 1,
-        "a picture without a JSON file": 1,
-        "a JSON file without a picture": 1,
+        "an image beside folders": 1,
+        "an image without a JSON file": 1,
+        "a JSON file without an image": 1,
     }
-    assert "left out 1 times: a picture beside folders" in caplog.text
+    assert "left out 1 times: an image beside folders" in caplog.text
     assert "3 images; boxes: crate 3; 1 left out" in str(BoxDataSize.of([index]))
 
 
@@ -175,7 +175,7 @@ def test_links_are_followed_once(tmp_path):
     (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
     write_set(tmp_path / "elsewhere", 2)
     (tmp_path / "data" / "b").symlink_to(tmp_path / "elsewhere")
-    assert [picture.name for picture in read_objectron(tmp_path / "data").pictures] == ["b/0000", "b/0001"]
+    assert [record.name for record in read_objectron(tmp_path / "data").records] == ["b/0000", "b/0001"]
 
 
 def test_boxes_that_no_picture_shows_are_left_out(tmp_path):
@@ -183,8 +183,8 @@ def test_boxes_that_no_picture_shows_are_left_out(tmp_path):
     partly = placed_box("crate", standing(location=(1.1, 0.0, 2.0)), np.array([0.5, 0.8, 0.3]), K)
     assert (partly.uv_source[:, 0] > SIZE_WH[0]).any()
     index = read_objectron(write(tmp_path, "a", annotation(boxes=[aside, partly])).parent)
-    assert same_box(index.pictures[0].boxes[0], partly)
-    assert index.dropped == {"a box wholly outside its picture": 1}
+    assert same_box(index.records[0].boxes[0], partly)
+    assert index.dropped == {"a box wholly outside its image": 1}
 
 
 def test_wrong_axes_are_one_line_that_names_the_right_ones(tmp_path):

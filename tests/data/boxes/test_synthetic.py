@@ -7,7 +7,7 @@ import torch
 from cogkp.data.boxes.check import check_root
 from cogkp.data.boxes.labels import labels_of
 from cogkp.data.boxes.reader import read_objectron
-from cogkp.data.boxes.scene.render import BoxScene, render_box_picture
+from cogkp.data.boxes.scene.render import BoxScene, render_box_image
 from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.data.images import read_colour
 from cogkp.errors import DataError, OutputError
@@ -30,8 +30,8 @@ def test_truth_is_exact(root):
 
 
 def test_pixels_give_back_the_pose(root):
-    for picture in read_objectron(root).pictures:
-        labels = labels_of(picture)
+    for record in read_objectron(root).records:
+        labels = labels_of(record)
         found = solve_cuboids(
             torch.from_numpy(labels.uv_source[0, :, 1:]), torch.from_numpy(labels.size_xyz), torch.from_numpy(labels.K)
         )
@@ -41,16 +41,16 @@ def test_pixels_give_back_the_pose(root):
 
 def test_files_hold_what_was_rendered(root):
     scene = BoxScene(size_wh=(160, 120), most_boxes=3)
-    for index, picture in enumerate(read_objectron(root).pictures):
-        made = render_box_picture(5, index, scene)
-        np.testing.assert_allclose(picture.K, made.world.K, atol=1e-9)
-        for box, placed, seen in zip(picture.boxes, made.world.boxes, made.visibility, strict=True):
+    for index, record in enumerate(read_objectron(root).records):
+        made = render_box_image(5, index, scene)
+        np.testing.assert_allclose(record.K, made.world.K, atol=1e-9)
+        for box, placed, seen in zip(record.boxes, made.world.boxes, made.visibility, strict=True):
             np.testing.assert_allclose(box.cuboid_to_camera, placed.pose, atol=1e-9)
             np.testing.assert_allclose(box.size_xyz, placed.size_xyz, atol=1e-12)
             assert box.visibility == seen
-        offset = (made.world.boxes[0].foot - picture.ground.center) @ picture.ground.normal
+        offset = (made.world.boxes[0].foot - record.ground.center) @ record.ground.normal
         assert abs(offset) < 1e-9
-        difference = np.abs(read_colour(picture.image) * 255 - made.image)
+        difference = np.abs(read_colour(record.image) * 255 - made.image)
         assert difference.mean() < 6  # JPEG
 
 
@@ -59,7 +59,7 @@ def test_axes_do_not_change_the_truth(tmp_path, frame):
     options = {"images": 2, "seed": 1, "size_wh": (64, 48)}
     first = read_objectron(render_boxes(tmp_path / "first", **options))
     again = read_objectron(render_boxes(tmp_path / "again", **options, camera_frame=frame))
-    for one, other in zip(first.pictures, again.pictures, strict=True):
+    for one, other in zip(first.records, again.records, strict=True):
         np.testing.assert_allclose(one.boxes[0].xyz_camera, other.boxes[0].xyz_camera, atol=1e-12)
         assert other.camera_frame is frame
 
@@ -68,7 +68,7 @@ def test_axes_do_not_change_the_truth(tmp_path, frame):
 def test_symmetry_is_written_per_object(tmp_path, shape, symmetric):
     options = {"images": 2, "seed": 0, "shape": shape, "symmetric": symmetric, "size_wh": (64, 48)}
     index = read_objectron(render_boxes(tmp_path / "a", **options))
-    labels = labels_of(index.pictures[0])
+    labels = labels_of(index.records[0])
     assert labels.uv_source.shape[0] == symmetric
     assert labels.hypotheses.all()
     assert labels.categories == (shape,)

@@ -1,4 +1,4 @@
-"""Pictures without labels: which are found, and what is known of them."""
+"""Images without labels: which are found, and what is known of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cogkp.data.boxes.folders import find_pictures
 from cogkp.data.boxes.reader import read_objectron, read_unlabelled
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import annotation, write_set
@@ -17,7 +17,7 @@ from tests.builders.box_files import annotation, write_set
 K = np.array([[50.0, 0, 20], [0, 50, 15], [0, 0, 1]])
 
 
-def picture(path, size_wh=(8, 6)):
+def record(path, size_wh=(8, 6)):
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.zeros((size_wh[1], size_wh[0], 3), np.uint8))
     return path
@@ -26,21 +26,21 @@ def picture(path, size_wh=(8, 6)):
 def test_all_folders_are_looked_into_in_a_fixed_order(tmp_path):
     names = ["b.png", "a/1.JPG", "a/c/2.bmp", ".hidden/3.png", "a/.4.png"]
     for name in names:
-        picture(tmp_path / name)
-    (tmp_path / "a" / "notes.txt").write_text("no picture")
+        record(tmp_path / name)
+    (tmp_path / "a" / "notes.txt").write_text("no image")
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    found = [path.relative_to(tmp_path).as_posix() for path in find_pictures(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)]
     assert found == ["b.png", "a/1.JPG", "a/c/2.bmp"]
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
-        find_pictures(tmp_path / "out")
+    with pytest.raises(DataError, match="no images"):
+        find_images(tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
-        find_pictures(tmp_path / "none")
+        find_images(tmp_path / "none")
 
 
 def test_labels_and_what_surrounds_them_are_read_alike(tmp_path):
     root = write_set(tmp_path / "set", 2)
-    for labelled in read_objectron(root).pictures:
+    for labelled in read_objectron(root).records:
         bare = read_unlabelled(root, labelled.image)
         assert (bare.name, bare.size_wh, bare.boxes) == (labelled.name, labelled.size_wh, ())
         np.testing.assert_array_equal(bare.K, labelled.K)
@@ -48,14 +48,14 @@ def test_labels_and_what_surrounds_them_are_read_alike(tmp_path):
 
 
 def test_a_picture_may_stand_alone(tmp_path):
-    image = picture(tmp_path / "alone.png")
+    image = record(tmp_path / "alone.png")
     bare = read_unlabelled(tmp_path, image)
     assert (bare.size_wh, bare.K, bare.ground, bare.object_height) == ((8, 6), None, None, None)
     np.testing.assert_array_equal(read_unlabelled(tmp_path, image, intrinsics=K).K, K)
 
 
 def test_the_file_beside_a_picture_wins_over_the_callers_camera(tmp_path):
-    image = picture(tmp_path / "own.png")
+    image = record(tmp_path / "own.png")
     camera = {"intrinsics": {"fx": 9.0, "fy": 8.0, "cx": 4.0, "cy": 3.0}}
     image.with_suffix(".json").write_text(json.dumps({"camera_data": camera, "object_height": 0.5}))
     bare = read_unlabelled(tmp_path, image, intrinsics=K)
@@ -75,7 +75,7 @@ def test_the_file_beside_a_picture_wins_over_the_callers_camera(tmp_path):
     ],
 )
 def test_a_wrong_file_is_told_with_its_key(tmp_path, content, match):
-    image = picture(tmp_path / "own.png")
+    image = record(tmp_path / "own.png")
     image.with_suffix(".json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=match):
         read_unlabelled(tmp_path, image, intrinsics=K)

@@ -32,7 +32,7 @@ FAULTS = {
     "fisheye": ('name = "LR"', 'name = "LR"\nfisheye = true', r"fisheye lens .*camera LR.*another model"),
     "one name": ('name = "LR"', 'name = "LL"', r"two cameras have one name.*got LL"),
     "no size": ("size = [640, 480]", "", r"lacks a field @ .*camera LL: expected size"),
-    "wrong size": ("size = [640, 480]", "size = [640.5, 480]", r"not a size of pictures .*camera LL, size"),
+    "wrong size": ("size = [640, 480]", "size = [640.5, 480]", r"not a size of images .*camera LL, size"),
     "four angles": ("rotation = [0.0,", "rotation = [0.0, 0.0,", r"wrong shape @ .*rotation: .*got 4"),
     "NaN": ("translation = [0.0,", "translation = [nan,", r"not finite @ .*camera LL, translation"),
     "words": ("translation = [0.0,", 'translation = ["far",', r"not a table of numbers"),

@@ -46,7 +46,7 @@ FAULTS = {
         r"number of coefficients .*4 for radtan, got 3",
     ),
     "three intrinsics": ("intrinsics: [700.0, ", "intrinsics: [", r"wrong shape @ .*intrinsics: expected 4, got 3"),
-    "resolution": ("resolution: [640, 480]", "resolution: 640", r"not a size of pictures"),
+    "resolution": ("resolution: [640, 480]", "resolution: 640", r"not a size of images"),
     "not a rotation": ("  - [0.99", "  - [0.79", r"not a rotation @ .*camera cam1, T_cn_cnm1"),
     "last row": ("[0.0, 0.0, 0.0, 1.0]", "[0.0, 0.0, 0.0, 2.0]", r"not a rigid motion"),
     "broken": ("cam1:", "cam1: [", r"no YAML.*Is the file cut off\?"),

@@ -56,7 +56,7 @@ def test_the_size_is_found_where_the_file_says_it(tmp_path, size):
 
 def test_a_missing_size_is_asked_for(tmp_path):
     path = write_storage(tmp_path / "stereo.yml", stereo_entries(toed_in()))
-    with pytest.raises(DataError, match=r"how large the pictures were.*--size"):
+    with pytest.raises(DataError, match=r"how large the images were.*--size"):
         read_calibration(path)
 
 
@@ -100,7 +100,7 @@ def test_files_of_two_calibrations_are_not_mixed(tmp_path):
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"a folder is no calibration @ .*expected OpenCV's intrinsics\.yml"):
+    with pytest.raises(DataError, match=r"a folder is not a calibration @ .*expected OpenCV's intrinsics\.yml"):
         read_calibration(tmp_path)
 
 
@@ -165,8 +165,8 @@ FAULTS = {
     "NaN": (spoilt(M2=NAN_K), r"not finite @ .*camera LR, M2"),
     "transposed": (spoilt(M2=RIGHT_K.T), r"upper triangular @ .*camera LR.*Is it transposed\?"),
     "six coefficients": (spoilt(D1=np.zeros((1, 6))), r"number of coefficients @ .*camera LL.*got 6"),
-    "another lens": (spoilt(D1=np.array([[-5.0, 0, 0, 0, 0]])), r"folds the picture @ .*camera LL"),
-    "nothing of ours": ({"hello": "world"}, "no calibration of a known kind"),
+    "another lens": (spoilt(D1=np.array([[-5.0, 0, 0, 0, 0]])), r"folds the image @ .*camera LL"),
+    "nothing of ours": ({"hello": "world"}, "unknown format of calibration"),
 }
 
 

@@ -51,8 +51,8 @@ FLIPPED = np.diag([-1.0, 1.0, 1.0, 1.0]).tolist()
         ("intrinsic", [[float("nan")] * 3] * 3, "not finite"),
         ("intrinsic", "wide", "table of numbers"),
         ("distortion", [0.0] * 6, "number of coefficients"),
-        ("resolution", [320, 0], "size of pictures"),
-        ("resolution", [320.5, 256], "size of pictures"),
+        ("resolution", [320, 0], "size of images"),
+        ("resolution", [320.5, 256], "size of images"),
     ],
 )
 def test_impossible_cameras_are_refused(tmp_path, field, value, reason):

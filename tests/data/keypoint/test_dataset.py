@@ -6,7 +6,7 @@ import torch
 
 from cogkp.config.augment import Crop, Flip, Intensity, default_stages
 from cogkp.config.keypoint.spec import KeypointConfig, Sampling, StereoPairing, Targets, Validation
-from cogkp.data.dataset import Draw
+from cogkp.data.dataset import ItemKey
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.errors import DataError, ImageError
@@ -69,9 +69,9 @@ def test_without_pairing_each_image_is_an_item_and_with_it_each_line(tmp_path):
 
 def test_a_key_decides_everything(tmp_path):
     dataset = opened(disc_config(disc_root(tmp_path / "a")))
-    assert same(dataset[1, 2, 3], dataset[Draw(1, 2, 3)])
+    assert same(dataset[1, 2, 3], dataset[ItemKey(1, 2, 3)])
     assert same(dataset[4], dataset[0, 4, 4])
-    for other in (Draw(2, 2, 3), Draw(1, 3, 3), Draw(1, 2, 3, seed=1)):
+    for other in (ItemKey(2, 2, 3), ItemKey(1, 3, 3), ItemKey(1, 2, 3, seed=1)):
         assert not same(dataset[1, 2, 3], dataset[other])
 
 

@@ -19,7 +19,7 @@ from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
 from cogkp.data.keypoint.scene.rig import stereo_head
 from cogkp.data.keypoint.scene.tool import sample_tool
-from cogkp.data.keypoint.stereo import check_labels, judge_labels, paired_rig
+from cogkp.data.keypoint.stereo import check_labels, pair_consistency, paired_rig
 from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.data.loader import build_loader
 from cogkp.errors import DataError
@@ -72,7 +72,7 @@ def test_true_correspondences_stay_on_their_epipolar_lines_after_any_spatial_aug
     uv = rig.project(xyz).uv
     back = []
     for pixels in uv:
-        warp = pipeline.draw_warp((320, 256), pixels.numpy(), np.ones(3, bool), generator)
+        warp = pipeline.sample_warp((320, 256), pixels.numpy(), np.ones(3, bool), generator)
         # Networks speak float32.
         back.append(warp.inverse().apply(warp.apply(pixels).float().double()))
     assert epipolar_px(rig, torch.stack(back)).max() < MOST_PX
@@ -84,7 +84,7 @@ def test_crops_have_a_fundamental_matrix_of_their_own(pipeline, seed):
     rig, generator = rig_with(()), np.random.default_rng(seed)
     xyz = torch.from_numpy(sample_tool(generator, dict(zip(rig.names, rig.cameras, strict=True))))
     uv = rig.project(xyz).uv
-    warps = [pipeline.draw_warp((320, 256), pixels.numpy(), np.ones(3, bool), generator) for pixels in uv]
+    warps = [pipeline.sample_warp((320, 256), pixels.numpy(), np.ones(3, bool), generator) for pixels in uv]
     P = [warp.matrix @ matrix for warp, matrix in zip(warps, rig.projection_matrices, strict=True)]
     crops = [warp.apply(pixels) for warp, pixels in zip(warps, uv, strict=True)]
     assert epipolar_distance(*crops, fundamental(*P)).max() < MOST_PX
@@ -174,7 +174,7 @@ def test_labels_of_a_scaled_copy_are_judged_where_the_calibration_counts(recordi
     twice.write_text(json.dumps(calibration))
     config = stereo_config(recording, calibration_file=str(twice))
     records = open_roots(config.base_dir, config.data_mappings)[0].records
-    assert judge_labels(records, paired_rig(config)).median_px < MOST_PX
+    assert pair_consistency(records, paired_rig(config)).median_px < MOST_PX
 
 
 def test_few_labels_are_not_judged(recording, tmp_path):

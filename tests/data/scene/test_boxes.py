@@ -6,7 +6,7 @@ import pytest
 
 from cogkp.data.boxes.scene.bodies import coverage, paint_body, silhouette, upright_body
 from cogkp.data.boxes.scene.faces import TEXELS, cylinder_textures, face_textures
-from cogkp.data.boxes.scene.render import BoxScene, render_box_picture
+from cogkp.data.boxes.scene.render import BoxScene, render_box_image
 from cogkp.data.boxes.scene.world import SHAPES, sample_world
 from cogkp.errors import DataError
 from cogkp.geometry.cuboid import FACES, UNIT_POINTS
@@ -112,7 +112,7 @@ def test_textures_of_all_sides_differ():
 
 
 def test_nearer_boxes_are_painted_later():
-    """Where two outlines meet, a ray through the picture meets the box that was painted last first."""
+    """Where two outlines meet, a ray through the image meets the box that was painted last first."""
     crossings = 0
     for seed in range(40):
         world = sample_world(np.random.default_rng(seed), SIZE_WH, shape="carton", count=4, turns=1)
@@ -160,15 +160,15 @@ def test_boxes_stand_apart_on_one_ground(shape):
 
 def test_a_picture_is_a_function_of_seed_and_index():
     scene = BoxScene(size_wh=(80, 60), most_boxes=2)
-    first = render_box_picture(3, 7, scene)
-    assert np.array_equal(first.image, render_box_picture(3, 7, scene).image)
-    assert not np.array_equal(first.image, render_box_picture(3, 8, scene).image)
-    assert not np.array_equal(first.image, render_box_picture(4, 7, scene).image)
+    first = render_box_image(3, 7, scene)
+    assert np.array_equal(first.image, render_box_image(3, 7, scene).image)
+    assert not np.array_equal(first.image, render_box_image(3, 8, scene).image)
+    assert not np.array_equal(first.image, render_box_image(4, 7, scene).image)
     assert first.image.shape == (60, 80, 3)
 
 
 def test_visibility_is_one_in_full_sight_and_less_where_hidden():
-    seen = [render_box_picture(1, index, BoxScene(size_wh=(160, 120), most_boxes=4)).visibility for index in range(25)]
+    seen = [render_box_image(1, index, BoxScene(size_wh=(160, 120), most_boxes=4)).visibility for index in range(25)]
     alone = [each[0] for each in seen if len(each) == 1]
     assert min(alone) > 0.97
     crowded = [value for each in seen if len(each) > 1 for value in each]
@@ -181,4 +181,4 @@ def test_what_cannot_be_rendered_is_refused(facts):
     with pytest.raises(DataError, match="such boxes cannot be rendered"):
         BoxScene(**facts)
     with pytest.raises(DataError, match="unknown shape"):
-        render_box_picture(0, 0, BoxScene(shape="pyramid"))
+        render_box_image(0, 0, BoxScene(shape="pyramid"))

@@ -65,7 +65,7 @@ def test_links_have_their_lengths(index):
 
 @pytest.mark.parametrize("index", FRAMES)
 def test_marks_are_drawn_on_the_points(index):
-    """The picture with and without contrast of one mark differs about that mark's point."""
+    """The image with and without contrast of one mark differs about that mark's point."""
     xyz = sample_tool(np.random.default_rng(index), stereo_head())
     for camera in stereo_head().values():
         uv, depth = project(camera, xyz)

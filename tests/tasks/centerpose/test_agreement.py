@@ -31,14 +31,14 @@ def test_moves_are_told_in_pixels_whatever_the_order():
     assert found.figures["corner_px_median"] == pytest.approx(3.0)
     assert found.figures["corner_px_largest"] == pytest.approx(4.0)
     assert found.figures["score_largest"] == pytest.approx(0.25)
-    assert "2 objects in 1 pictures move by 3 px (median)" in found.text()
+    assert "2 objects in 1 images move by 3 px (median)" in found.text()
 
 
 @pytest.mark.parametrize("after", [[(0.9, 13, 10)], [(0.1, 10, 10)]])
 def test_objects_too_far_off_or_too_unlikely_are_lost(after):
     found = agreement([(0.9, 10, 10)], after)
     assert found.lost == 1
-    assert found.text() == "all 1 objects in 1 pictures are lost"
+    assert found.text() == "all 1 objects in 1 images are lost"
     assert "corner_px_median" not in found.figures
 
 
@@ -58,11 +58,11 @@ def test_half_the_threshold_is_enough_to_be_found_again():
 def test_without_objects_nothing_is_claimed():
     found = agreement([(0.2, 10, 10)], [(0.2, 10, 10)])
     assert found.figures == {"pictures": 1, "objects": 0, "lost": 0}
-    assert found.text() == "no object above 0.3 in 1 pictures, so nothing could be compared"
+    assert found.text() == "no object above 0.3 in 1 images, so nothing could be compared"
 
 
 def test_batches_add_up():
     first = agreement([(0.9, 10, 10)], [(0.9, 11, 10)])
     both = first.joined(outputs((0.8, 20, 20)), outputs((0.8, 20, 20)))
-    assert both.pictures == 2
+    assert both.images == 2
     assert both.corners_px.shape == (2, 8)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cogkp.errors import ModelError
-from cogkp.export.onnx_export import Tracing, export_onnx
+from cogkp.exporter.onnx_export import Tracing, export_onnx
 from cogkp.models.centerpose import CHANNELS, CenterPoseNetwork, CenterPoseOutputs
 from cogkp.tasks.base import ExportSpec, OutputSpec
 from cogkp.tasks.centerpose.decode import (
@@ -60,7 +60,7 @@ def slow_peaks(logits, count):
 
 
 def slow_objects(maps, b, count, displacement_only=False):
-    """The description, step by step, for one picture."""
+    """The description, step by step, for one image."""
     m = {name: getattr(maps, name)[b].double().numpy() for name in CHANNELS}
     joints = []
     for j in range(8):

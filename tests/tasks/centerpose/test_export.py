@@ -2,7 +2,7 @@ import attrs
 import pytest
 
 from cogkp.config.centerpose.model import BackboneSpec
-from cogkp.export.onnx_export import Tracing, export_onnx, signature_of
+from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.parity import verify_onnx
 from cogkp.models.centerpose import CenterPoseOutputs
 from cogkp.tasks.centerpose.decode import DecodedObjects
@@ -14,7 +14,7 @@ from tests.builders.tiny_boxes import FOUND, SIDE, tiny_experiment
 
 @pytest.mark.parametrize("backbone", ["DLA34", pytest.param("fan_small", marks=pytest.mark.slow)])
 def test_the_export_check_of_all_families_accepts_the_decoded_network(tmp_path, backbone):
-    """Within 1e-4 cells, one and two pictures at a time, flat pictures included."""
+    """Within 1e-4 cells, one and two images at a time, flat images included."""
     seed_everything(0)
     config = tiny_experiment(tmp_path)
     task = build_task(
@@ -46,5 +46,5 @@ def test_the_input_range_is_that_of_normalised_pixels(tmp_path):
     task = build_task(tiny_experiment(tmp_path))
     low, high = task.export_spec(1).facts["input"]["range"]
     image = spread(task.datasets("evaluation"), 4).image
-    assert float(image.min()) == pytest.approx(low)  # black round the picture
+    assert float(image.min()) == pytest.approx(low)  # black round the image
     assert low < float(image.max()) <= high + 1e-6

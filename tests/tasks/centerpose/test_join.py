@@ -37,7 +37,7 @@ def test_annotated_pictures_are_encoded_decoded_and_judged(tmp_path, symmetry):
 
 
 def test_pictures_may_have_any_number_of_objects(tmp_path):
-    """The first of them are taught, all are judged, beside pictures that have fewer."""
+    """The first of them are taught, all are judged, beside images that have fewer."""
     write_set(tmp_path, 1)
     write(tmp_path, "many", annotation(boxes=40 * [box(0)]))
     data = ObjectDataset([tmp_path], "evaluation", CODEC.encode, view=BoxInput(side=SIDE))

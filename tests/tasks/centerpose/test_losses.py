@@ -12,7 +12,7 @@ from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.letterbox import letterbox
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
-from cogkp.tasks.centerpose.heatmaps import draw_peaks
+from cogkp.tasks.centerpose.heatmaps import render_gaussians
 from cogkp.tasks.centerpose.loss_config import UNDEFINED, LossSettings
 from cogkp.tasks.centerpose.losses import build_loss
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
@@ -59,7 +59,7 @@ def slow_focal(logits, wanted):
 
 
 def slow_picture(maps, t, height):
-    """All terms of one picture whose objects show one view each, as described: loops, and nothing but loops."""
+    """All terms of one image whose objects show one view each, as described: loops, and nothing but loops."""
     found = {}
     place = [tuple(divmod(int(i), height)) for i in t.ind]
     columns = {"wh": t.wh, "reg": t.reg, "scale": t.scale, "hps": t.hps.reshape(len(place), 16)}
@@ -73,15 +73,17 @@ def slow_picture(maps, t, height):
         total, count = total + np.abs(maps["hp_offset"][:, y, x] - t.hp_offset[o, j]).sum(), count + 2
     found["hp_offset"] = total / (count + 1e-4)
     one = torch.from_numpy
-    center = draw_peaks(one(t.ind)[None, :, None], one(t.radius)[None], one(t.taught)[None, :, None], (height, height))
-    corner = draw_peaks(one(t.hp_ind)[None], one(t.radius)[None], one(t.hp_mask)[None], (height, height))
+    center = render_gaussians(
+        one(t.ind)[None, :, None], one(t.radius)[None], one(t.taught)[None, :, None], (height, height)
+    )
+    corner = render_gaussians(one(t.hp_ind)[None], one(t.radius)[None], one(t.hp_mask)[None], (height, height))
     found["hm"] = slow_focal(maps["hm"], center[0].numpy())
     found["hm_hp"] = slow_focal(maps["hm_hp"], corner[0].numpy())
     return found
 
 
 def slow_loss(outputs, targets):
-    """One view for all objects of a picture, chosen by the whole loss."""
+    """One view for all objects of an image, chosen by the whole loss."""
     chosen = []
     for b in range(len(targets.ind)):
         maps = {name: getattr(outputs, name)[b].detach().double().numpy() for name in CHANNELS}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cogkp.pictures import draw_batch, draw_comparison
+from cogkp.drawing import draw_batch, draw_comparison
 from cogkp.tasks.centerpose.overlays import pose_outline
 from cogkp.visual.outline import draw_outlines
 from tests.builders.placed import K

@@ -70,7 +70,7 @@ def test_doubled_objects_are_forgiven_by_the_published_protocol_only():
     codec = attrs.evolve(CODEC, filtering=attrs.evolve(CODEC.filtering, suppression=False))
     batch = batch_of(boxes((2.0,)), boxes((2.5,)))
     maps = doubled(maps_of(batch))
-    for name in ("hm", "hm_hp"):  # the second picture's object is less sure than the copy of the first one's
+    for name in ("hm", "hm_hp"):  # the second image's object is less sure than the copy of the first one's
         getattr(maps, name)[1] = 0.01 * getattr(maps, name)[1]
     report = judged((maps, batch), codec=codec)
     assert (report.reference.found, report.reference.matched) == (3, 3)
@@ -92,7 +92,7 @@ def test_missed_objects_lower_the_precision_and_hidden_ones_do_not():
 
 
 def test_recall_of_the_published_protocol_counts_all_objects_of_a_picture_that_is_judged():
-    """A hidden object beside a visible one is missed; a picture with hidden ones alone is left out."""
+    """A hidden object beside a visible one is missed; an image with hidden ones alone is left out."""
     mixed, hidden = (attrs.evolve(boxes(), visibility=np.array(seen)) for seen in ([1.0, 0.05], [0.05, 0.05]))
     batch = batch_of(mixed, hidden)
     report = judged((maps_of(batch), batch))
@@ -149,7 +149,7 @@ def test_nothing_found_is_a_result_and_nothing_to_find_is_none():
     assert report.error() == 1.0
     assert "mean 3-D IoU    -" in report.text()
     empty = batch_of(attrs.evolve(boxes(), located=np.zeros(2, bool)))
-    with pytest.raises(EvaluationError, match="none of 1 pictures shows an object whose pose is known"):
+    with pytest.raises(EvaluationError, match="none of 1 images shows an object with a known pose"):
         judged((maps_of(empty), empty))
     with pytest.raises(EvaluationError, match="cannot be judged without the camera @ no 0"):
         judged((maps_of(batch), batch_of(attrs.evolve(boxes(), K=None))))

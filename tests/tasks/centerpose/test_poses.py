@@ -32,7 +32,7 @@ POSE = torch.eye(3, dtype=torch.float64)
 
 
 def boxes(depths=(2.0, 3.0), camera=K):
-    """Boxes beside each other, well inside the picture."""
+    """Boxes beside each other, well inside the image."""
     poses = np.tile(np.eye(4), (len(depths), 1, 1))
     for k, depth in enumerate(depths):
         poses[k, :3, :3] = cv2.Rodrigues(np.array([2.6 - 0.2 * k, 0.4 - 0.9 * k, 0.2]))[0]

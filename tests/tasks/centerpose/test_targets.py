@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cogkp.geometry.gaussian_radius import gaussian_radius
 from cogkp.geometry.letterbox import letterbox, square_crop
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.centerpose.heatmaps import draw_peaks, read_cells
+from cogkp.tasks.centerpose.heatmaps import read_cells, render_gaussians
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
 from tests.builders.placed import SIZE_WH, scene
 
@@ -127,7 +127,7 @@ def test_corners_come_back_from_the_grid_to_where_they_were_labelled(seed, name)
 
 
 def test_a_mirrored_picture_teaches_what_the_mirrored_scene_does():
-    """Where the mirrored scene is labelled in its own picture, nothing else changes."""
+    """Where the mirrored scene is labelled in its own image, nothing else changes."""
     labels = scene(np.random.default_rng(8), 5)
     width = SIZE_WH[0]
     mirrored = attrs.evolve(labels, uv_source=labels.uv_source * (-1, 1) + (width - 1, 0))
@@ -186,7 +186,7 @@ def test_bumps_are_those_of_the_description():
     cells, radii = rng.integers(0, 24 * 24, (2, 4, 3)), rng.integers(0, 9, (2, 4))
     masks = rng.random((2, 4, 3)) < 0.7
     masks[1] = False
-    drawn = draw_peaks(*map(torch.from_numpy, (cells, radii, masks)), (24, 24)).numpy()
+    drawn = render_gaussians(*map(torch.from_numpy, (cells, radii, masks)), (24, 24)).numpy()
     np.testing.assert_allclose(drawn[0], slow_bumps(cells[0], radii[0], masks[0], 24), atol=1e-6)
     assert (drawn[0] == 1).sum() == len({(n, c) for (o, n), c in np.ndenumerate(cells[0]) if masks[0, o, n]})
     assert not drawn[1].any()

@@ -1,10 +1,10 @@
-"""Predictions that do not look at the picture are called so, and good ones are not."""
+"""Predictions that do not look at the image are called so, and good ones are not."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cogkp.tasks.keypoint.sanity import Places, complaints, unseen_classes
+from cogkp.tasks.keypoint.sanity import Places, complaints, missing_classes
 
 NAMES = ("tip", "end")
 GENERATOR = np.random.default_rng(0)
@@ -52,8 +52,8 @@ def test_of_few_labels_nothing_is_said():
 
 def test_a_class_that_is_never_predicted_is_named():
     confusion = np.array([[90, 0, 0], [10, 0, 0], [0, 0, 0]])
-    assert list(unseen_classes(confusion)) == [
+    assert list(missing_classes(confusion)) == [
         "Mask class 1 is never predicted, though 10 % of the pixels belong to it."
     ]
-    assert list(unseen_classes(np.eye(3, dtype=int))) == []
-    assert list(unseen_classes(np.zeros((0, 0), int))) == []
+    assert list(missing_classes(np.eye(3, dtype=int))) == []
+    assert list(missing_classes(np.zeros((0, 0), int))) == []

@@ -95,7 +95,7 @@ def test_a_point_known_only_in_space_is_marked_where_the_cameras_see_it():
     seen = ImageWarp(batch.source_to_crop).apply(frame)
     for mark in metrics_of().space_marks(outputs_of(batch), unsaid):
         for view in mark.views:
-            assert view.truth_shown.all()
+            assert view.truth_visible.all()
             np.testing.assert_allclose(view.truth_uv, seen[view.row], atol=1e-6)
 
 
@@ -106,7 +106,7 @@ def test_what_is_not_known_is_not_shown():
     mark = metrics_of().space_marks(outputs_of(batch), batch)[1]
     assert mark.known.tolist() == mark.found.tolist() == [True, False, True]
     for view in mark.views:
-        assert view.truth_shown.tolist() == view.predicted_shown.tolist() == [True, False, True]
+        assert view.truth_visible.tolist() == view.predicted_visible.tolist() == [True, False, True]
         assert np.isnan(view.lines_uv[1]).all()
 
 

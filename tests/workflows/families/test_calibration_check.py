@@ -21,7 +21,7 @@ POINTS = ("tip", "end")
 
 
 def record(rig: Any, generator: np.random.Generator, shrink: int = 1) -> dict[str, Any]:
-    """One labelled line of small grey pictures of the calibrated size, or a fraction of it."""
+    """One labelled line of small grey images of the calibrated size, or a fraction of it."""
     xyz = generator.uniform((-1.0, -1.0, 6.0), (1.0, 1.0, 9.0), (len(POINTS), 3))
     seen = rig.project(torch.tensor(xyz)).uv.numpy()
     uv = (seen + 0.5) / shrink - 0.5
@@ -54,8 +54,8 @@ def test_a_foreign_file_is_reported_drawn_and_converted(opencv: Path, tmp_path: 
     assert found.report.format == FORMATS[1]
     assert [camera.name for camera in found.report.cameras] == ["UL", "UR"]
     assert found.report.problem is None
-    assert found.picture_path == tmp_path / "stereo.check.png"
-    assert cv2.imread(str(found.picture_path)).shape[1] > 1000
+    assert found.drawing_path == tmp_path / "stereo.check.png"
+    assert cv2.imread(str(found.drawing_path)).shape[1] > 1000
     assert found.converted_path is not None
     assert same(read_calibration(found.converted_path), toed_in())
 

@@ -16,9 +16,9 @@ def test_report_and_drawing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = check_box_labels(write_set(tmp_path / "set", 3))
     assert found.report.problems == ()
-    assert found.picture_path is not None
-    assert found.picture_path.resolve() == tmp_path / "set.check.png"
-    assert read_colour(found.picture_path).shape[1] > 1200  # three pictures side by side
+    assert found.drawing_path is not None
+    assert found.drawing_path.resolve() == tmp_path / "set.check.png"
+    assert read_colour(found.drawing_path).shape[1] > 1200  # three images side by side
 
 
 def test_faulty_labels_are_drawn_first(tmp_path):
@@ -29,7 +29,7 @@ def test_faulty_labels_are_drawn_first(tmp_path):
     found = check_box_labels(tmp_path / "set", output=tmp_path / "a.png")
     assert len(found.report.problems) == 2
     picture = read_colour(tmp_path / "a.png")
-    assert picture.shape[0] > 4 * 300  # sixteen pictures in four rows
+    assert picture.shape[0] > 4 * 300  # sixteen images in four rows
     assert np.ptp(picture) > 0.5
 
 
@@ -49,7 +49,7 @@ def test_damaged_pictures_are_not_drawn(tmp_path):
     path = write(tmp_path / "set", "a", annotation()).with_suffix(".png")
     path.write_bytes(path.read_bytes()[:-40])
     found = check_box_labels(tmp_path / "set", output=tmp_path / "a.png")
-    assert found.picture_path is None
+    assert found.drawing_path is None
     assert len(found.report.problems) == 1
 
 

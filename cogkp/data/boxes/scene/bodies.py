@@ -1,4 +1,4 @@
-"""Textured bodies in front of a camera: boxes and cans as faces with exact maps from texels to pixels.
+"""Render textured boxes and cans: faces with exact maps from texels to pixels.
 
 A body is convex, so the faces that look at the camera never hide each other. OpenCV axes; the pose of a body is that of
 its box, object axes as in :mod:`cogkp.geometry.cuboid`.
@@ -112,23 +112,23 @@ def upright_body(rng: np.random.Generator, size_xyz: FloatArray, turns: int) -> 
     return _box(size_xyz, face_textures(rng, turns))
 
 
-def _seen(K: FloatArray, points: FloatArray) -> FloatArray:
+def _projected(K: FloatArray, points: FloatArray) -> FloatArray:
     moved = points @ K.T
     return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
 def silhouette(body: Body, pose: FloatArray, K: FloatArray) -> FloatArray:
-    """Outline a body in the picture: (N, 2) pixels, convex."""
-    seen = _seen(K, body.vertices @ pose[:3, :3].T + pose[:3, 3])
-    return np.asarray(cv2.convexHull(seen.astype(np.float32))[:, 0], np.float64)
+    """Outline a body in the image: (N, 2) pixels, convex."""
+    projected = _projected(K, body.vertices @ pose[:3, :3].T + pose[:3, 3])
+    return np.asarray(cv2.convexHull(projected.astype(np.float32))[:, 0], np.float64)
 
 
 def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
-    """Find what a convex outline covers of a picture.
+    """Find what a convex outline covers of an image.
 
     Args:
         outline: (N, 2) pixels, in either sense.
-        shape_hw: height and width of the picture.
+        shape_hw: height and width of the image.
 
     Returns:
         (H, W) float32, share of each pixel: exact along straight edges, and nearly so at corners.
@@ -150,7 +150,7 @@ def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
 
 
 def paint_body(canvas: FloatArray, body: Body, pose: FloatArray, K: FloatArray, light: FloatArray) -> Texture:
-    """Paint a body over a picture, in place.
+    """Paint a body over an image, in place.
 
     Args:
         canvas: (H, W, 3) float32 linear RGB.
@@ -188,7 +188,7 @@ def _painted(body: Body, pose: FloatArray, K: FloatArray, light: FloatArray, sha
         normal, corners, face = turned[index]
         bright = AMBIENT + (1 - AMBIENT) * max(0.0, float(normal @ light))
         colours = _warped(face, pose, K, shape_hw) * np.float32(bright)
-        share = coverage(_seen(K, corners), shape_hw)[..., None] if place else np.float32(1.0)
+        share = coverage(_projected(K, corners), shape_hw)[..., None] if place else np.float32(1.0)
         patch += share * (colours - patch)
     return patch
 
@@ -196,9 +196,9 @@ def _painted(body: Body, pose: FloatArray, K: FloatArray, light: FloatArray, sha
 def _warped(face: Face, pose: FloatArray, K: FloatArray, shape_hw: tuple[int, int]) -> Texture:
     """See the plane of a face through the camera; its rows and columns are first made as wide as they appear."""
     ends = np.stack([face.corner, face.corner + face.right, face.corner + face.down])
-    seen = _seen(K, ends @ pose[:3, :3].T + pose[:3, 3])
+    projected = _projected(K, ends @ pose[:3, :3].T + pose[:3, 3])
     rows, columns = face.texture.shape[:2]
-    (right_u, right_v), (down_u, down_v) = seen[1:] - seen[0]
+    (right_u, right_v), (down_u, down_v) = projected[1:] - projected[0]
     area = abs(right_u * down_v - right_v * down_u)
     apart = area / np.hypot(right_u, right_v), area / np.hypot(down_u, down_v)
     size = [max(2, min(count, round(float(length)))) for count, length in zip((rows, columns), apart, strict=True)]

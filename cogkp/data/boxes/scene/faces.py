@@ -1,4 +1,4 @@
-"""How the sides of a box look: each has its own motif, so that the network can tell front from back.
+"""Textures of boxes and cans: each side has its own motif, so that a network can tell front from back.
 
 Colours are drawn for each object; the motifs stay those of the category. A face is seen from outside, its rows from the
 top down; the top is seen from above with the front below, the bottom from below with the front above.
@@ -43,7 +43,7 @@ class Colours:
     grain: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Colours:
+    def sample(cls, rng: np.random.Generator) -> Colours:
         """Draw inks that stand apart in lightness."""
         board = rng.uniform(0.3, 0.6) * (1.0 + rng.uniform(-0.4, 0.4, 3))
         accent = rng.uniform(0.1, 0.9, 3)
@@ -139,7 +139,7 @@ def face_textures(rng: np.random.Generator, turns: int) -> tuple[Texture, ...]:
     Returns:
         In the order of :data:`cogkp.geometry.cuboid.FACES`: +x, -x, top, bottom, front, back.
     """
-    colours = Colours.draw(rng)
+    colours = Colours.sample(rng)
     front, bottom = _front(colours, rng), _board(colours, rng)
     if turns == 1:
         return _right(colours, rng), _left(colours, rng), _top(colours, rng), bottom, front, _back(colours, rng)
@@ -153,7 +153,7 @@ def cylinder_textures(rng: np.random.Generator) -> tuple[Texture, Texture]:
     Returns:
         The wall as a column (T, 1, 3) from the top down, and the lid (T, T, 3).
     """
-    colours = Colours.draw(rng)
+    colours = Colours.sample(rng)
     wall = np.full((TEXELS, 1, 3), colours.board, np.float32)
     wall[: TEXELS // 10] = colours.paper
     wall[TEXELS // 3 : TEXELS // 2] = colours.accent

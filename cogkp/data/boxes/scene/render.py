@@ -1,4 +1,4 @@
-"""From a seed and an index to one picture of textured boxes with exact poses, sizes and visibility."""
+"""Render one image of textured boxes from a seed and an index, with exact poses, sizes and visibility."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cogkp.data.boxes.scene.world import CORNERS, BoxWorld, Placed, sample_world
 from cogkp.data.scene.backdrop import paint_backdrop
 from cogkp.errors import DataError
 
-__all__ = ["BoxPicture", "BoxScene", "render_box_picture"]
+__all__ = ["BoxImage", "BoxScene", "render_box_image"]
 
 FloatArray = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.float32]
 ALIKE = (1, 2, 4, 6, 8, 12, 16, 24)
 """Numbers of equal turns that bodies can be made with."""
 
-PICTURES_PER_BACKDROP = 16
+IMAGES_PER_BACKDROP = 16
 SHADOW = 0.5
 FULL = 255
 
@@ -32,10 +32,10 @@ class BoxScene:
     """What is to be rendered.
 
     Args:
-        size_wh: width and height of the pictures, pixels.
+        size_wh: width and height of the images, pixels.
         shape: a key of :data:`cogkp.data.boxes.scene.world.SHAPES`.
         turns: after how many equal turns about its height each body looks alike: 1, 2, 4, or more for a can.
-        most_boxes: each picture has one to so many.
+        most_boxes: each image has one to so many.
     """
 
     size_wh: tuple[int, int] = (320, 240)
@@ -53,13 +53,13 @@ class BoxScene:
 
 
 @attrs.frozen(eq=False)
-class BoxPicture:
-    """One picture.
+class BoxImage:
+    """One image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         world: the exact truth.
-        visibility: of each box, the share of its outline that is in the picture and not hidden.
+        visibility: of each box, the share of its outline that is in the image and not hidden.
     """
 
     image: npt.NDArray[np.uint8]
@@ -67,26 +67,26 @@ class BoxPicture:
     visibility: tuple[float, ...]
 
 
-def render_box_picture(seed: int, index: int, scene: BoxScene) -> BoxPicture:
-    """Render one picture of the series that belongs to a seed.
+def render_box_image(seed: int, index: int, scene: BoxScene) -> BoxImage:
+    """Render one image of the series that belongs to a seed.
 
     Args:
         seed: names the series.
-        index: names the picture.
+        index: names the image.
         scene: what is to be seen.
 
     Returns:
-        The same picture for the same arguments, always.
+        The same image for the same arguments, always.
     """
     rng = np.random.default_rng([seed, index, 1])
     count = int(rng.integers(1, scene.most_boxes + 1))
     world = sample_world(rng, scene.size_wh, shape=scene.shape, count=count, turns=scene.turns)
     light = _light(rng, world.up)
-    canvas = _backdrop(rng, seed, index // PICTURES_PER_BACKDROP, scene.size_wh)
+    canvas = _backdrop(rng, seed, index // IMAGES_PER_BACKDROP, scene.size_wh)
     for box in world.boxes:
         _cast_shadow(canvas, box, world, light)
     visibility = _paint_boxes(rng, canvas, world, light, scene.turns)
-    return BoxPicture(_developed(rng, canvas), world, visibility)
+    return BoxImage(_developed(rng, canvas), world, visibility)
 
 
 def _paint_boxes(
@@ -102,8 +102,8 @@ def _paint_boxes(
         mask = paint_body(canvas, body, box.pose, world.K, light)
         masks = {other: before * (1 - mask) for other, before in masks.items()}
         masks[place] = mask
-    seen = np.array([masks[place].sum() for place in range(len(areas))])
-    return tuple(np.clip(seen / areas, 0.0, 1.0).tolist())
+    visible_px = np.array([masks[place].sum() for place in range(len(areas))])
+    return tuple(np.clip(visible_px / areas, 0.0, 1.0).tolist())
 
 
 def _light(rng: np.random.Generator, up: FloatArray) -> FloatArray:
@@ -114,7 +114,7 @@ def _light(rng: np.random.Generator, up: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=2)
 def _texture(seed: int, group: int) -> npt.NDArray[np.float32]:
-    """Paint a grey backdrop; several pictures show different parts of it in colours of their own."""
+    """Paint a grey backdrop; several images show different parts of it in colours of their own."""
     grey = paint_backdrop(np.random.default_rng([seed, group, 2]), np.array([0.3, 0.3, -0.9]))
     return np.asarray(grey, np.float32)
 

@@ -1,4 +1,4 @@
-"""Where boxes stand and how a camera looks at them; all of it exact. OpenCV axes, lengths in metres."""
+"""Sample a camera and boxes on the ground before it; exact poses. OpenCV axes, lengths in metres."""
 
 from __future__ import annotations
 
@@ -86,17 +86,17 @@ class BoxWorld:
 
 
 def sample_world(rng: np.random.Generator, size_wh: tuple[int, int], *, shape: str, count: int, turns: int) -> BoxWorld:
-    """Draw a camera and boxes on the ground before it.
+    """Sample a camera and boxes on the ground before it.
 
     Args:
         rng: the only source of randomness.
-        size_wh: width and height of the picture, pixels.
+        size_wh: width and height of the image, pixels.
         shape: a key of ``SHAPES``.
         count: how many boxes are wanted; fewer where there is no room.
         turns: after how many equal turns they look alike.
 
     Returns:
-        A world whose first box is wholly in the picture.
+        A world whose first box is wholly in the image.
 
     Raises:
         DataError: there is no such shape.
@@ -113,7 +113,7 @@ def sample_world(rng: np.random.Generator, size_wh: tuple[int, int], *, shape: s
         if len(boxes) >= count:
             break
         box = _beside(rng, first, tilt, _size(rng, shape, turns))
-        if _clear(box, boxes) and _shown(box, K, size_wh):
+        if _clear(box, boxes) and _in_view(box, K, size_wh):
             boxes.append(box)
     return BoxWorld(K, tuple(boxes), -tilt[:, 1])
 
@@ -169,7 +169,7 @@ def _beside(rng: np.random.Generator, first: Placed, tilt: FloatArray, size_xyz:
     return _standing(tilt, rng.uniform(-np.pi, np.pi), foot - 0.5 * size_xyz[1] * tilt[:, 1], size_xyz)
 
 
-def _seen(box: Placed, K: FloatArray) -> FloatArray | None:
+def _projected(box: Placed, K: FloatArray) -> FloatArray | None:
     points = (box.size_xyz * CORNERS) @ box.pose[:3, :3].T + box.pose[:3, 3]
     if points[:, 2].min() < box.reach:
         return None
@@ -177,13 +177,13 @@ def _seen(box: Placed, K: FloatArray) -> FloatArray | None:
 
 
 def _inside(box: Placed, K: FloatArray, size_wh: tuple[int, int]) -> bool:
-    uv = _seen(box, K)
+    uv = _projected(box, K)
     return uv is not None and bool((uv >= 0).all() and (uv <= np.subtract(size_wh, 1)).all())
 
 
-def _shown(box: Placed, K: FloatArray, size_wh: tuple[int, int]) -> bool:
-    """Tell whether at least the middle of a box is in the picture."""
-    uv = _seen(box, K)
+def _in_view(box: Placed, K: FloatArray, size_wh: tuple[int, int]) -> bool:
+    """Tell whether at least the middle of a box is in the image."""
+    uv = _projected(box, K)
     return uv is not None and bool((uv.mean(0) >= 0).all() and (uv.mean(0) <= np.subtract(size_wh, 1)).all())
 
 

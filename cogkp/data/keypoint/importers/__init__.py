@@ -1,4 +1,4 @@
-"""Foreign label files become StructuredDatasets.
+"""Importers of other label formats, to StructuredDatasets.
 
 A new format is one function ``Path -> Imported`` and one line in ``registry.IMPORTERS``; it reads labels and names
 files, and writes nothing.

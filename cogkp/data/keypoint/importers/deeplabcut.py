@@ -1,4 +1,4 @@
-"""Label tables of DeepLabCut and Lightning Pose: CSV files with the three header rows scorer, bodyparts and coords.
+"""Import label tables of DeepLabCut and Lightning Pose: CSV with the header rows scorer, bodyparts and coords.
 
 A row names an image, in one column (``labeled-data/m4s1/img0000.png``) or in three, and gives x and y for each point.
 Not labelled is a point whose cells are empty, ``NaN`` or ``NA``, or (-1, -1), or (0, 0) with a ``likelihood`` of 0, or
@@ -38,7 +38,7 @@ class LabelTable:
 
     Args:
         path: the file.
-        index_columns: how many columns name the picture.
+        index_columns: how many columns name the image.
         columns: for each point, the column of each coordinate it has.
         rows: line number and cells of each labelled image.
         decimal_comma: whether numbers are written as in 50,5.
@@ -141,16 +141,16 @@ def _point(cells: Mapping[str, str], decimal_comma: bool) -> tuple[list[float] |
     return [x, y], "", ""
 
 
-def _find_picture(table: Path, cells: Sequence[str]) -> Path:
-    """Look for a named picture beside its table, below the folders above it, and under its bare name; decode it."""
+def _find_image(table: Path, cells: Sequence[str]) -> Path:
+    """Look for a named image beside its table, below the folders above it, and under its bare name; decode it."""
     name = PurePosixPath("/".join(cells).replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or not name.name:
-        raise ImageError("a picture must lie within the project", got=repr(str(name)))
+        raise ImageError("an image must lie within the project", got=repr(str(name)))
     folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
     candidates = [*(folder / name for folder in folders), table.parent / name.name]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        raise ImageError("no such picture", got=repr(str(name)))
+        raise ImageError("no such image", got=repr(str(name)))
     read_grey(found)
     return found
 
@@ -174,10 +174,10 @@ def _line(
         if wrong
     ]
     try:
-        picture = _find_picture(table.path, row[: table.index_columns])
+        image = _find_image(table.path, row[: table.index_columns])
     except ImageError as error:
         return None, [*problems, located(error.problem, where)]
-    record: dict[str, Any] = {"image": picture, "points": points, "source": "/".join(row[: table.index_columns])}
+    record: dict[str, Any] = {"image": image, "points": points, "source": "/".join(row[: table.index_columns])}
     return ImportedLine(record=record, where=where), problems
 
 
@@ -185,10 +185,10 @@ def _repeated(lines: Sequence[ImportedLine]) -> list[Problem]:
     first: dict[Path, str] = {}
     problems = []
     for line in lines:
-        picture = line.record["image"].resolve()
-        if picture in first:
-            problems.append(Problem("picture labelled twice", line.where, got=f"{picture.name}, see {first[picture]}"))
-        first.setdefault(picture, line.where)
+        image = line.record["image"].resolve()
+        if image in first:
+            problems.append(Problem("image labelled twice", line.where, got=f"{image.name}, see {first[image]}"))
+        first.setdefault(image, line.where)
     return problems
 
 
@@ -209,10 +209,10 @@ def read_deeplabcut(source: Path) -> Imported:
         source: CSV file, or project folder.
 
     Returns:
-        One line per picture: ``image``, ``points.<name>`` (null where not labelled) and ``source``.
+        One line per image: ``image``, ``points.<name>`` (null where not labelled) and ``source``.
 
     Raises:
-        DataError: anything is wrong with the tables or the pictures they name.
+        DataError: anything is wrong with the tables or the images they name.
     """
     tables = [_open_table(path) for path in _tables_in(source)]
     _check_same_points(tables)
@@ -223,7 +223,7 @@ def read_deeplabcut(source: Path) -> Imported:
     if problems:
         raise DataError.listing(problems)
     names = list(tables[0].columns)
-    log.info("%d pictures with %d points from %d tables", len(lines), len(names), len(tables))
+    log.info("%d images with %d points from %d tables", len(lines), len(names), len(tables))
     for why, count in sorted(unlabelled.items()):
         log.info("%s: not labelled %d times: %s", source, count, why)
     return Imported(

@@ -1,4 +1,4 @@
-"""Importing a foreign data set: read, divide, write both parts and a configuration to train with, or write nothing."""
+"""Import a data set of another format: read, split, write both parts and a configuration, all or nothing."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def import_dataset(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> ImportResult:
-    """Turn a foreign data set into StructuredDatasets and a configuration that trains on them.
+    """Convert a data set of another format to StructuredDatasets and a configuration that trains on them.
 
     Writes ``train/``, ``validation/`` (where lines are set aside) and ``keypoint.json``. All of it appears at once,
-    when it is complete; pictures are copied byte for byte. Paths in the configuration begin like ``destination``.
+    when it is complete; images are copied byte for byte. Paths in the configuration begin like ``destination``.
 
     Args:
         source: file or folder of the foreign format; only read.
@@ -96,7 +96,7 @@ def import_dataset(
         format: a key of ``IMPORTERS``.
         validation: share of the lines set aside, rounded down; ignored for lines whose source says where they belong.
         seed: of that draw.
-        progress: is told of each line.
+        progress: advanced once per line.
 
     Returns:
         Where everything lies, and how much of it.

@@ -1,11 +1,11 @@
-"""Stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of pictures per line.
+"""Import stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of images per line.
 
 A line holds ``LL`` and ``LR``; each has ``image``, optionally ``mask`` (class indices), and points by name, which are
 not labelled where they are null, NaN or (-1, -1). ``split``, if present, is ``train`` or ``val``. Calibration is read
 from ``calibration.config.json``, else from a file in units of 30 mm, else from one in mm; the world unit of the
 imported set is the unit of that file.
 
-The source counts pixels from the left and top EDGE of the picture; we count from the centre of the top-left pixel. Half
+The source counts pixels from the left and top EDGE of the image; we count from the centre of the top-left pixel. Half
 a pixel is therefore taken from every point and from both coordinates of the principal point, which leaves every ray
 where it was.
 """
@@ -59,12 +59,12 @@ def _from_edge(value: Any) -> Any:
     return value
 
 
-def _picture(root: Path, name: Any) -> Path:
+def _image_path(root: Path, name: Any) -> Path:
     if not isinstance(name, str):
-        raise ImageError("a picture is missing", got=repr(name))
+        raise ImageError("an image is missing", got=repr(name))
     path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
-        raise ImageError("no such picture within the folder", got=repr(name))
+        raise ImageError("no such image within the folder", got=repr(name))
     read_grey(path)
     return path
 
@@ -73,12 +73,12 @@ def _view(root: Path, camera: str, view: Any) -> dict[str, Any]:
     """Make the record of one camera; DataError says what is wrong with it."""
     if not isinstance(view, dict):
         raise DataError("a camera is missing", expected=f"an object {camera!r}", got=repr(view))
-    pictures = {key: _picture(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
+    images = {key: _image_path(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
     missing = [name for name in TRAINED if name not in view or not (view[name] is None or _is_point(view[name]))]
     if missing:
         hint = "A point that nobody labelled is null."
         raise DataError(f"{camera} lacks points", expected="[x, y]", got=", ".join(missing), hint=hint)
-    return {**{key: _from_edge(value) for key, value in view.items()}, **pictures}
+    return {**{key: _from_edge(value) for key, value in view.items()}, **images}
 
 
 def _line_or_problem(root: Path, number: int, text: str) -> ImportedLine | Problem:
@@ -163,7 +163,7 @@ def read_stereo_pairs(source: Path) -> Imported:
         same in all of them, to one percent, are known lengths.
 
     Raises:
-        DataError: anything is wrong with the lines, the pictures or the calibration.
+        DataError: anything is wrong with the lines, the images or the calibration.
     """
     path = source / PAIRS_FILE
     try:

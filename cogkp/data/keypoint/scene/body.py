@@ -1,4 +1,4 @@
-"""How the tool looks: materials, links and the marks on its points, painted with their classes."""
+"""Render the synthetic tool: materials, links and marks, with their mask classes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Look:
     grip: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Look:
+    def sample(cls, rng: np.random.Generator) -> Look:
         """Draw a bright pointer, a darker handle and contrasting marks."""
         light = np.array([*rng.uniform(-0.8, 0.8, 2), -1.0])
         return cls(

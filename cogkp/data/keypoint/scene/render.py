@@ -1,4 +1,4 @@
-"""From a seed and an index to one frame: grey images, exact points and exact class masks of both cameras.
+"""Render one stereo frame from a seed and an index: grey images, exact points and class masks.
 
 What belongs to the scene (pose, light, materials, clutter, things in the way) is drawn once per frame and seen by both
 cameras; what belongs to a camera (exposure, vignette, focus, noise) is drawn for each.
@@ -73,7 +73,7 @@ class Obstacle:
     gloss: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, xyz_world: FloatArray) -> Obstacle:
+    def sample(cls, rng: np.random.Generator, xyz_world: FloatArray) -> Obstacle:
         """Draw one that crosses the tool somewhere between its points."""
         start = int(rng.integers(0, 2))
         share = rng.uniform(-0.15, 1.15)
@@ -129,9 +129,9 @@ def render_frame(
     cameras = cameras or stereo_head()
     rng = np.random.default_rng([seed, index])
     xyz_world = sample_tool(rng, cameras, pose)
-    look = Look.draw(rng)
+    look = Look.sample(rng)
     texture, depth = paint_backdrop(rng, look.light), rng.uniform(13.0, 15.0)
-    obstacles = [Obstacle.draw(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
+    obstacles = [Obstacle.sample(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
     views = {}
     for name, camera in cameras.items():
         canvas = view_backdrop(texture, camera, depth)

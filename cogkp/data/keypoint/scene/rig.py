@@ -1,4 +1,4 @@
-"""The stereo head that looks at the synthetic tool: two cameras, LL and LR, slightly toed in and slightly unequal.
+"""The stereo cameras of the synthetic recording: LL and LR, slightly toed in and slightly unequal.
 
 World: origin midway between the cameras, OpenCV axes (+x right, +y down, +z forward), one world unit about 30 mm.
 """
@@ -67,5 +67,5 @@ def calibration(cameras: Mapping[str, PinholeCamera]) -> dict[str, Any]:
 
 def project(camera: PinholeCamera, xyz_world: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Project (N, 3) points; return (N, 2) pixels and (N,) depths, both float64."""
-    seen = camera.project(torch.from_numpy(np.ascontiguousarray(xyz_world)))
-    return seen.uv.numpy(), seen.depth.numpy()
+    projected = camera.project(torch.from_numpy(np.ascontiguousarray(xyz_world)))
+    return projected.uv.numpy(), projected.depth.numpy()

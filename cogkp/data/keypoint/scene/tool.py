@@ -1,4 +1,4 @@
-"""The articulated tool: a slim pointed link from tip to turn, hinged to a handle from turn to end."""
+"""Sample poses of the synthetic tool: a slim pointed link from tip to turn, hinged to a handle from turn to end."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _propose(rng: np.random.Generator, pose: PoseRange) -> FloatArray:
 def sample_tool(
     rng: np.random.Generator, cameras: Mapping[str, PinholeCamera], pose: PoseRange | None = None
 ) -> FloatArray:
-    """Draw a tool that every camera sees whole.
+    """Sample a tool that every camera sees whole.
 
     Args:
         rng: source of randomness.
@@ -91,6 +91,8 @@ def sample_tool(
         xyz_world = _propose(rng, pose)
         points = torch.from_numpy(xyz_world)
         views = [(camera, camera.project(points)) for camera in cameras.values()]
-        if all(bool((seen.valid & camera.contains(seen.uv, pose.margin_px)).all()) for camera, seen in views):
+        if all(
+            bool((projected.valid & camera.contains(projected.uv, pose.margin_px)).all()) for camera, projected in views
+        ):
             return xyz_world
     raise GeometryError("the cameras share no view of the tool", hint="Check poses and the depth range.")

@@ -1,4 +1,4 @@
-"""Read the StructuredDataset form: a folder with ``data.jsonl``, one line per multi-camera frame record.
+"""Read StructuredDatasets: a folder with ``data.jsonl``, one line per multi-camera frame.
 
 Everything a line names lies inside the folder, since data sets are copied and uploaded as folders. All faulty lines of
 a folder are reported in one error, before any pixel is read.
@@ -169,7 +169,7 @@ class _LineReader:
             return
         if flag not in (True, False):
             where = self._where(number, str(key))
-            raise DataError("the flag cannot be read", where=where, expected="true or false", got=_shown(flag))
+            raise DataError("the flag cannot be read", where=where, expected="true or false", got=_short_repr(flag))
         if not flag:
             raise _Dropped(f"{key} is false")
 
@@ -187,7 +187,7 @@ class _LineReader:
                 "the point cannot be read",
                 where=self._where(number, datakey),
                 expected=f"[{names}], numbers or null",
-                got=_shown(value),
+                got=_short_repr(value),
             ) from None
         if mark:
             self.unlabelled[mark] += 1
@@ -201,7 +201,9 @@ class _LineReader:
             return None
         if not isinstance(value, str) or not value.strip():
             where = self._where(number, datakey)
-            raise DataError("the file name cannot be read", where=where, expected="a relative path", got=_shown(value))
+            raise DataError(
+                "the file name cannot be read", where=where, expected="a relative path", got=_short_repr(value)
+            )
         try:
             return self._files.checked(value)
         except DataError as error:
@@ -269,6 +271,6 @@ def _read_point(value: Any, width: int) -> tuple[tuple[float, ...] | None, str]:
     return tuple(map(float, value)), ""
 
 
-def _shown(value: Any, most: int = 60) -> str:
+def _short_repr(value: Any, most: int = 60) -> str:
     text = json.dumps(value)
     return text if len(text) <= most else text[:most] + "..."

@@ -1,4 +1,4 @@
-"""Write the StructuredDataset form: images in one folder per datakey, then ``data.jsonl``, the sign of completeness.
+"""Write StructuredDatasets: images in one folder per datakey, then ``data.jsonl``.
 
 Everything is written into a hidden folder first and moved into place at the end, so that neither an error nor a full
 disk leaves half a data set behind.

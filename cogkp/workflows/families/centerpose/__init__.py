@@ -1,12 +1,13 @@
-"""The object-pose family's adapter: an experiment says everything, its results folder holds everything."""
+"""The CenterPose adapter: an experiment file holds all options, its results folder all results."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,17 @@ from cogkp.tasks.centerpose.decode import DecodedObjects
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.training.distributed import Ranks
 from cogkp.workflows.adapter import (
+    Adapter,
     EngineJob,
     EngineRequest,
+    EvaluationJob,
     EvaluationRequest,
     ExportJob,
     ExportRequest,
-    OpenedModel,
-    TrainingRequest,
 )
 from cogkp.workflows.evaluation_page import Words
 from cogkp.workflows.families.centerpose.engine import engine_job
-from cogkp.workflows.families.centerpose.inputs import NetworkInput, pictures_at_hand
+from cogkp.workflows.families.centerpose.inputs import NetworkInput, available_images
 from cogkp.workflows.families.centerpose.model import (
     input_size,
     open_experiment_checkpoint,
@@ -52,8 +53,10 @@ from cogkp.workflows.families.centerpose.model import (
     require_outputs,
 )
 from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
-from cogkp.workflows.families.centerpose.training import Training
+from cogkp.workflows.families.centerpose.training import CORNER_NAMES, Training, begin_training, start_network
+from cogkp.workflows.report_writer import EvaluationResult
 from cogkp.workflows.setup import evenly, restored_task
+from cogkp.workflows.training_job import TrainingRequest
 
 __all__ = ["ADAPTER", "CenterPoseAdapter", "rows_of"]
 
@@ -61,63 +64,58 @@ PARITY_SAMPLES = 4
 TEXT_NAME = "report.txt"
 ROWS_NAME = "report.csv"
 SHORT = {"validation": "val", "evaluation": "test"}
-WORDS = Words(
-    column="",
-    curves="Average precision",
-    worst="By the worst {measure} of any object. Thin white edges are labels, red ones predictions.",
-    evaluation="test",
-)
 
 log = logging.getLogger("cogkp")
 
 
-@attrs.frozen(eq=False, kw_only=True)
-class _Evaluation:
-    """An evaluation of objects; see :class:`cogkp.workflows.adapter.EvaluationJob`."""
+class CenterPoseAdapter(Adapter):
+    """The adapter of the CenterPose family: an experiment holds all options."""
 
-    work: AtWork
-    model: OpenedModel
-    split: Split
-    loading: TrainOptions
-    subject: str
-    words: Words = WORDS
+    words = Words(
+        column="",
+        curves="Average precision",
+        worst="By the worst {measure} of any object. Thin white edges are labels, red ones predictions.",
+        evaluation="test",
+    )
 
-    def folder(self) -> Path:
-        return self.work.results.path
+    def structure(self, plain: Mapping[str, Any]) -> CenterPoseConfig:
+        return structure_experiment(plain)
 
-    def finished(self, folder: Path, text: str, report: Report) -> Mapping[str, Path]:
-        """Write tables and rows, and the last line of the status file."""
-        written = {"text_path": folder / TEXT_NAME, "rows_path": folder / ROWS_NAME}
-        write_text(written["text_path"], f"{text}\n")
-        write_text(written["rows_path"], rows_of(report.evidence))
-        kpi = {f"{SHORT.get(self.split, self.split)}_{name}": value for name, value in report.scalars().items()}
-        self.work.status.write("SUCCESS", "the evaluation is done", kpi=kpi)
-        return written
+    def dump(self, config: CenterPoseConfig) -> dict[str, Any]:
+        return dump_experiment(config)
 
-    def brief(self, report: Report, text: str) -> str:
-        """Leave out the rows object by object, which the files hold."""
-        tables = [line for table in report.tables() for line in ("", *table_lines(table))]
-        head = f"{self.model.path} on {self.words.data(self.split)}"
-        return "\n".join([head, *tables, "", *report.notes()]).rstrip()
+    def check(self, config: CenterPoseConfig, options: TrainOptions) -> Sequence[Problem]:
+        return rules.check(config, "train")
 
+    def splits(self, config: CenterPoseConfig) -> Mapping[Split, str]:
+        return {"train": "dataset.train_data", "validation": "dataset.val_data"}
 
-class CenterPoseAdapter:
-    """What the object-pose family answers above its task; see :class:`cogkp.workflows.adapter.Adapter`."""
+    def points(self, config: CenterPoseConfig) -> tuple[str, ...]:
+        return CORNER_NAMES
 
-    structure = staticmethod(structure_experiment)
-    dump = staticmethod(dump_experiment)
+    def roots(self, config: CenterPoseConfig) -> tuple[str, ...]:
+        return (str(config.dataset.train_data),)
 
-    def check_preview(self, config: CenterPoseConfig, options: TrainOptions) -> None:
-        """Raise ConfigError where the experiment does not fit together."""
-        if problems := rules.check(config, "train"):
-            raise ConfigError(problems)
+    def network(self, config: CenterPoseConfig) -> str:
+        model = config.model
+        width, heads = model.backbone.width, model.head_conv
+        return f"the backbone '{model.backbone.model_type}' of width {width} and {heads} channels in each head"
+
+    def subject(self, config: CenterPoseConfig) -> str:
+        return config.dataset.category
+
+    def needs_labels(self, config: CenterPoseConfig) -> bool:
+        return False
+
+    def start_weights(self, config: CenterPoseConfig, task: CenterPoseTask, options: TrainOptions) -> None:
+        start_network(task, config)
 
     def training(self, config: CenterPoseConfig, asked: TrainingRequest, ranks: Ranks) -> Training:
         """Begin a training."""
-        return Training.begin(config, asked, ranks)
+        return begin_training(self, config, asked, ranks)
 
     @contextmanager
-    def evaluation(self, config: CenterPoseConfig, asked: EvaluationRequest) -> Iterator[_Evaluation]:
+    def evaluation(self, config: CenterPoseConfig, asked: EvaluationRequest) -> Iterator[EvaluationJob]:
         """Hold the results folder, and open what the ``evaluate`` section names."""
         changed: dict[str, Any] = {} if asked.output_dir is None else {"results_dir": str(asked.output_dir)}
         if asked.model is not None:
@@ -127,12 +125,15 @@ class CenterPoseAdapter:
         size = asked.batch_size or (data.batch_size if section.batch_size < 1 else section.batch_size)
         workers = data.workers if asked.num_workers is None else asked.num_workers
         with at_work(config, "evaluate") as work, opened_model(config, "evaluate") as model:
-            yield _Evaluation(
-                work=work,
+            split = asked.split or "evaluation"
+            yield EvaluationJob(
                 model=model,
-                split=asked.split or "evaluation",
+                split=split,
                 loading=TrainOptions(batch_size=size, num_workers=workers),
+                folder=lambda: work.results.path,
                 subject=data.category,
+                words=self.words,
+                finished=partial(_evaluated, work, split),
             )
 
     def fitted(self, config: CenterPoseConfig, found: Exported, path: Path) -> tuple[CenterPoseTask, type[Any]]:
@@ -187,6 +188,18 @@ class CenterPoseAdapter:
 ADAPTER = CenterPoseAdapter()
 
 
+def _evaluated(work: AtWork, split: Split, report: Report, found: EvaluationResult) -> EvaluationResult:
+    """Write tables and rows, and the last line of the status file; what is printed leaves the rows to the files."""
+    text_path, rows_path = found.folder / TEXT_NAME, found.folder / ROWS_NAME
+    write_text(text_path, f"{found.text}\n")
+    write_text(rows_path, rows_of(report.evidence))
+    kpi = {f"{SHORT.get(split, split)}_{name}": value for name, value in report.scalars().items()}
+    work.status.write("SUCCESS", "the evaluation is done", kpi=kpi)
+    tables = [line for table in report.tables() for line in ("", *table_lines(table))]
+    brief = "\n".join([found.text.partition("\n")[0], *tables, "", *report.notes()]).rstrip()
+    return attrs.evolve(found, text=brief, text_path=text_path, rows_path=rows_path)
+
+
 def _said_twice(asked: ExportRequest) -> Iterator[Problem]:
     """List what an experiment says itself."""
     if asked.options is not None:
@@ -210,10 +223,10 @@ def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
     export, data = config.export, config.dataset
     shown = NetworkInput((export.input_width, export.input_height), data.mean, data.std)
     try:
-        paths = pictures_at_hand(config)
+        paths = available_images(config)
         return {paths[row].name: shown(paths[row]) for row in evenly(len(paths), PARITY_SAMPLES)}
     except DataError as error:
-        log.warning("comparing on drawn inputs alone, since a picture cannot be read: %s", error)
+        log.warning("comparing on synthetic inputs alone, since an image cannot be read: %s", error)
         return {}
 
 
@@ -230,6 +243,6 @@ def rows_of(evidence: Evidence) -> str:
     first = evidence.measures[0]
     for row, column in np.argwhere(np.isfinite(first.values)).tolist():
         cells = [measure.values[row, column] for measure in evidence.measures]
-        picture = evidence.frames[first.frame[row]]
-        writer.writerow([picture, column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
+        image = evidence.frames[first.frame[row]]
+        writer.writerow([image, column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
     return stream.getvalue()

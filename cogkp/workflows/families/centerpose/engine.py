@@ -1,4 +1,4 @@
-"""What a ``gen_trt_engine`` section asks for: profile, precision of layers, calibration."""
+"""Read the ``gen_trt_engine`` section: optimization profile, precision of layers, calibration."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
-from cogkp.export.engine_options import EngineOptions
-from cogkp.export.tensorrt_build import choose_builder
-from cogkp.export.typed_onnx import read_onnx
+from cogkp.exporter.engine_options import EngineOptions
+from cogkp.exporter.tensorrt_build import choose_builder
+from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.exported import described_onnx
 from cogkp.workflows.adapter import EngineJob, EngineRequest
 from cogkp.workflows.families.centerpose.int8 import with_int8_layers

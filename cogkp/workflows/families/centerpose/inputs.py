@@ -1,4 +1,4 @@
-"""Pictures as an exported network of the object-pose family takes them, to compare and to calibrate with."""
+"""Prepare images as an exported CenterPose network takes them, for comparison and calibration."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.augment import BoxInput
-from cogkp.data.boxes.folders import find_pictures
 from cogkp.data.images import read_colour
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 
-__all__ = ["NetworkInput", "pictures_at_hand"]
+__all__ = ["NetworkInput", "available_images"]
 
-Picture = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.float32]
 
 log = logging.getLogger("cogkp")
 
 
 class NetworkInput:
-    """How pictures become inputs of one network.
+    """How images become inputs of one network.
 
     Args:
         size_wh: width and height of the input, pixels.
@@ -42,8 +42,8 @@ class NetworkInput:
         width, height = facts["size_wh_px"]
         return cls((int(width), int(height)), facts["mean"], facts["std"])
 
-    def __call__(self, path: Path) -> Picture:
-        """Read a picture: (3, H, W) float32.
+    def __call__(self, path: Path) -> FloatImage:
+        """Read an image: (3, H, W) float32.
 
         Raises:
             ImageError: the file cannot be used.
@@ -58,14 +58,14 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     return float(first), float(second), float(third)
 
 
-def pictures_at_hand(config: CenterPoseConfig) -> tuple[Path, ...]:
-    """List the pictures of the first of an experiment's folders that has any; none where they cannot be had."""
+def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
+    """List the images of the first of an experiment's folders that has any; none where they cannot be had."""
     data = config.dataset
     for folder in (data.val_data, data.test_data, data.train_data, data.inference_data):
         if folder is None or not Path(folder).is_dir():
             continue
         try:
-            return find_pictures(Path(folder))
+            return find_images(Path(folder))
         except DataError as error:
             log.warning("%s", error)
     return ()

@@ -1,4 +1,4 @@
-"""Calibrate an exported network with pictures, give it 8-bit layers, and tell what these cost."""
+"""INT8 calibration and quantization of an exported CenterPose network, and what it costs in accuracy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, re
 from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.folders import find_pictures
+from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
-from cogkp.export.int8_onnx import quantised, read_by_convolutions
-from cogkp.export.typed_onnx import read_onnx
+from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
+from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
@@ -44,36 +44,36 @@ def with_int8_layers(
     folder: Path,
     progress: Progress,
 ) -> tuple[Path, dict[str, float]]:
-    """Write a copy of an ONNX file whose convolutions compute with 8 bits, and compare both on pictures.
+    """Write a copy of an ONNX file whose convolutions compute with 8 bits, and compare both on images.
 
     Args:
-        config: names the pictures and the file of ranges.
+        config: names the images and the file of ranges.
         onnx: the file.
         manifest: says what it takes.
         layers: 'fp32' or 'int8' for single layers.
         folder: where the copy goes.
-        progress: shows pictures.
+        progress: shows images.
 
     Returns:
         The copy, and how far it moves what is found, by name.
 
     Raises:
-        DataError: there are too few pictures, or one cannot be read.
+        DataError: there are too few images, or one cannot be read.
         ArtifactError: the file of ranges is something else.
         EngineError: ``layers`` cannot be had.
     """
     wanted, model = config.gen_trt_engine.tensorrt.calibration, read_onnx(onnx)
-    pictures = [path for each in wanted.cal_image_dir for path in find_pictures(Path(each))]
+    images = [path for each in wanted.cal_image_dir for path in find_images(Path(each))]
     shown = NetworkInput.of(manifest.facts["input"])
-    largest = _largest(wanted, onnx, model, manifest, _Pictures(pictures, shown, manifest.batch_size, progress))
+    largest = _largest(wanted, onnx, model, manifest, _ImageBatches(images, shown, manifest.batch_size, progress))
     copy = folder / onnx.name
     copy.write_bytes(quantised(model, largest, layers).SerializeToString())
     threshold = config.inference.visualization_threshold
-    return copy, _cost(onnx, copy, manifest, _Pictures(pictures, shown, manifest.batch_size, progress), threshold)
+    return copy, _cost(onnx, copy, manifest, _ImageBatches(images, shown, manifest.batch_size, progress), threshold)
 
 
-class _Pictures:
-    """Pictures as batches, as many rows at a time as the network takes.
+class _ImageBatches:
+    """Images as batches, as many rows at a time as the network takes.
 
     Args:
         paths: the files.
@@ -89,7 +89,7 @@ class _Pictures:
         self._progress = progress
 
     def batches(self, count: int, size: int, label: str) -> Iterator[Batch]:
-        """Read some of them, evenly spread; where the last batch is short, it begins again with the first pictures."""
+        """Read some of them, evenly spread; where the last batch is short, it begins again with the first images."""
         chosen, rows = [self.paths[row] for row in evenly(len(self.paths), count)], self._rows or size
         with self._progress.work(label, -(-len(chosen) // rows)) as step:
             for start in range(0, len(chosen), rows):
@@ -99,40 +99,40 @@ class _Pictures:
 
 
 def _largest(
-    wanted: CalibrationSpec, onnx: Path, model: Any, manifest: Manifest, pictures: _Pictures
+    wanted: CalibrationSpec, onnx: Path, model: Any, manifest: Manifest, images: _ImageBatches
 ) -> Mapping[str, float]:
     """Read the ranges, or find them and write them down."""
     path, names, key = Path(str(wanted.cal_cache_file)), read_by_convolutions(model), graph_sha256(model)
     known = read_calibration(path)
     if known is not None and known.graph_sha256 == key and set(names) <= known.largest.keys():
-        log.info("ranges of %d pictures read from %s", known.pictures, path)
+        log.info("ranges of %d images read from %s", known.pictures, path)
         return known.largest
     if known is not None:
         log.warning("%s belongs to another network; it is made anew", path)
     count = wanted.cal_batch_size * wanted.cal_batches
-    if len(pictures.paths) < count:
+    if len(images.paths) < count:
         raise DataError(
-            "too few pictures to calibrate with",
+            "too few images to calibrate with",
             where=f"{CALIBRATION}.cal_image_dir",
             expected=f"cal_batch_size * cal_batches, so {count}",
-            got=str(len(pictures.paths)),
+            got=str(len(images.paths)),
         )
-    batches = pictures.batches(count, wanted.cal_batch_size, "calibrate")
+    batches = images.batches(count, wanted.cal_batch_size, "calibrate")
     largest = largest_values(onnx, names, batches)
     write_calibration(path, CalibrationCache(key, count, largest))
-    log.info("ranges of %d pictures written to %s", count, path)
+    log.info("ranges of %d images written to %s", count, path)
     return largest
 
 
-def _cost(onnx: Path, copy: Path, manifest: Manifest, pictures: _Pictures, threshold: float) -> dict[str, float]:
-    """Run both on pictures; say how far what they find is apart."""
+def _cost(onnx: Path, copy: Path, manifest: Manifest, images: _ImageBatches, threshold: float) -> dict[str, float]:
+    """Run both on images; say how far what they find is apart."""
     agreement = Agreement(threshold, int(manifest.facts["stride_px"]))
     name = manifest.inputs[0].name
     with (
         OnnxRuntimeRunner(onnx, manifest.signature, threads=1) as before,
         OnnxRuntimeRunner(copy, manifest.signature, threads=1) as after,
     ):
-        for batch in pictures.batches(COMPARED, 1, "compare"):
+        for batch in images.batches(COMPARED, 1, "compare"):
             agreement = agreement.joined(before.infer({name: batch}), after.infer({name: batch}))
     figures = agreement.figures
     bad = not figures["objects"] or figures["lost"] or figures["corner_px_median"] > MUCH_PX

@@ -1,4 +1,4 @@
-"""Look at annotation files of boxes: do they agree with themselves, and do they look right."""
+"""Check annotation files of boxes, and draw some of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.check import TOLERANCE_PX, check_root
 from cogkp.data.boxes.frames import project
-from cogkp.data.boxes.records import PictureRecord
+from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.boxes.report import LabelReport
 from cogkp.data.images import read_colour, write_png
 from cogkp.errors import DataError, ImageError, closest, counted
@@ -28,8 +28,8 @@ from cogkp.workflows.setup import evenly
 
 __all__ = ["BoxLabelCheck", "check_box_labels"]
 
-PICTURE_SUFFIX = ".check.png"
-MOST_PICTURES = 16
+DRAWING_SUFFIX = ".check.png"
+MAX_IMAGES = 16
 COLUMNS = 4
 TILE_PX = 480
 CROSS_PX = 3.0
@@ -37,15 +37,15 @@ CROSS_PX = 3.0
 
 @attrs.frozen
 class BoxLabelCheck:
-    """What a look at annotation files found.
+    """The result of a check of annotation files.
 
     Args:
         report: all numbers and problems; ``report.text()`` is for people.
-        picture_path: pictures with their boxes; None where none could be read.
+        drawing_path: images with their boxes; None where none could be read.
     """
 
     report: LabelReport
-    picture_path: Path | None
+    drawing_path: Path | None
 
 
 def check_box_labels(
@@ -56,7 +56,7 @@ def check_box_labels(
     output: Path | None = None,
     progress: Progress = SILENT,
 ) -> BoxLabelCheck:
-    """Check a folder in the form of Objectron, and draw some of its pictures with their boxes.
+    """Check a folder in the form of Objectron, and draw some of its images with their boxes.
 
     Args:
         root: the folder; all folders below it are looked into.
@@ -64,7 +64,7 @@ def check_box_labels(
             'objectron'.
         tolerance_px: largest distance between two statements about one point that is no problem, pixels.
         output: the drawing, PNG; None puts it into the working directory, under the folder's name.
-        progress: is told of each picture.
+        progress: advanced once per image.
 
     Returns:
         The report and the drawing.
@@ -75,10 +75,10 @@ def check_box_labels(
     """
     root = Path(root)
     report = check_root(root, camera_frame=_frame(camera_frame), tolerance_px=tolerance_px, progress=progress)
-    tiles = [tile for picture in _chosen(report) if (tile := _tile(picture)) is not None]
+    tiles = [tile for record in _chosen(report) if (tile := _tile(record)) is not None]
     if not tiles:
         return BoxLabelCheck(report, None)
-    path = output or Path(f"{root.resolve().name}{PICTURE_SUFFIX}")
+    path = output or Path(f"{root.resolve().name}{DRAWING_SUFFIX}")
     images, captions = zip(*tiles, strict=True)
     write_png(path, image_grid(images, captions=captions, columns=min(COLUMNS, len(images))))
     return BoxLabelCheck(report, path)
@@ -93,27 +93,27 @@ def _frame(word: str | None) -> CameraFrame | None:
     return None if word is None else known[word]
 
 
-def _chosen(report: LabelReport) -> Sequence[PictureRecord]:
-    """Take half of the pictures from the worst, and spread the others evenly over the folder."""
+def _chosen(report: LabelReport) -> Sequence[ImageRecord]:
+    """Take half of the images from the worst, and spread the others evenly over the folder."""
     worst = sorted(report.checked, key=lambda file: (-len(file.problems), -file.worst_px))
-    wanted = {file.name for file in worst[: MOST_PICTURES // 2] if file.problems}
-    rest = [picture for picture in report.pictures if picture.name not in wanted]
-    even = {rest[index].name for index in evenly(len(rest), MOST_PICTURES - len(wanted))}
-    return [picture for picture in report.pictures if picture.name in wanted | even]
+    wanted = {file.name for file in worst[: MAX_IMAGES // 2] if file.problems}
+    rest = [record for record in report.records if record.name not in wanted]
+    even = {rest[index].name for index in evenly(len(rest), MAX_IMAGES - len(wanted))}
+    return [record for record in report.records if record.name in wanted | even]
 
 
-def _tile(picture: PictureRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
+def _tile(record: ImageRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
     try:
-        pixels = read_colour(picture.image)
+        pixels = read_colour(record.image)
     except ImageError:
         return None  # the report has said so
-    uv = np.array([box.uv_source for box in picture.boxes]).reshape(-1, POINTS, 2)
+    uv = np.array([box.uv_source for box in record.boxes]).reshape(-1, POINTS, 2)
     seen = np.full_like(uv, np.nan)
-    for index, box in enumerate(picture.boxes):
-        if box.xyz_camera is not None and picture.K is not None:
-            seen[index] = project(picture.K, box.xyz_camera)
+    for index, box in enumerate(record.boxes):
+        if box.xyz_camera is not None and record.K is not None:
+            seen[index] = project(record.K, box.xyz_camera)
     tile, (marked, crossed) = fit_width(pixels, np.stack([uv, seen]), TILE_PX)
     tile = draw_outlines(tile, list(map(box_outline, marked)))
     crosses = crossed.reshape(-1, 2)
     tile = draw_points(tile, crosses, shape="cross", colours=[WHITE] * len(crosses), radius=CROSS_PX)
-    return tile, f"{picture.name}  {counted(len(picture.boxes), 'box', 'es')}"
+    return tile, f"{record.name}  {counted(len(record.boxes), 'box', 'es')}"

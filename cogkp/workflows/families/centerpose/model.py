@@ -1,4 +1,4 @@
-"""The model that an experiment names: a checkpoint, an ONNX file or an engine, and whether it fits the experiment."""
+"""Open the model that an experiment names, and check that it fits the experiment."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.inference.exported import Exported
 from cogkp.tasks.centerpose.decode import DecodedObjects
-from cogkp.workflows.adapter import OpenedModel
-from cogkp.workflows.setup import is_exported, open_model, require_family
+from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_family
 
 __all__ = [
     "FAMILY",
@@ -52,8 +51,8 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
     if len(section.gpus) > 1 or section.num_nodes > 1:
         log.warning("%s.num_gpus: one GPU is used", verb)
     if section.checkpoint and section.trt_engine:
-        told = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
-        log.warning(told, verb, verb, verb)
+        message = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
+        log.warning(message, verb, verb, verb)
     path = Path(section.model_file)
     exported = section.checkpoint is None or is_exported(path)
     model = path if exported else open_experiment_checkpoint(path, config)
@@ -93,29 +92,29 @@ def input_size(found: Exported, path: Path, config: CenterPoseConfig) -> tuple[i
     fixed = isinstance(height, int) and isinstance(width, int) and height % stride == width % stride == 0
     if colours != COLOURS or not fixed:
         raise ArtifactError(
-            "pictures do not fit into the model's input",
+            "images do not fit into the model's input",
             where=str(path),
             expected=f"(B, 3, H, W) with H and W fixed, multiples of {stride}",
             got=str(list(shape)),
             hint="Export it with one size of its input.",
         )
     if (width, height) != (config.dataset.input_res,) * 2:
-        told = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
-        log.info(told, path, width, height, config.dataset.input_res)
+        message = "%s takes %d x %d pixels, and is given them; dataset.input_res is %d"
+        log.info(message, path, width, height, config.dataset.input_res)
     return int(width), int(height)
 
 
 def require_colours(found: Exported, path: Path, config: CenterPoseConfig) -> None:
     """Refuse a model that takes other colours than the experiment makes."""
     data = config.dataset
-    told: Mapping[str, Any] = found.facts.get("input", {})
+    declared: Mapping[str, Any] = found.facts.get("input", {})
     for name in ("mean", "std"):
         wanted = list(getattr(data, name))
-        if told.get(name, wanted) != wanted:
+        if declared.get(name, wanted) != wanted:
             raise ArtifactError(
                 "the model takes other colours",
                 where=str(path),
-                expected=f"dataset.{name} {told[name]}",
+                expected=f"dataset.{name} {declared[name]}",
                 got=str(wanted),
                 hint="Take both from the experiment it was trained with.",
             )

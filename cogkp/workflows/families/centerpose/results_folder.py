@@ -1,4 +1,4 @@
-"""The folder of a verb's results while the verb is at work: held alone, explained by its experiment, told in a file."""
+"""Lock the results folder of a verb, and write ``experiment.yaml`` and ``status.json``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["AtWork", "at_work"]
 
 
 class AtWork(NamedTuple):
-    """A folder that is held.
+    """A locked results folder.
 
     Args:
         results: where files go.
-        status: told of the beginning, and of a failure; the verb itself tells what it found.
+        status: gets the beginning, and a failure; the verb itself adds its result.
     """
 
     results: Results

@@ -1,4 +1,4 @@
-"""How the processes are started that an experiment asks for."""
+"""The command that starts an experiment's processes, one per GPU."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ranks_to_start(
         raise TrainingError("there is no GPU here", where="num_gpus", got=f"{count} asked for", hint=hint)
     if gpus and max(run.gpus, default=0) >= gpus:
         got = ", ".join(map(str, run.gpus))
-        raise TrainingError("there are not so many GPUs here", where="gpu_ids", expected=f"0 to {gpus - 1}", got=got)
+        raise TrainingError("there is no such GPU here", where="gpu_ids", expected=f"0 to {gpus - 1}", got=got)
     if count <= 1:
         return None
     words = (sys.executable, "-m", TORCHRUN, "--standalone", "--nproc-per-node", str(count))

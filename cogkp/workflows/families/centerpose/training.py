@@ -1,4 +1,4 @@
-"""A training of the object-pose family: its experiment says how, and its results folder holds everything."""
+"""Train a CenterPose network: options from the experiment, checkpoints and status in the results folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,26 @@ from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.status import StatusLog
 from cogkp.artifacts.weight_file import IMAGENET, find_weights, read_weights
 from cogkp.config.centerpose import rules
-from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.results import Results, checkpoint_name, results_of, resume_checkpoint
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.centerpose.train import TrainSpec
 from cogkp.config.train import TrainOptions
-from cogkp.data.dataset import Split
 from cogkp.errors import CheckpointError, ConfigError, Problem
 from cogkp.files import share_file, write_verified
 from cogkp.models.backbone_weights import DLA34_WEIGHTS, load_backbone
-from cogkp.tasks.base import Task
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.training.distributed import Ranks
 from cogkp.training.optim import MultiStep
 from cogkp.training.plan import Plan
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent
 from cogkp.training.trainer import FitResult
-from cogkp.workflows.adapter import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingRequest
-from cogkp.workflows.families.centerpose.model import FAMILY, open_experiment_checkpoint
+from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
 from cogkp.workflows.families.centerpose.torchrun import require_started
+from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
 
-__all__ = ["ExperimentCheckpointer", "StatusSink", "Training", "start_network", "told_figures"]
+__all__ = ["ExperimentCheckpointer", "StatusSink", "Training", "begin_training", "start_network", "status_figures"]
 
 CORNER_NAMES = tuple(f"corner {number}" for number in range(1, 9))
 HIGHEST_SEED = 2**31
@@ -52,38 +49,32 @@ REPORT_FOLDER = "best"
 log = logging.getLogger("cogkp")
 
 
+def begin_training(adapter: Any, config: CenterPoseConfig, asked: TrainingRequest, ranks: Ranks) -> Training:
+    """Check an experiment, and refuse what it says itself.
+
+    Raises:
+        ConfigError: it does not fit together, or something was asked for that it says itself.
+        TrainingError: several GPUs are asked for in one process.
+    """
+    if problems := [*_said_twice(asked), *rules.check(config, "train")]:
+        raise ConfigError(problems)
+    require_started(config.train)
+    return Training(adapter, config, asked, ranks)
+
+
 @attrs.define(eq=False)
-class Training:
-    """A training of objects; see :class:`cogkp.workflows.adapter.TrainingJob`.
+class Training(TrainingJob):
+    """A training of objects: its experiment says how, and its folder of results holds everything.
 
     Args:
-        config: the experiment.
-        asked: what is asked beside it.
-        ranks: that train together.
         work: the folder of results while it is held; the first rank alone has one.
     """
 
-    config: CenterPoseConfig
-    asked: TrainingRequest
-    ranks: Ranks
     work: AtWork | None = None
-
-    @classmethod
-    def begin(cls, config: CenterPoseConfig, asked: TrainingRequest, ranks: Ranks) -> Training:
-        """Check the experiment, and refuse what it says itself.
-
-        Raises:
-            ConfigError: it does not fit together, or something was asked for that it says itself.
-            TrainingError: several GPUs are asked for in one process.
-        """
-        if problems := [*_said_twice(asked), *rules.check(config, "train")]:
-            raise ConfigError(problems)
-        require_started(config.train)
-        return cls(config, asked, ranks)
 
     @property
     def is_dry_run(self) -> bool:
-        return self.config.train.is_dry_run
+        return bool(self.config.train.is_dry_run)
 
     @property
     def device(self) -> torch.device | None:
@@ -93,7 +84,7 @@ class Training:
 
     @property
     def pins_memory(self) -> bool:
-        return self.config.dataset.pin_memory
+        return bool(self.config.dataset.pin_memory)
 
     @property
     def results(self) -> Results:
@@ -159,18 +150,9 @@ class Training:
             checkpoint_interval=within,
         )
 
-    def start_weights(self, task: Task, options: TrainOptions) -> None:
-        assert isinstance(task, CenterPoseTask)
-        start_network(task, self.config)
-
-    def splits(self) -> Mapping[Split, str]:
-        return {"train": "dataset.train_data", "validation": "dataset.val_data"}
-
-    def needs_labels(self) -> bool:
-        return False
-
-    def place(self, restored: Restored | None) -> AbstractContextManager[Results]:
-        return nullcontext(self.results)
+    @contextmanager
+    def place(self, restored: Restored | None) -> Iterator[RunPlace]:
+        yield self.results
 
     def goes_on(self, restored: Restored, place: RunPlace) -> bool:
         newest = place.best.is_file() and place.checkpoint.is_file()
@@ -179,21 +161,6 @@ class Training:
     def board(self, place: RunPlace) -> Path | None:
         asked = self.asked.log_dir
         return place.path / BOARD_NAME if asked == LOG_DIR else asked and asked / place.path.name
-
-    def provenance(self, place: RunPlace, options: TrainOptions, fingerprint: Mapping[str, Any]) -> Provenance:
-        model = self.config.model
-        heads = f"{model.head_conv} channels in each head"
-        return Provenance(
-            config=dump_experiment(self.config),
-            options=attrs.asdict(options),
-            points=CORNER_NAMES,
-            num_classes=None,
-            data=(str(self.config.dataset.train_data),),
-            run=place.path.name,
-            fingerprint=fingerprint,
-            family=FAMILY,
-            network=f"the backbone '{model.backbone.model_type}' of width {model.backbone.width} and {heads}",
-        )
 
     def checkpointer(
         self, place: RunPlace, provenance: Provenance, plan: Plan, restored: Restored | None, steps_per_epoch: int
@@ -214,11 +181,11 @@ class Training:
             return
         status = self.work.status
         if self.is_dry_run:
-            status.write("SUCCESS", "one step was taken, and nothing kept", kpi=told_figures(result.scalars))
+            status.write("SUCCESS", "one step was taken, and nothing kept", kpi=status_figures(result.scalars))
         elif result.interrupted:
             status.write("FAILURE", "the training was interrupted; the next one goes on here", verbosity="WARNING")
         else:
-            status.write("SUCCESS", "the training is done", kpi=told_figures(result.scalars))
+            status.write("SUCCESS", "the training is done", kpi=status_figures(result.scalars))
 
     def to_evaluate(self, model: Path) -> tuple[str, ...]:
         data = self.config.dataset
@@ -270,7 +237,7 @@ def _backbone_file(backbone: BackboneSpec) -> Path:
 
 @attrs.define
 class ExperimentCheckpointer:
-    """Keep the newest and the best state under their own names, and numbered ones as often as the experiment says.
+    """Keep the newest and the best checkpoint by name, and numbered ones as often as the experiment asks for.
 
     Args:
         results: where.
@@ -330,7 +297,7 @@ class StatusSink:
         self._begun = time.perf_counter()
 
     def step(self, event: StepEvent) -> None:
-        """Do nothing: lines are told by epochs."""
+        """Do nothing: there is one line per epoch."""
 
     def flush(self) -> None:
         """Do nothing: lines are written at once."""
@@ -342,7 +309,7 @@ class StatusSink:
         """Tell of an epoch; figures of a validation have the published names."""
         seconds, self._begun = time.perf_counter() - self._begun, time.perf_counter()
         done = event.epoch + 1
-        kpi = {**told_figures(event.scalars), "learning_rate": event.rate}
+        kpi = {**status_figures(event.scalars), "learning_rate": event.rate}
         facts = {
             "epoch": event.epoch,
             "step": event.step,
@@ -355,17 +322,17 @@ class StatusSink:
         self._log.write("RUNNING", f"epoch {done} of {self._epochs} is done", kpi=kpi, facts=facts)
 
 
-def told_figures(scalars: Mapping[str, float]) -> dict[str, float]:
+def status_figures(scalars: Mapping[str, float]) -> dict[str, float]:
     """Choose the figures of an epoch that a line of status tells, by their published names.
 
     Example:
-        >>> told_figures({"loss": 2.0, "loss/hm": 1.5, "validation/3DIoU": 0.5})
+        >>> status_figures({"loss": 2.0, "loss/hm": 1.5, "validation/3DIoU": 0.5})
         {'train_loss': 2.0, 'val_3DIoU': 0.5}
     """
     loss = {"train_loss": scalars["loss"]} if "loss" in scalars else {}
     prefix = "validation/"
-    judged = {name.removeprefix(prefix): value for name, value in scalars.items() if name.startswith(prefix)}
-    return {**loss, **{f"val_{name}": value for name, value in judged.items()}}
+    validation = {name.removeprefix(prefix): value for name, value in scalars.items() if name.startswith(prefix)}
+    return {**loss, **{f"val_{name}": value for name, value in validation.items()}}
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Look at a calibration: numbers, a drawing, and whether labelled pairs agree with it."""
+"""Check a calibration: summarise it, draw it, and compare it with labelled pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cogkp.data.calibration import (
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
 from cogkp.data.keypoint.records import Records
-from cogkp.data.keypoint.stereo import check_frames, judge_labels, rig_of_views
+from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
@@ -34,7 +34,7 @@ __all__ = ["CalibrationCheck", "check_calibration"]
 
 FloatArray = npt.NDArray[np.float64]
 
-PICTURE_SUFFIX = ".check.png"
+DRAWING_SUFFIX = ".check.png"
 REACH_IN_BASELINES = 3.0
 FAR_IN_BASELINES = 8.0
 PAST_CONVERGENCE = 1.25
@@ -44,16 +44,16 @@ FIELD_GRID = (91, 121)
 
 @attrs.frozen
 class CalibrationCheck:
-    """What a look at a calibration found.
+    """The result of a check of a calibration.
 
     Args:
         report: all numbers and notes; ``report.text()`` is for people.
-        picture_path: the drawing.
+        drawing_path: the drawing.
         converted_path: our JSON file, where one was asked for.
     """
 
     report: CalibrationReport
-    picture_path: Path
+    drawing_path: Path
     converted_path: Path | None
 
 
@@ -67,13 +67,13 @@ def check_calibration(
     output: Path | None = None,
     convert: Path | None = None,
 ) -> CalibrationCheck:
-    """Read a calibration of any known form, put it into numbers, draw it, and compare it with labelled pairs.
+    """Read a calibration of any known format, summarise it, draw it, and compare it with labelled pairs.
 
     Args:
         path: a file; for OpenCV's two files both, one of them, or their folder.
-        size_wh: width and height of the pictures, where the file does not say it.
+        size_wh: width and height of the images, where the file does not say it.
         names: of the cameras, in the file's order; None takes those of the file.
-        config: names the points and pictures of labelled pairs; None compares with no labels.
+        config: names the points and images of labelled pairs; None compares with no labels.
         data: data set roots with these labels; None takes those of the configuration.
         output: the drawing, PNG; None puts it beside the file.
         convert: where our JSON file is written; None writes none.
@@ -90,11 +90,11 @@ def check_calibration(
     files = tuple(map(str, calibration.files))
     found = None if config is None else _compare(rig, config, data, " and ".join(files))
     report = summarize(rig, format=calibration.format, files=files, consistency=found)
-    picture = output or calibration.files[0].with_suffix(PICTURE_SUFFIX)
-    write_png(picture, _draw(rig, report, " and ".join(file.name for file in calibration.files)))
+    drawing = output or calibration.files[0].with_suffix(DRAWING_SUFFIX)
+    write_png(drawing, _draw(rig, report, " and ".join(file.name for file in calibration.files)))
     if convert is not None:
         write_calibration(rig, convert)
-    return CalibrationCheck(report, picture, convert)
+    return CalibrationCheck(report, drawing, convert)
 
 
 def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None, file: str) -> PairConsistency:
@@ -103,7 +103,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
         raise DataError(
             "labels of two cameras are needed",
             where="data_mappings.x",
-            expected="two pictures",
+            expected="two images",
             got=", ".join(mappings.x),
             hint="Leave the configuration out to look at the calibration alone.",
         )
@@ -111,7 +111,7 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
     records = Records(indices)
     check_frames(records, pair)
-    return judge_labels(records, pair)
+    return pair_consistency(records, pair)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:

@@ -15,7 +15,7 @@ THREE_COLUMNS = ["scorer,,,Ann,Ann,Ann,Ann", "bodyparts,,,nose,nose,tail,tail", 
 
 
 def project(tmp_path, header=HEADER, rows=("labeled-data/v/img0.png,1,2,3.5,4.25",), table="labeled-data/v"):
-    """Make a project with pictures img0 .. img3 of one video, and one table."""
+    """Make a project with images img0 .. img3 of one video, and one table."""
     folder = tmp_path / "labeled-data" / "v"
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(4):

@@ -7,8 +7,8 @@ import torch
 
 from cogkp.artifacts.manifest import Origin, from_metadata, read_manifest
 from cogkp.errors import ArtifactError, EngineError, ParityError
-from cogkp.export.deploy import deploy
-from cogkp.export.tensorrt_build import BUILDERS
+from cogkp.exporter.deploy import deploy
+from cogkp.exporter.tensorrt_build import BUILDERS
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import verify_onnx
 from tests.builders.tiny_export import TinyTask, tiny_images, tiny_net

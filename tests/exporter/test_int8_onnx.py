@@ -10,9 +10,9 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from cogkp.errors import EngineError
-from cogkp.export.int8_onnx import INT8_TOP, quantised, read_by_convolutions
-from cogkp.export.onnx_export import Tracing, export_onnx
-from cogkp.export.tensorrt_api import build_with_package, parse
+from cogkp.exporter.int8_onnx import INT8_TOP, quantised, read_by_convolutions
+from cogkp.exporter.onnx_export import Tracing, export_onnx
+from cogkp.exporter.tensorrt_api import build_with_package, parse
 from cogkp.inference.ranges import largest_values
 from tests.builders.tiny_export import tiny_images, tiny_net, tiny_spec
 
@@ -166,7 +166,7 @@ def test_shared_weights_and_zeros(tmp_path):
     onnx.checker.check_model(copy, full_check=True)
     kinds = [node.op_type for node in copy.graph.node]
     assert "Identity" not in kinds
-    assert kinds.count("QuantizeLinear") == 1  # all three layers read the same picture
+    assert kinds.count("QuantizeLinear") == 1  # all three layers read the same image
     np.testing.assert_allclose(run(copy, image)[0], run(model, image)[0], atol=0.02)
 
 
@@ -184,7 +184,7 @@ def test_tensorrt_takes_the_types_of_the_file(model, largest):
 
 def test_an_8_bit_engine_of_any_batch_is_smaller(tmp_path):
     pytest.importorskip("tensorrt_rtx")
-    from cogkp.export.engine_options import EngineOptions
+    from cogkp.exporter.engine_options import EngineOptions
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Build an engine with NVIDIA's command line tool ``trtexec``."""
+"""Build an engine with NVIDIA's command-line tool ``trtexec``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch
 
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
-from cogkp.export.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
+from cogkp.exporter.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 from cogkp.files import write_bytes
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
@@ -52,7 +52,7 @@ def build_with_trtexec(
         options: what else is wanted.
 
     Raises:
-        EngineError: ``trtexec`` is missing or fails; its last lines are told.
+        EngineError: ``trtexec`` is missing or fails; its last lines are in the error.
     """
     tool = find_trtexec()
     if tool is None:
@@ -74,7 +74,7 @@ def build_with_trtexec(
 def arguments(
     onnx: Path, engine: Path, precision: str, help_text: str, options: EngineOptions = AS_THE_FILE_SAYS
 ) -> list[str]:
-    """List the arguments for one release of ``trtexec``, judged by its own help.
+    """List the arguments that one release of ``trtexec`` accepts, according to its own help.
 
     Args:
         onnx: model to read.
@@ -85,7 +85,7 @@ def arguments(
     """
     words = [f"--onnx={onnx}", f"--saveEngine={engine}", *_wishes(onnx, options)]
     if precision == "int8":
-        # The file says which layers are quantised; a release that still has the choice is told to do as it says.
+        # The file says which layers are quantised; a release that still has the choice is told to follow it.
         flags = (flag for flag in ("--stronglyTyped", "--int8") if _has_flag(help_text, flag))
         return [*words, *list(flags)[:1]]
     if not _takes_precision(help_text, precision):
@@ -129,7 +129,7 @@ def _source(onnx: Path, precision: str, help_text: str, folder: Path, options: E
 
 
 def _takes_precision(help_text: str, precision: str) -> bool:
-    """Judge whether the flag of a precision may be given; a tool whose help says nothing gets the documented flag."""
+    """Tell whether a precision flag may be given; a tool whose help says nothing gets the documented flag."""
     silent = not _has_flag(help_text, "--onnx")
     return _has_flag(help_text, f"--{precision}") or (silent and precision in HALF_PRECISIONS)
 
@@ -155,11 +155,11 @@ def _run(command: list[str], timeout: float | None = None) -> subprocess.Complet
 
 
 def _require_success(done: subprocess.CompletedProcess[str], engine: Path) -> None:
-    said = " | ".join(line.strip() for line in done.stdout.splitlines()[-_TAIL_LINES:] if line.strip())
+    output = " | ".join(line.strip() for line in done.stdout.splitlines()[-_TAIL_LINES:] if line.strip())
     if done.returncode != 0:
-        raise EngineError("trtexec failed", expected="exit code 0", got=f"{done.returncode}: {said}")
+        raise EngineError("trtexec failed", expected="exit code 0", got=f"{done.returncode}: {output}")
     if not engine.is_file() or engine.stat().st_size == 0:
-        raise EngineError("trtexec wrote no engine", got=said)
+        raise EngineError("trtexec wrote no engine", got=output)
 
 
 def _version(help_text: str) -> str:

@@ -8,10 +8,10 @@ from onnx import TensorProto, helper
 
 from cogkp.artifacts.tensorrt_package import is_installed, tensorrt_logger
 from cogkp.errors import EngineError, OutputError
-from cogkp.export.onnx_export import export_onnx
-from cogkp.export.tensorrt_api import build_with_package, parse
-from cogkp.export.tensorrt_build import BUILDERS, choose_builder
-from cogkp.export.trtexec import build_with_trtexec
+from cogkp.exporter.onnx_export import export_onnx
+from cogkp.exporter.tensorrt_api import build_with_package, parse
+from cogkp.exporter.tensorrt_build import BUILDERS, choose_builder
+from cogkp.exporter.trtexec import build_with_trtexec
 from tests.builders.tiny_export import tiny_net, tiny_spec
 
 HELP_10 = """&&&& RUNNING TensorRT.trtexec [TensorRT v100900] [b34] # trtexec --help

@@ -1,4 +1,4 @@
-"""Write 8-bit layers into an ONNX graph: convolutions read quantised values and hold quantised weights.
+"""Quantize an ONNX graph to INT8: convolutions read quantized values and hold quantized weights.
 
 Values become whole numbers from -127 to 127 times a scale: one scale per tensor for what a layer reads, one per output
 channel for its weights. Zero stays zero. The last learnt layers and all that follows them stay float32, and so does
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.errors import EngineError
-from cogkp.export.typed_onnx import OTHERS, layers_by_name, leading
+from cogkp.exporter.typed_onnx import OTHERS, layers_by_name, leading
 
 __all__ = ["INT8", "INT8_TOP", "quantised", "read_by_convolutions"]
 

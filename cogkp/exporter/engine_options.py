@@ -1,4 +1,4 @@
-"""What an engine is to be, beside its precision; the same words for every builder."""
+"""Options of a TensorRT engine beside its precision, the same for every builder."""
 
 from __future__ import annotations
 

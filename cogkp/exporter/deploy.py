@@ -1,4 +1,4 @@
-"""The whole way from a task to files that may be shipped: ONNX, comparison with the source, manifest, engine.
+"""Deploy a task: ONNX file, comparison with the source network, manifest, TensorRT engine.
 
 A file gets its release name only after it has been compared with its source.
 """
@@ -18,9 +18,9 @@ from torch import nn
 from cogkp.artifacts.manifest import Manifest, Origin, OutputDifference, Signature, to_metadata, utc_now, write_manifest
 from cogkp.artifacts.model_files import file_sha256, unverified_path
 from cogkp.errors import EngineError, OutputError, ParityError
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
-from cogkp.export.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
-from cogkp.export.tensorrt_build import choose_builder
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
+from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec
 
@@ -86,7 +86,7 @@ def deploy(
         engine_path: engine to write; None leaves it out.
         precision: 'fp32' or 'bf16'; the ONNX file holds float32 in both cases.
         batch_size: fixed; None for a file that takes any.
-        builder: see :func:`cogkp.export.tensorrt_build.choose_builder`.
+        builder: see :func:`cogkp.exporter.tensorrt_build.choose_builder`.
         origin: where the weights came from.
         verify: compares the exported file with the module.
         log: takes one line per step.
@@ -142,7 +142,7 @@ def build_engine(
         onnx_path: the verified file.
         engine_path: engine to write.
         manifest: of the ONNX file; its precision is the engine's.
-        builder: see :func:`cogkp.export.tensorrt_build.choose_builder`.
+        builder: see :func:`cogkp.exporter.tensorrt_build.choose_builder`.
         log: takes one line per step.
         options: what the engine is to be, beside its precision.
         source: a file with quantised layers that was made of the verified one, to build from instead.

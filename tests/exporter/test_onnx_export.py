@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.errors import ExportError, OutputError
-from cogkp.export.onnx_export import export_onnx, signature_of, with_metadata
+from cogkp.exporter.onnx_export import export_onnx, signature_of, with_metadata
 from cogkp.tasks.base import ExportSpec, OutputSpec
 from tests.builders.tiny_export import SIDE, TinyOutputs, tiny_images, tiny_net, tiny_spec
 

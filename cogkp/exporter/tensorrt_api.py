@@ -1,4 +1,4 @@
-"""Build an engine with a TensorRT Python package: TensorRT 10 or 11, or TensorRT-RTX.
+"""Build an engine with the Python API of TensorRT 10 or 11, or of TensorRT-RTX.
 
 All three take the precision from the types in the graph. TensorRT 11 and RTX know no other way, and TensorRT 10 is
 asked for it by a flag of the network; so one route serves them, and the head stays float32 in each.
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from cogkp.artifacts.manifest import EngineInfo
-from cogkp.artifacts.tensorrt_package import last_complaint, tensorrt_logger, tensorrt_package, told_to
+from cogkp.artifacts.tensorrt_package import forward_messages, last_error, tensorrt_logger, tensorrt_package
 from cogkp.errors import EngineError
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
-from cogkp.export.typed_onnx import read_onnx, typed
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
+from cogkp.exporter.typed_onnx import read_onnx, typed
 from cogkp.files import write_bytes
 
 __all__ = ["build_with_package", "parse"]
@@ -56,14 +56,14 @@ def build_with_package(
     log(f"building with {package} {trt.__version__}, {precision}")
     model = read_onnx(onnx)
     profile = profile_of(model, options)
-    with told_to(log if options.verbose else None), _on_gpu(options.gpu) as gpu:
+    with forward_messages(log if options.verbose else None), _on_gpu(options.gpu) as gpu:
         builder, network = parse(package, typed(model, precision, options.layers).SerializeToString())
         config = builder.create_builder_config()
         _configure(trt, builder, config, profile, options)
         cache = _timing_cache(package, config, options.timing_cache, log)
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_complaint() or "no engine")
+        raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_error() or "no engine")
     if options.timing_cache is not None and cache is not None:
         write_bytes(options.timing_cache, bytes(cache.serialize()))
     write_bytes(engine, bytes(plan))
@@ -133,7 +133,7 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
 
 @contextmanager
 def _on_gpu(index: int) -> Iterator[str | None]:
-    """Build on one GPU, whose name is told; without GPUs, on none."""
+    """Build on one GPU and yield its name; without GPUs, on none."""
     if not torch.cuda.is_available():
         yield None
         return

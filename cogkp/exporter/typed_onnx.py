@@ -1,4 +1,4 @@
-"""Write a precision into an ONNX graph itself, for builders that take the types of the file as given.
+"""Convert an ONNX graph to mixed precision (FP16 or BF16), for builders that take the types from the file.
 
 Layers from which another learnt layer can be reached run in half precision. The last learnt layers and everything
 behind them stay float32: a pixel position above 128 has steps of one pixel in bfloat16, and a logit of ten has steps of

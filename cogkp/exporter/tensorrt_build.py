@@ -1,4 +1,4 @@
-"""Choose who builds a TensorRT engine. All builders have one signature; adding one adds a row to the table."""
+"""Choose a TensorRT builder; all have one signature, and a new one is a new row of the table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import attrs
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import is_installed
 from cogkp.errors import EngineError, closest
-from cogkp.export.engine_options import AS_THE_FILE_SAYS, EngineOptions
-from cogkp.export.tensorrt_api import build_with_package
-from cogkp.export.trtexec import build_with_trtexec, find_trtexec
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.tensorrt_api import build_with_package
+from cogkp.exporter.trtexec import build_with_trtexec, find_trtexec
 
 __all__ = ["AUTOMATIC", "BUILDERS", "Build", "Builder", "choose_builder"]
 

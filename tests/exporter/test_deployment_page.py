@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from cogkp.artifacts.manifest import Origin
-from cogkp.export.deploy import deploy
+from cogkp.exporter.deploy import deploy
 from cogkp.inference.parity import verify_onnx
 from tests.builders.tiny_export import TinyTask
 

@@ -1,4 +1,4 @@
-"""What batches and predictions look like: joins the codec, which knows the marks, with the room that draws."""
+"""Draw batches, labels and predictions of any family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from cogkp.data.sample import Batch
 from cogkp.tasks.base import Codec, Marks, StereoMetrics
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import Picture, enlarged_uv
+from cogkp.visual.canvas import RgbImage, enlarged_uv
 from cogkp.visual.figure import LabelledPrediction, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
 from cogkp.visual.outline import draw_outlines
@@ -27,7 +27,7 @@ MIN_TILE_PX = 256
 MIN_OUTLINED_PX = 512
 
 
-def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> Picture:
+def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> RgbImage:
     """Draw a batch as a square grid: inputs with their labels or, where outputs are given, with the predictions.
 
     A legend below it tells which colour is which point.
@@ -36,12 +36,12 @@ def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> Picture:
         (H, W, 3) uint8 RGB.
     """
     marks = codec.truth_marks(batch) if outputs is None else codec.prediction_marks(outputs)
-    grid = image_grid([_tile(codec.picture(image), mark) for image, mark in zip(batch.image, marks, strict=True)])
+    grid = image_grid([_tile(codec.display_image(image), mark) for image, mark in zip(batch.image, marks, strict=True)])
     names = marks[0].names
     return np.vstack([grid, legend_bar(names, point_colours(len(names)), grid.shape[1])])
 
 
-def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: str = "") -> Picture:
+def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: str = "") -> RgbImage:
     """Draw truth and prediction over each input of a batch, with the errors in pixels of the full frame.
 
     Returns:
@@ -51,7 +51,7 @@ def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: st
     return comparison_sheet(_comparisons(codec, predict, batch), truths[0].names, title=title)
 
 
-def draw_single(codec: Codec, predict: Predict, batch: Batch[Any], row: int) -> Picture:
+def draw_single(codec: Codec, predict: Predict, batch: Batch[Any], row: int) -> RgbImage:
     """Draw truth and prediction over one input of a batch, without legend or words.
 
     Returns:
@@ -68,12 +68,12 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Labe
     views = zip(batch.image, truths, predictions, batch.ids, frame_px, strict=True)
     comparisons = [
         LabelledPrediction(
-            image=codec.picture(image),
+            image=codec.display_image(image),
             truth_uv=truth.uv_crop,
-            truth_shown=truth.shown,
+            truth_visible=truth.shown,
             predicted_uv=found.uv_crop,
-            # Without a label nobody can say whether the point is in the picture at all.
-            predicted_shown=found.shown & truth.shown,
+            # Without a label nobody can say whether the point is in the image at all.
+            predicted_visible=found.shown & truth.shown,
             mask=found.mask,
             name=name,
             frame_px=scale,
@@ -84,7 +84,7 @@ def _comparisons(codec: Codec, predict: Predict, batch: Batch[Any]) -> list[Labe
 
 
 def _outlined(comparison: LabelledPrediction, truth: Marks, found: Marks) -> LabelledPrediction:
-    """Draw whole objects into the picture, enlarged first; points are drawn over it later."""
+    """Draw whole objects into the image, enlarged first; points are drawn over it later."""
     if not truth.outlines and not found.outlines:
         return comparison
     tile, factor = enlarged_tile(comparison.image, None, MIN_OUTLINED_PX)
@@ -106,7 +106,7 @@ def draw_pairs(
     batch: Batch[Any],
     notes: Sequence[str] = (),
     title: str = "",
-) -> Picture:
+) -> RgbImage:
     """Draw truth and prediction of calibrated stereo pairs in both views and in space.
 
     Args:
@@ -124,15 +124,15 @@ def draw_pairs(
         ValueError: the batch has no calibrated pairs.
     """
     pairs = [
-        Pair((codec.picture(batch.image[left.row]), codec.picture(batch.image[right.row])), marks)
+        Pair((codec.display_image(batch.image[left.row]), codec.display_image(batch.image[right.row])), marks)
         for marks in metrics.space_marks(predict(batch.image), batch)
         for left, right in (marks.views,)
     ]
-    told = [attrs.evolve(pair, note=note) for pair, note in zip(pairs, notes, strict=True)] if notes else pairs
-    return pair_sheet(told, title=title)
+    noted = [attrs.evolve(pair, note=note) for pair, note in zip(pairs, notes, strict=True)] if notes else pairs
+    return pair_sheet(noted, title=title)
 
 
-def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> Picture:
+def _tile(image: npt.NDArray[np.floating[Any]], marks: Marks) -> RgbImage:
     tile, factor = enlarged_tile(image, marks.mask, MIN_TILE_PX)
     radius = max(4.0, max(tile.shape[:2]) / 64)
     # Rings leave what they mark to be seen.

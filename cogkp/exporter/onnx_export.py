@@ -1,4 +1,4 @@
-"""Turn a torch module into one ONNX file: float32 weights, float32 inputs and outputs, fixed batch or any.
+"""Export a torch module to one ONNX file: float32 weights, inputs and outputs, fixed or dynamic batch.
 
 The names and order of the outputs are the fields of the NamedTuple the module returns; they are listed nowhere else.
 """
@@ -92,7 +92,7 @@ def _require_fields(module: nn.Module, outputs: Any, specs: Sequence[OutputSpec]
     declared = tuple(output.name for output in specs)
     if names != declared:
         raise ExportError(
-            "module returns other outputs than declared",
+            "the module's outputs are not the declared ones",
             where=type(module).__name__,
             expected=f"a NamedTuple with the fields {', '.join(declared)}",
             got=", ".join(names) or type(outputs).__name__,
@@ -193,7 +193,7 @@ class _Open(nn.Module):
 def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Tracing) -> bytes:
     outputs = [entry.name for entry in (*signature.outputs, *signature.inner)]
     inputs = [entry.name for entry in signature.inputs]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as heard:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         draft = Path(folder) / "draft.onnx"
         try:
@@ -212,7 +212,7 @@ def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Trac
             raise ExportError(
                 "module cannot be exported to ONNX", where=type(module).__name__, got=_first_line(error)
             ) from error
-        for warning in heard:
+        for warning in caught:
             _LOG.debug("while exporting: %s", warning.message)
         return draft.read_bytes()
 

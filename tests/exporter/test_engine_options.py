@@ -3,18 +3,18 @@
 import onnx
 import pytest
 from onnx import TensorProto
+from tests.export.test_tensorrt_build import HELP_10, HELP_11
 
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.errors import EngineError
-from cogkp.export.deploy import build_engine
-from cogkp.export.engine_options import EngineOptions, profile_of
-from cogkp.export.onnx_export import Tracing, export_onnx
-from cogkp.export.tensorrt_api import build_with_package, parse
-from cogkp.export.trtexec import arguments
-from cogkp.export.typed_onnx import float32_layers, typed
+from cogkp.exporter.deploy import build_engine
+from cogkp.exporter.engine_options import EngineOptions, profile_of
+from cogkp.exporter.onnx_export import Tracing, export_onnx
+from cogkp.exporter.tensorrt_api import build_with_package, parse
+from cogkp.exporter.trtexec import arguments
+from cogkp.exporter.typed_onnx import float32_layers, typed
 from tests.builders.tiny_export import SIDE, tiny_net, tiny_spec
 from tests.builders.tiny_objects import FOUND, tiny_objects_onnx
-from tests.export.test_tensorrt_build import HELP_10, HELP_11
 
 SIZES = (1, 2, 4)
 ANY = EngineOptions(batch_sizes=SIZES)

@@ -10,9 +10,9 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from cogkp.errors import EngineError
-from cogkp.export.onnx_export import export_onnx
-from cogkp.export.tensorrt_api import parse
-from cogkp.export.typed_onnx import LEARNT, float32_layers, typed
+from cogkp.exporter.onnx_export import export_onnx
+from cogkp.exporter.tensorrt_api import parse
+from cogkp.exporter.typed_onnx import LEARNT, float32_layers, typed
 from tests.builders.tiny_export import tiny_images, tiny_net, tiny_spec
 
 IMAGE = np.stack(list(tiny_images(1).values()))

@@ -1,1 +1,0 @@
-"""From a checkpoint to ONNX, a manifest and an inference engine."""

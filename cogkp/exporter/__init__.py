@@ -1,0 +1,1 @@
+"""Export: from a checkpoint to ONNX, a manifest and a TensorRT engine."""

@@ -1,0 +1,325 @@
+"""A trained model that can be asked about an image: a checkpoint, an ONNX file or an engine.
+
+The file says what it is, so that no configuration is needed. An ONNX file is opened and asked without torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from cogkp.data.images import as_image, read_image
+from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ModelError, closest
+from cogkp.families import Family, family_named, family_of
+from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, infer_rows, open_exported
+from cogkp.inference.processor import Prediction, Prepared, Processor, Shapes
+from cogkp.inference.runner import Runner
+
+__all__ = ["Model", "load", "model_of_task"]
+
+ImageLike = npt.NDArray[Any] | str | os.PathLike[str]
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+NEWEST = "*_latest.pth"
+GROUP = 16
+"""Images that pass together through a model which takes any number."""
+
+
+def load(path: str | os.PathLike[str], *, threads: int = 0, **known: Any) -> Model:
+    """Open a trained model; the file itself says what it is.
+
+    Args:
+        path: a checkpoint (``.pth``), the folder of a run, an ONNX file (``.onnx``), or an engine (``.trt``,
+            ``.engine``, ``.plan``) with its manifest beside it. An ONNX file needs no torch.
+        threads: of ONNX Runtime; 0 leaves the choice to it.
+        known: what a file of an older version does not say of itself; a warning or an error names it.
+
+    Returns:
+        The model, open; it runs on a GPU where there is one. Averaged weights are taken where a checkpoint has them.
+
+    Raises:
+        ArtifactError: there is no such file, it is damaged, of another program or version, or disagrees with its
+            manifest.
+        EngineError: an engine without a GPU.
+
+    Example of use::
+
+        model = cogkp.load("checkpoints/checkpoint_latest.pth")
+        found = model("image.png")
+        print(found.points, found.names, found.confidence)
+    """
+    file = _file(Path(path))
+    suffix = file.suffix.lower()
+    if suffix in CHECKPOINT_SUFFIXES:
+        return _from_checkpoint(file, known)
+    if suffix not in (ONNX_SUFFIX, *ENGINE_SUFFIXES):
+        raise ArtifactError(
+            "not a model file",
+            where=str(file),
+            expected=f"a name that ends in {', '.join((*CHECKPOINT_SUFFIXES, ONNX_SUFFIX, *ENGINE_SUFFIXES))}",
+            got=file.name,
+        )
+    found = open_exported(file, threads=threads)
+    family = _family_of(found.facts, file)
+    processor = _processor(family, found.facts, file, known)
+    signature = found.runner.signature
+    processor.check(_shapes(signature.inputs), _shapes(signature.outputs))
+    return Model(file, family.name, found.runner, processor, found.facts)
+
+
+def _file(path: Path) -> Path:
+    """Find the newest checkpoint of a folder; a folder of results may hold it in one folder below."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(NEWEST)) or sorted(path.glob(f"*/{NEWEST}"))
+    if len(found) != 1:
+        raise CheckpointError(
+            "the folder does not name one model",
+            where=str(path),
+            expected=f"one file {NEWEST}",
+            got=", ".join(str(file.relative_to(path)) for file in found) or "none",
+            hint="Give the file itself, or the folder of one run.",
+        )
+    return found[0]
+
+
+def _family_of(facts: Mapping[str, Any], path: Path) -> Family:
+    name = facts.get("family")
+    if not isinstance(name, str):
+        raise ArtifactError(
+            "the model file does not say what it is",
+            where=str(path),
+            expected="a manifest of this library, beside the file or in it",
+            got="none" if name is None else f"family {name!r}",
+            hint="A network of another program can only be evaluated with a configuration: cogkp.evaluate.",
+        )
+    return family_named(name, str(path))
+
+
+def _processor(family: Family, facts: Mapping[str, Any], path: Path, known: Mapping[str, Any]) -> Processor:
+    make: Callable[..., Processor] = family.part("processor")
+    accepted = _keywords(make, 2)
+    for name in known:
+        if name not in accepted:
+            raise ModelError(
+                f"a {family.name} model has no use for {name!r}",
+                where=str(path),
+                expected=", ".join(accepted) or "nothing beside the path",
+                hint=closest(name, accepted),
+            )
+    return make(facts, str(path), **known)
+
+
+def _from_checkpoint(path: Path, known: Mapping[str, Any]) -> Model:
+    from cogkp.artifacts.checkpoint import load_weights
+    from cogkp.artifacts.restore import open_checkpoint
+    from cogkp.tasks.base import Task
+
+    checkpoint = open_checkpoint(str(path), path.parent).checkpoint
+    family = _family_of({"family": checkpoint.family or None}, path)
+    try:
+        config = family.part("adapter").structure(checkpoint.provenance.config)
+    except ConfigError as error:
+        what = "the checkpoint's configuration cannot be used"
+        raise CheckpointError(what, where=str(path), got=str(error.problems[0])) from error
+    task: Task = family.part("task")(family.part("adapter").to_ask(config))
+    load_weights(checkpoint, task.model, str(path), averaged=True)
+    return model_of_task(task, path, **known)
+
+
+def model_of_task(task: Any, path: Path, **known: Any) -> Model:
+    """Ask a network in memory, as :func:`load` does those of files.
+
+    Args:
+        task: a :class:`cogkp.tasks.base.Task` with trained weights.
+        path: where the weights come from, for messages.
+        known: as for :func:`load`.
+    """
+    import torch
+
+    from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Signature
+    from cogkp.inference.torch_runner import TorchRunner
+
+    family, spec = family_of(task.config), task.export_spec(1)
+    processor = _processor(family, spec.facts, path, known)
+    signature = Signature(
+        tuple(InputFacts(name, (ANY_BATCH, *example.shape[1:])) for name, example in spec.inputs.items()),
+        tuple(OutputFacts(each.name, (ANY_BATCH,), each.unit, each.tolerance) for each in spec.outputs),
+    )
+    runner = TorchRunner(task.export_module(), signature, device="cuda" if torch.cuda.is_available() else "cpu")
+    return Model(path, family.name, runner, processor, spec.facts)
+
+
+class Model:
+    """A trained model that can be asked about images; see :func:`load`.
+
+    It holds memory, and maybe a GPU, until it is closed: by :meth:`close`, at the end of a ``with`` block, or when it
+    is forgotten.
+
+    Args:
+        path: its file.
+        family: the word for its family.
+        runner: runs it; is opened here.
+        processor: makes its input and reads its outputs.
+        facts: what the file says of itself.
+    """
+
+    def __init__(self, path: Path, family: str, runner: Runner, processor: Processor, facts: Mapping[str, Any]) -> None:
+        self.path = path
+        self.family = family
+        self.facts = facts
+        self._runner = runner
+        self._processor = processor
+        self._dtype = runner.signature.inputs[0].dtype
+        self._look = _keywords(processor.prepare, 1)
+        self._known = _keywords(processor.predictions, 2)
+        self._closed = False
+        runner.open()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the points, or of the classes of objects."""
+        return self._processor.names
+
+    @overload
+    def __call__(
+        self, image: ImageLike, *, bgr: bool = ..., max_value: float | None = ..., **ask: Any
+    ) -> Prediction: ...
+
+    @overload
+    def __call__(
+        self, image: Sequence[ImageLike], *, bgr: bool = ..., max_value: float | None = ..., **ask: Any
+    ) -> list[Prediction]: ...
+
+    def __call__(
+        self,
+        image: ImageLike | Sequence[ImageLike],
+        *,
+        bgr: bool = False,
+        max_value: float | None = None,
+        **ask: Any,
+    ) -> Prediction | list[Prediction]:
+        """Find what the model was trained for in an image, or in each of a list of images.
+
+        Args:
+            image: an array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA of uint8, uint16 (full range) or float (0..1), the
+                path of an image file, or a list of these, whose sizes may differ. Arrays are never written to; they
+                are kept, not copied, so that the prediction can be drawn over them.
+            bgr: whether arrays hold their colours in the order blue, green, red, as OpenCV reads them.
+            max_value: the number that stands for white, as 4095 for a camera of 12 bits in uint16.
+            ask: further arguments of the family: ``box=(left, top, right, bottom)`` for keypoint models that look at
+                a part of the image. With a list of images, a list holds one value for each.
+
+        Returns:
+            A prediction, or a list of them: what it holds is in pixels of the image.
+
+        Raises:
+            ImageError: an image cannot be used.
+            ModelError: the model is closed, lacks a box, or does not take an argument.
+        """
+        if isinstance(image, list | tuple):
+            return self.predict(image, bgr=bgr, max_value=max_value, **ask)
+        look, known = self._sorted(ask)
+        return self.answer([self._prepared(image, bgr, max_value, "image", look)], **known)[0]
+
+    def predict(
+        self, images: Iterable[ImageLike], *, bgr: bool = False, max_value: float | None = None, **ask: Any
+    ) -> list[Prediction]:
+        """Ask about many images, a group at a time; see :meth:`__call__`."""
+        images, (look, known) = list(images), self._sorted(ask)
+        for name, value in ask.items():
+            if isinstance(value, list) and len(value) != len(images):
+                raise ModelError(
+                    f"{name} does not fit the images", expected=f"{len(images)} values", got=str(len(value))
+                )
+        size = self._runner.rows[1] or GROUP
+        found: list[Prediction] = []
+        for start in range(0, len(images), size):
+            rows = range(start, min(start + size, len(images)))
+            group = [
+                self._prepared(images[row], bgr, max_value, f"image {row} of the list", _of_row(look, row))
+                for row in rows
+            ]
+            found += self.answer(group, **{name: _of_rows(value, rows) for name, value in known.items()})
+        return found
+
+    def _sorted(self, ask: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Part what is needed to look at an image from what is needed to read the outputs."""
+        if self._closed:
+            raise ModelError("the model is closed", where=str(self.path), hint="Open it again: cogkp.load(path).")
+        if not ask:
+            return {}, {}
+        for name in ask:
+            if name not in (*self._look, *self._known):
+                accepted = ("bgr", "max_value", *self._look, *self._known)
+                raise ModelError(
+                    f"the model has no use for {name!r}",
+                    where=str(self.path),
+                    expected=", ".join(accepted),
+                    hint=closest(name, accepted),
+                )
+        look = {name: value for name, value in ask.items() if name in self._look}
+        return look, {name: value for name, value in ask.items() if name in self._known}
+
+    def prepare(self, image: ImageLike, *, bgr: bool = False, max_value: float | None = None, **look: Any) -> Prepared:
+        """Make the network's input of an image; :meth:`answer` goes on from there."""
+        return self._prepared(image, bgr, max_value, "image", look)
+
+    def _prepared(
+        self, image: Any, bgr: bool, max_value: float | None, where: str, look: Mapping[str, Any]
+    ) -> Prepared:
+        if isinstance(image, str | os.PathLike):
+            path = Path(image)
+            pixels = read_image(path)
+            if max_value is not None:
+                pixels = as_image(pixels, max_value=max_value, where=str(path))
+            return self._processor.prepare(pixels, **look)._replace(image=path)
+        return self._processor.prepare(as_image(image, bgr=bgr, max_value=max_value, where=where), **look)
+
+    def answer(self, prepared: Sequence[Prepared], **known: Any) -> list[Prediction]:
+        """Say what is found in images that were prepared; a list in ``known`` holds one value for each."""
+        one = len(prepared) == 1
+        rows = prepared[0].input[None] if one else np.stack([each.input for each in prepared])
+        rows = rows.astype(self._dtype, copy=False)
+        return list(self._processor.predictions(infer_rows(self._runner, rows), prepared, **known))
+
+    def close(self) -> None:
+        """Give memory and devices back; closing twice changes nothing."""
+        self._closed = True
+        self._runner.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"run by {self._runner.name}"
+        return f"<{self.family} model {str(self.path)!r}: {', '.join(self.names)}; {state}>"
+
+
+def _keywords(call: Callable[..., Any], positional: int) -> tuple[str, ...]:
+    """Name the parameters of a function after its first ones."""
+    return tuple(inspect.signature(call).parameters)[positional:]
+
+
+def _shapes(entries: Sequence[Any]) -> Shapes:
+    return {entry.name: entry.shape for entry in entries}
+
+
+def _of_row(look: Mapping[str, Any], row: int) -> dict[str, Any]:
+    return {name: value[row] if isinstance(value, list) else value for name, value in look.items()}
+
+
+def _of_rows(value: Any, rows: range) -> Any:
+    return value[rows.start : rows.stop] if isinstance(value, list) else value

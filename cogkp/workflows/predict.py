@@ -1,0 +1,139 @@
+"""Ask a model of any family about images, and write what it finds: a JSON file and a drawing of each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cogkp.data.images import encode_image
+from cogkp.errors import DataError, Problem, counted
+from cogkp.files import write_bytes, write_json
+from cogkp.inference.processor import Prepared
+from cogkp.progress import SILENT, Progress
+from cogkp.workflows.adapter import AskedImage, PredictionJob, PredictionRequest, adapter_of
+from cogkp.workflows.printing import Printable
+from cogkp.workflows.training_job import CHECKPOINT_ROOT
+
+__all__ = ["PredictResult", "predict"]
+
+DRAWING_SUFFIX = ".jpg"
+
+
+@attrs.frozen(repr=False)
+class PredictResult(Printable):
+    """What was found in a set of images.
+
+    Args:
+        folder: of the results; in it the files of each image, in the tree of the images.
+        images: that were looked at.
+        counts: of what was found in all of them, as 'points' or 'objects'.
+        problems: a line for each image that could not be used.
+        seconds: this call took.
+    """
+
+    folder: Path
+    images: int
+    counts: Mapping[str, int]
+    problems: tuple[str, ...]
+    seconds: float
+
+    def summary(self) -> str:
+        """Say how much was found, and where it lies."""
+        found = ", ".join(f"{name}: {count}" for name, count in self.counts.items())
+        lines = [f"{counted(self.images, 'image')} in {self.seconds:.1f} s; {found}; results: {self.folder}"]
+        return "\n".join([*lines, *self.problems])
+
+
+def predict(
+    config: Any,
+    source: Path | str | None = None,
+    *,
+    model: str | None = None,
+    output_dir: Path | None = None,
+    checkpoint_root: Path = CHECKPOINT_ROOT,
+    progress: Progress = SILENT,
+) -> PredictResult:
+    """Find points or objects in images without labels; to ask about single images, see :func:`cogkp.load`.
+
+    Args:
+        config: what :func:`cogkp.load_config` returns.
+        source: an image, or a folder of images, looked into at any depth; None takes what an experiment names.
+        model: 'latest', 'best', a run folder, a checkpoint, an ONNX file or an engine; None takes the latest
+            checkpoint, or what an experiment names.
+        output_dir: where the results go; None makes a folder in that of the run, or takes the experiment's.
+        checkpoint_root: folder of all runs.
+        progress: shows images.
+
+    Returns:
+        How much was found; each image has a JSON file and a drawing in ``folder``. Images that cannot be used are left
+        out and named.
+
+    Raises:
+        ConfigError: the configuration does not fit together, or names no model or no images.
+        ArtifactError: the model cannot be used, or is of another family.
+        DataError: there are no images, or none can be used.
+        OutputError: something cannot be written, or results would be written among the images.
+    """
+    started = time.perf_counter()
+    asked = PredictionRequest(
+        source=None if source is None else Path(source),
+        model=model,
+        output_dir=output_dir,
+        checkpoint_root=checkpoint_root,
+    )
+    with adapter_of(config).prediction(config, asked) as job:
+        problems, counts, looked_at = list(job.problems), Counter[str](), 0
+        with progress.work("predict", len(job.images)) as work:
+            for group in _groups(job):
+                good = [(image, seen) for image, seen in group if isinstance(seen, Prepared)]
+                problems += [seen for _, seen in group if isinstance(seen, Problem)]
+                for image, found in zip([image for image, _ in good], _answers(job, good), strict=True):
+                    _write(job, image, found)
+                    counts.update(job.count(found))
+                looked_at += len(good)
+                work.advance(len(group), **{name: str(count) for name, count in counts.items()})
+        result = PredictResult(
+            folder=job.folder,
+            images=looked_at,
+            counts=counts,
+            problems=tuple(map(str, problems)),
+            seconds=time.perf_counter() - started,
+        )
+        job.finished(result)
+        return result
+
+
+def _groups(job: PredictionJob) -> Iterator[list[tuple[AskedImage, Prepared | Problem]]]:
+    """Read images in groups, in order; one that cannot be read is its problem."""
+
+    def read(image: AskedImage) -> tuple[AskedImage, Prepared | Problem]:
+        try:
+            return image, job.model.prepare(image.path)
+        except DataError as error:
+            return image, error.problem
+
+    with ThreadPoolExecutor(max(1, min(job.workers, job.batch_size))) as pool:
+        for start in range(0, len(job.images), job.batch_size):
+            yield list(pool.map(read, job.images[start : start + job.batch_size]))
+
+
+def _answers(job: PredictionJob, group: Sequence[tuple[AskedImage, Prepared]]) -> Sequence[Any]:
+    if not group:
+        return []
+    names = dict.fromkeys(name for image, _ in group for name in image.known)
+    known = {name: [image.known.get(name) for image, _ in group] for name in names}
+    return job.model.answer([seen for _, seen in group], **known)
+
+
+def _write(job: PredictionJob, image: AskedImage, found: Any) -> None:
+    path = job.folder / image.name
+    if job.save_json:
+        write_json(path.with_name(f"{path.name}.json"), job.record(image, found))
+    if job.save_drawings:
+        write_bytes(path.with_name(path.name + DRAWING_SUFFIX), encode_image(job.draw(found), DRAWING_SUFFIX))
