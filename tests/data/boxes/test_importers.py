@@ -90,8 +90,8 @@ def test_parcels_with_a_corner_that_nobody_labelled_are_left_out_and_told(tmp_pa
     content["annotations"].append({**whole, "keypoints": [*whole["keypoints"][:-3], *mark]})
     (source / "annotations.json").write_text(json.dumps(content))
     result = import_boxes(source, tmp_path / "out", format="tampar", validation=0)
-    (picture,) = read_objectron(result.folders["train"]).pictures
-    assert len(picture.boxes) == 1
+    (record,) = read_objectron(result.folders["train"]).records
+    assert len(record.boxes) == 1
     assert "1 of 2 parcels left out, with a corner that nobody labelled" in caplog.text
     assert "annotations[1]" in caplog.text
 
@@ -102,7 +102,7 @@ def test_what_reading_will_leave_out_is_told_at_import(opengl, tmp_path, caplog)
     content["objects"].append({"class": "crate", "projected_cuboid": [[-1, -1]] * 9})
     path.write_text(json.dumps(content))
     import_boxes(opengl, tmp_path / "out", format="cuboid-opengl")
-    assert "to be left out 1 times: a box wholly outside its picture" in caplog.text
+    assert "to be left out 1 times: a box wholly outside its image" in caplog.text
 
 
 WRONG = {
