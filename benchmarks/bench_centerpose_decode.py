@@ -17,12 +17,12 @@ from benchmarks.harness import compare, show
 from cogkp.geometry.letterbox import letterbox
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
 from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
-from cogkp.tasks.centerpose.detections import FilterRules, find_objects
+from cogkp.tasks.centerpose.detections import DecodedObjects, FilterRules, find_objects
 from cogkp.tasks.centerpose.poses import find_poses
 
 OBJECTS, SIDE, CELLS, STRIDE = 10, 512, 128, 4
 SIZE_WH = (600, 800)
-K = torch.tensor([[660.0, 0.0, 300.0], [0.0, 660.0, 400.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+K = np.array([[660.0, 0.0, 300.0], [0.0, 660.0, 400.0], [0.0, 0.0, 1.0]])
 SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 
 
@@ -34,7 +34,7 @@ def noisy_maps(seed: int = 0) -> CenterPoseOutputs:
         maps[name] -= 6.0
     for name in ("reg", "hp_offset"):
         maps[name] = draw.uniform(0, 1, maps[name].shape)
-    to_grid = letterbox(SIZE_WH, SIDE).matrix.numpy() / STRIDE
+    to_grid = letterbox(SIZE_WH, SIDE) / STRIDE
     for k in range(OBJECTS):
         place_in_object(maps, to_grid, corners_of(k, draw), draw)
     return CenterPoseOutputs(**{name: torch.from_numpy(values).float() for name, values in maps.items()})
@@ -45,7 +45,7 @@ def corners_of(index: int, draw: np.random.Generator) -> np.ndarray:
     turn = np.linalg.qr(draw.normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
     middle = np.array([-0.7 + 0.35 * (index % 5), -0.5 + 1.0 * (index // 5), 2.0])
-    seen = (SIGNS * (0.1, 0.12, 0.08) @ turn.T + middle) @ K.numpy().T
+    seen = (SIGNS * (0.1, 0.12, 0.08) @ turn.T + middle) @ K.T
     return seen[:, :2] / seen[:, 2:]
 
 
@@ -64,12 +64,17 @@ def place_in_object(
         maps["hm_hp"][0, joint, v, u] = 2.0
 
 
+def decoded_arrays(maps: CenterPoseOutputs) -> DecodedObjects:
+    """Decode maps, as arrays."""
+    return DecodedObjects(*(field.numpy() for field in decode_maps(maps, DecodeRules())))
+
+
 def main() -> None:
     """Print how many objects are found, then times with their provenance."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    maps, warp = noisy_maps(), letterbox(SIZE_WH, SIDE).matrix[None]
-    decoded = decode_maps(maps, DecodeRules())
+    maps, warp = noisy_maps(), letterbox(SIZE_WH, SIDE)[None]
+    decoded = decoded_arrays(maps)
     detections = find_objects(decoded, warp, STRIDE, FilterRules())
     poses = find_poses(detections, K)
     print(f"{len(poses)} of {OBJECTS} objects, {int(detections.peaked.sum())} peaks of corners", end="")
@@ -77,7 +82,7 @@ def main() -> None:
 
     def everything() -> object:
         with torch.inference_mode():
-            return find_poses(find_objects(decode_maps(maps, DecodeRules()), warp, STRIDE, FilterRules()), K)
+            return find_poses(find_objects(decoded_arrays(maps), warp, STRIDE, FilterRules()), K)
 
     ways = {
         "all: maps to poses": everything,

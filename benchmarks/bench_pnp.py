@@ -7,39 +7,35 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 
 from benchmarks.harness import compare, show
-from cogkp.geometry.camera import PinholeCamera
-from cogkp.geometry.cuboid import Cuboids
-from cogkp.geometry.pnp import solve_cuboids
+from cogkp.geometry.cuboid import Cuboids, posed
+from cogkp.geometry.pnp import see_points, solve_cuboids
 from cogkp.geometry.rotation import rotation_from_quaternion
 
 OBJECTS, TRIALS = 10, 400
-K = torch.tensor([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+K = np.array([[600.0, 0.0, 320.0], [0.0, 600.0, 240.0], [0.0, 0.0, 1.0]])
 SOLVERS = {"iterative": cv2.SOLVEPNP_ITERATIVE, "EPnP": cv2.SOLVEPNP_EPNP, "SQPnP": cv2.SOLVEPNP_SQPNP}
 
 
-def scene(count: int, noise_px: float) -> tuple[torch.Tensor, torch.Tensor]:
+def scene(count: int, noise_px: float) -> tuple[np.ndarray, np.ndarray]:
     """Draw boxes of height one in front of a camera; noisy pixels (M, 16, 2), two of each corner, and sizes (M, 3)."""
-    draw = {"generator": torch.Generator().manual_seed(0), "dtype": torch.float64}
-    size = 0.3 + 1.2 * torch.rand(count, 3, **draw)
+    draw = np.random.default_rng(0)
+    size = draw.uniform(0.3, 1.5, (count, 3))
     size[:, 1] = 1.0
-    pose = torch.eye(4, dtype=torch.float64).repeat(count, 1, 1)
-    pose[:, :3, :3] = rotation_from_quaternion(torch.randn(count, 4, **draw))
-    pose[:, :3, 3] = torch.rand(count, 3, **draw) * torch.tensor([3.0, 3.0, 7.0]) + torch.tensor([-1.5, -1.5, 3.0])
-    seen = PinholeCamera(K, torch.eye(4, dtype=torch.float64), (640, 480)).project(Cuboids(pose, size).points())
-    uv = seen.uv[:, 1:].repeat_interleave(2, 1)
-    return uv + noise_px * torch.randn(uv.shape, **draw), size
+    rotation = rotation_from_quaternion(draw.normal(size=(count, 4)))
+    boxes = Cuboids(posed(rotation, draw.uniform((-1.5, -1.5, 3.0), (1.5, 1.5, 10.0), (count, 3))), size)
+    uv = np.repeat(see_points(boxes.points(), K)[:, 1:], 2, 1)
+    return uv + noise_px * draw.normal(size=uv.shape), size
 
 
-def by_opencv(uv: torch.Tensor, size: torch.Tensor, solver: int) -> list[float]:
+def by_opencv(uv: np.ndarray, size: np.ndarray, solver: int) -> list[float]:
     """Root mean square distances; infinite where the box was put behind the camera."""
-    local = Cuboids(torch.eye(4, dtype=torch.float64), size).points()[:, 1:].repeat_interleave(2, 1)
+    local = np.repeat(Cuboids(np.eye(4), size).points()[:, 1:], 2, 1)
     distances = []
-    for points, pixels in zip(local.numpy(), uv.numpy(), strict=True):
-        _, vector, shift = cv2.solvePnP(points, pixels, K.numpy(), None, flags=solver)
-        seen = cv2.projectPoints(points, vector, shift, K.numpy(), None)[0][:, 0]
+    for points, pixels in zip(local, uv, strict=True):
+        _, vector, shift = cv2.solvePnP(points, pixels, K, None, flags=solver)
+        seen = cv2.projectPoints(points, vector, shift, K, None)[0][:, 0]
         behind = shift[2, 0] < 0
         distances.append(np.inf if behind else float(np.sqrt(np.square(seen - pixels).sum(1).mean())))
     return distances
@@ -48,14 +44,13 @@ def by_opencv(uv: torch.Tensor, size: torch.Tensor, solver: int) -> list[float]:
 def main() -> None:
     """Print how well the boxes fit, then times with their provenance."""
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     for noise_px in (1.0, 3.0, 8.0):
         uv, size = scene(TRIALS, noise_px)
         ours = solve_cuboids(uv, size, K)
         print(f"{noise_px:.0f} px noise: cogkp {int((~ours.valid).sum())} lost", end="")
         for name, solver in SOLVERS.items():
-            theirs = torch.tensor(by_opencv(uv, size, solver), dtype=torch.float64)
-            lost, worse = theirs.isinf(), theirs.isfinite() & (theirs > 1.01 * ours.residual_px)
+            theirs = np.array(by_opencv(uv, size, solver))
+            lost, worse = np.isinf(theirs), np.isfinite(theirs) & (theirs > 1.01 * ours.residual_px)
             better = theirs < 0.9999 * ours.residual_px
             print(f"; {name} {int(lost.sum())} behind, {int(worse.sum())} worse, {int(better.sum())} better", end="")
         print(f" of {TRIALS}")

@@ -23,6 +23,8 @@ from cogkp.artifacts.manifest import Signature
 from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.boxes.view import BoxInput
+from cogkp.data.images import read_colour
 from cogkp.data.images.finding import find_images
 from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
@@ -30,7 +32,6 @@ from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx
 from cogkp.inference.torch_runner import TorchRunner
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.families.centerpose.inputs import NetworkInput
 from cogkp.workflows.setup import evenly
 
 BACKBONES = ("DLA34", "fan_small")
@@ -55,9 +56,9 @@ def check(backbone: str, side: int, folder: Path | None) -> None:
     module, spec = task.export_module(), task.export_spec(2)
     signature = signature_of(module, spec, any_batch=True)
     data = task.config.dataset
-    shown = NetworkInput((side, side), data.mean, data.std)
+    view = BoxInput(size_wh=(side, side), mean=data.mean, std=data.std)
     paths = find_images(folder) if folder else ()
-    samples = {paths[row].name: shown(paths[row]) for row in evenly(len(paths), SAMPLES)}
+    samples = {paths[row].name: view.of(read_colour(paths[row]))[0] for row in evenly(len(paths), SAMPLES)}
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         path = export_onnx(module, spec, Path(place) / "m.onnx", how=Tracing(16, any_batch=True))

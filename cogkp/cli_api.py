@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from cogkp.progress import Progress
     from cogkp.training.distributed import joined
     from cogkp.workflows.export import missing_builder
-    from cogkp.workflows.families.centerpose.inference import infer_experiment
     from cogkp.workflows.families.centerpose.label_check import check_box_labels
     from cogkp.workflows.families.centerpose.torchrun import ranks_to_start
 
@@ -21,7 +20,6 @@ __all__ = [
     "Progress",
     "check_box_labels",
     "import_boxes",
-    "infer_experiment",
     "joined",
     "json_schema",
     "launched",
@@ -38,7 +36,6 @@ _HOMES = {
     "cogkp.progress": ("Progress",),
     "cogkp.training.distributed": ("joined",),
     "cogkp.workflows.export": ("missing_builder",),
-    "cogkp.workflows.families.centerpose.inference": ("infer_experiment",),
     "cogkp.workflows.families.centerpose.label_check": ("check_box_labels",),
     "cogkp.workflows.families.centerpose.torchrun": ("ranks_to_start",),
 }

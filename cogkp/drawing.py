@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 
 from cogkp.data.sample import Batch
-from cogkp.tasks.base import Codec, Marks, StereoMetrics
+from cogkp.tasks.base import Codec, StereoMetrics
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import RgbImage, enlarged_uv
 from cogkp.visual.figure import LabelledPrediction, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
 from cogkp.visual.grid import image_grid
+from cogkp.visual.marks import Marks
 from cogkp.visual.outline import draw_outlines
 from cogkp.visual.overlay import draw_points
 from cogkp.visual.pairs import Pair, pair_sheet

@@ -12,7 +12,7 @@ from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
 from cogkp_cli.experiment import open_console, run_verb
-from cogkp_cli.failures import FAILED, INTERRUPTED
+from cogkp_cli.failures import FAILED, stop_code
 
 __all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
 
@@ -44,7 +44,7 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
         scalars=result.scalars,
     )
     if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop_code(result.signal))
 
 
 def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
@@ -60,11 +60,11 @@ def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fla
 def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
     """Find objects in images without labels: a JSON file and a drawing of each."""
     report = open_console(as_json)
-    found = run_verb(spec, overrides, "inference", cli_api.infer_experiment)
-    report.say(f"images: {found.images}, objects: {found.objects}; wrote {found.folder}")
-    if found.up_to_scale:
+    found = run_verb(spec, overrides, "inference", cogkp.predict)
+    report.say(f"images: {found.images}, objects: {found.counts['objects']}; wrote {found.folder}")
+    if up_to_scale := found.counts["up_to_scale"]:
         report.say(
-            f"lengths of {found.up_to_scale} objects are in units of their height: "
+            f"lengths of {up_to_scale} objects are in units of their height: "
             "inference.object_height, or the JSON file beside an image, may tell it"
         )
     for problem in found.problems:
@@ -72,8 +72,8 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
     report.finish(
         results=found.folder,
         pictures=found.images,
-        objects=found.objects,
-        up_to_scale=found.up_to_scale,
+        objects=found.counts["objects"],
+        up_to_scale=up_to_scale,
         problems=found.problems,
         seconds=found.seconds,
     )

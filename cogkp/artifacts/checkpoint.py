@@ -23,11 +23,20 @@ from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError, CheckpointError
 from cogkp.families import family_of_plain
 
-__all__ = ["FORMAT_VERSION", "Checkpoint", "Provenance", "TrainingState", "load_checkpoint", "load_weights"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Checkpoint",
+    "Provenance",
+    "TrainingState",
+    "is_checkpoint_file",
+    "load_checkpoint",
+    "load_weights",
+]
 
 KIND = "cogkp checkpoint"
 FORMAT_VERSION = 5
 FIRST_WITH_CHECKSUM = 2
+FIRST_BYTES = 1 << 20
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -179,6 +188,12 @@ FILE_TYPES: dict[str, type | tuple[type, ...]] = {
     "state": dict,
     "provenance": dict,
 }
+
+
+def is_checkpoint_file(path: Path) -> bool:
+    """Say whether a file is a checkpoint of ours, also a damaged one or one of an older format."""
+    with path.open("rb") as stream:
+        return KIND.encode() in stream.read(FIRST_BYTES)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -22,7 +22,7 @@ import attrs
 import torch
 
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
-from cogkp.files import write_json
+from cogkp.files import in_own_folder, write_json
 
 __all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
 
@@ -71,7 +71,8 @@ def record_session(folder: Path, session: Session) -> None:
         "machine": describe_machine(),
     }
     sessions = [*read_sessions(folder), now]
-    write_json(folder / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
+    record = {"format_version": FORMAT_VERSION, "sessions": sessions}
+    write_json(folder / RECORD_NAME, record, in_own_folder)
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ import attrs
 from cogkp.artifacts.lock import locked
 from cogkp.artifacts.names import Clock, timestamp
 from cogkp.errors import CheckpointError, OutputError
-from cogkp.files import make_folder, share_file, write_verified
+from cogkp.files import is_json_with, make_folder, share_file, write_verified
 
 __all__ = [
     "BEST",
@@ -259,7 +259,16 @@ def continue_run(
     """
     home = run_of(restored, run_name, root)
     usable = not branch and home is not None and home.path.is_dir() and os.access(home.path, os.W_OK | os.X_OK)
+    usable = usable and home is not None and not _holds_others(home)
     return home if home is not None and usable and make_folder(root) else create_run(root, clock)
+
+
+def _holds_others(home: RunFolder) -> bool:
+    """Say whether a folder that a checkpoint was put into has other files of our names, which a run would replace."""
+    record = home.path / RECORD_NAME
+    if record.is_file() and is_json_with(record, "format_version", "sessions"):
+        return False
+    return any((home.path / name).exists() for name in (CONFIG_NAME, RECORD_NAME, METRICS_NAME, TABLE_NAME))
 
 
 def run_of(restored: Path, run_name: str, root: Path) -> RunFolder | None:

@@ -11,7 +11,19 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "at_least_float32", "cast", "counting", "is_floating", "namespace"]
+from cogkp.errors import GeometryError
+
+__all__ = [
+    "Array",
+    "at_least_float32",
+    "cast",
+    "check_points",
+    "common_shape",
+    "counting",
+    "is_floating",
+    "like",
+    "namespace",
+]
 
 Array = Any
 """A NumPy array or a torch tensor; functions return the kind they are given."""
@@ -49,3 +61,30 @@ def counting(count: int, like: Array) -> Array:
     """Return 0, 1, 2, ... in the dtype, and on the device, of another array."""
     xp = namespace(like)
     return xp.arange(count, dtype=like.dtype) if xp is np else xp.arange(count, dtype=like.dtype, device=like.device)
+
+
+def like(values: Array, other: Array) -> Array:
+    """Return values as an array of the kind, dtype and device of another; a tensor keeps its gradient."""
+    xp = namespace(other)
+    return np.asarray(values, other.dtype) if xp is np else xp.as_tensor(values, dtype=other.dtype, device=other.device)
+
+
+def check_points(name: str, points: Array, width: int, axes: str = "N") -> None:
+    """Refuse points that are not rows of the given width."""
+    if points.ndim < 1 + len(axes.split(", ")) or points.shape[-1] != width:
+        raise GeometryError(
+            f"{name} has the wrong shape", expected=f"(..., {axes}, {width})", got=str(tuple(points.shape))
+        )
+
+
+def common_shape(what: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape that all broadcast to, or say that ``what`` do not belong together."""
+    try:
+        # torch.broadcast_shapes would load sympy, which takes seconds, on its first use.
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise GeometryError(
+            f"{what} do not belong together",
+            expected="leading axes that broadcast",
+            got=" and ".join(str(tuple(shape)) for shape in shapes),
+        ) from error

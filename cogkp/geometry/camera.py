@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.camera_frame import MIN_DEPTH
 from cogkp.geometry.distortion import check_distortion, distort, invertible, undo
 from cogkp.geometry.lens import all_finite, columns, only
 
-__all__ = ["PinholeCamera", "Projection", "Rays"]
-
-MIN_DEPTH = 1e-6
+__all__ = ["MIN_DEPTH", "PinholeCamera", "Projection", "Rays"]
 
 
 class Projection(NamedTuple):

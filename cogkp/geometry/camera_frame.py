@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import enum
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from cogkp.errors import GeometryError
 
-__all__ = ["CameraFrame", "frame_to_frame", "objectron_projection"]
+__all__ = ["MIN_DEPTH", "CameraFrame", "frame_to_frame", "objectron_projection"]
+
+FloatArray = npt.NDArray[np.float64]
+
+MIN_DEPTH = 1e-6
+"""A point that is not farther than this along a camera's axis is not in front of it."""
 
 # A clip matrix has near and far planes, which change no pixel; these are the ones of the annotation files.
 FAR_ROW, NEAR_TERM = -1.0, -0.001
@@ -39,7 +44,7 @@ FROM_OPENCV = {
 }
 
 
-def frame_to_frame(source: CameraFrame, target: CameraFrame) -> Tensor:
+def frame_to_frame(source: CameraFrame, target: CameraFrame) -> FloatArray:
     """Return the rotation that rewrites coordinates of one frame in another.
 
     Args:
@@ -50,14 +55,14 @@ def frame_to_frame(source: CameraFrame, target: CameraFrame) -> Tensor:
         (3, 3) float64, acts on columns.
 
     Example:
-        >>> frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON) @ torch.tensor([1.0, 2.0, 3.0]).double()
-        tensor([ 2.,  1., -3.], dtype=torch.float64)
+        >>> frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON) @ np.array([1.0, 2.0, 3.0])
+        array([ 2.,  1., -3.])
     """
-    there, back = (torch.tensor(FROM_OPENCV[frame], dtype=torch.float64) for frame in (target, source))
-    return there @ back
+    there, back = (np.array(FROM_OPENCV[frame]) for frame in (target, source))
+    return np.asarray(there @ back)
 
 
-def objectron_projection(K: Tensor, size_wh: tuple[int, int]) -> Tensor:
+def objectron_projection(K: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     """Write intrinsics as the clip matrix of the annotation files.
 
     A point X of the Objectron frame has clip coordinates c = P (X, 1); then v = height (c0 / c3 + 1) / 2 and
@@ -68,18 +73,17 @@ def objectron_projection(K: Tensor, size_wh: tuple[int, int]) -> Tensor:
         size_wh: width and height of the upright image, pixels.
 
     Returns:
-        (..., 4, 4) in the dtype of ``K``.
+        (..., 4, 4) float64.
 
     Raises:
         GeometryError: ``K`` is not 3x3, or the image has no area.
 
-    Gradient: flows to ``K``.
     Source: the OpenGL specification, section on clip coordinates, with the first two axes exchanged.
 
     Example:
-        >>> K = torch.tensor([[662.2, 0.0, 300.0], [0.0, 662.2, 400.0], [0.0, 0.0, 1.0]])
-        >>> objectron_projection(K, (600, 800))[:2, :2].diagonal()
-        tensor([1.6555, 2.2073])
+        >>> K = np.array([[662.2, 0.0, 300.0], [0.0, 662.2, 400.0], [0.0, 0.0, 1.0]])
+        >>> objectron_projection(K, (600, 800))[:2, :2].diagonal().round(4)
+        array([1.6555, 2.2073])
     """
     width, height = size_wh
     if tuple(K.shape[-2:]) != (3, 3) or not min(width, height) > 0:
@@ -88,7 +92,7 @@ def objectron_projection(K: Tensor, size_wh: tuple[int, int]) -> Tensor:
             expected="K (..., 3, 3), width and height > 0",
             got=f"{tuple(K.shape)}, {size_wh}",
         )
-    matrix = K.new_zeros((*K.shape[:-2], 4, 4))
+    matrix = np.zeros((*K.shape[:-2], 4, 4))
     matrix[..., 0, 0] = 2 * K[..., 1, 1] / height
     matrix[..., 0, 2] = 1 - 2 * K[..., 1, 2] / height
     matrix[..., 1, 1] = 2 * K[..., 0, 0] / width

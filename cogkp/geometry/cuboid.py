@@ -4,6 +4,7 @@ Object axes: +y up, +z to the front, +x completes a right-handed frame; the orig
 Points: 0 is the middle; corner 1 + 4 [x > 0] + 2 [y > 0] + [z > 0] is the one on those sides.
 Frame: ``camera`` stands for whichever frame the pose leads to; inside the library it has OpenCV axes.
 Source of order and axes: A. Ahmadyan et al., Objectron, CVPR 2021, and its annotation files.
+Boxes are NumPy arrays or torch tensors; results are of the same kind.
 
 Axes: S rotations; leading axes are batch axes and broadcast.
 """
@@ -14,12 +15,21 @@ import math
 from typing import Any
 
 import attrs
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import (
+    Array,
+    at_least_float32,
+    cast,
+    check_points,
+    common_shape,
+    is_floating,
+    like,
+    namespace,
+)
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
-from cogkp.geometry.projection import check_points, common_shape
 from cogkp.geometry.rotation import about_y, rotation_from_quaternion
 
 __all__ = ["CORNERS", "EDGES", "FACES", "POINTS", "UNIT_POINTS", "Cuboids", "posed", "relative_size", "symmetry_angles"]
@@ -43,17 +53,19 @@ UNIT_POINTS = (
 )
 
 
-def _turn(rotation: Tensor, columns: Tensor) -> Tensor:
+def _turn(rotation: Array, columns: Array) -> Array:
     # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
-    return (rotation.unsqueeze(-1) * columns.unsqueeze(-3)).sum(-2)
+    return (rotation[..., None] * columns[..., None, :, :]).sum(-2)
 
 
-def posed(rotation: Tensor, location: Tensor) -> Tensor:
+def posed(rotation: Array, location: Array) -> Array:
     """Join rotations (..., 3, 3) and places (..., 3) into rigid maps (..., 4, 4)."""
+    xp = namespace(rotation)
     shape = common_shape("rotations and places", rotation.shape[:-2], location.shape[:-1])
-    upper = torch.cat((rotation.expand(*shape, 3, 3), location.expand(*shape, 3).unsqueeze(-1)), -1)
-    last = upper.new_tensor((0.0, 0.0, 0.0, 1.0)).expand(*shape, 1, 4)
-    return torch.cat((upper, last), -2)
+    parts = xp.broadcast_to(rotation, (*shape, 3, 3)), xp.broadcast_to(location, (*shape, 3))[..., None]
+    upper = xp.concatenate(parts, -1)
+    last = xp.broadcast_to(like((0.0, 0.0, 0.0, 1.0), upper), (*shape, 1, 4))
+    return xp.concatenate((upper, last), -2)
 
 
 @attrs.frozen(eq=False)
@@ -65,16 +77,16 @@ class Cuboids:
         size_xyz: (..., 3) float, full side lengths along the object's axes, same unit; leading axes broadcast.
 
     Example:
-        >>> box = Cuboids(torch.eye(4), torch.tensor([2.0, 4.0, 6.0]))
-        >>> box.points()[8], box.volume
-        (tensor([1., 2., 3.]), tensor(48.))
+        >>> box = Cuboids(np.eye(4), np.array([2.0, 4.0, 6.0]))
+        >>> box.points()[8], float(box.volume)
+        (array([1., 2., 3.]), 48.0)
     """
 
-    cuboid_to_camera: Tensor
-    size_xyz: Tensor
+    cuboid_to_camera: Array
+    size_xyz: Array
 
     def __attrs_post_init__(self) -> None:
-        floating = self.cuboid_to_camera.is_floating_point() and self.size_xyz.is_floating_point()
+        floating = is_floating(self.cuboid_to_camera) and is_floating(self.size_xyz)
         if tuple(self.cuboid_to_camera.shape[-2:]) != (4, 4) or tuple(self.size_xyz.shape[-1:]) != (3,) or not floating:
             raise GeometryError(
                 "boxes have the wrong shape or type",
@@ -84,7 +96,7 @@ class Cuboids:
         common_shape("poses and sizes of boxes", self.cuboid_to_camera.shape[:-2], self.size_xyz.shape[:-1])
 
     @classmethod
-    def placed(cls, location: Tensor, quaternion_xyzw: Tensor, size_xyz: Tensor) -> Cuboids:
+    def placed(cls, location: Array, quaternion_xyzw: Array, size_xyz: Array) -> Cuboids:
         """Make boxes of what annotation files hold.
 
         Args:
@@ -100,30 +112,31 @@ class Cuboids:
 
         Gradient: flows to all three.
         """
-        check_points("location", location.unsqueeze(-2), 3)
+        check_points("location", location[..., None, :], 3)
         return cls(posed(rotation_from_quaternion(quaternion_xyzw), location), size_xyz)
 
     @property
-    def shape(self) -> torch.Size:
+    def shape(self) -> tuple[int, ...]:
         """Leading axes."""
         return common_shape("poses and sizes of boxes", self.cuboid_to_camera.shape[:-2], self.size_xyz.shape[:-1])
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> Any:
         """The wider dtype of poses and sizes."""
-        return torch.promote_types(self.cuboid_to_camera.dtype, self.size_xyz.dtype)
+        return namespace(self.size_xyz).promote_types(self.cuboid_to_camera.dtype, self.size_xyz.dtype)
 
     @property
-    def volume(self) -> Tensor:
+    def volume(self) -> Array:
         """(...) float, cubed length unit."""
-        return self.size_xyz.prod(-1).expand(self.shape)
+        return namespace(self.size_xyz).broadcast_to(self.size_xyz.prod(-1), self.shape)
 
     def __getitem__(self, index: Any) -> Cuboids:
         """Pick boxes by their leading axes."""
-        pose, size = self.cuboid_to_camera.expand(*self.shape, 4, 4), self.size_xyz.expand(*self.shape, 3)
+        expand = namespace(self.size_xyz).broadcast_to
+        pose, size = expand(self.cuboid_to_camera, (*self.shape, 4, 4)), expand(self.size_xyz, (*self.shape, 3))
         return Cuboids(pose[index], size[index])
 
-    def points(self) -> Tensor:
+    def points(self) -> Array:
         """Find the middle and the corners.
 
         Returns:
@@ -132,17 +145,17 @@ class Cuboids:
         Gradient: flows to poses and sizes.
         Precision: float32 or better, also under autocast.
         """
-        work = torch.promote_types(self.dtype, torch.float32)
-        pose, size = self.cuboid_to_camera.to(work), self.size_xyz.to(work)
-        local = size.unsqueeze(-2) * size.new_tensor(UNIT_POINTS)
-        moved = (pose[..., None, :3, :3] * local.unsqueeze(-2)).sum(-1)
+        pose = at_least_float32(self.cuboid_to_camera, self.size_xyz)
+        size = cast(self.size_xyz, pose.dtype)
+        local = size[..., None, :] * like(UNIT_POINTS, size)
+        moved = (pose[..., None, :3, :3] * local[..., None, :]).sum(-1)
         return moved + pose[..., None, :3, 3]
 
-    def turned(self, angle_rad: Tensor) -> Cuboids:
+    def turned(self, angle_rad: Array) -> Cuboids:
         """Turn each box about its own vertical axis, through its middle.
 
         Args:
-            angle_rad: () or (S,) float, radians.
+            angle_rad: () or (S,) float, radians; of any kind.
 
         Returns:
             Boxes with the axis S put in front, if the angles have it.
@@ -151,17 +164,17 @@ class Cuboids:
         Precision: the angle's sine and cosine are taken in the dtype of the poses.
 
         Example:
-            >>> box = Cuboids(torch.eye(4), torch.ones(3))
-            >>> box.turned(torch.tensor([0.0, math.pi])).points()[1, 8].round(decimals=3)
-            tensor([-0.5000,  0.5000, -0.5000])
+            >>> box = Cuboids(np.eye(4), np.ones(3))
+            >>> box.turned(np.array([0.0, math.pi])).points()[1, 8].round(3)
+            array([-0.5,  0.5, -0.5])
         """
-        rotation = about_y(angle_rad.to(self.cuboid_to_camera.dtype))
-        lead = (1,) * (self.cuboid_to_camera.dim() - 2)
+        rotation = about_y(like(angle_rad, self.cuboid_to_camera))
+        lead = (1,) * (self.cuboid_to_camera.ndim - 2)
         rotation = rotation.reshape(*angle_rad.shape, *lead, 3, 3)
         pose = self.cuboid_to_camera
         return Cuboids(posed(_turn(pose[..., :3, :3], rotation), pose[..., :3, 3]), self.size_xyz)
 
-    def scaled(self, factor: Tensor) -> Cuboids:
+    def scaled(self, factor: Array) -> Cuboids:
         """Scale space about the camera, boxes and distances alike; no pixel changes.
 
         Args:
@@ -190,16 +203,18 @@ class Cuboids:
         Gradient: flows to poses and sizes.
 
         Example:
-            >>> ahead = Cuboids.placed(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 0.0, 0.0, 1.0]), torch.ones(3))
+            >>> ahead = Cuboids.placed(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, 0.0, 1.0]), np.ones(3))
             >>> ahead.in_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON).cuboid_to_camera[:3, 3]
-            tensor([ 2.,  1., -3.])
+            array([ 2.,  1., -3.])
         """
         pose = self.cuboid_to_camera
-        rotation = frame_to_frame(source, target).to(pose)
-        return Cuboids(torch.cat((_turn(rotation, pose[..., :3, :]), pose[..., 3:, :]), -2), self.size_xyz)
+        rotation = like(frame_to_frame(source, target), pose)
+        return Cuboids(
+            namespace(pose).concatenate((_turn(rotation, pose[..., :3, :]), pose[..., 3:, :]), -2), self.size_xyz
+        )
 
 
-def relative_size(size_xyz: Tensor) -> Tensor:
+def relative_size(size_xyz: Array) -> Array:
     """Return sizes in units of the height: (x / y, 1, z / y).
 
     Args:
@@ -215,18 +230,19 @@ def relative_size(size_xyz: Tensor) -> Tensor:
     Gradient: flows to the sizes, finite everywhere.
 
     Example:
-        >>> relative_size(torch.tensor([[0.1, 0.2, 0.4], [1.0, 0.0, 1.0]]))
-        tensor([[0.5000, 1.0000, 2.0000],
-                [0.0000, 0.0000, 0.0000]])
+        >>> relative_size(np.array([[0.1, 0.2, 0.4], [1.0, 0.0, 1.0]]))
+        array([[0.5, 1. , 2. ],
+               [0. , 0. , 0. ]])
     """
-    check_points("size_xyz", size_xyz.unsqueeze(-2), 3)
-    height = size_xyz[..., 1:2].abs()
-    largest = size_xyz.abs().amax(-1, keepdim=True)
-    usable = torch.isfinite(largest) & (height > torch.finfo(size_xyz.dtype).eps * largest)
-    return torch.where(usable, size_xyz, 0.0).abs() / torch.where(usable, height, 1.0)
+    check_points("size_xyz", size_xyz[..., None, :], 3)
+    xp = namespace(size_xyz)
+    height = abs(size_xyz[..., 1:2])
+    largest = xp.amax(abs(size_xyz), -1)[..., None]
+    usable = xp.isfinite(largest) & (height > xp.finfo(size_xyz.dtype).eps * largest)
+    return abs(xp.where(usable, size_xyz, 0.0)) / xp.where(usable, height, 1.0)
 
 
-def symmetry_angles(count: int, *, closed: bool = False) -> Tensor:
+def symmetry_angles(count: int, *, closed: bool = False) -> npt.NDArray[np.float64]:
     """List equally spaced turns of a box that looks the same after each.
 
     Args:
@@ -240,10 +256,10 @@ def symmetry_angles(count: int, *, closed: bool = False) -> Tensor:
         GeometryError: ``count`` is not positive.
 
     Example:
-        >>> symmetry_angles(4).rad2deg(), symmetry_angles(5, closed=True).rad2deg()[-1]
-        (tensor([  0.,  90., 180., 270.], dtype=torch.float64), tensor(360., dtype=torch.float64))
+        >>> np.rad2deg(symmetry_angles(4)).tolist(), float(np.rad2deg(symmetry_angles(5, closed=True)[-1]))
+        ([0.0, 90.0, 180.0, 270.0], 360.0)
     """
     if count < 1:
         raise GeometryError("a box has at least one symmetry", expected="count >= 1", got=str(count))
     steps = max(count - 1, 1) if closed else count
-    return torch.arange(count, dtype=torch.float64) * (2 * math.pi / steps)
+    return np.arange(count, dtype=np.float64) * (2 * math.pi / steps)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.projection import check_points, cross, read_cameras, reproject, work_dtype
+from cogkp.geometry.arrays import check_points
+from cogkp.geometry.projection import cross, read_cameras, reproject, work_dtype
 
 __all__ = ["epipolar_distance", "fundamental", "reproject"]
 

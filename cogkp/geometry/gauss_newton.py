@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.normal_equations import (
     POINTS_AT_ONCE,
@@ -23,7 +24,7 @@ from cogkp.geometry.normal_equations import (
     sum_views,
     weigh,
 )
-from cogkp.geometry.projection import check_points, work_dtype
+from cogkp.geometry.projection import work_dtype
 from cogkp.geometry.symmetric import factor, solve
 
 __all__ = ["Fit", "fit_views", "refine"]

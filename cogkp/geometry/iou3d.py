@@ -7,15 +7,17 @@ Axes: S rotations, n pairs at a time; leading axes are batch axes and broadcast.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import Array, common_shape
 from cogkp.geometry.box_overlap import shared_volume
 from cogkp.geometry.cuboid import Cuboids
-from cogkp.geometry.projection import common_shape, cross
+from cogkp.geometry.projection import cross
 
 __all__ = ["BestTurn", "best_turn_iou3d", "iou3d"]
 
@@ -74,13 +76,13 @@ def iou3d(first: Cuboids, second: Cuboids) -> Tensor:
     return torch.cat(parts).reshape(shape).to(_dtype(first, second))
 
 
-def best_turn_iou3d(first: Cuboids, second: Cuboids, angles_rad: Tensor) -> BestTurn:
+def best_turn_iou3d(first: Cuboids, second: Cuboids, angles_rad: Array) -> BestTurn:
     """Rotate the first boxes about their own vertical axes and keep the largest 3-D IoU with the second.
 
     Args:
         first: boxes; leading axes broadcast with those of ``second``.
         second: boxes in the same frame.
-        angles_rad: (S,) float, radians; see :func:`cogkp.geometry.cuboid.symmetry_angles`.
+        angles_rad: (S,) float array or tensor, radians; see :func:`cogkp.geometry.cuboid.symmetry_angles`.
 
     Returns:
         The largest share and its angle; see :class:`BestTurn`.
@@ -98,7 +100,7 @@ def best_turn_iou3d(first: Cuboids, second: Cuboids, angles_rad: Tensor) -> Best
         >>> iou3d(bottle, seen), best_turn_iou3d(bottle, seen, symmetry_angles(100)).iou
         (tensor(0.7369), tensor(0.9974))
     """
-    if angles_rad.dim() != 1 or not len(angles_rad):
+    if angles_rad.ndim != 1 or not len(angles_rad):
         raise GeometryError("angles have the wrong shape", expected="(S,)", got=str(tuple(angles_rad.shape)))
     best = torch.stack([iou3d(first.turned(angle), second) for angle in angles_rad]).max(0)
     return BestTurn(best.values, best.indices)
@@ -124,9 +126,9 @@ class _Boxes(NamedTuple):
         return _Boxes(*(part.index_select(-1, which) for part in self))
 
 
-def _which(boxes: Cuboids, shape: torch.Size) -> Tensor:
+def _which(boxes: Cuboids, shape: tuple[int, ...]) -> Tensor:
     """Rows of the boxes that take part in each pair."""
-    count = boxes.shape.numel()
+    count = math.prod(boxes.shape)
     return torch.arange(count, device=boxes.size_xyz.device).reshape(boxes.shape).expand(shape).reshape(-1)
 
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.projection import check_points, read_cameras, work_dtype
+from cogkp.geometry.projection import read_cameras, work_dtype
 
 __all__ = [
     "MAX_SLOPE",

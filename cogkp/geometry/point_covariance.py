@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import check_points
 from cogkp.geometry.gauss_newton import Fit, fit_views
 from cogkp.geometry.normal_equations import Views, check_views, check_weights, prepare, sum_views, weigh
-from cogkp.geometry.projection import check_points, work_dtype
+from cogkp.geometry.projection import work_dtype
 from cogkp.geometry.symmetric import Factors, factor, solve
 
 __all__ = ["covariance", "least_squares_covariance"]

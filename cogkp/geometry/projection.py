@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera import MIN_DEPTH, Projection
 
-__all__ = ["Cameras", "check_points", "common_shape", "cross", "read_cameras", "reproject", "work_dtype"]
+__all__ = ["Cameras", "cross", "read_cameras", "reproject", "work_dtype"]
 
 MIN_RELATIVE_DETERMINANT = 1e-12
 
@@ -56,27 +56,6 @@ def work_dtype(*values: Tensor) -> torch.dtype:
     for value in values:
         dtype = torch.promote_types(dtype, value.dtype)
     return dtype
-
-
-def check_points(name: str, points: Tensor, width: int, axes: str = "N") -> None:
-    """Refuse points that are not rows of the given width."""
-    if points.dim() < 1 + len(axes.split(", ")) or points.shape[-1] != width:
-        raise GeometryError(
-            f"{name} has the wrong shape", expected=f"(..., {axes}, {width})", got=str(tuple(points.shape))
-        )
-
-
-def common_shape(what: str, *shapes: torch.Size) -> torch.Size:
-    """Return the shape that all broadcast to, or say that ``what`` do not belong together."""
-    try:
-        # torch.broadcast_shapes would load sympy, which takes seconds, on its first use.
-        return torch.Size(np.broadcast_shapes(*shapes))
-    except ValueError as error:
-        raise GeometryError(
-            f"{what} do not belong together",
-            expected="leading axes that broadcast",
-            got=" and ".join(str(tuple(shape)) for shape in shapes),
-        ) from error
 
 
 def read_cameras(P: Tensor) -> Cameras:

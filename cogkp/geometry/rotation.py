@@ -1,15 +1,16 @@
 """Rotations as matrices, quaternions and rotation vectors.
 
 A matrix acts on columns. A quaternion is (x, y, z, w), as in annotation files; it and its negative are one rotation.
+All functions take NumPy arrays or torch tensors, and return the same kind.
 Source: J. Solà, Quaternion kinematics for the error-state Kalman filter, 2017, sections 1 and 2.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from cogkp.errors import GeometryError
+from cogkp.geometry.arrays import Array, is_floating, like, namespace
 
 __all__ = ["about_y", "quaternion_from_rotation", "rotation_from_quaternion", "rotation_from_vector"]
 
@@ -24,8 +25,8 @@ ACROSS = (
 )
 
 
-def _check(name: str, values: Tensor, *shape: int) -> None:
-    if tuple(values.shape[-len(shape) :]) != shape or not values.is_floating_point():
+def _check(name: str, values: Array, *shape: int) -> None:
+    if tuple(values.shape[-len(shape) :]) != shape or not is_floating(values):
         raise GeometryError(
             f"{name} has the wrong shape or type",
             expected=f"(..., {', '.join(map(str, shape))}), floating",
@@ -33,11 +34,11 @@ def _check(name: str, values: Tensor, *shape: int) -> None:
         )
 
 
-def _matrix(*entries: Tensor) -> Tensor:
-    return torch.stack(entries, -1).reshape(*entries[0].shape, 3, 3)
+def _matrix(*entries: Array) -> Array:
+    return namespace(entries[0]).stack(entries, -1).reshape(*entries[0].shape, 3, 3)
 
 
-def about_y(angle_rad: Tensor) -> Tensor:
+def about_y(angle_rad: Array) -> Array:
     """Rotate about the y axis, z towards x.
 
     Args:
@@ -50,15 +51,16 @@ def about_y(angle_rad: Tensor) -> Tensor:
     Source: Solà, equation 78, axis y.
 
     Example:
-        >>> about_y(torch.tensor(0.0)).diagonal()
-        tensor([1., 1., 1.])
+        >>> about_y(np.array(0.0)).diagonal()
+        array([1., 1., 1.])
     """
-    cosine, sine = angle_rad.cos(), angle_rad.sin()
-    none, one = torch.zeros_like(cosine), torch.ones_like(cosine)
+    xp = namespace(angle_rad)
+    cosine, sine = xp.cos(angle_rad), xp.sin(angle_rad)
+    none, one = xp.zeros_like(cosine), xp.ones_like(cosine)
     return _matrix(cosine, none, sine, none, one, none, -sine, none, cosine)
 
 
-def rotation_from_quaternion(quaternion_xyzw: Tensor) -> Tensor:
+def rotation_from_quaternion(quaternion_xyzw: Array) -> Array:
     """Convert quaternions to matrices.
 
     Args:
@@ -74,15 +76,15 @@ def rotation_from_quaternion(quaternion_xyzw: Tensor) -> Tensor:
     Source: Solà, equation 115.
 
     Example:
-        >>> rotation_from_quaternion(torch.tensor([0.0, 0.0, 2.0, 0.0])).diagonal()  # half a turn about z
-        tensor([-1., -1.,  1.])
+        >>> rotation_from_quaternion(np.array([0.0, 0.0, 2.0, 0.0])).diagonal()  # half a turn about z
+        array([-1., -1.,  1.])
     """
     _check("quaternion_xyzw", quaternion_xyzw, 4)
-    with torch.no_grad():
-        square = quaternion_xyzw.square().sum(-1, keepdim=True)
-        usable = torch.isfinite(square) & (square > torch.finfo(square.dtype).tiny)
-    still = quaternion_xyzw.new_tensor((0.0, 0.0, 0.0, 1.0))
-    x, y, z, w = (torch.where(usable, quaternion_xyzw, still)).unbind(-1)
+    xp = namespace(quaternion_xyzw)
+    square = (quaternion_xyzw * quaternion_xyzw).sum(-1)[..., None]
+    usable = xp.isfinite(square) & (square > xp.finfo(square.dtype).tiny)
+    turned = xp.where(usable, quaternion_xyzw, like((0.0, 0.0, 0.0, 1.0), quaternion_xyzw))
+    x, y, z, w = (turned[..., axis] for axis in range(4))
     s = 2.0 / (x * x + y * y + z * z + w * w)
     return _matrix(
         *(1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)),
@@ -91,7 +93,7 @@ def rotation_from_quaternion(quaternion_xyzw: Tensor) -> Tensor:
     )
 
 
-def quaternion_from_rotation(rotation: Tensor) -> Tensor:
+def quaternion_from_rotation(rotation: Array) -> Array:
     """Convert matrices to quaternions.
 
     Args:
@@ -107,29 +109,29 @@ def quaternion_from_rotation(rotation: Tensor) -> Tensor:
     Source: S. Shepperd, Quaternion from rotation matrix, Journal of Guidance and Control 1 (1978).
 
     Example:
-        >>> quaternion_from_rotation(torch.eye(3))
-        tensor([0., 0., 0., 1.])
+        >>> quaternion_from_rotation(np.eye(3))
+        array([0., 0., 0., 1.])
     """
     _check("rotation", rotation, 3, 3)
-    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in rotation.unbind(-2))
+    xp = namespace(rotation)
+    a, b, c, d, e, f, g, h, i = (rotation[..., row, column] for row in range(3) for column in range(3))
     # Each row is the quaternion times four times one of its parts; the row of the largest part loses no digits.
-    rows = torch.stack(
-        [
-            torch.stack((1 + a - e - i, b + d, c + g, h - f), -1),
-            torch.stack((b + d, 1 - a + e - i, f + h, c - g), -1),
-            torch.stack((c + g, f + h, 1 - a - e + i, d - b), -1),
-            torch.stack((h - f, c - g, d - b, 1 + a + e + i), -1),
-        ],
-        -2,
+    parts = (1 + a - e - i, 1 - a + e - i, 1 - a - e + i, 1 + a + e + i)
+    rows = (
+        xp.stack((parts[0], b + d, c + g, h - f), -1),
+        xp.stack((b + d, parts[1], f + h, c - g), -1),
+        xp.stack((c + g, f + h, parts[2], d - b), -1),
+        xp.stack((h - f, c - g, d - b, parts[3]), -1),
     )
-    largest = rows.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    row = rows.gather(-2, largest[..., None, None].expand(*largest.shape, 1, 4)).squeeze(-2)
-    row = torch.where(row[..., 3:] < 0, -row, row)
-    length: Tensor = torch.linalg.vector_norm(row, dim=-1, keepdim=True)
-    return row / length
+    largest = xp.stack(parts, -1).argmax(-1)[..., None]
+    row = rows[0]
+    for index in range(1, 4):
+        row = xp.where(largest == index, rows[index], row)
+    row = xp.where(row[..., 3:] < 0, -row, row)
+    return row / xp.sqrt((row * row).sum(-1))[..., None]
 
 
-def rotation_from_vector(vector_rad: Tensor) -> Tensor:
+def rotation_from_vector(vector_rad: Array) -> Array:
     """Convert rotation vectors to matrices.
 
     Args:
@@ -145,16 +147,18 @@ def rotation_from_vector(vector_rad: Tensor) -> Tensor:
     Source: Solà, equation 78 (Rodrigues' formula).
 
     Example:
-        >>> rotation_from_vector(torch.zeros(3)).diagonal()
-        tensor([1., 1., 1.])
+        >>> rotation_from_vector(np.zeros(3)).diagonal()
+        array([1., 1., 1.])
     """
     _check("vector_rad", vector_rad, 3)
-    square = vector_rad.square().sum(-1)
+    xp = namespace(vector_rad)
+    square = (vector_rad * vector_rad).sum(-1)
     small = square < SMALL_SQUARED_RAD
-    angle = torch.where(small, 1.0, square).sqrt()
-    first = torch.where(small, 1 - square / 6, angle.sin() / angle)
-    second = torch.where(small, 0.5 - square / 24, 2 * ((0.5 * angle).sin() / angle).square())
-    upright = (1 - second * square)[..., None, None] * torch.eye(3, dtype=square.dtype, device=square.device)
-    across = (vector_rad.unsqueeze(-1).unsqueeze(-1) * vector_rad.new_tensor(ACROSS)).sum(-3)
-    along = vector_rad.unsqueeze(-1) * vector_rad.unsqueeze(-2)
+    angle = xp.sqrt(xp.where(small, 1.0, square))
+    half = xp.sin(0.5 * angle) / angle
+    first = xp.where(small, 1 - square / 6, xp.sin(angle) / angle)
+    second = xp.where(small, 0.5 - square / 24, 2 * half * half)
+    upright = (1 - second * square)[..., None, None] * like(np.eye(3), square)
+    across = (vector_rad[..., None, None] * like(ACROSS, square)).sum(-3)
+    along = vector_rad[..., None] * vector_rad[..., None, :]
     return upright + first[..., None, None] * across + second[..., None, None] * along

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera import MIN_DEPTH
 from cogkp.geometry.gauss_newton import refine
 from cogkp.geometry.normal_equations import (
@@ -38,7 +39,7 @@ from cogkp.geometry.normal_equations import (
     well_conditioned,
 )
 from cogkp.geometry.point_covariance import covariance
-from cogkp.geometry.projection import Cameras, check_points, cross, read_cameras, work_dtype
+from cogkp.geometry.projection import Cameras, cross, read_cameras, work_dtype
 from cogkp.geometry.symmetric import factor, solve
 
 __all__ = ["MIN_ANGLE_RAD", "Triangulated", "covariance", "refine", "triangulate_pair", "triangulate_views"]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from cogkp.data.dataset import ImageDataset, Split
 from cogkp.data.sample import Batch, Sample
-from cogkp.inference.processor import Prepared
 from cogkp.measures.evidence import Curve, Evidence, Table
+from cogkp.visual.marks import Marks, SpaceMarks
 
 __all__ = [
     "PCK_THRESHOLDS_PX",
@@ -25,16 +25,12 @@ __all__ = [
     "ExportSpec",
     "Loss",
     "LossReport",
-    "Marks",
     "Metrics",
-    "Outline",
     "OutputSpec",
     "Report",
-    "SpaceMarks",
     "StereoMetrics",
     "Task",
     "TwoSteps",
-    "ViewMarks",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -61,108 +57,21 @@ class LossReport:
     shares: Mapping[str, Tensor] = attrs.field(factory=dict)
 
 
-@attrs.frozen(eq=False)
-class Outline:
-    """One object as points and lines over an image, in its pixels.
-
-    Args:
-        uv: (N, 2) float; NaN where a point cannot be drawn.
-        names: N words, written beside their points; nothing is written for an empty one.
-        lines: pairs of indices of points, with the kind of line: 'edge', 'x', 'y' or 'z'.
-        text: one line about the object.
-    """
-
-    uv: FloatArray
-    names: tuple[str, ...]
-    lines: tuple[tuple[int, int, str], ...]
-    text: str = ""
-
-
-@attrs.frozen(eq=False)
-class Marks:
-    """What to draw over one network input, in pixels of the input.
-
-    Args:
-        uv_crop: (N, 2) float.
-        shown: (N,) bool, points worth drawing.
-        names: N words.
-        mask: (S, S) class ids, or None.
-        outlines: whole objects.
-    """
-
-    uv_crop: FloatArray
-    shown: BoolArray
-    names: tuple[str, ...]
-    mask: npt.NDArray[np.uint8] | None = None
-    outlines: tuple[Outline, ...] = ()
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class ViewMarks:
-    """What to draw over one view of a stereo pair, in pixels of the network's input.
-
-    Args:
-        row: of the batch.
-        truth_uv: (N, 2) float.
-        truth_visible: (N,) bool.
-        predicted_uv: (N, 2) float.
-        predicted_visible: (N,) bool.
-        lines_uv: (N, K, 2) float, where this camera sees the ray of the other camera's prediction; NaN where it does
-            not, and for points not shown.
-    """
-
-    row: int
-    truth_uv: FloatArray
-    truth_visible: BoolArray
-    predicted_uv: FloatArray
-    predicted_visible: BoolArray
-    lines_uv: FloatArray
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class SpaceMarks:
-    """What to draw of one stereo pair: both views, and space.
-
-    Args:
-        name: of the pair, for people.
-        point_names: N words.
-        views: left and right.
-        xyz_true: (N, 3) float, in ``unit``.
-        known: (N,) bool, where the truth is known.
-        xyz_found: (N, 3) float, in ``unit``.
-        found: (N,) bool, known points that the prediction triangulates.
-        region: (N, 3, 3) float, square of ``unit``; the prediction says that nine tenths of all truths lie where
-            d^T region^-1 d <= 1, d their offset from ``xyz_found``. Zero where unknown.
-        segments: pairs of indices of points that belong together.
-        world_to_view: (3, 3) float, turns the world's axes to those of the left camera: x right, y down, z forward.
-        unit: of all lengths.
-    """
-
-    name: str
-    point_names: tuple[str, ...]
-    views: tuple[ViewMarks, ViewMarks]
-    xyz_true: FloatArray
-    known: BoolArray
-    xyz_found: FloatArray
-    found: BoolArray
-    region: FloatArray
-    segments: tuple[tuple[int, int], ...]
-    world_to_view: FloatArray
-    unit: str
-
-
 class Codec(Protocol):
     """Encode labels and decode predictions in one object, so that the two cannot drift apart."""
 
     def encode(self, sample: Sample[Any]) -> Any:
         """Make the targets of one sample: a NamedTuple of arrays."""
 
-    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+    def prepare(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Make the network's input of one image as evaluation does, and say where its pixels went.
 
         Args:
             image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`. A family may take more, as a box
                 to look into.
+
+        Returns:
+            The input (C, H, W) float32, and the map (3, 3) from the pixels of the image to those of the input.
         """
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Any:

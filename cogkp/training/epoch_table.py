@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cogkp.files import write_text
+from cogkp.files import in_own_folder, write_text
 from cogkp.training.history import epoch_facts
 from cogkp.training.sinks import EpochEvent, StepEvent
 
@@ -68,4 +68,4 @@ class EpochTableSink:
         table = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         table.writerows(self._rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, text.getvalue(), in_own_folder)

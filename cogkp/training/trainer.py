@@ -6,6 +6,7 @@ It knows a Task, never a family. Read downwards: ``fit``, then ``_Training.to_th
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.config.train import SaveInterval
+from cogkp.data.loader import worker_deaths_told
 from cogkp.data.sample import Batch
 from cogkp.errors import CogkpError, NotFiniteError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
@@ -55,10 +57,11 @@ class FitResult:
     Args:
         epochs: epochs completed over the whole life of the run.
         steps: optimiser steps of this call.
-        interrupted: whether Ctrl-C ended it; the checkpoint then holds the exact position.
+        interrupted: whether a signal ended it; the checkpoint then holds the exact position.
         checkpoint: the newest checkpoint.
         scalars: the last epoch's mean loss terms and validation figures.
         stopped: why it ended before its last epoch by itself; empty where it did not.
+        signal: number of the signal that ended it; 0 where none did.
     """
 
     epochs: int
@@ -67,6 +70,7 @@ class FitResult:
     checkpoint: Path | None
     scalars: Mapping[str, float]
     stopped: str = ""
+    signal: int = 0
 
 
 def fit(
@@ -81,7 +85,7 @@ def fit(
     device: torch.device | None = None,
     ranks: Ranks = SINGLE,
 ) -> FitResult:
-    """Train a task to the end of its plan, or until Ctrl-C.
+    """Train a task to the end of its plan, or until Ctrl-C, SIGTERM or SIGHUP.
 
     Several ranks call it together, each with loaders of its own part; the first one alone saves.
 
@@ -109,6 +113,7 @@ def fit(
     keep_large_blocks()
     steps = (plan.last_epoch - plan.epoch) * len(loaders.train) - plan.step
     with (
+        worker_deaths_told(),
         listening() as interrupt,
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
@@ -223,7 +228,9 @@ class _Training:
         if steps:
             log.info("time: %s", share_text(self.watch.shares()))
         interrupted = position[0] < plan.last_epoch and not stopped
-        return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
+        # Where another rank was asked, the number is that of Ctrl-C.
+        number = (self.interrupt.signal or signal.SIGINT) if interrupted else 0
+        return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped, number)
 
     def asked_to_stop(self) -> bool:
         """Say whether somebody asked any rank to stop."""

@@ -8,9 +8,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.tasks.base import ViewMarks
 from cogkp.visual.canvas import RgbImage, as_rgb, enlarge, enlarged_uv, text_width, write_text
 from cogkp.visual.grid import DARK, image_grid
+from cogkp.visual.marks import ViewMarks
 from cogkp.visual.outline import RED
 from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.tasks.base import Outline
 from cogkp.visual.canvas import RgbImage, enlarged_uv, text_width, write_text
+from cogkp.visual.marks import Outline
 from cogkp.visual.overlay import draw_curves
 from cogkp.visual.palette import BLACK, WHITE, Colour
 

@@ -11,6 +11,7 @@ from html import escape
 
 import attrs
 
+from cogkp.files import MARK
 from cogkp.measures.evidence import Table
 from cogkp.visual.page_style import STYLE
 
@@ -62,7 +63,7 @@ def page(title: str, subtitle: str, sections: Sequence[str]) -> str:
     head = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="generator" content="{MARK}"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title><style>{STYLE}</style></head>'
     )
     top = f"<header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>"

@@ -8,10 +8,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.tasks.base import SpaceMarks, ViewMarks
 from cogkp.visual.canvas import RgbImage, enlarged_uv, fit_text, text_width, write_text
 from cogkp.visual.figure import LEGEND_PAD_PX, TRUTH_AND_PREDICTION, enlarged_errors, enlarged_tile, legend_bar
 from cogkp.visual.grid import DARK
+from cogkp.visual.marks import SpaceMarks, ViewMarks
 from cogkp.visual.overlay import draw_curves
 from cogkp.visual.palette import GREY, Colour, point_colours
 from cogkp.visual.space import space_plot, view_of

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.tasks.base import SpaceMarks
 from cogkp.visual.canvas import RgbImage, text_width, write_text
+from cogkp.visual.marks import SpaceMarks
 from cogkp.visual.overlay import draw_curves, draw_errors
 from cogkp.visual.palette import BLACK, GREY, WHITE, Colour
 

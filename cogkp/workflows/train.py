@@ -79,7 +79,8 @@ class TrainResult(Printable):
         best: that of the best validation, None where nothing was validated.
         mirror: the same as ``checkpoint``, where ``restore="latest"`` finds it; None for experiments.
         epochs: epochs completed over the life of the run.
-        interrupted: whether Ctrl-C ended it early.
+        interrupted: whether a signal ended it early: Ctrl-C, SIGTERM or SIGHUP.
+        signal: number of that signal, else 0.
         seconds: this call took.
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
@@ -95,6 +96,7 @@ class TrainResult(Printable):
     mirror: Path | None
     epochs: int
     interrupted: bool
+    signal: int
     seconds: float
     scalars: Mapping[str, float]
     plan: str
@@ -329,6 +331,7 @@ class _Run:
             mirror=None if kept is None else place.mirror,
             epochs=result.epochs,
             interrupted=result.interrupted,
+            signal=result.signal,
             seconds=0.0,
             scalars=result.scalars,
             plan=plan.line,

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from cogkp.geometry.cuboid import Cuboids
+from cogkp.geometry.cuboid_fit import Plane
 
 SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 ROUNDS = ((4, 5, 7, 6), (0, 1, 3, 2), (2, 3, 7, 6), (0, 1, 5, 4), (1, 3, 7, 5), (0, 2, 6, 4))
@@ -23,6 +24,21 @@ def pose(rotation=None, location=(0.0, 0.0, 0.0)):
 
 def boxes(poses, sizes, dtype=torch.float64):
     return Cuboids(torch.tensor(np.asarray(poses), dtype=dtype), torch.tensor(np.asarray(sizes), dtype=dtype))
+
+
+def array_boxes(poses, sizes):
+    return Cuboids(np.asarray(poses, float), np.asarray(sizes, float))
+
+
+def floor_under(made, down):
+    """The face that boxes stand on: of the axis most parallel to gravity, the one farthest down."""
+    axes = made.cuboid_to_camera[..., :3, :3].swapaxes(-1, -2)
+    lean = (axes * down).sum(-1)
+    chosen = np.abs(lean).argmax(-1)[..., None]
+    axis = np.take_along_axis(axes, chosen[..., None], -2)[..., 0, :]
+    up = np.where(np.take_along_axis(lean, chosen, -1) > 0, -axis, axis)
+    length = np.take_along_axis(made.size_xyz, chosen, -1)
+    return Plane(made.cuboid_to_camera[..., :3, 3] - 0.5 * length * up, up)
 
 
 def random_boxes(rng, count, spread=0.4, thinnest=0.2):

@@ -40,7 +40,9 @@ ROOMS = {
     "data.boxes": room("errors files progress config geometry data", "attrs cv2 numpy torch"),
     "models": room("errors geometry.heatmap", "torch"),
     "measures": room("errors", "attrs numpy"),
-    "tasks.base": room("errors config geometry data models measures inference.processor", "attrs numpy torch"),
+    "tasks.base": room(
+        "errors config geometry data models measures inference.processor visual.marks", "attrs numpy torch"
+    ),
     "tasks.keypoint": room(
         "errors config config.keypoint geometry data data.keypoint models measures tasks.base inference.processor "
         "visual",
@@ -48,7 +50,7 @@ ROOMS = {
     ),
     "tasks.centerpose": room(
         "errors config config.centerpose geometry geometry.pnp data data.boxes measures models tasks.base "
-        "inference.processor",
+        "inference.processor visual",
         "attrs numpy torch",
     ),
     "tasks.registry": room("families tasks.base", ""),
@@ -64,7 +66,7 @@ ROOMS = {
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "inference.processor": room("", "numpy"),
-    "visual": room("errors measures tasks.base", "attrs cv2 numpy"),
+    "visual": room("errors measures", "attrs cv2 numpy"),
     "drawing": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors families files progress config geometry data measures tasks artifacts training exporter inference "

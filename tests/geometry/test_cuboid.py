@@ -12,8 +12,8 @@ from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame, objectron_projection
 from cogkp.geometry.cuboid import EDGES, FACES, Cuboids, relative_size, symmetry_angles
-from cogkp.geometry.cuboid_fit import Plane, fit_cuboids, scale_from_height, scale_from_plane, supporting_plane
-from tests.builders.boxes import boxes, corners, pose, random_boxes, turn
+from cogkp.geometry.cuboid_fit import Plane, fit_cuboids, scale_from_height, scale_from_plane
+from tests.builders.boxes import array_boxes, boxes, corners, floor_under, pose, random_boxes, turn
 
 NAN, INF = math.nan, math.inf
 FRAMES = list(CameraFrame)
@@ -57,25 +57,25 @@ def test_faces_lie_where_they_say_and_face_inwards():
 @given(seeds)
 def test_points_are_those_of_the_pose_and_fitting_undoes_them(seed):
     poses, sizes = random_boxes(np.random.default_rng(seed), 4, spread=3.0)
-    made = boxes(poses, sizes)
+    made = array_boxes(poses, sizes)
     expected = np.stack([corners(*each) for each in zip(poses, sizes, strict=True)])
-    np.testing.assert_allclose(made.points()[:, 1:].numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(made.points()[:, 1:], expected, atol=1e-12)
     found = fit_cuboids(made.points())
     assert found.valid.all()
     assert found.residual.max() < 1e-12
-    torch.testing.assert_close(found.cuboids.cuboid_to_camera, made.cuboid_to_camera, atol=1e-9, rtol=0)
-    torch.testing.assert_close(found.cuboids.size_xyz, made.size_xyz)
+    np.testing.assert_allclose(found.cuboids.cuboid_to_camera, made.cuboid_to_camera, atol=1e-9, rtol=0)
+    np.testing.assert_allclose(found.cuboids.size_xyz, made.size_xyz, rtol=1e-7, atol=1e-7)
 
 
 def test_a_fit_to_noisy_points_is_best_among_poses_nearby():
     rng = np.random.default_rng(0)
     (matrix,), (size,) = random_boxes(rng, 1)
-    noisy = boxes(matrix, size).points() + 0.02 * t(rng.normal(size=(9, 3)))
+    noisy = array_boxes(matrix, size).points() + 0.02 * rng.normal(size=(9, 3))
     found = fit_cuboids(noisy)
-    best = found.cuboids.cuboid_to_camera.numpy()
+    best = found.cuboids.cuboid_to_camera
 
     def cost(matrix):
-        return float((boxes(matrix, found.cuboids.size_xyz).points() - noisy).square().sum())
+        return np.square(array_boxes(matrix, found.cuboids.size_xyz).points() - noisy).sum()
 
     assert float(found.residual) == pytest.approx(math.sqrt(cost(best) / 9))
     for _ in range(50):
@@ -84,31 +84,31 @@ def test_a_fit_to_noisy_points_is_best_among_poses_nearby():
 
 
 def test_what_is_no_box_is_not_fitted():
-    good = boxes(pose(), (1, 1, 1)).points()
-    line, point, missing = good * t([1, 0, 0]), good * 0, good.clone()
+    good = array_boxes(pose(), (1, 1, 1)).points()
+    line, point, missing = good * [1, 0, 0], good * 0, good.copy()
     missing[3, 1] = NAN
-    flat = boxes(pose(turn([0.1, 0.2, 0.3])), (1, 0, 2)).points()
-    found = fit_cuboids(torch.stack((good, line, point, missing, flat)))
+    flat = array_boxes(pose(turn([0.1, 0.2, 0.3])), (1, 0, 2)).points()
+    found = fit_cuboids(np.stack((good, line, point, missing, flat)))
     assert found.valid.tolist() == [True, False, False, False, True]
-    assert torch.isfinite(found.cuboids.cuboid_to_camera).all()
+    assert np.isfinite(found.cuboids.cuboid_to_camera).all()
     assert (found.cuboids.size_xyz[1:4] == 0).all()
-    torch.testing.assert_close(found.cuboids[4].points(), flat)
+    np.testing.assert_allclose(found.cuboids[4].points(), flat, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("source", FRAMES)
 @pytest.mark.parametrize("target", FRAMES)
 def test_frames_are_rotations_that_undo_each_other(source, target):
     there, back = frame_to_frame(source, target), frame_to_frame(target, source)
-    assert torch.equal(there @ back, torch.eye(3, dtype=torch.float64))
-    assert torch.linalg.det(there) == pytest.approx(1.0)
+    assert np.array_equal(there @ back, np.eye(3))
+    assert np.linalg.det(there) == pytest.approx(1.0)
     made = boxes(*random_boxes(np.random.default_rng(0), 3))
     moved = made.in_frame(source, target)
-    torch.testing.assert_close(moved.points(), made.points() @ there.mT)
+    torch.testing.assert_close(moved.points(), made.points() @ t(there).mT)
     torch.testing.assert_close(moved.in_frame(target, source).points(), made.points())
 
 
 def test_frames_mean_what_they_say():
-    seen = t([1.0, 2.0, 5.0])  # right of the middle, below it, ahead
+    seen = np.array([1.0, 2.0, 5.0])  # right of the middle, below it, ahead
     assert (frame_to_frame(CameraFrame.OPENCV, CameraFrame.OPENGL) @ seen).tolist() == [1, -2, -5]
     assert (frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON) @ seen).tolist() == [2, 1, -5]
     assert CameraFrame("objectron") is CameraFrame.OBJECTRON
@@ -116,14 +116,14 @@ def test_frames_mean_what_they_say():
 
 def test_the_clip_matrix_of_objectron_sees_what_the_camera_sees():
     rng = np.random.default_rng(0)
-    K, size_wh = t([[661.0, 0, 303.5], [0, 665.0, 391.25], [0, 0, 1]]), (600, 800)
-    xyz = t(rng.uniform((-1, -1, 2), (1, 1, 6), (50, 3)))
-    in_file = xyz @ frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON).mT
-    clip = torch.cat((in_file, torch.ones(50, 1, dtype=torch.float64)), -1) @ objectron_projection(K, size_wh).mT
-    down, right = ((clip[:, :2] / clip[:, 3:] + 1) / 2).unbind(-1)
-    expected = PinholeCamera(K, torch.eye(4, dtype=torch.float64), size_wh).project(xyz).uv
-    torch.testing.assert_close(torch.stack((right * 600, down * 800), -1), expected)
-    real = objectron_projection(t([[662.166, 0, 300], [0, 662.164, 400], [0, 0, 1]]), size_wh)
+    K, size_wh = np.array([[661.0, 0, 303.5], [0, 665.0, 391.25], [0, 0, 1]]), (600, 800)
+    xyz = rng.uniform((-1, -1, 2), (1, 1, 6), (50, 3))
+    in_file = xyz @ frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON).T
+    clip = np.concatenate((in_file, np.ones((50, 1))), -1) @ objectron_projection(K, size_wh).T
+    down, right = ((clip[:, :2] / clip[:, 3:] + 1) / 2).T
+    expected = PinholeCamera(t(K), torch.eye(4, dtype=torch.float64), size_wh).project(t(xyz)).uv
+    torch.testing.assert_close(t(np.stack((right * 600, down * 800), -1)), expected)
+    real = objectron_projection(np.array([[662.166, 0, 300], [0, 662.164, 400], [0, 0, 1]]), size_wh)
     assert real[0, 0] == pytest.approx(1.65541, abs=1e-5)
     assert real[1, 1] == pytest.approx(2.20722, abs=1e-5)
     with pytest.raises(GeometryError, match="image size"):
@@ -146,14 +146,14 @@ def test_turned_points_are_those_rotated_in_the_camera_frame():
     up = made.points()[:, 3] - made.points()[:, 1]
     up = up / up.norm(dim=-1, keepdim=True)
     for s, angle in enumerate(angles):
-        rotation = t(np.stack([turn((u * angle).numpy()) for u in up]))
+        rotation = t(np.stack([turn(u.numpy() * angle) for u in up]))
         middle = made.points()[:, :1]
         torch.testing.assert_close(turned.points()[s], (made.points() - middle) @ rotation.mT + middle)
 
 
 def test_symmetry_angles_are_those_of_labels_and_of_the_evaluation():
-    torch.testing.assert_close(symmetry_angles(12), 2 * math.pi * torch.arange(12, dtype=torch.float64) / 12)
-    torch.testing.assert_close(symmetry_angles(100, closed=True), torch.linspace(0, 2 * math.pi, 100).double())
+    np.testing.assert_allclose(symmetry_angles(12), 2 * math.pi * np.arange(12) / 12, rtol=1e-7)
+    np.testing.assert_allclose(symmetry_angles(100, closed=True), np.linspace(0, 2 * math.pi, 100), rtol=1e-7)
     assert symmetry_angles(1).tolist() == symmetry_angles(1, closed=True).tolist() == [0.0]
     with pytest.raises(GeometryError, match="count >= 1, got 0"):
         symmetry_angles(0)
@@ -184,9 +184,9 @@ def test_height_and_ground_give_back_the_true_size(seed, factor):
     tilt = turn([rng.uniform(-0.4, 0.4), 0, rng.uniform(-0.2, 0.2)])
     upright = tilt @ turn([math.pi, 0, 0]) @ turn([0, rng.uniform(-3, 3), 0])
     true = boxes(pose(upright, (rng.normal(), 1.0 + rng.uniform(), 6.0)), rng.uniform(0.3, 1.0, 3))
-    down = t(tilt @ [0, 1, 0])
-    plane = supporting_plane(true, down)
-    torch.testing.assert_close(plane.normal, -down)
+    down = tilt @ [0, 1, 0]
+    plane = Plane(*map(t, floor_under(array_boxes(true.cuboid_to_camera, true.size_xyz), down)))
+    torch.testing.assert_close(plane.normal, t(-down))
     assert ((true.points() - plane.center) @ plane.normal > -1e-9).all()
     unknown = true.scaled(t(1 / factor))
     for scale in (
@@ -249,4 +249,34 @@ def test_refusals(poses, sizes):
 
 def test_points_of_another_count_are_refused():
     with pytest.raises(GeometryError, match=r"got \(8, 3\)"):
-        fit_cuboids(torch.zeros(8, 3))
+        fit_cuboids(np.zeros((8, 3)))
+
+
+def test_arrays_and_tensors_are_treated_alike():
+    poses, sizes = random_boxes(np.random.default_rng(3), 5, spread=3.0)
+    one, other = array_boxes(poses, sizes), boxes(poses, sizes)
+    angles, factor = symmetry_angles(3), np.linspace(0.5, 2, 5)
+    plane = Plane(np.array([0.0, 1.0, 9.0]), np.array([0.1, -1.0, 0.2]))
+    pairs = [
+        (one.points(), other.points()),
+        (one.turned(angles).points(), other.turned(angles).points()),
+        (one.scaled(factor).points(), other.scaled(t(factor)).points()),
+        (one.in_frame(*FRAMES[:2]).points(), other.in_frame(*FRAMES[:2]).points()),
+        (one.volume, other.volume),
+        (one[2:].size_xyz, other[2:].size_xyz),
+        (relative_size(sizes), relative_size(t(sizes))),
+    ]
+    scales = scale_from_plane(one.points(), plane), scale_from_plane(other.points(), Plane(*map(t, plane)))
+    pairs += zip(*scales, strict=True)
+    pairs += zip(scale_from_height(sizes, factor), scale_from_height(t(sizes), t(factor)), strict=True)
+    for array, tensor in pairs:
+        assert isinstance(array, np.ndarray)
+        assert isinstance(tensor, torch.Tensor)
+        np.testing.assert_allclose(array, tensor.numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_arrays_of_half_precision_have_points_in_float32():
+    made = Cuboids(np.eye(4, dtype=np.float16), np.ones(3, np.float16))
+    assert made.points().dtype == np.float32
+    with pytest.raises(GeometryError, match="floating"):
+        Cuboids(np.eye(4, dtype=int), np.ones(3))

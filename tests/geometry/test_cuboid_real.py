@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,11 @@ pytestmark = pytest.mark.real_data
 
 
 def t(values):
-    return torch.tensor(values, dtype=torch.float64)
+    return torch.as_tensor(values, dtype=torch.float64)
+
+
+def tensors(made):
+    return Cuboids(t(made.cuboid_to_camera), t(made.size_xyz))
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +50,10 @@ def test_pose_and_size_make_the_points_of_the_files(labels, cabinets):
     made = cabinets.in_frame(CameraFrame.OPENCV, CameraFrame.OPENGL)
     assert len(labels) == 58
     assert (made.points() - points).abs().max() < 1e-5
-    fitted = fit_cuboids(points)
+    fitted = fit_cuboids(points.numpy())
     assert fitted.valid.all()
     assert fitted.residual.max() < 1e-5
-    assert iou3d(fitted.cuboids, made).min() > 0.9999
+    assert iou3d(tensors(fitted.cuboids), made).min() > 0.9999
 
 
 def test_the_camera_sees_the_points_where_the_files_say(labels, cabinets, camera):
@@ -61,14 +66,14 @@ def test_the_camera_sees_the_points_where_the_files_say(labels, cabinets, camera
 def test_the_pixels_and_the_floor_give_back_the_boxes(labels, cabinets, camera):
     uv = t([label["objects"][0]["projected_cuboid"] for label in labels])[:, 1:]
     unit = cabinets.size_xyz / cabinets.size_xyz[:, 1:2]
-    found = solve_cuboids(uv, unit, camera.K)
+    found = solve_cuboids(uv.numpy(), unit.numpy(), camera.K.numpy())
     assert found.valid.all()
     assert not found.metric.any()
     assert found.residual_px.max() < 0.01
-    down, forward = t([1, -1, -1]), [label["AR_data"] for label in labels]
-    floor = Plane(*(t([each[name] for each in forward]) * down for name in ("plane_center", "plane_normal")))
+    down, forward = np.array([1, -1, -1]), [label["AR_data"] for label in labels]
+    floor = Plane(*(np.array([each[name] for each in forward]) * down for name in ("plane_center", "plane_normal")))
     true = to_true_size(found, scale_from_plane(found.cuboids.points(), floor))
     assert true.metric.all()
-    assert iou3d(true.cuboids, cabinets).min() > 0.999
-    distance = (true.cuboids.points() - cabinets.points()).norm(dim=-1)
+    assert iou3d(tensors(true.cuboids), cabinets).min() > 0.999
+    distance = np.linalg.norm(true.cuboids.points() - cabinets.points().numpy(), axis=-1)
     assert distance.max() < 2e-3

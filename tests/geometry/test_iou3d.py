@@ -120,7 +120,7 @@ def test_thousands_of_faces_in_nearly_one_plane_spoil_nothing():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_bottle_turned_about_its_axis_keeps_its_height(dtype):
     first = boxes(pose(turn([0.4, 0.2, -0.9]), (1.0, 2.0, 5.0)), (1.0, 3.0, 1.0), dtype)
-    angles = symmetry_angles(100)
+    angles = torch.from_numpy(symmetry_angles(100))
     turned = iou3d(first, first.turned(angles))
     fold = torch.remainder(angles, math.pi / 2)
     shared = 2 / (1 + fold.sin() + fold.cos())  # of two unit squares: an octagon around their common circle

@@ -74,3 +74,21 @@ def test_derivatives_agree_with_differences_also_at_zero():
 def test_other_shapes_are_refused(function, value):
     with pytest.raises(GeometryError, match="expected"):
         function(value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts)
+def test_arrays_and_tensors_are_treated_alike(vector):
+    vector = np.array(vector)
+    matrix = rotation_from_vector(vector)
+    quaternion = quaternion_from_rotation(matrix)
+    pairs = [
+        (matrix, rotation_from_vector(t(vector))),
+        (quaternion, quaternion_from_rotation(t(matrix))),
+        (rotation_from_quaternion(quaternion), rotation_from_quaternion(t(quaternion))),
+        (about_y(vector), about_y(t(vector))),
+    ]
+    for array, tensor in pairs:
+        assert isinstance(array, np.ndarray)
+        np.testing.assert_allclose(array, tensor.numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(cv2.Rodrigues(vector)[0], matrix, atol=1e-12)

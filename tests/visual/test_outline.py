@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cogkp.tasks.base import Outline
 from cogkp.visual.canvas import enlarged_uv
+from cogkp.visual.marks import Outline
 from cogkp.visual.outline import BLUE, GREEN, RED, draw_outlines
 from cogkp.visual.palette import WHITE
 

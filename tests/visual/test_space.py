@@ -6,8 +6,8 @@ import attrs
 import numpy as np
 import pytest
 
-from cogkp.tasks.base import SpaceMarks, ViewMarks
 from cogkp.visual.canvas import enlarged_uv
+from cogkp.visual.marks import SpaceMarks, ViewMarks
 from cogkp.visual.overlay import draw_curves
 from cogkp.visual.pairs import Pair, pair_sheet, view_tile
 from cogkp.visual.palette import point_colours

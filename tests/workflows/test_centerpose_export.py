@@ -18,18 +18,20 @@ from cogkp.config.centerpose.io import dump_experiment, load_experiment
 from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.images import read_colour
 from cogkp.errors import CheckpointError, ConfigError, ExportError
-from cogkp.geometry.letterbox import letterbox
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
+from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.export import export
-from cogkp.workflows.families.centerpose.inference import infer_experiment
-from cogkp.workflows.families.centerpose.inputs import NetworkInput, available_images
+from cogkp.workflows.families.centerpose.inputs import available_images
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
+from cogkp.workflows.predict import predict
 from cogkp.workflows.setup import evenly, restored_task
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
+from tests.builders.warps import letterbox
 
 WIDTH, HEIGHT = 96, 64
 
@@ -95,9 +97,9 @@ def test_the_folder_explains_itself(experiment, result):
 
 
 def test_another_size_than_that_of_the_training_finds_objects_in_its_own_grid(experiment, result):
-    shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
+    view = processor_of(read_manifest(result.onnx).facts, "").view
     paths = available_images(experiment)
-    image = np.stack([shown(paths[row]) for row in evenly(len(paths), 3)])
+    image = np.stack([view.of(read_colour(paths[row]))[0] for row in evenly(len(paths), 3)])
     assert image.shape == (3, 3, HEIGHT, WIDTH)
     with OnnxRuntimeRunner(result.onnx, threads=1) as runner:
         found = runner.infer({"input": image})
@@ -112,15 +114,15 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
         trt_engine=str(result.onnx), results_dir=str(tmp_path), use_pnp=False, visualization_threshold=1e-6
     )
     data = attrs.evolve(experiment.dataset, inference_data=experiment.dataset.test_data)
-    found = infer_experiment(attrs.evolve(experiment, inference=section, dataset=data))
+    found = predict(attrs.evolve(experiment, inference=section, dataset=data))
     assert (found.pictures, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
     task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))
     codec = task.codec.for_input_size((WIDTH, HEIGHT))
-    shown = NetworkInput.of(read_manifest(result.onnx).facts["input"])
+    view = processor_of(read_manifest(result.onnx).facts, "").view
     for path in available_images(experiment):
         with torch.inference_mode():
-            maps = task.model.eval()(torch.from_numpy(shown(path))[None])
+            maps = task.model.eval()(torch.from_numpy(view.of(read_colour(path))[0])[None])
         wanted = codec.decode(maps, letterbox((96, 72), (WIDTH, HEIGHT)).matrix[None])
         said = json.loads((tmp_path / f"{path.stem}.json").read_text())["objects"]
         assert len(said) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cogkp.config.fields import at_least, between, exactly, more_than, multiple_of, one_of, setting
+from cogkp.config.fields import LARGEST_SIDE, at_least, between, exactly, more_than, multiple_of, one_of, setting
 
 __all__ = ["CORNERS", "DatasetSpec"]
 
@@ -49,7 +49,7 @@ class DatasetSpec:
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")
     num_classes: int = setting(1, "Number of categories; one network knows exactly one.")
     num_joints: int = setting(CORNERS, "Corners of a box.", exactly(CORNERS))
-    max_objs: int = setting(10, "Most objects of one image; the first of its file count.", at_least(1))
+    max_objs: int = setting(10, "Most objects of one image; the first of its file count.", between(1, 10_000))
     mean: Triple = setting(MEAN, "Mean colour taken off each image; blue, green, red, scale 0..1.")
     std: Triple = setting(STD, "Spread of colours each image is divided by; blue, green, red.", more_than(0.0))
     eig_val: Triple = setting(
@@ -93,7 +93,7 @@ class DatasetSpec:
     flip: float = setting(
         0.5, "How often an image is mirrored, 0 to 1; 0 for objects with a handedness.", between(0.0, 1.0)
     )
-    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64))
+    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64, LARGEST_SIDE))
     output_res: int = setting(128, "Side of the network's grid, cells: input_res over model.down_ratio.", at_least(1))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, matching, more_than, one_of, setting
+from cogkp.config.fields import at_least, between, matching, more_than, one_of, setting
 
 __all__ = [
     "DataMappings",
@@ -81,7 +81,7 @@ class Sampling:
         None, "One weight per entry of base_dir; null means equal.", at_least(0.0)
     )
     samples_per_epoch: int | None = setting(
-        None, "Lines drawn per epoch; null means as many as there are.", at_least(1)
+        None, "Lines drawn per epoch; null means as many as there are.", between(1, 100_000_000)
     )
 
 
@@ -90,6 +90,11 @@ class StereoPairing:
     """Treat the two mapped images of a line as one stereo pair."""
 
     enabled: bool = setting(False, "Batches become LL0, LR0, LL1, LR1, ...; needs exactly two mappings.")
+    cameras: tuple[str, str] | None = setting(
+        None,
+        "Names of the two cameras in the calibration, in the order of data_mappings.x; null: the parts of its datakeys "
+        "that name cameras, as LL of 'LL.image'.",
+    )
     use_unlabelled: bool = setting(
         False, "Whether the triangulation losses also count points that nobody labelled; they need no label."
     )

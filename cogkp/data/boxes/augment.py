@@ -1,6 +1,6 @@
-"""Augmentation of box images: one sampled warp to the network's input, colour changes, normalisation.
+"""Augmentation of box images: one sampled warp to the network's input, then colour changes.
 
-The map is that of :mod:`cogkp.geometry.letterbox`. Randomness comes from the generator alone.
+Randomness comes from the generator alone. See :mod:`cogkp.data.boxes.view` for the input.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import attrs
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from cogkp.data.images import warp_image
 from cogkp.geometry.cuboid import POINTS
-from cogkp.geometry.letterbox import letterbox, square_crop
+from cogkp.geometry.letterbox import square_crop
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["BoxAugment", "BoxInput", "change_colours", "point_order", "sample_warp"]
+__all__ = ["BoxAugment", "change_colours", "point_order", "sample_warp"]
 
 FloatImage = npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
@@ -66,51 +66,6 @@ class BoxAugment:
     )
 
 
-@attrs.frozen(kw_only=True)
-class BoxInput:
-    """The network's input: size, mean and standard deviation; a square, or outside of training also a rectangle; BGR.
-
-    Args:
-        side: of the square, pixels.
-        size_wh: width and height of an oblong, pixels; None for the square.
-        mean: of each colour on the scale 0..1, BGR.
-        std: of each colour, BGR.
-    """
-
-    side: int = 512
-    mean: Triple = (0.40789654, 0.44719302, 0.47026115)
-    std: Triple = (0.28863828, 0.27408164, 0.27809835)
-    size_wh: tuple[int, int] | None = None
-
-    @property
-    def _size_wh(self) -> tuple[int, int]:
-        return self.size_wh or (self.side, self.side)
-
-    def plain_map(self, size_wh: tuple[int, int]) -> ImageWarp:
-        """Fit a whole image of that width and height into the input."""
-        return letterbox(size_wh, self._size_wh)
-
-    def cut(self, image: FloatImage, warp: ImageWarp) -> FloatImage:
-        """Crop the input out of an image (H, W, 3) in 0..1; (S, S, 3), zero outside the frame."""
-        return warp_image(image, warp.matrix.numpy(), self._size_wh)
-
-    def scaled(self, rgb: FloatImage) -> FloatImage:
-        """Normalise a crop (S, S, 3) RGB in 0..1 to the network's input (3, S, S).
-
-        Example:
-            >>> view = BoxInput(side=1, mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))
-            >>> view.scaled(np.ones((1, 1, 3), np.float32)).ravel()
-            array([1., 1., 2.], dtype=float32)
-        """
-        changed = (rgb[..., ::-1] - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(changed.transpose(2, 0, 1), np.float32)
-
-    def to_rgb(self, image: FloatImage) -> FloatImage:
-        """Undo :meth:`scaled`: the network's input (3, S, S) to (S, S, 3) RGB in 0..1."""
-        bgr = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
-        return np.asarray(np.clip(bgr[..., ::-1], 0.0, 1.0), np.float32)
-
-
 def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
     """Sample the one warp from an image to the network's input.
 
@@ -133,8 +88,8 @@ def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, genera
     angle_rad = math.radians(generator.uniform(-augment.rotate_deg, augment.rotate_deg)) if turned else 0.0
     if generator.random() < augment.flip_probability:
         crop = square_crop((width - 1.0 - middle[0], middle[1]), length, side, angle_rad)
-        return ImageWarp.mirror(width).then(crop)
-    return square_crop((middle[0], middle[1]), length, side, angle_rad)
+        return ImageWarp.mirror(width).then(ImageWarp(torch.from_numpy(crop)))
+    return ImageWarp(torch.from_numpy(square_crop((middle[0], middle[1]), length, side, angle_rad)))
 
 
 def _around_one(spread: float) -> tuple[float, float]:

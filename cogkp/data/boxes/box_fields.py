@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.data.boxes.fields import Fields
 from cogkp.data.boxes.frames import project
@@ -86,7 +85,7 @@ def _pose(entry: Fields, to_opencv: FloatArray) -> FloatArray | None:
     if location is None or quaternion is None:
         return None
     pose = np.eye(4)
-    pose[:3, :3] = to_opencv @ rotation_from_quaternion(torch.from_numpy(quaternion)).numpy()
+    pose[:3, :3] = to_opencv @ rotation_from_quaternion(quaternion)
     pose[:3, 3] = to_opencv @ location
     return pose
 
@@ -111,11 +110,11 @@ def _completed(entry: Fields, stated: _Space) -> _Space:
         return stated._replace(points=points)
     if stated.pose is not None and stated.size is not None:
         return stated
-    fit = fit_cuboids(torch.from_numpy(stated.points))
-    size = fit.cuboids.size_xyz.numpy()
+    fit = fit_cuboids(stated.points)
+    size = fit.cuboids.size_xyz
     if not bool(fit.valid) or not _solid(size):
         raise entry.wrong("keypoints_3d", "middle and corners of a box whose sides are > 0")
-    pose = fit.cuboids.cuboid_to_camera.numpy() if stated.pose is None else stated.pose
+    pose = fit.cuboids.cuboid_to_camera if stated.pose is None else stated.pose
     return _Space(stated.points, pose, size if stated.size is None else stated.size)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.data.boxes.fields import image_problem
 from cogkp.data.boxes.frames import PIXEL_KEY, centre_px, reprojection_px
@@ -23,7 +22,7 @@ from cogkp.errors import Problem
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import UNIT_POINTS
 from cogkp.geometry.cuboid_fit import fit_cuboids
-from cogkp.geometry.pnp import CuboidPoses, solve_cuboids
+from cogkp.geometry.pnp import solve_cuboids
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["TOLERANCE_PX", "check_images", "check_root"]
@@ -129,9 +128,9 @@ def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None
     if not known:
         return {}
     boxes, cameras, sizes = zip(*known, strict=True)
-    uv = torch.from_numpy(np.stack([box.uv_source[1:] for box in boxes]))
-    found: CuboidPoses = solve_cuboids(uv, torch.from_numpy(np.stack(sizes)), torch.from_numpy(np.stack(cameras)))
-    poses, residuals, valid = found.cuboids.cuboid_to_camera.numpy(), found.residual_px.tolist(), found.valid.tolist()
+    uv = np.stack([box.uv_source[1:] for box in boxes])
+    found = solve_cuboids(uv, np.stack(sizes), np.stack(cameras))
+    poses, residuals, valid = found.cuboids.cuboid_to_camera, found.residual_px.tolist(), found.valid.tolist()
     return {
         id(box): (poses[index], residuals[index]) if valid[index] else (None, math.inf)
         for index, box in enumerate(boxes)
@@ -229,8 +228,8 @@ def _space_problems(box: BoxRecord) -> Iterator[Problem]:
     """Compare points of space with pose and sides, as far as the file states them."""
     if box.xyz_camera is None or "keypoints_3d" not in box.given:
         return
-    fit = fit_cuboids(torch.from_numpy(box.xyz_camera))
-    sides = fit.cuboids.size_xyz.numpy()
+    fit = fit_cuboids(box.xyz_camera)
+    sides = fit.cuboids.size_xyz
     diagonal = max(float(np.linalg.norm(sides)), 1e-300)
     if float(fit.residual) > TOLERANCE_SHARE * diagonal:
         order, left = best_order_of_points(box.xyz_camera)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.geometry.camera_frame import CameraFrame, objectron_projection
 
@@ -33,7 +32,7 @@ def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> 
         array([[ 1.673125e+00,  0.000000e+00, -3.130000e-04,  0.000000e+00],
                [ 0.000000e+00,  2.246667e+00,  3.166700e-02,  0.000000e+00]])
     """
-    matrix = objectron_projection(torch.from_numpy(K), size_wh).numpy()
+    matrix = objectron_projection(K, size_wh)
     if frame is CameraFrame.OPENGL:
         return np.asarray(TO_OPENGL @ matrix @ TO_OPENGL.T)
     return matrix if frame is CameraFrame.OBJECTRON else None

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, point_order, sample_warp
+from cogkp.data.boxes.augment import BoxAugment, change_colours, point_order, sample_warp
 from cogkp.data.boxes.fingerprint import fingerprint
 from cogkp.data.boxes.labels import ObjectLabels, labels_of
 from cogkp.data.boxes.reader import Need, read_objectron
 from cogkp.data.boxes.records import BoxDataSize, ImageIndex, ImageRecord
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import ItemKey, SingleViewDataset, Split
 from cogkp.data.images import read_colour
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
+from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["NEEDED", "ObjectDataset"]
 
@@ -107,18 +110,17 @@ class ObjectDataset(SingleViewDataset):
         return (Encoded(sample, self._encode(sample)),)
 
     def _sample(self, record: ImageRecord, generator: np.random.Generator) -> Sample[ObjectLabels]:
-        pixels = read_colour(record.image)
-        training = self.split in ("train", "preview")
-        size_wh = record.size_wh
-        warp = (
-            sample_warp(size_wh, self.view.side, self.augment, generator) if training else self.view.plain_map(size_wh)
-        )
-        crop = self.view.cut(pixels, warp)
-        if training:
-            crop = change_colours(crop, self.augment, generator)
+        rgb, size_wh = read_colour(record.image), record.size_wh
+        if self.split in ("train", "preview"):
+            warp = sample_warp(size_wh, self.view.side, self.augment, generator)
+            crop = self.view.cut(rgb, warp.matrix.numpy())
+            image = self.view.scaled(change_colours(crop, self.augment, generator))
+        else:
+            image, source_to_crop = self.view.of(rgb)
+            warp = ImageWarp(torch.from_numpy(source_to_crop))
         labels = labels_of(record, self.num_symmetry, self._rows, self._room)
         labels = labels.numbered(point_order(warp, self.augment))
-        return Sample(self.view.scaled(crop), labels, warp, size_wh, f"{record.root.name}:{record.name}")
+        return Sample(image, labels, warp, size_wh, f"{record.root.name}:{record.name}")
 
 
 def _check_turns(records: Sequence[ImageRecord], num_symmetry: int) -> None:

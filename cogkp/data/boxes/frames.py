@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
-from cogkp.geometry.camera import MIN_DEPTH
-from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
+from cogkp.geometry.camera_frame import MIN_DEPTH, CameraFrame, frame_to_frame
 
 __all__ = ["FRAME_TOLERANCE_PX", "PIXEL_KEY", "FrameFit", "centre_px", "fit_camera_frame", "project", "reprojection_px"]
 
@@ -120,7 +119,7 @@ def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
     medians = {}
     for frame in CameraFrame:
         # The numbers of the file, read as if they were in this frame: back to the file's axes, then on from there.
-        turn = (frame_to_frame(frame, CameraFrame.OPENCV) @ frame_to_frame(CameraFrame.OPENCV, declared)).numpy()
+        turn = frame_to_frame(frame, CameraFrame.OPENCV) @ frame_to_frame(CameraFrame.OPENCV, declared)
         found = [residual for box, K in known if (residual := reprojection_px(box, K, turn)) is not None]
         if found:
             # The lower of two middle values: the mean of a number and infinity says nothing.

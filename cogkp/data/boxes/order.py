@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.geometry.cuboid import UNIT_POINTS
 from cogkp.geometry.cuboid_fit import fit_cuboids
@@ -68,9 +67,9 @@ TRIED = (*ORDERS, *(Order(tuple(MIDDLE_LAST[place] for place in order.points), o
 """The same again with the middle behind the corners, as other programs write it."""
 
 
-def _first_of_the_best(left: torch.Tensor, alike: float) -> int:
+def _first_of_the_best(left: FloatArray, alike: float) -> int:
     """Choose the first of the orders that fit alike: turns of the object by half a circle often do."""
-    return int((left <= left.min() + alike).to(torch.int8).argmax())
+    return int(np.argmax(left <= left.min() + alike))
 
 
 def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) -> tuple[Order, float]:
@@ -85,9 +84,8 @@ def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) ->
         The order and the root mean square distance that is left, pixels; infinite where none gives a pose.
     """
     tried = np.stack([uv[list(order.points)][1:] for order in TRIED])
-    sizes = torch.from_numpy(np.broadcast_to(size_xyz, (len(TRIED), 3)).copy())
-    found = solve_cuboids(torch.from_numpy(tried), sizes, torch.from_numpy(K))
-    residual = torch.where(found.valid, found.residual_px, torch.inf)
+    found = solve_cuboids(tried, np.broadcast_to(size_xyz, (len(TRIED), 3)), K)
+    residual = np.where(found.valid, found.residual_px, np.inf)
     best = _first_of_the_best(residual, ALIKE_PX)
     return TRIED[best], float(residual[best])
 
@@ -101,9 +99,8 @@ def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
     Returns:
         The order and the root mean square distance that is left, shares of the box's diagonal.
     """
-    tried = torch.from_numpy(np.stack([xyz[list(order.points)] for order in TRIED]))
-    fit = fit_cuboids(tried)
-    share = fit.residual / fit.cuboids.size_xyz.norm(dim=-1).clamp_min(1e-300)
-    share = torch.where(fit.valid, share, torch.inf)
+    fit = fit_cuboids(np.stack([xyz[list(order.points)] for order in TRIED]))
+    diagonal = np.linalg.norm(fit.cuboids.size_xyz, axis=-1)
+    share = np.where(fit.valid, fit.residual / np.maximum(diagonal, 1e-300), np.inf)
     best = _first_of_the_best(share, ALIKE_SHARE)
     return TRIED[best], float(share[best])

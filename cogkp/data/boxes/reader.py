@@ -232,7 +232,7 @@ class _AnnotationReader:
             others = tuple(word for _, entry in entries if (word := self._other_class(entry)) is not None)
         except DataError as error:
             return _Outcome(None, [error.problem])
-        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV).numpy()
+        to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV)
         wanted = [(number, entry) for number, entry in entries if self._other_class(entry) is None]
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in wanted]
         record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
@@ -256,7 +256,7 @@ class _AnnotationReader:
             K=self._intrinsics(camera, size_wh, frame),
             camera_frame=frame,
             boxes=(),
-            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV).numpy()),
+            ground=_ground(fields, frame_to_frame(frame, CameraFrame.OPENCV)),
             object_height=fields.number("object_height", TINY, np.inf, "a number > 0, metres"),
         )
 

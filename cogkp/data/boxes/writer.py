@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cogkp.data.boxes.clip import clip_matrix
 from cogkp.data.boxes.frames import project
@@ -85,7 +84,7 @@ def annotation_of(
     Returns:
         Ready for JSON; read back, it is the same to rounding.
     """
-    turn = frame_to_frame(CameraFrame.OPENCV, camera_frame).numpy()
+    turn = frame_to_frame(CameraFrame.OPENCV, camera_frame)
     content: dict[str, Any] = {
         "camera_data": _camera(size_wh, K, camera_frame),
         "objects": [_object(box, number, turn, provenance) for number, box in enumerate(boxes)],
@@ -117,9 +116,8 @@ def _object(box: BoxRecord, number: int, turn: FloatArray, provenance: str) -> d
     flags = {"symmetric": box.symmetric, "num_symmetry": box.num_symmetry}
     entry |= {key: flag for key, flag in flags.items() if flag is not None}
     if box.cuboid_to_camera is not None:
-        rotation = torch.from_numpy(turn @ box.cuboid_to_camera[:3, :3])
         entry["location"] = (turn @ box.cuboid_to_camera[:3, 3]).tolist()
-        entry["quaternion_xyzw"] = quaternion_from_rotation(rotation).tolist()
+        entry["quaternion_xyzw"] = quaternion_from_rotation(turn @ box.cuboid_to_camera[:3, :3]).tolist()
     if box.size_xyz is not None:
         entry["scale"] = box.size_xyz.tolist()
     if box.xyz_camera is not None:

@@ -86,9 +86,10 @@ class CalibrationReport:
         format: which form the file was taken for.
         files: their names.
         cameras: in the order of the rig.
-        pairs: every two of them.
+        pairs: every two of them that stand in different places.
         notes: what looks odd, one line each.
         consistency: how labelled pairs fit, where some were given.
+        unusable: what keeps single cameras or pairs from being used, one line each; the others can be.
     """
 
     format: str
@@ -97,6 +98,7 @@ class CalibrationReport:
     pairs: tuple[PairSummary, ...]
     notes: tuple[str, ...]
     consistency: PairConsistency | None = None
+    unusable: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the report for people, several lines."""
@@ -106,18 +108,19 @@ class CalibrationReport:
         if self.consistency is not None:
             lines.append(_consistency_text(self.consistency))
         lines += (f"note: {note}" for note in self.notes)
-        return "\n".join([*lines, *([f"problem: {self.problem}"] if self.problem else [])])
+        return "\n".join([*lines, *(f"problem: {problem}" for problem in self.problems)])
 
     @property
-    def problem(self) -> str | None:
-        """What labelled pairs have shown to be wrong, in one line; None where nothing is known to be wrong."""
-        return None if self.consistency is None else self.consistency.problem()
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be used, and what labelled pairs have shown to be wrong, one line each."""
+        shown = None if self.consistency is None else self.consistency.problem()
+        return self.unusable if shown is None else (*self.unusable, shown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for programs, ready for JSON."""
         content = attrs.asdict(self)
         content["consistency"] = None if self.consistency is None else self.consistency.to_dict()
-        return content
+        return {**content, "problems": list(self.problems)}
 
 
 def _camera_text(camera: CameraSummary) -> str:
@@ -152,7 +155,9 @@ def _pair_text(pair: PairSummary, *, in_full: bool) -> str:
 
 
 def _consistency_text(found: PairConsistency) -> str:
-    verdict = "" if found.problem() else ": they fit"
+    if not found.count:
+        return "no labelled pair could be compared: no point is labelled in both views where the lenses can be undone"
+    verdict = "" if found.problem() else ": they fit" if found.fits else ": too few to tell whether they fit"
     return (
         f"{found.count} labelled pairs lie {found.median_px:.2f} px off their epipolar lines (median; "
         f"95 % within {found.p95_px:.2f} px), {found.behind_share:.1%} of the points behind a camera{verdict}"

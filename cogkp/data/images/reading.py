@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from cogkp.data.images.header import Header, check_complete, read_header
 from cogkp.errors import ImageError, OutputError
-from cogkp.files import write_bytes
+from cogkp.files import marked, write_bytes
 
 __all__ = [
     "MAX_PIXELS",
@@ -271,4 +271,4 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written; an older file of that name is kept.
     """
-    write_bytes(Path(path), encode_image(pixels))
+    write_bytes(Path(path), marked(encode_image(pixels)))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.keypoint.spec import KeypointConfig
-from cogkp.data.calibration import PairConsistency, check_pairs, read_calibration
+from cogkp.data.calibration import Calibration, PairConsistency, check_pairs, open_calibration
 from cogkp.data.images import image_size
 from cogkp.data.keypoint.records import Record, View
 from cogkp.errors import DataError, Problem
@@ -33,24 +33,29 @@ def paired_rig(config: KeypointConfig) -> CameraRig | None:
     """
     if not config.stereo_pairing.enabled or config.calibration_file is None:
         return None
-    rig = read_calibration(config.calibration_file)
-    return rig_of_views(rig, config.data_mappings.x, config.calibration_file)
+    return rig_of_views(open_calibration(config.calibration_file), config)
 
 
-def rig_of_views(rig: CameraRig, datakeys: Sequence[str], file: str) -> CameraRig:
-    """Choose the cameras that datakeys of images name, in their order; ``file`` stands in the error if one lacks."""
-    return rig.select([_camera_of(key, rig, file) for key in datakeys])
+def rig_of_views(calibration: Calibration, config: KeypointConfig) -> CameraRig:
+    """Choose the cameras of ``data_mappings.x`` in that order: those that the configuration or the datakeys name.
+
+    Raises:
+        DataError: the calibration lacks one of them, or it cannot be used.
+    """
+    named = config.stereo_pairing.cameras
+    return calibration.select(named or [_camera_of(key, calibration) for key in config.data_mappings.x])
 
 
-def _camera_of(datakey: str, rig: CameraRig, file: str) -> str:
+def _camera_of(datakey: str, calibration: Calibration) -> str:
     """Find the part of a datakey that names a camera: 'LL' of 'LL.image'."""
-    named = [part for part in datakey.split(".") if part in rig.names]
+    named = [part for part in datakey.split(".") if part in calibration.cameras]
     if not named:
         raise DataError(
             "the calibration lacks a camera",
-            where=file,
+            where=" and ".join(map(str, calibration.files)),
             expected=f"one that the datakey {datakey!r} names",
-            got=", ".join(rig.names),
+            got=", ".join(calibration.cameras),
+            hint="Name both cameras in stereo_pairing.cameras.",
         )
     return named[0]
 

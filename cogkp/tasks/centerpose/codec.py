@@ -14,16 +14,15 @@ import numpy.typing as npt
 from torch import Tensor
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.augment import BoxInput
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import to_colour
 from cogkp.data.sample import Batch, Sample
-from cogkp.inference.processor import Prepared
-from cogkp.tasks.base import Marks
-from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, decode_maps
-from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
+from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
+from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
 from cogkp.tasks.centerpose.overlays import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from cogkp.visual.marks import Marks
 
 __all__ = ["CenterPoseCodec", "CenterPoseTargets"]
 
@@ -79,11 +78,9 @@ class CenterPoseCodec:
             view=attrs.evolve(self.view, side=max(size_wh), size_wh=size_wh),
         )
 
-    def prepare(self, image: npt.NDArray[Any]) -> Prepared:
+    def prepare(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Make the network's input (3, H, W) of a whole image (H, W) or (H, W, 3) RGB."""
-        rgb, size_wh = to_colour(image), (image.shape[1], image.shape[0])
-        warp = self.view.plain_map(size_wh)
-        return Prepared(self.view.scaled(self.view.cut(rgb, warp)), warp.matrix.numpy(), size_wh, image)
+        return self.view.of(to_colour(image))
 
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
         """Make the targets of one image.
@@ -96,20 +93,21 @@ class CenterPoseCodec:
         return CenterPoseTargets(taught, object_truth(sample.labels))
 
     def decoded(self, outputs: Any) -> DecodedObjects:
-        """Decode maps; what an exported network has decoded already stays as it is."""
-        return outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+        """Decode maps to arrays; what an exported network has decoded already stays as it is."""
+        found = outputs if isinstance(outputs, DecodedObjects) else decode_maps(outputs, self.decoding)
+        return DecodedObjects(*(_array(field) for field in found))
 
-    def decode(self, outputs: Any, source_to_crop: Tensor) -> Detections:
+    def decode(self, outputs: Any, source_to_crop: Any) -> Detections:
         """Find objects in the full images.
 
         Args:
-            outputs: of the network, or of an exported one.
-            source_to_crop: (B, 3, 3) float64.
+            outputs: of the network, or of an exported one; tensors or arrays.
+            source_to_crop: (B, 3, 3) float64, of either kind.
 
         Returns:
             The likely objects of all images. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
         """
-        return find_objects(self.decoded(outputs), source_to_crop, self.targets.stride, self.filtering)
+        return find_objects(self.decoded(outputs), _array(source_to_crop), self.targets.stride, self.filtering)
 
     def display_image(self, image: Tensor) -> npt.NDArray[np.floating[Any]]:
         """Show one network input (3, S, S) in its colours: (S, S, 3) RGB, on the scale 0..1."""
@@ -117,8 +115,13 @@ class CenterPoseCodec:
 
     def truth_marks(self, batch: Batch[CenterPoseTargets]) -> list[Marks]:
         """Return the labelled boxes of each input."""
-        return truth_marks(batch.targets.truth, batch.source_to_crop)
+        truth = ObjectTruth(*map(_array, batch.targets.truth))
+        return truth_marks(truth, _array(batch.source_to_crop))
 
     def prediction_marks(self, outputs: Any) -> list[Marks]:
         """Return the predicted boxes of each input."""
         return prediction_marks(self.decoded(outputs), self.targets.stride, self.filtering)
+
+
+def _array(values: Any) -> npt.NDArray[Any]:
+    return values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)

@@ -20,12 +20,10 @@ from cogkp.errors import ModelError
 from cogkp.geometry.cuboid import CORNERS
 from cogkp.models.centerpose import CenterPoseOutputs
 from cogkp.tasks.base import TwoSteps
+from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects
 from cogkp.tasks.centerpose.heatmaps import read_cells
 
 __all__ = ["MISSING", "DecodeRules", "DecodedObjects", "DecodingNetwork", "decode_maps"]
-
-MISSING = -10000.0
-"""Both coordinates of a corner that no peak was found for."""
 
 # A peak less likely than a tenth is none; the logit of that.
 MIN_PEAK = -math.log(9.0)
@@ -35,28 +33,6 @@ BEHIND = 64.0
 NEAR_FOR_BEST, NEAR_FOR_POSE = 0.3, 0.5
 # How far the box is widened before peaks for the pose are looked for in it; factors of its sides' coordinates.
 SHRINK, GROW = 0.8, 1.2
-
-
-class DecodedObjects(NamedTuple):
-    """Decoded objects, highest score first.
-
-    Args:
-        bboxes: (B, K, 4) float32, left, top, right, bottom.
-        scores: (B, K, 1) float32, probability; zero where the map has not so many peaks.
-        kps: (B, K, 16) float32, x y of the corners 1 to 8: the peak found for it, else where the centre's cell sees it.
-        clses: (B, K, 1) float32, 0.
-        obj_scale: (B, K, 3) float32, sides in units of the height.
-        kps_displacement_mean: (B, K, 16) float32, the corners where the centre's cell sees them.
-        kps_heatmap_mean: (B, K, 16) float32, the peaks found for them, ``MISSING`` where there is none.
-    """
-
-    bboxes: Tensor
-    scores: Tensor
-    kps: Tensor
-    clses: Tensor
-    obj_scale: Tensor
-    kps_displacement_mean: Tensor
-    kps_heatmap_mean: Tensor
 
 
 @attrs.frozen

@@ -1,28 +1,56 @@
 """Detections in pixels of the images: a score threshold, then soft non-maximum suppression.
 
+An exported network puts out decoded objects; from here on all is NumPy.
 Axes: B images, K objects decoded, M objects found in all images together, J corners.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from cogkp.geometry.arrays import Array
 from cogkp.geometry.cuboid import CORNERS
-from cogkp.tasks.centerpose.decode import MISSING, DecodedObjects
 
-__all__ = ["Detections", "FilterRules", "find_objects", "soft_suppression"]
+__all__ = ["MISSING", "DecodedObjects", "Detections", "FilterRules", "find_objects", "soft_suppression"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+MISSING = -10000.0
+"""Both coordinates of a corner that no peak was found for."""
 
 # Pixels are counted as areas, both ends included.
 BOTH_ENDS = 1.0
 TWO_CORNERS = 2
+PLACES = TWO_CORNERS + 2 * CORNERS
+PLACES = TWO_CORNERS + 2 * CORNERS
+
+
+class DecodedObjects(NamedTuple):
+    """Decoded objects, highest score first; arrays or tensors.
+
+    Args:
+        bboxes: (B, K, 4) float32, left, top, right, bottom.
+        scores: (B, K, 1) float32, probability; zero where the map has not so many peaks.
+        kps: (B, K, 16) float32, x y of the corners 1 to 8: the peak found for it, else where the centre's cell sees it.
+        clses: (B, K, 1) float32, 0.
+        obj_scale: (B, K, 3) float32, sides in units of the height.
+        kps_displacement_mean: (B, K, 16) float32, the corners where the centre's cell sees them.
+        kps_heatmap_mean: (B, K, 16) float32, the peaks found for them, ``MISSING`` where there is none.
+    """
+
+    bboxes: Array
+    scores: Array
+    kps: Array
+    clses: Array
+    obj_scale: Array
+    kps_displacement_mean: Array
+    kps_heatmap_mean: Array
 
 
 @attrs.frozen
@@ -55,28 +83,28 @@ class Detections:
         class_id: (M,) int64.
     """
 
-    image: Tensor
-    score: Tensor
-    box_uv: Tensor
-    uv_direct: Tensor
-    uv_peaks: Tensor
-    peaked: Tensor
-    relative_size: Tensor
-    class_id: Tensor
+    image: IntArray
+    score: FloatArray
+    box_uv: FloatArray
+    uv_direct: FloatArray
+    uv_peaks: FloatArray
+    peaked: BoolArray
+    relative_size: FloatArray
+    class_id: IntArray
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def pick(self, rows: Tensor) -> Detections:
+    def pick(self, rows: IntArray | BoolArray) -> Detections:
         """Keep some rows; indices or a mask."""
         return Detections(*(getattr(self, field.name)[rows] for field in attrs.fields(Detections)))
 
 
-def find_objects(decoded: DecodedObjects, source_to_crop: Tensor, stride: int, rules: FilterRules) -> Detections:
+def find_objects(decoded: DecodedObjects, source_to_crop: FloatArray, stride: int, rules: FilterRules) -> Detections:
     """Map decoded objects to their images, and filter them.
 
     Args:
-        decoded: in cells of the grid.
+        decoded: arrays, in cells of the grid.
         source_to_crop: (B, 3, 3) float64.
         stride: pixels of the crop per cell.
         rules: which objects are reported.
@@ -84,53 +112,46 @@ def find_objects(decoded: DecodedObjects, source_to_crop: Tensor, stride: int, r
     Returns:
         The likely objects; none where a number of an object is not finite.
     """
-    decoded = DecodedObjects(*(field.detach().cpu() for field in decoded))
-    score = decoded.scores[..., 0]
-    image, row = (score > rules.threshold).nonzero(as_tuple=True)
-    finite = torch.cat([part[image, row] for part in decoded], -1).isfinite().all(-1)
-    image, row = image[finite], row[finite]
-    crop_to_source = torch.linalg.inv(source_to_crop.detach().cpu().double())[image]
-    box, direct, peaks = (
-        part[image, row].double().reshape(len(row), part.shape[-1] // 2, 2)
-        for part in (decoded.bboxes, decoded.kps_displacement_mean, decoded.kps_heatmap_mean)
-    )
-    moved = _moved(crop_to_source, stride * torch.cat((box, direct, peaks), 1))
+    likely = decoded.scores[..., 0] > rules.threshold
+    finite = np.concatenate([np.isfinite(part[likely]) for part in decoded], -1).all(-1)
+    image, row = (index[finite] for index in likely.nonzero())
+    bboxes, scores, _, clses, obj_scale, direct, peaks = (part[image, row] for part in decoded)
+    cells = np.concatenate((bboxes, direct, peaks), -1).astype(np.float64).reshape(len(row), PLACES, 2)
+    moved = _moved(np.linalg.inv(np.asarray(source_to_crop, np.float64))[image], stride * cells)
     corners, uv_direct, uv_peaks = moved[:, :TWO_CORNERS], moved[:, TWO_CORNERS:-CORNERS], moved[:, -CORNERS:]
-    peaked = (peaks > 0.5 * MISSING).all(-1)
+    peaked = np.asarray((cells[:, -CORNERS:] > 0.5 * MISSING).all(-1))
     found = Detections(
         image=image,
-        score=score[image, row],
-        box_uv=torch.cat((corners.amin(1), corners.amax(1)), -1),
+        score=scores[:, 0],
+        box_uv=np.concatenate((corners.min(1), corners.max(1)), -1),
         uv_direct=uv_direct,
-        uv_peaks=torch.where(peaked.unsqueeze(-1), uv_peaks, 0.0),
+        uv_peaks=np.where(peaked[..., None], uv_peaks, 0.0),
         peaked=peaked,
-        relative_size=decoded.obj_scale[image, row].double(),
-        class_id=decoded.clses[image, row, 0].long(),
+        relative_size=obj_scale.astype(np.float64),
+        class_id=clses[:, 0].astype(np.int64),
     )
     return _suppressed(found, rules) if rules.suppression else found
 
 
-def _moved(matrix: Tensor, points: Tensor) -> Tensor:
+def _moved(matrix: FloatArray, points: FloatArray) -> FloatArray:
     """Move (M, N, 2) by (M, 3, 3)."""
-    moved = points @ matrix[:, :, :2].mT + matrix[:, None, :, 2]
-    return moved[..., :2] / moved[..., 2:]
+    moved = (points[..., None, :] * matrix[:, None, :, :2]).sum(-1) + matrix[:, None, :, 2]
+    return np.asarray(moved[..., :2] / moved[..., 2:])
 
 
 def _suppressed(found: Detections, rules: FilterRules) -> Detections:
     rows, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    image, box, score = found.image.numpy(), found.box_uv.numpy(), found.score.numpy()
-    for each in np.unique(image):
-        own = np.flatnonzero(image == each)
-        kept, left = soft_suppression(box[own], score[own], rules)
+    for each in np.unique(found.image):
+        own = np.flatnonzero(found.image == each)
+        kept, left = soft_suppression(found.box_uv[own], found.score[own], rules)
         rows.append(own[kept])
         scores.append(left)
-    picked = found.pick(torch.from_numpy(np.concatenate(rows)))
-    return attrs.evolve(picked, score=torch.from_numpy(np.concatenate(scores)))
+    return attrs.evolve(found.pick(np.concatenate(rows)), score=np.concatenate(scores))
 
 
 def soft_suppression(
-    box_uv: FloatArray, score: npt.NDArray[np.float32], rules: FilterRules
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    box_uv: FloatArray, score: FloatArray, rules: FilterRules
+) -> tuple[IntArray, npt.NDArray[np.float32]]:
     """Lower the scores of objects that overlap with others of higher score (soft NMS).
 
     Args:

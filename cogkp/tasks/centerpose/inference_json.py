@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.rotation import quaternion_from_rotation
@@ -24,7 +22,8 @@ def inference_record(
     ``projected_keypoints_2d`` whose first point is the mean of the other eight, ``relative_scale`` and ``keypoints_2d``
     as predicted. Added are ``class``, ``score``, ``bbox`` (left, top, right, bottom), ``size``,
     ``reprojection_error_px`` and ``up_to_scale``: whether ``location``, ``size`` and ``keypoints_3d`` are known up to
-    one common factor only.
+    one common factor only. A flat box that may as well stand in another pose has that as ``second_pose``:
+    ``location``, ``quaternion_xyzw`` and ``reprojection_error_px``.
 
     Args:
         image_name: as the file is called.
@@ -35,9 +34,7 @@ def inference_record(
     Returns:
         Ready for JSON.
     """
-    placed = poses.cuboids.in_frame(CameraFrame.OPENCV, frame)
-    objects = [_object(k, pose, placed[k], category) for k, pose in enumerate(poses)]
-    return {"image_name": image_name, "objects": objects}
+    return {"image_name": image_name, "objects": [_object(k, pose, category, frame) for k, pose in enumerate(poses)]}
 
 
 def detection_record(image_name: str, found: Detections, category: str) -> dict[str, Any]:
@@ -57,15 +54,13 @@ def detection_record(image_name: str, found: Detections, category: str) -> dict[
     return {"image_name": image_name, "objects": objects}
 
 
-def _object(index: int, pose: ObjectPose, cuboid: Cuboids, category: str) -> dict[str, Any]:
-    to_camera = cuboid.cuboid_to_camera
-    quaternion = quaternion_from_rotation(to_camera[:3, :3])
-    return {
+def _object(index: int, pose: ObjectPose, category: str, frame: CameraFrame) -> dict[str, Any]:
+    cuboid = Cuboids(pose.cuboid_to_camera, pose.size_xyz).in_frame(CameraFrame.OPENCV, frame)
+    found = {
         "id": f"object_{index}",
-        "location": to_camera[:3, 3].tolist(),
-        "quaternion_xyzw": quaternion.tolist(),
+        **_placed(cuboid),
         "projected_keypoints_2d": [pose.uv[1:].mean(0).tolist(), *pose.uv[1:].tolist()],
-        "keypoints_3d": cuboid.points().to(torch.float64).tolist(),
+        "keypoints_3d": cuboid.points().tolist(),
         "relative_scale": pose.relative_size.tolist(),
         "keypoints_2d": pose.uv_direct.tolist(),
         "class": category,
@@ -75,3 +70,13 @@ def _object(index: int, pose: ObjectPose, cuboid: Cuboids, category: str) -> dic
         "reprojection_error_px": pose.residual_px,
         "up_to_scale": not pose.metric,
     }
+    if pose.ambiguous and pose.second_cuboid_to_camera is not None:
+        second = Cuboids(pose.second_cuboid_to_camera, pose.size_xyz).in_frame(CameraFrame.OPENCV, frame)
+        found["second_pose"] = {**_placed(second), "reprojection_error_px": pose.second_residual_px}
+    return found
+
+
+def _placed(cuboid: Cuboids) -> dict[str, Any]:
+    to_camera = cuboid.cuboid_to_camera
+    quaternion = quaternion_from_rotation(to_camera[:3, :3])
+    return {"location": to_camera[:3, 3].tolist(), "quaternion_xyzw": quaternion.tolist()}

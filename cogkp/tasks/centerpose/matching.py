@@ -93,7 +93,7 @@ def pose_errors(
     """
     found, true = _wide(found), _wide(true)
     pixel = corner_errors(found_uv, true, K, size_wh, turns)
-    iou, turned = _best_turn(found, true, symmetry_angles(turns, closed=closed))
+    iou, turned = _best_turn(found, true, torch.from_numpy(symmetry_angles(turns, closed=closed)))
     between = _between(turned, true)
     apart = iou <= 0
     add = between.diagonal(dim1=-2, dim2=-1).mean(-1)

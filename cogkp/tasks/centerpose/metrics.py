@@ -6,7 +6,7 @@ Axes: B batch, T true objects of an image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import attrs
 import numpy as np
@@ -62,6 +62,21 @@ class EvaluationRules:
     poses: PoseRules = attrs.field(factory=PoseRules)
 
 
+class Found(NamedTuple):
+    """One image's boxes found, as tensors: (n) boxes, (n, 9, 2) their pixels and (n,) float64 probabilities."""
+
+    cuboids: Cuboids
+    uv: Tensor
+    score: Tensor
+
+    @classmethod
+    def of(cls, poses: ObjectPoses) -> Found:
+        """Take them over from arrays."""
+        boxes = poses.cuboids
+        pose, size, uv = map(torch.from_numpy, (boxes.cuboid_to_camera, boxes.size_xyz, poses.uv))
+        return cls(Cuboids(pose, size), uv, torch.from_numpy(poses.detections.score).double())
+
+
 @attrs.frozen(eq=False)
 class Match:
     """The predicted boxes of one image and the true ones they are matched with.
@@ -109,9 +124,11 @@ class CenterPoseMetrics:
         truth = ObjectTruth(*(field.cpu() for field in batch.targets.truth))
         self._require_cameras(truth, batch)
         detections = self._codec.decode(outputs, batch.source_to_crop)
-        poses = find_poses(detections, truth.K, self._rules.poses, metric=self._rules.metric)
+        poses = find_poses(detections, truth.K.numpy(), self._rules.poses, metric=self._rules.metric)
         for b, size_wh in enumerate(batch.source_size_wh.cpu()):
-            self._match_all(batch.ids[b], poses.of_image(b), ObjectTruth(*(field[b] for field in truth)), size_wh)
+            self._match_all(
+                batch.ids[b], Found.of(poses.of_image(b)), ObjectTruth(*(field[b] for field in truth)), size_wh
+            )
 
     def merge(self, other: CenterPoseMetrics) -> None:
         """Add what another accumulator of the same kind saw after this one."""
@@ -134,7 +151,7 @@ class CenterPoseMetrics:
                 got=f"{len(unknown)} of {len(batch.ids)} images without",
             )
 
-    def _match_all(self, name: str, poses: ObjectPoses, truth: ObjectTruth, size_wh: Tensor) -> None:
+    def _match_all(self, name: str, found: Found, truth: ObjectTruth, size_wh: Tensor) -> None:
         self._images += 1
         asked = self._objects_in(truth, size_wh)
         if not asked.any():
@@ -144,30 +161,31 @@ class CenterPoseMetrics:
         self._objects += int(asked.sum())
         self._labelled += int(truth.labelled.sum())
         known = (truth.labelled & truth.located).nonzero().flatten()
-        distance = corner_distances(poses.uv, truth.uv_source[known], size_wh)
+        distance = corner_distances(found.uv, truth.uv_source[known], size_wh)
         visible = truth.visibility[known] >= self._rules.min_visibility
-        score = poses.detections.score.double()
         nearest = match_nearest(distance)
         once = match_once(distance)
         # A box round an object that nobody asked for is neither right nor wrong where matches are made once.
         counted = (once < 0) | visible[once]
         matches: dict[Protocol, Match] = {
-            "reference": Match(torch.arange(len(poses)), torch.where(visible[nearest], nearest, -1), score),
-            "once": Match(counted.nonzero().flatten(), once[counted], score[counted]),
+            "reference": Match(torch.arange(len(found.uv)), torch.where(visible[nearest], nearest, -1), found.score),
+            "once": Match(counted.nonzero().flatten(), once[counted], found.score[counted]),
         }
-        matches["reference"] = attrs.evolve(matches["reference"], confidence=torch.where(visible[nearest], score, 0.0))
-        errors = {kind: self._measure(poses, truth, known, match, size_wh) for kind, match in matches.items()}
+        matches["reference"] = attrs.evolve(
+            matches["reference"], confidence=torch.where(visible[nearest], found.score, 0.0)
+        )
+        errors = {kind: self._measure(found, truth, known, match, size_wh) for kind, match in matches.items()}
         for kind, match in matches.items():
             self._confidence[kind].append(match.confidence.numpy())
             self._errors[kind].append(errors[kind])
-        self._keep(name, asked, known, poses, truth, matches["once"], errors["once"])
+        self._keep(name, asked, known, found, truth, matches["once"], errors["once"])
 
     def _keep(
         self,
         name: str,
         asked: Tensor,
         known: Tensor,
-        poses: ObjectPoses,
+        found: Found,
         truth: ObjectTruth,
         match: Match,
         errors: npt.NDArray[np.float64],
@@ -180,7 +198,7 @@ class CenterPoseMetrics:
         if len(rows):
             ones = torch.ones(len(rows), 2)
             K = truth.K.expand(len(rows), 3, 3)
-            pixel = corner_errors(poses.uv[rows], true, K, ones, self._rules.turns).numpy()
+            pixel = corner_errors(found.uv[rows], true, K, ones, self._rules.turns).numpy()
         kept = errors[held.numpy()][:, [FIELDS.index(field) for field in KEPT]]
         self._rows.add(name, asked.numpy(), objects.numpy(), np.insert(kept, 1, pixel, axis=1))
 
@@ -193,7 +211,7 @@ class CenterPoseMetrics:
         return asked
 
     def _measure(
-        self, poses: ObjectPoses, truth: ObjectTruth, known: Tensor, match: Match, size_wh: Tensor
+        self, found: Found, truth: ObjectTruth, known: Tensor, match: Match, size_wh: Tensor
     ) -> npt.NDArray[np.float64]:
         """(n, measures) with NaN for unmatched boxes."""
         errors = np.full((len(match.rows), len(MEASURES)), np.nan)
@@ -201,12 +219,12 @@ class CenterPoseMetrics:
         rows, objects = match.rows[held], known[match.truth[held]]
         if len(rows):
             true = Cuboids(truth.cuboid_to_camera[objects], truth.size_xyz[objects])
-            found = poses.cuboids[rows]
+            boxes = found.cuboids[rows]
             if not self._rules.metric:
-                found = found.scaled(ground_scale(found, true, truth.ground.expand(len(rows), 2, 3)).factor)
+                boxes = boxes.scaled(ground_scale(boxes, true, truth.ground.expand(len(rows), 2, 3)).factor)
             K, size = truth.K.expand(len(rows), 3, 3), size_wh.expand(len(rows), 2)
             turns, closed = self._rules.turns, self._rules.closed_turns
-            measured = pose_errors(found, poses.uv[rows], true, K, size, turns, closed=closed)
+            measured = pose_errors(boxes, found.uv[rows], true, K, size, turns, closed=closed)
             errors[held.numpy()] = _table(measured)
         return errors
 

@@ -6,23 +6,22 @@ end; drawings of poses show the true one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.cuboid import EDGES, POINTS, UNIT_POINTS
-from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.base import Marks, Outline
-from cogkp.tasks.centerpose.decode import DecodedObjects
-from cogkp.tasks.centerpose.detections import Detections, FilterRules, find_objects
-from cogkp.tasks.centerpose.ground_truth import ObjectTruth
+from cogkp.geometry.plane_map import map_points
+from cogkp.geometry.pnp import see_points
+from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.poses import ObjectPose
+from cogkp.visual.marks import Marks, Outline
 
-__all__ = ["box_outline", "detection_outlines", "pose_outline", "prediction_marks", "truth_marks"]
+if TYPE_CHECKING:
+    from cogkp.tasks.centerpose.ground_truth import ObjectTruth
+
+__all__ = ["box_outline", "detection_outlines", "detection_points", "pose_outline", "prediction_marks", "truth_marks"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -56,18 +55,18 @@ def _sizes(size_xyz: FloatArray) -> str:
     return "/".join(f"{side:.3f}" for side in size_xyz)
 
 
-def truth_marks(truth: ObjectTruth, source_to_crop: Tensor) -> list[Marks]:
+def truth_marks(truth: ObjectTruth, source_to_crop: FloatArray) -> list[Marks]:
     """Return the labelled boxes of each input.
 
     Args:
-        truth: of a batch.
+        truth: of a batch, arrays.
         source_to_crop: (B, 3, 3) float64.
     """
-    uv = ImageWarp(source_to_crop.unsqueeze(1)).apply(truth.uv_source).cpu().numpy()
-    labelled, size = truth.labelled.cpu().numpy(), truth.size_xyz.cpu().numpy()
+    uv = map_points(source_to_crop[:, None], truth.uv_source)
+    size = truth.size_xyz
     return [
         _marks([box_outline(points, _sizes(sides)) for points, sides in zip(uv[b][rows], size[b][rows], strict=True)])
-        for b, rows in enumerate(labelled)
+        for b, rows in enumerate(truth.labelled)
     ]
 
 
@@ -77,8 +76,8 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
     Objects with a side that is not above zero are left out: they have no pose, so that no evaluation counts them.
     """
     count = len(decoded.scores)
-    found = find_objects(decoded, torch.eye(3, dtype=torch.float64).expand(count, 3, 3), stride, rules)
-    found = found.pick((found.relative_size > 0).all(-1))
+    found = find_objects(decoded, np.tile(np.eye(3), (count, 1, 1)), stride, rules)
+    found = found.pick(np.asarray((found.relative_size > 0).all(-1)))
     outlines = detection_outlines(found)
     rows = found.image.tolist()
     return [_marks([each for each, row in zip(outlines, rows, strict=True) if row == b]) for b in range(count)]
@@ -86,28 +85,32 @@ def prediction_marks(decoded: DecodedObjects, stride: int, rules: FilterRules) -
 
 def detection_outlines(found: Detections) -> list[Outline]:
     """Outline each detection by its regressed corners, in their pixels."""
-    corners = found.uv_direct.numpy()
-    points = np.concatenate((corners.mean(1, keepdims=True), corners), 1)
     return [
         box_outline(uv, f"{score:.2f}  {_sizes(size)}")
-        for uv, size, score in zip(points, found.relative_size.numpy(), found.score.tolist(), strict=True)
+        for uv, size, score in zip(detection_points(found), found.relative_size, found.score, strict=True)
     ]
 
 
-def pose_outline(pose: ObjectPose, K: FloatArray, axis_size: float = 0.5) -> Outline:
+def detection_points(found: Detections) -> FloatArray:
+    """(M, 9, 2) corners as each object's centre sees them, after their mean."""
+    return np.concatenate((found.uv_direct.mean(1, keepdims=True), found.uv_direct), 1)
+
+
+def pose_outline(
+    pose: ObjectPose, K: FloatArray, axis_size: float = 0.5, distortion: FloatArray | None = None
+) -> Outline:
     """Outline a pose in its image.
 
     Args:
         pose: the object.
         K: (3, 3) intrinsics, pixels of the image.
         axis_size: length of the axes, in the unit of the predicted sizes.
+        distortion: (D,) of the lens, OpenCV order; none if None.
 
     Returns:
         Points in pixels of the full frame.
     """
     length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
     ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
-    camera = PinholeCamera(torch.as_tensor(K, dtype=torch.float64), torch.eye(4, dtype=torch.float64), (0, 0))
-    projected = camera.project(torch.from_numpy(ends))
-    uv = np.where(projected.valid[:, None], projected.uv, np.nan)
+    uv = see_points(ends[None], np.asarray(K, np.float64), distortion)[0]
     return Outline(np.concatenate((pose.uv, uv)), NAMES, LINES, _sizes(pose.relative_size))

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from cogkp.geometry.cuboid import Cuboids
+from cogkp.geometry.cuboid import CORNERS, Cuboids
 from cogkp.geometry.cuboid_fit import Plane, scale_from_height, scale_from_plane
-from cogkp.geometry.pnp import CuboidPoses, solve_cuboids, to_true_size
-from cogkp.tasks.centerpose.detections import Detections
+from cogkp.geometry.pnp import CuboidPoses, see_points, solve_cuboids, to_true_size
+from cogkp.geometry.pose import Poses
+from cogkp.tasks.centerpose.detections import BoolArray, Detections, IntArray
 
 __all__ = ["ObjectPose", "ObjectPoses", "PoseRules", "find_poses"]
 
@@ -55,6 +54,10 @@ class ObjectPose:
         relative_size: (3,) sides as predicted.
         residual_px: how well the box fits, weighted root mean square distance of its corners.
         metric: whether lengths are true; else they are known up to one common factor.
+        ambiguous: whether noise may be all that makes the second pose fit worse than this one.
+        second_cuboid_to_camera: (4, 4) other pose of a flat box, about this one mirrored in depth; None where there
+            is none.
+        second_residual_px: how well that one fits.
     """
 
     score: float
@@ -68,6 +71,9 @@ class ObjectPose:
     relative_size: FloatArray
     residual_px: float
     metric: bool
+    ambiguous: bool = False
+    second_cuboid_to_camera: FloatArray | None = None
+    second_residual_px: float | None = None
 
 
 @attrs.frozen(eq=False)
@@ -80,13 +86,17 @@ class ObjectPoses:
         uv: (M, 9, 2) float64, their points as the camera sees them, pixels of the full frame.
         residual_px: (M,) float64.
         metric: (M,) bool, whether lengths are true; else they are known up to one common factor each.
+        second: other poses of flat boxes, in the same unit; see :class:`cogkp.geometry.pnp.PoseSolutions`.
+        ambiguous: (M,) bool, whether noise may be all that makes the second pose fit worse.
     """
 
     detections: Detections
     cuboids: Cuboids
-    uv: Tensor
-    residual_px: Tensor
-    metric: Tensor
+    uv: FloatArray
+    residual_px: FloatArray
+    metric: BoolArray
+    second: Poses
+    ambiguous: BoolArray
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -94,35 +104,45 @@ class ObjectPoses:
     def of_image(self, image: int) -> ObjectPoses:
         """Keep the objects of one image."""
         rows = self.detections.image == image
-        picked = self.detections.pick(rows)
-        return ObjectPoses(picked, self.cuboids[rows], self.uv[rows], self.residual_px[rows], self.metric[rows])
+        return ObjectPoses(
+            detections=self.detections.pick(rows),
+            cuboids=self.cuboids[rows],
+            uv=self.uv[rows],
+            residual_px=self.residual_px[rows],
+            metric=self.metric[rows],
+            second=Poses(*(part[rows] for part in self.second)),
+            ambiguous=self.ambiguous[rows],
+        )
 
     def __iter__(self) -> Iterator[ObjectPose]:
-        found, pose = self.detections, self.cuboids.cuboid_to_camera.numpy()
-        size, points = self.cuboids.size_xyz.numpy(), self.cuboids.points().numpy()
+        found, points, other = self.detections, self.cuboids.points(), self.second
         for m in range(len(self)):
             yield ObjectPose(
                 score=float(found.score[m]),
                 class_id=int(found.class_id[m]),
-                box_uv=found.box_uv[m].numpy(),
-                uv_direct=found.uv_direct[m].numpy(),
-                uv=self.uv[m].numpy(),
-                cuboid_to_camera=pose[m],
-                size_xyz=size[m],
+                box_uv=found.box_uv[m],
+                uv_direct=found.uv_direct[m],
+                uv=self.uv[m],
+                cuboid_to_camera=self.cuboids.cuboid_to_camera[m],
+                size_xyz=self.cuboids.size_xyz[m],
                 xyz_camera=points[m],
-                relative_size=found.relative_size[m].numpy(),
+                relative_size=found.relative_size[m],
                 residual_px=float(self.residual_px[m]),
                 metric=bool(self.metric[m]),
+                ambiguous=bool(self.ambiguous[m]),
+                second_cuboid_to_camera=other.object_to_camera[m] if other.valid[m] else None,
+                second_residual_px=float(other.residual_px[m]) if other.valid[m] else None,
             )
 
 
 def find_poses(
     detections: Detections,
-    K: Tensor,
+    K: FloatArray,
     rules: PoseRules | None = None,
     *,
+    distortion: FloatArray | None = None,
     metric: bool = False,
-    height: Tensor | None = None,
+    height: FloatArray | None = None,
     ground: Plane | None = None,
 ) -> ObjectPoses:
     """Estimate the pose and size of each detection.
@@ -131,6 +151,7 @@ def find_poses(
         detections: of B images.
         K: (3, 3) or (B, 3, 3) float, intrinsics, pixels of the full frames.
         rules: how.
+        distortion: (D,) or (B, D) float, of the lenses, OpenCV order; none if None.
         metric: whether predicted sizes are true lengths.
         height: (B,) float, true height of all objects of an image, world unit; NaN where not known.
         ground: what the objects of each image stand on, (B, 3) each, world unit; NaN where not known. Where a height
@@ -145,47 +166,42 @@ def find_poses(
 
     Source: Terzakis and Lourakis 2020, see :mod:`cogkp.geometry.pnp`.
     """
-    rules = rules or PoseRules()
-    K = K.expand(*detections.image.shape, 3, 3) if K.dim() == 2 else K[detections.image]  # noqa: PLR2004
-    found = _solved(detections, K.double(), rules, metric)
-    for known in ((height, None), (None, ground)):
-        found = _grown(found, detections.image, *known)
+    rules, image = rules or PoseRules(), detections.image
+    K = _each(K, image, 2)
+    lens = None if distortion is None else _each(distortion, image, 1)
+    found = _solved(detections, K, lens, rules, metric)
+    if height is not None:
+        scale = scale_from_height(found.cuboids.size_xyz, np.asarray(height, np.float64)[image])
+        found = to_true_size(found, scale.where(~found.metric))
+    if ground is not None:
+        plane = Plane(*(np.asarray(part, np.float64)[image] for part in ground))
+        found = to_true_size(found, scale_from_plane(found.cuboids.points(), plane).where(~found.metric))
     rows = found.valid
     cuboids = found.cuboids[rows]
     return ObjectPoses(
-        detections.pick(rows),
-        cuboids,
-        _in_front(cuboids, K[rows].double()),
-        found.residual_px[rows],
-        found.metric[rows],
+        detections=detections.pick(rows),
+        cuboids=cuboids,
+        uv=see_points(cuboids.points(), K[rows], None if lens is None else lens[rows]),
+        residual_px=found.residual_px[rows],
+        metric=found.metric[rows],
+        second=Poses(*(part[rows] for part in found.second)),
+        ambiguous=found.ambiguous[rows],
     )
 
 
-def _solved(detections: Detections, K: Tensor, rules: PoseRules, metric: bool) -> CuboidPoses:
-    size = detections.relative_size
-    solid = (size > 0).all(-1)
-    peaks = torch.where(detections.peaked.unsqueeze(-1), detections.uv_peaks, torch.nan)
-    uv = torch.stack((detections.uv_direct, peaks), -2).flatten(1, 2)
-    uv = torch.where(solid[:, None, None], uv, torch.nan)
-    weights = uv.new_tensor((rules.direct_weight, rules.peak_weight)).repeat(uv.shape[1] // 2).expand(uv.shape[:2])
-    size = torch.where(solid[:, None], size, 1.0)
-    return solve_cuboids(uv, size, K, weights, metric=metric, max_residual_px=rules.max_residual_px)
+def _each(values: FloatArray, image: IntArray, axes: int) -> FloatArray:
+    """Give each object what is known of its image, or of all images."""
+    values = np.asarray(values, np.float64)
+    return np.broadcast_to(values, (*image.shape, *values.shape)) if values.ndim == axes else values[image]
 
 
-def _grown(found: CuboidPoses, image: Tensor, height: Tensor | None, ground: Plane | None) -> CuboidPoses:
-    if height is not None:
-        scale = scale_from_height(found.cuboids.size_xyz, height.double()[image])
-    elif ground is not None:
-        plane = Plane(ground.center.double()[image], ground.normal.double()[image])
-        scale = scale_from_plane(found.cuboids.points(), plane)
-    else:
-        return found
-    wanted = scale.valid & ~found.metric
-    factor = torch.where(wanted, scale.factor, 1.0)
-    return to_true_size(found, scale._replace(factor=factor, valid=wanted))
-
-
-def _in_front(cuboids: Cuboids, K: Tensor) -> Tensor:
-    """(M, 9, 2) pixels of points, all of which are in front of the camera: every corner counted in its pose."""
-    pixel = cuboids.points() @ K.mT
-    return pixel[..., :2] / pixel[..., 2:]
+def _solved(
+    detections: Detections, K: FloatArray, lens: FloatArray | None, rules: PoseRules, metric: bool
+) -> CuboidPoses:
+    solid = np.asarray((detections.relative_size > 0).all(-1))
+    peaks = np.where(detections.peaked[..., None], detections.uv_peaks, np.nan)
+    uv = np.stack((detections.uv_direct, peaks), -2).reshape(len(peaks), 2 * CORNERS, 2)
+    uv = np.where(solid[:, None, None], uv, np.nan)
+    weights = np.broadcast_to(np.tile((rules.direct_weight, rules.peak_weight), uv.shape[1] // 2), uv.shape[:2])
+    size = np.where(solid[:, None], detections.relative_size, 1.0)
+    return solve_cuboids(uv, size, K, weights, lens, metric=metric, max_residual_px=rules.max_residual_px)

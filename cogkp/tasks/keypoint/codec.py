@@ -20,10 +20,9 @@ from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.sample import Batch, Sample
 from cogkp.geometry.warp import ImageWarp
-from cogkp.inference.processor import Prepared
-from cogkp.tasks.base import Marks
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.processor import KeypointProcessor
+from cogkp.visual.marks import Marks
 
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
 
@@ -109,10 +108,13 @@ class KeypointCodec:
             crop=config.crop,
         )
 
-    def prepare(self, image: npt.NDArray[Any], *, box: Any = None) -> Prepared:
+    def prepare(
+        self, image: npt.NDArray[Any], *, box: Any = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Cut the network's input out of an image as evaluation does; see :meth:`KeypointProcessor.prepare`."""
         crop = self.crop or Crop(output_size=self.output_size)
-        return KeypointProcessor(crop=crop, names=self.point_names).prepare(image, box=box)
+        prepared = KeypointProcessor(crop=crop, names=self.point_names).prepare(image, box=box)
+        return prepared.input, prepared.source_to_crop
 
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""

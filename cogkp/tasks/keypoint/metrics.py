@@ -22,13 +22,14 @@ from cogkp.errors import EvaluationError, NotFiniteError
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.measures.text_table import aligned, share
 from cogkp.measures.text_table import number as number_of
-from cogkp.tasks.base import PCK_THRESHOLDS_PX, SpaceMarks
+from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
 from cogkp.tasks.keypoint.metrics_3d import SpaceMetrics
 from cogkp.tasks.keypoint.overlays_3d import space_marks
 from cogkp.tasks.keypoint.per_frame import FrameRows
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SpaceReport
+from cogkp.visual.marks import SpaceMarks
 
 __all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 

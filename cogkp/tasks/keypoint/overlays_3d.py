@@ -16,10 +16,10 @@ from cogkp.data.sample import Batch
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.uncertainty import region_radius2
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.base import SpaceMarks, ViewMarks
 from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
 from cogkp.tasks.keypoint.metrics_3d import PairErrors, SpaceMetrics, pair_errors
 from cogkp.tasks.keypoint.stereo import StereoGeometry
+from cogkp.visual.marks import SpaceMarks, ViewMarks
 
 __all__ = ["epipolar_lines", "space_marks"]
 

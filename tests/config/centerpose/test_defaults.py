@@ -89,6 +89,11 @@ ADDED = {
     "dataset.shift": 0.05,
     "dataset.rotate": 0.0,
     "inference.object_height": None,
+    # of releases before 5.5, and of the schema of that one
+    "gen_trt_engine.input_channel": 3,
+    "gen_trt_engine.input_width": None,
+    "gen_trt_engine.input_height": None,
+    "gen_trt_engine.opset_version": None,
 }
 EMPTY_TEXTS = ("wandb.entity", "wandb.group", "wandb.run_id", "train.loss_config.dimension_ref")
 

@@ -19,7 +19,7 @@ PAGE_DEFAULTS = {
     "num_segmentation_classes": None,
     "segmentation_loss_weight": 1.0,
     "calibration_file": None,
-    "stereo_pairing": {"enabled": False, "use_unlabelled": False},
+    "stereo_pairing": {"enabled": False, "cameras": None, "use_unlabelled": False},
     "loss_terms": {
         "supervised_keypoint_loss": {"weight": 1.0},
         "segmentation_loss": {"weight": 1.0},

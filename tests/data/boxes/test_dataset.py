@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.data.boxes.augment import BoxAugment, BoxInput, change_colours, point_order, sample_warp
+from cogkp.data.boxes.augment import BoxAugment, change_colours, point_order, sample_warp
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.boxes.labels import labels_of
 from cogkp.data.boxes.reader import read_objectron
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import ItemKey
 from cogkp.data.fingerprint import changes
 from cogkp.data.images import read_colour
 from cogkp.data.loader import build_loader
 from cogkp.errors import DataError
 from cogkp.geometry.cuboid import UNIT_POINTS
-from cogkp.geometry.letterbox import letterbox
 from tests.builders.box_files import SIZE_WH, K, annotation, box, spoilt, write, write_set
+from tests.builders.warps import letterbox
 
 SIDE = 64
 

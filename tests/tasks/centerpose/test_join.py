@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.data.boxes.augment import BoxInput
 from cogkp.data.boxes.dataset import ObjectDataset
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.sample import collate
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.decode import DecodeRules

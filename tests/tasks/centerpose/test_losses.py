@@ -10,7 +10,6 @@ import torch
 from cogkp.config.centerpose.train import LossSpec
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
-from cogkp.geometry.letterbox import letterbox
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
 from cogkp.tasks.centerpose.heatmaps import render_gaussians
 from cogkp.tasks.centerpose.loss_config import UNDEFINED, LossSettings
@@ -18,6 +17,7 @@ from cogkp.tasks.centerpose.losses import build_loss
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
 from tests.builders.perfect_maps import perfect_maps
 from tests.builders.placed import SIZE_WH, scene
+from tests.builders.warps import letterbox
 
 RULES = TargetRules(side=64, max_objs=4)
 VIEWS = 4

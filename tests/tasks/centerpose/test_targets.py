@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.geometry.gaussian_radius import gaussian_radius
-from cogkp.geometry.letterbox import letterbox, square_crop
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.centerpose.heatmaps import read_cells, render_gaussians
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
 from tests.builders.placed import SIZE_WH, scene
+from tests.builders.warps import letterbox, square_crop
 
 RULES = TargetRules(side=256, max_objs=6)
 PLAIN = letterbox(SIZE_WH, 256)

@@ -106,7 +106,7 @@ def _rig(root: Path) -> CameraRig | None:
     path = next((root / name for name in CALIBRATIONS if (root / name).is_file()), None)
     if path is None:
         return None
-    pair = read_calibration(path).select(CAMERAS)
+    pair = read_calibration(path, cameras=CAMERAS)
     return CameraRig(pair.names, tuple(_counted_from_centres(camera) for camera in pair.cameras))
 
 

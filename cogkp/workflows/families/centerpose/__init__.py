@@ -23,7 +23,9 @@ from cogkp.config.centerpose.results import onnx_path
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import Split
+from cogkp.data.images import read_colour
 from cogkp.errors import ConfigError, DataError, ExportError, Problem
 from cogkp.files import write_text
 from cogkp.inference.exported import Exported
@@ -41,10 +43,13 @@ from cogkp.workflows.adapter import (
     EvaluationRequest,
     ExportJob,
     ExportRequest,
+    PredictionJob,
+    PredictionRequest,
 )
 from cogkp.workflows.evaluation_page import Words
 from cogkp.workflows.families.centerpose.engine import engine_job
-from cogkp.workflows.families.centerpose.inputs import NetworkInput, available_images
+from cogkp.workflows.families.centerpose.inference import prediction_job, require_image_folder, to_ask
+from cogkp.workflows.families.centerpose.inputs import available_images
 from cogkp.workflows.families.centerpose.model import (
     input_size,
     open_experiment_checkpoint,
@@ -176,6 +181,24 @@ class CenterPoseAdapter(Adapter):
             )
 
     @contextmanager
+    def prediction(self, config: CenterPoseConfig, asked: PredictionRequest) -> Iterator[PredictionJob]:
+        """Hold the results folder; the ``inference`` section says what is asked."""
+        section, data = config.inference, config.dataset
+        if asked.output_dir is not None:
+            section = attrs.evolve(section, results_dir=str(asked.output_dir))
+        if asked.model is not None:
+            section = attrs.evolve(section, checkpoint=asked.model, trt_engine=None)
+        if asked.source is not None:
+            data = attrs.evolve(data, inference_data=str(asked.source))
+        config = attrs.evolve(config, inference=section, dataset=data)
+        require_image_folder(config)
+        with at_work(config, "inference") as work, prediction_job(config, work) as job:
+            yield job
+
+    def to_ask(self, config: CenterPoseConfig) -> CenterPoseConfig:
+        return to_ask(config)
+
+    @contextmanager
     def engine(self, config: CenterPoseConfig, asked: EngineRequest) -> Iterator[EngineJob]:
         """Hold the results folder; the ``gen_trt_engine`` section says what is built."""
         given = {"onnx_file": asked.onnx, "trt_engine": asked.engine}
@@ -221,10 +244,10 @@ def _require_new(path: Path) -> None:
 def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
     """Take a few real images where they are at hand; exporting must not depend on them."""
     export, data = config.export, config.dataset
-    shown = NetworkInput((export.input_width, export.input_height), data.mean, data.std)
+    view = BoxInput(size_wh=(export.input_width, export.input_height), mean=data.mean, std=data.std)
     try:
         paths = available_images(config)
-        return {paths[row].name: shown(paths[row]) for row in evenly(len(paths), PARITY_SAMPLES)}
+        return {paths[row].name: view.of(read_colour(paths[row]))[0] for row in evenly(len(paths), PARITY_SAMPLES)}
     except DataError as error:
         log.warning("comparing on synthetic inputs alone, since an image cannot be read: %s", error)
         return {}

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -15,6 +14,7 @@ from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
 from cogkp.artifacts.model_files import file_sha256
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
+from cogkp.config.centerpose.rules import engine_size_problems
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
@@ -24,7 +24,7 @@ from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.exported import described_onnx
 from cogkp.workflows.adapter import EngineJob, EngineRequest
 from cogkp.workflows.families.centerpose.int8 import with_int8_layers
-from cogkp.workflows.families.centerpose.model import FAMILY, require_outputs
+from cogkp.workflows.families.centerpose.model import facts_of, require_outputs
 from cogkp.workflows.families.centerpose.results_folder import AtWork
 
 __all__ = ["engine_job"]
@@ -54,6 +54,9 @@ def engine_job(config: CenterPoseConfig, asked: EngineRequest, work: AtWork) -> 
     section = config.gen_trt_engine
     onnx, engine = Path(str(section.onnx_file)), Path(str(section.trt_engine))
     manifest = _described(config, onnx)
+    _, _, height, width = manifest.inputs[0].shape
+    if problems := engine_size_problems(section, (width, height)):
+        raise ConfigError(problems)
     precision = PRECISIONS[section.tensorrt.data_type]
     layers = _layers(section.tensorrt, precision)
     source, rounding = None, dict[str, float]()
@@ -141,17 +144,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
         opset=max(entry.version for entry in read_onnx(onnx).opset_import if entry.domain in ("", "ai.onnx")),
         inputs=signature.inputs,
         outputs=signature.outputs,
-        facts=_facts(config, (width, height)),
+        facts=facts_of(config, (width, height)),
         parity=(),
         onnx_sha256=file_sha256(onnx),
     )
-
-
-def _facts(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
-    data = config.dataset
-    return {
-        "family": FAMILY,
-        "category": data.category,
-        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
-        "stride_px": config.model.down_ratio,
-    }

@@ -14,6 +14,8 @@ from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, re
 from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.data.boxes.view import BoxInput
+from cogkp.data.images import read_colour
 from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
@@ -21,8 +23,8 @@ from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
+from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.centerpose.quantization_error import Agreement
-from cogkp.workflows.families.centerpose.inputs import NetworkInput
 from cogkp.workflows.setup import evenly
 
 __all__ = ["with_int8_layers"]
@@ -64,12 +66,12 @@ def with_int8_layers(
     """
     wanted, model = config.gen_trt_engine.tensorrt.calibration, read_onnx(onnx)
     images = [path for each in wanted.cal_image_dir for path in find_images(Path(each))]
-    shown = NetworkInput.of(manifest.facts["input"])
-    largest = _largest(wanted, onnx, model, manifest, _ImageBatches(images, shown, manifest.batch_size, progress))
+    view = processor_of(manifest.facts, str(onnx)).view
+    largest = _largest(wanted, onnx, model, manifest, _ImageBatches(images, view, manifest.batch_size, progress))
     copy = folder / onnx.name
     copy.write_bytes(quantised(model, largest, layers).SerializeToString())
     threshold = config.inference.visualization_threshold
-    return copy, _cost(onnx, copy, manifest, _ImageBatches(images, shown, manifest.batch_size, progress), threshold)
+    return copy, _cost(onnx, copy, manifest, _ImageBatches(images, view, manifest.batch_size, progress), threshold)
 
 
 class _ImageBatches:
@@ -77,14 +79,14 @@ class _ImageBatches:
 
     Args:
         paths: the files.
-        shown: how they become inputs.
+        view: how they become inputs.
         rows: fixed number of rows; None for any.
         progress: shows batches.
     """
 
-    def __init__(self, paths: Sequence[Path], shown: NetworkInput, rows: int | None, progress: Progress) -> None:
+    def __init__(self, paths: Sequence[Path], view: BoxInput, rows: int | None, progress: Progress) -> None:
         self.paths = paths
-        self._shown = shown
+        self._view = view
         self._rows = rows
         self._progress = progress
 
@@ -94,7 +96,7 @@ class _ImageBatches:
         with self._progress.work(label, -(-len(chosen) // rows)) as step:
             for start in range(0, len(chosen), rows):
                 group = [chosen[(start + row) % len(chosen)] for row in range(rows)]
-                yield np.stack([self._shown(path) for path in group])
+                yield np.stack([self._view.of(read_colour(path))[0] for path in group])
                 step.advance()
 
 

@@ -22,7 +22,9 @@ from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_
 
 __all__ = [
     "FAMILY",
+    "facts_of",
     "input_size",
+    "model_path",
     "open_experiment_checkpoint",
     "opened_model",
     "require_colours",
@@ -44,6 +46,20 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
         ArtifactError: the file cannot be used, or belongs to another family or has no input that images fit into.
         EngineError: an engine without a GPU.
     """
+    path, section = model_path(config, verb), getattr(config, verb)
+    exported = section.checkpoint is None or is_exported(path)
+    model = path if exported else open_experiment_checkpoint(path, config)
+    device = torch.device("cuda", section.gpus[0]) if torch.cuda.is_available() else None
+    with open_model(config, model, device=device) as opened:
+        yield opened
+
+
+def model_path(config: CenterPoseConfig, verb: Literal["evaluate", "inference"]) -> Path:
+    """Choose the model file that a verb's section names.
+
+    Raises:
+        ConfigError: it names none.
+    """
     section: EvaluateSpec | InferenceSpec = getattr(config, verb)
     if not section.model_file:
         wanted = f"a file, or one in {verb}.trt_engine"
@@ -53,12 +69,19 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
     if section.checkpoint and section.trt_engine:
         message = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
         log.warning(message, verb, verb, verb)
-    path = Path(section.model_file)
-    exported = section.checkpoint is None or is_exported(path)
-    model = path if exported else open_experiment_checkpoint(path, config)
-    device = torch.device("cuda", section.gpus[0]) if torch.cuda.is_available() else None
-    with open_model(config, model, device=device) as opened:
-        yield opened
+    return Path(section.model_file)
+
+
+def facts_of(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
+    """Describe a model of another program, whose file says nothing, by the experiment it is used with."""
+    data = config.dataset
+    return {
+        "family": FAMILY,
+        "category": data.category,
+        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
+        "stride_px": config.model.down_ratio,
+        "scale": "metres" if data.use_absolute_scale else "units of the object's height",
+    }
 
 
 def open_experiment_checkpoint(path: Path, config: CenterPoseConfig) -> Restored:
