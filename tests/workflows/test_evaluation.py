@@ -131,7 +131,7 @@ def test_evaluations_without_a_common_figure_are_no_comparison(trained, tmp_path
         measure["columns"] = [f"other {name}" for name in measure["columns"]]
     document["per_frame"]["ratios"] = []
     (tmp_path / "evaluation.json").write_text(json.dumps(document))
-    with pytest.raises(EvaluationError, match="nothing can be compared .*only one of them has"):
+    with pytest.raises(EvaluationError, match=r"nothing can be compared .*only one of them has"):
         compare(str(run.run_dir), str(tmp_path / "evaluation.json"))
     assert not list(tmp_path.glob("*.html"))
 
