@@ -132,8 +132,15 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     parcels: dict[Any, list[Fields]] = {}
     for entry in fields.each("annotations"):
         parcels.setdefault(entry.content.get("image_id"), []).append(entry)
-    outcomes = [_parcels_or_problem(source, entry, parcels) for entry in fields.each("images")]
+    images = fields.each("images")
+    outcomes = [_parcels_or_problem(source, entry, parcels) for entry in images]
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+    known = {entry.content.get("id") for entry in images}
+    problems += [
+        parcel.wrong("image_id", "the id of an image of this file").problem
+        for image_id in parcels.keys() - known
+        for parcel in parcels[image_id]
+    ]
     if problems:
         raise DataError.listing(problems)
     _tell_incomplete(source, [parcel for each in parcels.values() for parcel in each])

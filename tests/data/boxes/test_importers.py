@@ -107,6 +107,7 @@ def test_what_reading_will_leave_out_is_told_at_import(opengl, tmp_path, caplog)
 
 WRONG = {
     "seven corners": ({"keypoints": [0.0] * 21}, "There are 21 where 24 belong"),
+    "an image that is not there": ({"image_id": "7"}, 'expected the id of an image of this file, got "7"'),
     "no corners": ({"keypoints": None}, "expected x, y and v of eight corners"),
     "NaN": ({"keypoints": [float("nan")] * 24}, "NaN and infinity are not labels"),
 }
