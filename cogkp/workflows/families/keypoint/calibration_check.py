@@ -22,6 +22,7 @@ from cogkp.data.calibration import (
 )
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.records import Records
 from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -110,7 +111,7 @@ def _compare(calibration: Calibration, config: KeypointConfig, data: Sequence[st
         )
     pair = rig_of_views(calibration, config)
     indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
-    records = [record for index in indices for record in index.records]
+    records = Records(indices)
     check_frames(records, pair)
     return pair_consistency(records, pair)
 
