@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from array import array
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ __all__ = ["Folder", "NameList", "NamedFile"]
 NamedFile = tuple[bytes, int]
 """A file's name within the folder, and its size in bytes."""
 
+NO_FILE: NamedFile = (b"", 0)
+ODD = re.compile(r"[\\:\0]|\.\.")
+"""What the last part of a name may hold only after a closer look."""
+
 
 class NameList:
     """Gathers files; see :class:`FileNames`."""
@@ -28,7 +33,8 @@ class NameList:
 
     def extend(self, files: Sequence[NamedFile | None]) -> None:
         """Add files, in order; None stands for no file."""
-        for name, size in (each or (b"", 0) for each in files):
+        for each in files:
+            name, size = each or NO_FILE
             self._text += name
             self._ends.append(len(self._text))
             self._sizes.append(size)
@@ -57,7 +63,7 @@ class Folder:
         path, last = self._start + name, name.rpartition("/")[2]
         try:
             short = self._within(name[: len(name) - len(last)])
-            if short is None or (_is_odd(last) and _points_away(name)):
+            if short is None or (ODD.search(last) and _points_away(name)):
                 raise _leaves(name)
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
@@ -85,11 +91,6 @@ class Folder:
 
 def _leaves(name: str) -> DataError:
     return DataError("the path leaves the data set", expected="a file inside its folder", got=repr(name))
-
-
-def _is_odd(last: str) -> bool:
-    """Tell whether the last part of a name needs a closer look."""
-    return "\\" in last or ":" in last or "\0" in last or last == ".."
 
 
 def _points_away(name: str) -> bool:
