@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.fields import Fields, image_problem, read_annotation
 from cogkp.data.boxes.folders import find_labelled
-from cogkp.data.boxes.reader import MISSING_MARK, scan_objectron
+from cogkp.data.boxes.reader import MISSING_MARK, ORIENTED, scan_objectron
 from cogkp.data.boxes.records import BoxRecord
 from cogkp.data.boxes.writer import annotation_of
-from cogkp.data.images import image_size, read_grey
+from cogkp.data.images import image_size, read_grey, tell_orientations
 from cogkp.data.importing import divide, importer_of, located
 from cogkp.errors import DataError, Problem, counted
-from cogkp.files import staged_folder
+from cogkp.files import leads_out, staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
@@ -144,7 +144,9 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     if problems:
         raise DataError.listing(problems)
     _tell_incomplete(source, [parcel for each in parcels.values() for parcel in each])
-    return [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    found = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    tell_orientations([each.image for each in found], str(source), oriented=False, switch=ORIENTED)
+    return found
 
 
 BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
@@ -162,7 +164,7 @@ def _parcels_or_problem(
 ) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        if not name or leads_out(name):
             raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cogkp.data.boxes.frames import FrameFit
 from cogkp.data.boxes.records import ImageRecord
-from cogkp.errors import Problem, counted
+from cogkp.errors import Problem, counted, printable
 
 __all__ = ["BoxCheck", "FileCheck", "LabelReport"]
 
@@ -153,7 +153,7 @@ class LabelReport:
             )
         lines += [f"problem: {problem}" for problem in self.problems]
         lines.append(self._verdict())
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def _verdict(self) -> str:
         boxes = counted(len(self._boxes), "box", "es")

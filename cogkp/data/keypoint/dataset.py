@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
 from cogkp.data.augment import AugmentPipeline
 from cogkp.data.dataset import ItemKey, Split
-from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask, tell_orientations
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.keypoint.outside import inside_image, say_origin, without_outside
@@ -24,6 +24,7 @@ from cogkp.data.keypoint.records import Index, Record, RecordingSize, Records, V
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
 from cogkp.data.keypoint.structured.datakeys import PointLabels, check_datakeys
+from cogkp.data.keypoint.targets import keypoint_targets
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
@@ -42,29 +43,44 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         config: which data and what happens to it.
         split: 'train' and 'preview' augment the main roots, 'evaluation' reads them plain, 'validation' reads the
             validation roots plain.
-        encode: makes the targets of a sample.
+        encode: makes the targets of a sample; None makes those that a keypoint network is trained with.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
+
+    Example of use::
+
+        (view,) = AugmentedKeypointDataset(config, "train")[0]
+        view.sample.image, view.targets.uv_crop  # (1, S, S) float32 in 0..1, (N, 2) pixels of it
     """
 
     Config: ClassVar[type[KeypointConfig]] = KeypointConfig
 
-    def __init__(self, config: KeypointConfig, split: Split, encode: Callable[[Sample[KeypointLabels]], Any]) -> None:
+    def __init__(
+        self,
+        config: KeypointConfig,
+        split: Split = "train",
+        encode: Callable[[Sample[KeypointLabels]], Any] | None = None,
+    ) -> None:
         self.config = config
         self.split = split
         self.pipeline = AugmentPipeline(config.augmentations, training=split in ("train", "preview"))
-        self._encode = encode
+        self._encode = encode or partial(keypoint_targets, segmentation=config.targets.segmentation)
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
-        self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks), _point_labels(config))
+        self._oriented = config.images.apply_exif_orientation
+        mappings = attrs.evolve(config.data_mappings, mask=masks)
+        self._indices = open_roots(roots, mappings, _point_labels(config), oriented=self._oriented)
+        for index in self._indices:
+            where, switch = str(index.root), "images.apply_exif_orientation"
+            tell_orientations(index.image_paths, where, oriented=self._oriented, switch=switch)
         self._records = Records(self._indices)
         if config.targets.keypoints:
             _say_unlabelled(self.size_report, split)
         rig = paired_rig(config)
         if rig is not None:
-            check_frames(self._records, rig)
-            check_labels(self._records, rig, str(config.calibration_file))
+            check_frames(self._records, rig, oriented=self._oriented)
+            check_labels(self._records, rig, str(config.calibration_file), oriented=self._oriented)
 
     @property
     def views_per_item(self) -> int:
@@ -123,7 +139,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
 
     def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
-        image = read_grey(view.image)
+        image = read_grey(view.image, oriented=self._oriented)
         size_wh = (image.shape[1], image.shape[0])
         if not self.config.data_mappings.keep_points_outside_image:
             view = attrs.evolve(view, labelled=view.labelled & inside_image(view.uv_source, size_wh))
@@ -145,16 +161,20 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         if view.mask is None:
             side = self.pipeline.output_size
             return np.full((side, side), MISSING_MASK_IGNORE_INDEX, np.uint8)
-        return self.pipeline.render_mask(read_mask(view.mask, size_wh, num_classes=self.config.num_classes), warp)
+        mask = read_mask(view.mask, size_wh, num_classes=self.config.num_classes, oriented=self._oriented)
+        return self.pipeline.render_mask(mask, warp)
 
 
-def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed") -> list[Index]:
+def open_roots(
+    roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed", *, oriented: bool = False
+) -> list[Index]:
     """Index several data sets.
 
     Args:
         roots: their folders; relative ones start at the working directory.
         mappings: which entries of a line are images, points and masks.
         points: whether each data set must have the datakeys of points.
+        oriented: whether images are turned as they note, which may change their size.
 
     Returns:
         The data sets; labels outside their image count as not labelled, unless the mappings keep them.
@@ -164,7 +184,7 @@ def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels
     """
     if not roots:
         raise DataError("no data set is configured", expected="at least one folder in base_dir")
-    indices = [_open_root(Path(root), mappings, points) for root in roots]
+    indices = [_open_root(Path(root), mappings, points, oriented) for root in roots]
     if not any(map(len, indices)):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
         raise DataError(
@@ -173,11 +193,11 @@ def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels
     return indices
 
 
-def _open_root(root: Path, mappings: DataMappings, points: PointLabels) -> Index:
+def _open_root(root: Path, mappings: DataMappings, points: PointLabels, oriented: bool) -> Index:
     index = StructuredDataset(root).index(mappings)
     check_datakeys(index, mappings, points)
     say_origin(str(root), int((index.labelled & (index.uv_source == 0).all(-1)).sum()))
-    return index if mappings.keep_points_outside_image else without_outside(index, mappings.y)
+    return index if mappings.keep_points_outside_image else without_outside(index, mappings.y, oriented=oriented)
 
 
 def _point_labels(config: KeypointConfig) -> PointLabels:

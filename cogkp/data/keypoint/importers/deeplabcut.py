@@ -20,6 +20,7 @@ from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, located
 from cogkp.data.keypoint.importers.table_cells import Row, number_in, read_cells
 from cogkp.errors import DataError, ImageError, Problem
+from cogkp.files import is_file, leads_out
 
 __all__ = ["read_deeplabcut"]
 
@@ -144,11 +145,11 @@ def _point(cells: Mapping[str, str], decimal_comma: bool) -> tuple[list[float] |
 def _find_image(table: Path, cells: Sequence[str]) -> Path:
     """Look for a named image beside its table, below the folders above it, and under its bare name; decode it."""
     name = PurePosixPath("/".join(cells).replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or not name.name:
+    if not name.name or leads_out(str(name)):
         raise ImageError("an image must lie within the project", got=repr(str(name)))
     folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
     candidates = [*(folder / name for folder in folders), table.parent / name.name]
-    found = next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if is_file(path)), None)
     if found is None:
         raise ImageError("no such image", got=repr(str(name)))
     read_grey(found)

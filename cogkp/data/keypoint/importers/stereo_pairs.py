@@ -25,6 +25,7 @@ from cogkp.data.calibration import calibration_content, read_calibration
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, Part, located
 from cogkp.errors import DataError, ImageError, Problem
+from cogkp.files import is_file, leads_out
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -63,7 +64,7 @@ def _image_path(root: Path, name: Any) -> Path:
     if not isinstance(name, str):
         raise ImageError("an image is missing", got=repr(name))
     path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
+    if leads_out(name) or not is_file(path):
         raise ImageError("no such image within the folder", got=repr(name))
     read_grey(path)
     return path
@@ -92,9 +93,9 @@ def _line_or_problem(root: Path, number: int, text: str) -> ImportedLine | Probl
 def _line(root: Path, where: str, text: str) -> ImportedLine:
     try:
         pair = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError("broken JSON", got=str(error)) from error
-    if not isinstance(pair, dict) or pair.get("split") not in PARTS:
+    if not isinstance(pair, dict) or not isinstance(pair.get("split"), str | None) or pair.get("split") not in PARTS:
         raise DataError("not a pair", expected="an object; split train or val", got=text[:60])
     views = {camera: _view(root, camera, pair.get(camera)) for camera in CAMERAS}
     rest = {key: value for key, value in pair.items() if key not in (*CAMERAS, "split")}

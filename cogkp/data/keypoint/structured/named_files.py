@@ -14,6 +14,7 @@ import numpy as np
 
 from cogkp.data.keypoint.records import FileNames
 from cogkp.errors import DataError
+from cogkp.files import leads_out
 
 __all__ = ["Folder", "NameList", "NamedFile"]
 
@@ -63,7 +64,7 @@ class Folder:
         path, last = self._start + name, name.rpartition("/")[2]
         try:
             short = self._within(name[: len(name) - len(last)])
-            if short is None or (ODD.search(last) and _points_away(name)):
+            if short is None or (ODD.search(last) and leads_out(name)):
                 raise _leaves(name)
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
@@ -84,16 +85,10 @@ class Folder:
     def _lies_within(self, folder: str) -> bytes | None:
         """Return the shortest name of a folder below the root, ready to be continued; None where it lies elsewhere."""
         real = os.path.realpath(self._start + folder) + os.sep
-        if _points_away(folder + "x") or not real.startswith(self._real_root):
+        if leads_out(folder + "x") or not real.startswith(self._real_root):
             return None
         return os.fsencode("" if PurePath(folder) == PurePath() else PurePath(folder).as_posix() + "/")
 
 
 def _leaves(name: str) -> DataError:
     return DataError("the path leaves the data set", expected="a file inside its folder", got=repr(name))
-
-
-def _points_away(name: str) -> bool:
-    """Judge by the rules of every system at once, so that a data set means the same on each."""
-    parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
