@@ -164,13 +164,16 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return self.pipeline.render_mask(mask, warp)
 
 
-def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed") -> list[Index]:
+def open_roots(
+    roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed", *, oriented: bool = False
+) -> list[Index]:
     """Index several data sets.
 
     Args:
         roots: their folders; relative ones start at the working directory.
         mappings: which entries of a line are images, points and masks.
         points: whether each data set must have the datakeys of points.
+        oriented: whether images are turned as they note, which may change their size.
 
     Returns:
         The data sets; labels outside their image count as not labelled, unless the mappings keep them.
@@ -180,7 +183,7 @@ def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels
     """
     if not roots:
         raise DataError("no data set is configured", expected="at least one folder in base_dir")
-    indices = [_open_root(Path(root), mappings, points) for root in roots]
+    indices = [_open_root(Path(root), mappings, points, oriented) for root in roots]
     if not any(map(len, indices)):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
         raise DataError(
@@ -189,11 +192,11 @@ def open_roots(roots: Sequence[str], mappings: DataMappings, points: PointLabels
     return indices
 
 
-def _open_root(root: Path, mappings: DataMappings, points: PointLabels) -> Index:
+def _open_root(root: Path, mappings: DataMappings, points: PointLabels, oriented: bool) -> Index:
     index = StructuredDataset(root).index(mappings)
     check_datakeys(index, mappings, points)
     say_origin(str(root), int((index.labelled & (index.uv_source == 0).all(-1)).sum()))
-    return index if mappings.keep_points_outside_image else without_outside(index, mappings.y)
+    return index if mappings.keep_points_outside_image else without_outside(index, mappings.y, oriented=oriented)
 
 
 def _point_labels(config: KeypointConfig) -> PointLabels:

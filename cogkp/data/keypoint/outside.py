@@ -48,7 +48,7 @@ def inside_image(uv: npt.NDArray[np.float64], size_wh: npt.ArrayLike) -> npt.NDA
     return np.asarray(((uv >= -half) & (uv <= np.asarray(size_wh) - half)).all(axis=-1))
 
 
-def without_outside(index: Index, point_keys: Sequence[Sequence[str]]) -> Index:
+def without_outside(index: Index, point_keys: Sequence[Sequence[str]], *, oriented: bool = False) -> Index:
     """Let labels outside their image count as not labelled, and tell how many there are.
 
     Images are known by their headers. Where there are more than ``IMAGES_LOOKED_AT``, some labels may stay that only
@@ -57,6 +57,7 @@ def without_outside(index: Index, point_keys: Sequence[Sequence[str]]) -> Index:
     Args:
         index: a data set.
         point_keys: V times N datakeys, for the message.
+        oriented: whether images are turned as they note.
     """
     if not index.labelled.any():
         return index
@@ -64,7 +65,7 @@ def without_outside(index: Index, point_keys: Sequence[Sequence[str]]) -> Index:
     having = np.flatnonzero(flat.any(axis=-1))
     looked = _chosen(having, abs(uv).reshape(len(flat), -1).max(axis=-1))
     sizes = np.full((len(flat), 2), np.inf)
-    sizes[looked] = [_size(index.image(*divmod(place, len(index.cameras)))) for place in looked.tolist()]
+    sizes[looked] = [_size(index.image_paths[place], oriented) for place in looked.tolist()]
     inside = inside_image(uv, sizes.reshape(*uv.shape[:2], 1, 2))
     outside = index.labelled & ~inside
     if not outside.any():
@@ -112,10 +113,10 @@ def _chosen(having: npt.NDArray[np.int64], reach: npt.NDArray[np.float64]) -> np
     return np.unique(np.concatenate([spread, having[np.argsort(reach[having])[-EXTREMES:]]]))
 
 
-def _size(image: Path) -> tuple[float, float]:
+def _size(image: Path, oriented: bool) -> tuple[float, float]:
     """Read width and height; endless for an image that cannot be read, which its reader tells."""
     try:
-        return image_size(image)
+        return image_size(image, oriented=oriented)
     except ImageError:
         return np.inf, np.inf
 

@@ -146,17 +146,47 @@ class Index:
         views = tuple(self._view(row, number) for number in range(len(self.cameras)))
         return Record(self.root, int(self.lines[row]), views, self.xyz_world[row], self.located[row])
 
-    def image(self, row: int, view: int) -> Path:
-        """Return the image file of one view of a line."""
-        return self.images.path(self.root, row * len(self.cameras) + view) or self.root
+    @property
+    def image_paths(self) -> Sequence[Path]:
+        """R * V image files, line by line, each path made when it is asked for."""
+        return _Paths(self.root, self.images)
 
     def _view(self, row: int, view: int) -> View:
         mask = None if self.masks is None else self.masks.path(self.root, row * len(self.cameras) + view)
         uv, labelled = self.uv_source[row, view], self.labelled[row, view]
-        return View(self.cameras[view], self.image(row, view), uv, labelled, mask)
+        return View(self.cameras[view], self.image_paths[row * len(self.cameras) + view], uv, labelled, mask)
 
 
-class Records(Sequence[Record]):
+class _Lazy(Sequence[ItemT]):
+    """A sequence whose items are made when they are asked for."""
+
+    def make(self, place: int) -> ItemT:
+        """Return the item at a place from 0 on."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, place: int) -> ItemT: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[ItemT]: ...
+
+    def __getitem__(self, place: int | slice) -> ItemT | list[ItemT]:
+        places = range(len(self))[place]
+        return self.make(places) if isinstance(places, int) else [self.make(each) for each in places]
+
+
+class _Paths(_Lazy[Path]):
+    def __init__(self, root: Path, names: FileNames) -> None:
+        self._root, self._names = root, names
+
+    def __len__(self) -> int:
+        return len(self._names.ends)
+
+    def make(self, place: int) -> Path:
+        return self._names.path(self._root, place) or self._root
+
+
+class Records(_Lazy[Record]):
     """The usable lines of several data sets one after the other, each made when it is asked for."""
 
     def __init__(self, indices: Sequence[Index]) -> None:
@@ -166,18 +196,10 @@ class Records(Sequence[Record]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    @overload
-    def __getitem__(self, place: int) -> Record: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[Record]: ...
-
-    def __getitem__(self, place: int | slice) -> Record | list[Record]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(len(self))[place]]
-        row = range(len(self))[place]
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._indices[number].record(row - int(self._starts[number]))
+    def make(self, place: int) -> Record:
+        """Return the line at a place from 0 on."""
+        number = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self._indices[number].record(place - int(self._starts[number]))
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from array import array
 from collections.abc import Sequence
@@ -13,11 +14,16 @@ import numpy as np
 
 from cogkp.data.keypoint.records import FileNames
 from cogkp.errors import DataError
+from cogkp.files import leads_out
 
 __all__ = ["Folder", "NameList", "NamedFile"]
 
 NamedFile = tuple[bytes, int]
 """A file's name within the folder, and its size in bytes."""
+
+NO_FILE: NamedFile = (b"", 0)
+ODD = re.compile(r"[\\:\0]|\.\.")
+"""What the last part of a name may hold only after a closer look."""
 
 
 class NameList:
@@ -28,7 +34,8 @@ class NameList:
 
     def extend(self, files: Sequence[NamedFile | None]) -> None:
         """Add files, in order; None stands for no file."""
-        for name, size in (each or (b"", 0) for each in files):
+        for each in files:
+            name, size = each or NO_FILE
             self._text += name
             self._ends.append(len(self._text))
             self._sizes.append(size)
@@ -57,7 +64,7 @@ class Folder:
         path, last = self._start + name, name.rpartition("/")[2]
         try:
             short = self._within(name[: len(name) - len(last)])
-            if short is None or (_is_odd(last) and _points_away(name)):
+            if short is None or (ODD.search(last) and leads_out(name)):
                 raise _leaves(name)
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode):
@@ -78,21 +85,10 @@ class Folder:
     def _lies_within(self, folder: str) -> bytes | None:
         """Return the shortest name of a folder below the root, ready to be continued; None where it lies elsewhere."""
         real = os.path.realpath(self._start + folder) + os.sep
-        if _points_away(folder + "x") or not real.startswith(self._real_root):
+        if leads_out(folder + "x") or not real.startswith(self._real_root):
             return None
         return os.fsencode("" if PurePath(folder) == PurePath() else PurePath(folder).as_posix() + "/")
 
 
 def _leaves(name: str) -> DataError:
     return DataError("the path leaves the data set", expected="a file inside its folder", got=repr(name))
-
-
-def _is_odd(last: str) -> bool:
-    """Tell whether the last part of a name needs a closer look."""
-    return "\\" in last or ":" in last or "\0" in last or last == ".."
-
-
-def _points_away(name: str) -> bool:
-    """Judge by the rules of every system at once, so that a data set means the same on each."""
-    parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name

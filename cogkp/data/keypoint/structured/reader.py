@@ -121,7 +121,8 @@ class _LineReader:
             if value is ABSENT:
                 self._absent[key] += 1
         mappings = self.mappings
-        self._check_valid_flag(number, values)
+        if mappings.valid:
+            self._check_valid_flag(number, mappings.valid, values[mappings.valid])
         images, masks, points = [], [], []
         for image_key, row, mask_key in zip(mappings.x, mappings.y, self._masks, strict=True):
             images.append(self._file(number, image_key, values[image_key]))
@@ -132,7 +133,8 @@ class _LineReader:
         places = [self._point(number, key, values[key], 3) for key in mappings.xyz_world or ()]
         self._lines.append(number)
         self._images.extend(images)
-        self._mask_files.extend(masks)
+        if mappings.mask:
+            self._mask_files.extend(masks)
         _extend(self._uv, self._labelled, points, (0.0, 0.0))
         if places:
             _extend(self._xyz, self._located, places, (0.0, 0.0, 0.0))
@@ -162,13 +164,11 @@ class _LineReader:
     def _where(self, number: int, datakey: str) -> str:
         return f"{self._root}{os.sep}{LINES_FILE}:{number} {datakey}"
 
-    def _check_valid_flag(self, number: int, values: Mapping[str, Any]) -> None:
-        key = self.mappings.valid
-        flag = values[key] if key else None
+    def _check_valid_flag(self, number: int, key: str, flag: Any) -> None:
         if flag is None or flag is ABSENT or flag is True:
             return
         if flag not in (True, False):
-            where = self._where(number, str(key))
+            where = self._where(number, key)
             raise DataError("the flag cannot be read", where=where, expected="true or false", got=_short_repr(flag))
         if not flag:
             raise _Dropped(f"{key} is false")

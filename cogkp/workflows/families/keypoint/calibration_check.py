@@ -110,10 +110,10 @@ def _compare(calibration: Calibration, config: KeypointConfig, data: Sequence[st
             hint="Leave the configuration out to look at the calibration alone.",
         )
     pair = rig_of_views(calibration, config)
-    indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
-    records = Records(indices)
-    check_frames(records, pair)
-    return pair_consistency(records, pair)
+    oriented = config.images.apply_exif_orientation
+    records = Records(open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None), oriented=oriented))
+    check_frames(records, pair, oriented=oriented)
+    return pair_consistency(records, pair, oriented=oriented)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:
