@@ -14,7 +14,7 @@ import cogkp
 from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
-from cogkp_cli.failures import INTERRUPTED, MISUSED
+from cogkp_cli.failures import MISUSED, stop_code
 
 if TYPE_CHECKING:
     from cogkp import ExportOptions, KeypointConfig, TrainOptions, TrainResult
@@ -183,7 +183,7 @@ def _train(report: Console, training: Callable[..., TrainResult]) -> str:
     if result.interrupted:
         report.say("interrupted: the checkpoint is complete; --train --restore latest goes on from it.")
         report.finish()
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop_code(result.signal))
     return str(result.checkpoint)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from cogkp.errors import ArtifactError
-from cogkp.files import write_json
+from cogkp.files import is_json_with, write_json
 
 __all__ = ["CalibrationCache", "graph_sha256", "read_calibration", "write_calibration"]
 
@@ -44,7 +44,8 @@ def graph_sha256(model: Any) -> str:
 
 def write_calibration(path: Path, cache: CalibrationCache) -> None:
     """Write the file, whole or not at all."""
-    write_json(path, {"kind": KIND, "format": FORMAT_VERSION, **attrs.asdict(cache, recurse=False)})
+    content = {"kind": KIND, "format": FORMAT_VERSION, **attrs.asdict(cache, recurse=False)}
+    write_json(path, content, lambda path: is_json_with(path, *content))
 
 
 def read_calibration(path: Path) -> CalibrationCache | None:

@@ -22,6 +22,7 @@ from cogkp.artifacts.checksum import has_checksum, verified, with_checksum
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError, CheckpointError
 from cogkp.families import family_of_plain
+from cogkp.files import is_plain_name
 
 __all__ = [
     "FORMAT_VERSION",
@@ -29,6 +30,7 @@ __all__ = [
     "Provenance",
     "TrainingState",
     "are_weights",
+    "is_checkpoint_file",
     "load_checkpoint",
     "load_weights",
 ]
@@ -37,6 +39,7 @@ KIND = "cogkp checkpoint"
 LARGEST_COUNT = 2**53
 FORMAT_VERSION = 5
 FIRST_WITH_CHECKSUM = 2
+FIRST_BYTES = 1 << 20
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -56,6 +59,8 @@ class TrainingState:
         average: the moving average of ``weights``, under the same names; None where none is kept.
         averaged_steps: optimiser steps the average has followed.
         scaler: the factor of the loss in fp16 and its counters; empty in other precisions.
+        steps_taken: optimiser steps over the whole life of the run, whatever its batch sizes were; None in files of
+            before format 5.
     """
 
     weights: Mapping[str, Tensor]
@@ -70,6 +75,7 @@ class TrainingState:
     average: Mapping[str, Tensor] | None = None
     averaged_steps: int = 0
     scaler: Mapping[str, Any] = attrs.field(factory=dict)
+    steps_taken: int | None = None
 
     @property
     def learned(self) -> Mapping[str, Tensor]:
@@ -168,6 +174,7 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "average": (dict, type(None)),
         "averaged_steps": int,
         "scaler": dict,
+        "steps_taken": (int, type(None)),
     },
     Provenance: {
         "config": dict,
@@ -190,6 +197,12 @@ FILE_TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
+def is_checkpoint_file(path: Path) -> bool:
+    """Say whether a file is a checkpoint of ours, also a damaged one or one of an older format."""
+    with path.open("rb") as stream:
+        return KIND.encode() in stream.read(FIRST_BYTES)
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
@@ -202,6 +215,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_fields(content["state"], FIELD_TYPES[TrainingState], path)
     _check_fields(content["provenance"], FIELD_TYPES[Provenance], path)
     _check_values(content["state"], content["provenance"], path)
+    run = content["provenance"]["run"]
+    if run and not is_plain_name(run):
+        raise CheckpointError(
+            "the checkpoint's run is no name", where=str(path), expected="a folder's name", got=repr(run)
+        )
     return Checkpoint(
         state=TrainingState(**content["state"]),
         provenance=Provenance(**content["provenance"]),
@@ -264,10 +282,14 @@ def _from_third(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_fourth(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 4 lacked: the names of family and network."""
-    provenance = content.get("provenance")
-    added = {"provenance": {"family": "", "network": "", **provenance}} if isinstance(provenance, dict) else {}
-    return content | {"format": 5} | added
+    """Add what format 4 lacked: the names of family and network, and the steps of the whole run."""
+    state, provenance = content.get("state"), content.get("provenance")
+    added: dict[str, Any] = {"format": 5}
+    if isinstance(state, dict):
+        added["state"] = {"steps_taken": None, **state}
+    if isinstance(provenance, dict):
+        added["provenance"] = {"family": "", "network": "", **provenance}
+    return content | added
 
 
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -21,8 +21,9 @@ from typing import Any
 import attrs
 import torch
 
+from cogkp.artifacts.newest import notes_for
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
-from cogkp.files import write_json
+from cogkp.files import in_own_folder, write_json
 
 __all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
 
@@ -67,11 +68,13 @@ def record_session(folder: Path, session: Session) -> None:
         "command": shlex.join(sys.argv),
         "folder": str(Path.cwd()),
         **attrs.asdict(session),
+        **notes_for(folder, folder.parent),
         "versions": library_versions(),
         "machine": describe_machine(),
     }
     sessions = [*read_sessions(folder), now]
-    write_json(folder / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
+    record = {"format_version": FORMAT_VERSION, "sessions": sessions}
+    write_json(folder / RECORD_NAME, record, in_own_folder)
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:

@@ -123,7 +123,7 @@ def _from_checkpoint(path: Path, known: Mapping[str, Any]) -> Model:
     from cogkp.tasks.base import Task
 
     checkpoint = open_checkpoint(str(path), path.parent).checkpoint
-    family = _family_of({"family": checkpoint.family or None}, path)
+    family = family_named(checkpoint.family, str(path))
     try:
         config = family.part("adapter").structure(checkpoint.provenance.config)
     except ConfigError as error:

@@ -71,6 +71,7 @@ def capture_state(
     means: Mapping[str, Any],
     best: Mapping[str, Any] | None,
     scaler: Mapping[str, Any] | None = None,
+    steps_taken: int | None = None,
 ) -> TrainingState:
     """Copy everything that changes while training; later steps do not touch the copy."""
     return TrainingState(
@@ -86,6 +87,7 @@ def capture_state(
         average=None if average is None else average.weights(),
         averaged_steps=0 if average is None else average.steps,
         scaler=scaler or {},
+        steps_taken=steps_taken,
     )
 
 

@@ -43,7 +43,7 @@ def keypoint_task(config: KeypointConfig, seed: int = 0) -> KeypointTask:
     return task
 
 
-def save_checkpoint(path: Path, task: KeypointTask, *, average: dict | None = None) -> Path:
+def save_checkpoint(path: Path, task: KeypointTask, *, average: dict | None = None, family: str = "keypoint") -> Path:
     """Write a checkpoint as a training does."""
     state = TrainingState(
         weights=task.model.state_dict(),
@@ -61,7 +61,7 @@ def save_checkpoint(path: Path, task: KeypointTask, *, average: dict | None = No
         points=task.config.point_names,
         num_classes=task.config.num_classes,
         data=(),
-        family="keypoint",
+        family=family,
     )
     path.write_bytes(Checkpoint(state=state, provenance=provenance).to_bytes())
     return path

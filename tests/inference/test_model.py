@@ -157,6 +157,10 @@ def test_averaged_weights_are_taken(tmp_path):
     assert np.array_equal(found.points, wanted.points)
 
 
+def test_an_older_checkpoint_is_known_by_its_configuration(tmp_path):
+    assert load(save_checkpoint(tmp_path / "old.pth", keypoint_task(keypoint_config()), family="")).family == "keypoint"
+
+
 def test_a_run_folder_stands_for_its_newest_checkpoint(home, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -378,14 +382,15 @@ def test_a_checkpoint_that_cannot_be_used_is_refused_in_one_line(home, tmp_path,
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"base_dir": 7}, "configuration cannot be used @ .*model.pth"),
-        ({}, "the checkpoint does not fit this network"),
+        ({}, r"unknown model family @ .*model.pth: expected keypoint, centerpose"),
+        ({"data_mappings": 7}, "configuration cannot be used @ .*model.pth"),
+        ({"data_mappings": {}}, "the checkpoint does not fit this network"),
     ],
 )
 def test_a_checkpoint_whose_configuration_is_not_its_own_is_refused_in_one_line(tmp_path, monkeypatch, config, said):
     monkeypatch.setattr("tests.builders.keypoint_model.dump", lambda _: config)
-    path = save_checkpoint(tmp_path / "model.pth", keypoint_task(keypoint_config(masks=True)))
-    with pytest.raises(CheckpointError, match=said) as caught:
+    path = save_checkpoint(tmp_path / "model.pth", keypoint_task(keypoint_config(masks=True)), family="")
+    with pytest.raises(CogkpError, match=said) as caught:
         load(path)
     assert "\n" not in str(caught.value)
 

@@ -10,6 +10,7 @@ from cogkp.config.fields import at_least, between, matching, more_than, one_of, 
 __all__ = [
     "DataMappings",
     "HeatmapTerm",
+    "ImageFiles",
     "KeypointConfig",
     "LossTerm",
     "LossTerms",
@@ -37,6 +38,17 @@ class DataMappings:
         None,
         "Datakey of each point's exact place [x, y, z], world units, where it is known; "
         "null: labelled pairs are triangulated to evaluate results in space.",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ImageFiles:
+    """How image files are read, in training, evaluation and prediction."""
+
+    apply_exif_orientation: bool = setting(
+        False,
+        "Turn images by the orientation that their files note, for labels made in a viewer that does so; off: pixels "
+        "as stored.",
     )
 
 
@@ -173,6 +185,7 @@ class KeypointConfig:
     validation: Validation = setting(Validation, "Recordings the training never sees.")
     uncertainty: Uncertainty = setting(Uncertainty, "How sure predicted points are said to be.")
     model: Network = setting(Network, "Which network is trained.")
+    images: ImageFiles = setting(ImageFiles, "How image files are read.")
 
     @classmethod
     def default(cls) -> KeypointConfig:

@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.fields import Fields, image_problem, read_annotation
 from cogkp.data.boxes.folders import find_labelled
-from cogkp.data.boxes.reader import scan_objectron
+from cogkp.data.boxes.reader import ORIENTED, scan_objectron
 from cogkp.data.boxes.records import BoxRecord
 from cogkp.data.boxes.writer import annotation_of
-from cogkp.data.images import image_size, read_grey
+from cogkp.data.images import image_size, read_grey, tell_orientations
 from cogkp.data.importing import divide, importer_of, located
 from cogkp.errors import DataError, Problem
-from cogkp.files import staged_folder
+from cogkp.files import leads_out, staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
@@ -130,7 +130,9 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     if problems:
         raise DataError.listing(problems)
-    return [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    images = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    tell_orientations([each.image for each in images], str(source), oriented=False, switch=ORIENTED)
+    return images
 
 
 BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
@@ -148,7 +150,7 @@ def _parcels_or_problem(
 ) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        if not name or leads_out(name):
             raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)

@@ -23,11 +23,11 @@ from cogkp.data.boxes.fields import Fields, read_annotation
 from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
 from cogkp.data.boxes.frames import FrameFit, fit_camera_frame
 from cogkp.data.boxes.records import BoxRecord, Ground, ImageIndex, ImageRecord
-from cogkp.data.images import image_size
+from cogkp.data.images import image_size, tell_orientations
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FALLBACK_FRAME", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
+__all__ = ["FALLBACK_FRAME", "ORIENTED", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
 
 log = logging.getLogger("cogkp")
 
@@ -39,6 +39,8 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 """The axes of files that do not say theirs: those the form was made with."""
 
 FRAMES = {frame.value: frame for frame in CameraFrame}
+ORIENTED = "dataset.apply_exif_orientation"
+"""The switch that turns images, for messages."""
 TINY = float(np.nextafter(0.0, 1.0))
 FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
 CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
@@ -66,6 +68,7 @@ def scan_objectron(
     *,
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
+    oriented: bool = False,
     need: Collection[Need] = (),
 ) -> Scan:
     """Read every labelled image of a folder and collect the problems; see :func:`read_objectron`.
@@ -75,7 +78,8 @@ def scan_objectron(
     """
     root = Path(root)
     found = find_labelled(root)
-    reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset(need))
+    tell_orientations([pair.image for pair in found.labelled], str(root), oriented=oriented, switch=ORIENTED)
+    reader = _AnnotationReader(root, camera_frame, intrinsics, oriented, frozenset(need))
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
@@ -96,6 +100,7 @@ def read_objectron(
     *,
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
+    oriented: bool = False,
     need: Collection[Need] = (),
 ) -> ImageIndex:
     """Read every labelled image of a folder.
@@ -105,6 +110,7 @@ def read_objectron(
         camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
             those of Objectron. A file that says something else is refused.
         intrinsics: (3, 3) for images whose file has none, pixels.
+        oriented: whether images are turned as their files note.
         need: what every image ('intrinsics') or box ('scale', 'pose') must have.
 
     Returns:
@@ -113,7 +119,7 @@ def read_objectron(
     Raises:
         DataError: there is no such folder or no labelled image, or files are faulty; all faults are listed.
     """
-    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need)
+    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, oriented=oriented, need=need)
     if scan.problems:
         raise DataError.listing(scan.problems)
     if not scan.files:
@@ -129,7 +135,12 @@ def read_objectron(
 
 
 def read_unlabelled(
-    root: Path, image: Path, *, camera_frame: CameraFrame | None = None, intrinsics: FloatArray | None = None
+    root: Path,
+    image: Path,
+    *,
+    camera_frame: CameraFrame | None = None,
+    intrinsics: FloatArray | None = None,
+    oriented: bool = False,
 ) -> ImageRecord:
     """Read size and camera of an image without labels, from its header and the file beside it, if there is one.
 
@@ -138,6 +149,7 @@ def read_unlabelled(
         image: an image in it.
         camera_frame: as in :func:`read_objectron`.
         intrinsics: as in :func:`read_objectron`.
+        oriented: as in :func:`read_objectron`.
 
     Returns:
         The image; boxes of the file are not looked at.
@@ -145,7 +157,7 @@ def read_unlabelled(
     Raises:
         DataError: image or file cannot be used.
     """
-    reader = _AnnotationReader(root, camera_frame, intrinsics, frozenset())
+    reader = _AnnotationReader(root, camera_frame, intrinsics, oriented, frozenset())
     annotation = image.with_suffix(ANNOTATION)
     fields = read_annotation(annotation) if annotation.is_file() else Fields(str(annotation), {})
     return reader.surroundings(Labelled(image, annotation), fields)
@@ -194,6 +206,7 @@ class _AnnotationReader:
     root: Path
     camera_frame: CameraFrame | None
     intrinsics: FloatArray | None
+    oriented: bool
     need: frozenset[Need]
 
     def read(self, pair: Labelled) -> _Outcome:
@@ -212,13 +225,14 @@ class _AnnotationReader:
     def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
         camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
-        size_wh = _checked_size(camera, image_size(pair.image))
+        size_wh = _checked_size(camera, image_size(pair.image, oriented=self.oriented))
         frame = self._frame(camera)
         return ImageRecord(
             root=self.root,
             image=pair.image,
             annotation=pair.annotation,
             size_wh=size_wh,
+            oriented=self.oriented,
             K=self._intrinsics(camera, size_wh, frame),
             camera_frame=frame,
             boxes=(),

@@ -12,7 +12,7 @@ import numpy as np
 
 from cogkp.data.boxes.frames import FrameFit
 from cogkp.data.boxes.records import ImageRecord
-from cogkp.errors import Problem, counted
+from cogkp.errors import Problem, counted, printable
 
 __all__ = ["BoxCheck", "FileCheck", "LabelReport"]
 
@@ -141,7 +141,7 @@ class LabelReport:
             )
         lines += [f"problem: {problem}" for problem in self.problems]
         lines.append(counted(len(self.problems), "problem") if self.problems else "no problems: the files agree")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def _summary(self) -> list[str]:
         frame = NOTHING if self.frame.declared is None else self.frame.declared.value

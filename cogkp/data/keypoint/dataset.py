@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +15,13 @@ from torch.utils.data import Dataset
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
 from cogkp.data.augment import AugmentPipeline
 from cogkp.data.dataset import ItemKey, Split
-from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask
+from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask, tell_orientations
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.keypoint.records import Index, Record, RecordingSize, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
+from cogkp.data.keypoint.targets import keypoint_targets
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
@@ -37,28 +38,43 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         config: which data and what happens to it.
         split: 'train' and 'preview' augment the main roots, 'evaluation' reads them plain, 'validation' reads the
             validation roots plain.
-        encode: makes the targets of a sample.
+        encode: makes the targets of a sample; None makes those that a keypoint network is trained with.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
+
+    Example of use::
+
+        (view,) = AugmentedKeypointDataset(config, "train")[0]
+        view.sample.image, view.targets.uv_crop  # (1, S, S) float32 in 0..1, (N, 2) pixels of it
     """
 
     Config: ClassVar[type[KeypointConfig]] = KeypointConfig
 
-    def __init__(self, config: KeypointConfig, split: Split, encode: Callable[[Sample[KeypointLabels]], Any]) -> None:
+    def __init__(
+        self,
+        config: KeypointConfig,
+        split: Split = "train",
+        encode: Callable[[Sample[KeypointLabels]], Any] | None = None,
+    ) -> None:
         self.config = config
         self.split = split
         self.pipeline = AugmentPipeline(config.augmentations, training=split in ("train", "preview"))
-        self._encode = encode
+        self._encode = encode or partial(keypoint_targets, segmentation=config.targets.segmentation)
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
         self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
+        self._oriented = config.images.apply_exif_orientation
+        for index in self._indices:
+            images = [view.image for record in index.records for view in record.views]
+            where, switch = str(index.root), "images.apply_exif_orientation"
+            tell_orientations(images, where, oriented=self._oriented, switch=switch)
         self._items = [item for index in self._indices for item in self._items_of(index)]
         rig = paired_rig(config)
         if rig is not None:
             records = [record for record, _ in self._items]
-            check_frames(records, rig)
-            check_labels(records, rig, str(config.calibration_file))
+            check_frames(records, rig, oriented=self._oriented)
+            check_labels(records, rig, str(config.calibration_file), oriented=self._oriented)
 
     def _items_of(self, index: Index) -> list[tuple[Record, tuple[View, ...]]]:
         if self.config.stereo_pairing.enabled:
@@ -112,7 +128,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
 
     def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
-        image = read_grey(view.image)
+        image = read_grey(view.image, oriented=self._oriented)
         size_wh = (image.shape[1], image.shape[0])
         warp = self.pipeline.sample_warp(size_wh, view.uv_source, view.labelled, generator)
         crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)
@@ -132,7 +148,8 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         if view.mask is None:
             side = self.pipeline.output_size
             return np.full((side, side), MISSING_MASK_IGNORE_INDEX, np.uint8)
-        return self.pipeline.render_mask(read_mask(view.mask, size_wh, num_classes=self.config.num_classes), warp)
+        mask = read_mask(view.mask, size_wh, num_classes=self.config.num_classes, oriented=self._oriented)
+        return self.pipeline.render_mask(mask, warp)
 
 
 def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:

@@ -14,6 +14,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.errors import printable
+
 __all__ = ["Index", "Record", "RecordingSize", "View"]
 
 
@@ -100,4 +102,4 @@ class RecordingSize:
     def __str__(self) -> str:
         points = ", ".join(f"{name} {count}" for name, count in self.labelled.items())
         left_out = "".join(f"; {count} left out: {reason}" for reason, count in self.dropped.items())
-        return f"{self.records} lines, {self.views} images; labelled: {points}{left_out}"
+        return printable(f"{self.records} lines, {self.views} images; labelled: {points}{left_out}")

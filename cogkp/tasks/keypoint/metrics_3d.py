@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.uncertainty import inside_region
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.coverage import COVERED_SHARES
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SegmentRow, SpaceReport, SpaceRow
 from cogkp.tasks.keypoint.stereo import Reconstruction, StereoGeometry

@@ -38,6 +38,7 @@ BEYOND_THE_PAGE = {
     "validation": {"base_dir": []},
     "uncertainty": {"noise_px": 0.1},
     "model": {"preset": "small"},
+    "images": {"apply_exif_orientation": False},
 }
 
 
@@ -65,7 +66,7 @@ class TestTemplate:
         found = template()
         kinds = [{"type": stage["type"]} for stage in found["augmentations"]]
         assert {**found, "augmentations": kinds} == merged(PAGE_DEFAULTS, BEYOND_THE_PAGE)
-        assert list(found) == [*PAGE_DEFAULTS, "validation", "uncertainty", "model"]
+        assert list(found) == [*PAGE_DEFAULTS, "validation", "uncertainty", "model", "images"]
         assert list(found["loss_terms"]) == [*PAGE_DEFAULTS["loss_terms"], "heatmap_regularization_loss"]
         assert found["augmentations"][0]["output_size"] == 256
         assert found["augmentations"][0]["region"] == "frame"

@@ -20,7 +20,7 @@ import attrs
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, located
 from cogkp.errors import DataError, ImageError, Problem
-from cogkp.files import is_file
+from cogkp.files import is_file, leads_out
 
 __all__ = ["read_deeplabcut"]
 
@@ -155,7 +155,7 @@ def _point(cells: Mapping[str, str]) -> tuple[list[float] | None, str]:
 def _find_image(table: Path, cells: Sequence[str]) -> Path:
     """Look for a named image beside its table, below the folders above it, and under its bare name; decode it."""
     name = PurePosixPath("/".join(cells).replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or not name.name:
+    if not name.name or leads_out(str(name)):
         raise ImageError("an image must lie within the project", got=repr(str(name)))
     folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
     candidates = [*(folder / name for folder in folders), table.parent / name.name]

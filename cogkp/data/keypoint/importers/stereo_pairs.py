@@ -23,7 +23,7 @@ from cogkp.data.calibration import calibration_content, read_calibration
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, Part, located
 from cogkp.errors import DataError, ImageError, Problem
-from cogkp.files import is_file
+from cogkp.files import is_file, leads_out
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -60,7 +60,7 @@ def _image_path(root: Path, name: Any) -> Path:
     if not isinstance(name, str):
         raise ImageError("an image is missing", got=repr(name))
     path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts or not is_file(path):
+    if leads_out(name) or not is_file(path):
         raise ImageError("no such image within the folder", got=repr(name))
     read_grey(path)
     return path

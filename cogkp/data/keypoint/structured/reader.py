@@ -23,6 +23,7 @@ import numpy.typing as npt
 from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.keypoint.records import Index, Record, View
 from cogkp.errors import DataError, Problem
+from cogkp.files import leads_out
 
 __all__ = ["LINES_FILE", "RecordedLine", "StructuredDataset", "find", "read_lines"]
 
@@ -218,7 +219,7 @@ class _LineReader:
 def _inside(root: Path, real_root: str, name: str, where: str) -> Path:
     """Resolve a name within the folder; refuse what leaves it, and what is not a file with content."""
     path = root / name
-    if _points_away(name) or not os.path.realpath(path).startswith(real_root):
+    if leads_out(name) or not os.path.realpath(path).startswith(real_root):
         raise DataError(
             "the path leaves the data set", where=where, expected="a file inside its folder", got=repr(name)
         )
@@ -231,12 +232,6 @@ def _inside(root: Path, real_root: str, name: str, where: str) -> Path:
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         raise DataError("the file is empty", where=where, expected="an image", got=str(path))
     return path
-
-
-def _points_away(name: str) -> bool:
-    """Tell whether a path leaves the folder on any operating system, so that a data set means the same on each."""
-    parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
 
 
 def _point(value: Any, where: str, width: int) -> tuple[float, ...] | None:
