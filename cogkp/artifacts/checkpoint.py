@@ -326,7 +326,7 @@ def _current(content: Any, path: Path, *, checked: bool) -> dict[str, Any]:
 
 def _check_values(state: Mapping[str, Any], provenance: Mapping[str, Any], path: Path) -> None:
     """Refuse values that no training writes: a checksum proves that a file is whole, not who wrote it."""
-    counts = [state[name] for name in ("epoch", "step", "target_epochs", "averaged_steps")]
+    counts = [state[name] or 0 for name in ("epoch", "step", "target_epochs", "averaged_steps", "steps_taken")]
     names = [*provenance["points"], *provenance["data"]]
     best = state["best"] or {"error": 0.0, "epoch": 0}
     checks = {

@@ -5,7 +5,7 @@ through, and a file is replaced only where this program wrote it, which it sees 
 the caller brings. docs/decisions/0018-outputs.md says why.
 """
 
-from cogkp.files.names import is_plain_name, leads_out
+from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
 from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (

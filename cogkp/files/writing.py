@@ -58,14 +58,6 @@ LINKLESS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENO
 READER_WAIT_S = 5.0
 
 
-def is_file(path: Path) -> bool:
-    """Tell whether there is such a file; a name that no file system can hold, from a file of others, is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 @contextmanager
 def atomic_path(path: Path, ours: Ours = has_mark) -> Iterator[Path]:
     """Lend a temporary file beside ``path`` that takes its place once the block has ended well.
