@@ -13,7 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cogkp.config.centerpose.dataset import DatasetSpec
 from cogkp.data.boxes.dataset import ObjectDataset
+from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import encode_image, read_colour
 from cogkp.errors import ArtifactError, ModelError, NotFiniteError
 from cogkp.geometry.camera import PinholeCamera
@@ -108,6 +110,11 @@ def test_a_file_is_prepared_as_training_and_evaluation_prepare_it(tmp_path):
             assert np.array_equal(source_to_crop, as_sample.source_to_crop.matrix.numpy())
         assert here.size_wh == as_sample.source_size_wh
         assert np.array_equal(processor.prepare(cv2.imread(str(record.image))[..., ::-1]).input, here.input)
+
+
+def test_the_plain_input_is_that_of_a_plain_experiment():
+    spec = DatasetSpec()
+    assert BoxInput() == BoxInput(side=spec.input_res, mean=spec.mean, std=spec.std)
 
 
 def test_colours_are_those_the_file_says_and_grey_has_three():
