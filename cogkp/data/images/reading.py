@@ -7,6 +7,7 @@ Knows nothing of: torch, labels, augmentation.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -181,6 +182,8 @@ def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe or a device may have no end
+            raise ImageError("this is no image file", where=str(path), expected="a file")
         with Path(path).open("rb") as file:
             if not file.peek(1):
                 raise ImageError("the image file is empty", where=str(path), got="0 bytes")
