@@ -60,7 +60,7 @@ def read_calibration(path: Path) -> CalibrationCache | None:
         return None
     except OSError as error:
         raise ArtifactError("calibration cannot be read", where=str(path), got=error.strerror or "") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _foreign(path) from error
     if not isinstance(content, dict) or (content.pop("kind", None), content.pop("format", None)) != (
         KIND,
@@ -70,7 +70,7 @@ def read_calibration(path: Path) -> CalibrationCache | None:
     try:
         cache = CalibrationCache(**content)
         return attrs.evolve(cache, largest={str(name): float(value) for name, value in cache.largest.items()})
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _foreign(path) from error
 
 

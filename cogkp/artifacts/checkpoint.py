@@ -29,12 +29,14 @@ __all__ = [
     "Checkpoint",
     "Provenance",
     "TrainingState",
+    "are_weights",
     "is_checkpoint_file",
     "load_checkpoint",
     "load_weights",
 ]
 
 KIND = "cogkp checkpoint"
+LARGEST_COUNT = 2**53
 FORMAT_VERSION = 5
 FIRST_WITH_CHECKSUM = 2
 FIRST_BYTES = 1 << 20
@@ -217,6 +219,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             "the checkpoint's run is no name", where=str(path), expected="a folder's name", got=repr(run)
         )
+    _check_values(content["state"], content["provenance"], path)
     return Checkpoint(
         state=TrainingState(**content["state"]),
         provenance=Provenance(**content["provenance"]),
@@ -319,6 +322,34 @@ def _current(content: Any, path: Path, *, checked: bool) -> dict[str, Any]:
     for older in range(version, FORMAT_VERSION):
         current = MIGRATIONS[older](current)
     return current
+
+
+def _check_values(state: Mapping[str, Any], provenance: Mapping[str, Any], path: Path) -> None:
+    """Refuse values that no training writes: a checksum proves that a file is whole, not who wrote it."""
+    counts = [state[name] or 0 for name in ("epoch", "step", "target_epochs", "averaged_steps", "steps_taken")]
+    names = [*provenance["points"], *provenance["data"]]
+    best = state["best"] or {"error": 0.0, "epoch": 0}
+    checks = {
+        "a count below zero or beyond all measure": all(0 <= count < LARGEST_COUNT for count in counts),
+        "a name that is no text": all(isinstance(name, str) for name in names),
+        "a best validation without error and epoch": isinstance(best.get("error"), int | float)
+        and isinstance(best.get("epoch"), int),
+        "weights that are not real numbers by name": are_weights(state["weights"])
+        and are_weights(state["average"] or {}),
+    }
+    if wrong := [what for what, good in checks.items() if not good]:
+        raise CheckpointError("the checkpoint's values are not as expected", where=str(path), got="; ".join(wrong))
+
+
+def are_weights(content: Mapping[Any, Any]) -> bool:
+    """Tell whether a mapping holds dense tensors of real numbers by name, and nothing else."""
+    return all(
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not (value.is_complex() or value.is_quantized)
+        for name, value in content.items()
+    )
 
 
 def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[type, ...]], path: Path) -> None:

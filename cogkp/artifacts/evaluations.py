@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import has_mark, is_json_with, read_whole, require_replaceable, staged_files, write_text
+from cogkp.files import has_mark, is_json_with, json_text, read_whole, require_replaceable, staged_files, write_text
 
 __all__ = [
     "EVALUATION_NAME",
@@ -55,8 +55,8 @@ def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[s
     Raises:
         OutputError: it cannot be written.
     """
-    whole = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2, ensure_ascii=False, allow_nan=False)
-    last = json.dumps(evidence, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    whole = json_text({"format_version": FORMAT_VERSION, **content}, indent=2)
+    last = json_text(evidence, separators=(",", ":"))
     write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n', is_evaluation_file)
 
 
@@ -101,7 +101,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(read_whole(path, None))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no JSON"
         raise ArtifactError("an evaluation cannot be read", where=str(path), got=reason, hint=EVALUATE) from error
     if not isinstance(found, dict) or "overall" not in found:

@@ -19,7 +19,7 @@ import cattrs
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.artifacts.names import ONNX_ENDINGS
 from cogkp.errors import ArtifactError
-from cogkp.files import is_json_with, read_whole, write_json
+from cogkp.files import is_json_with, json_text, read_whole, write_json
 
 __all__ = [
     "ANY_BATCH",
@@ -307,7 +307,7 @@ def read_engine_manifest(engine_path: Path) -> Manifest:
 def to_metadata(manifest: Manifest) -> dict[str, str]:
     """Flatten a manifest into the text pairs an ONNX file can carry."""
     record: dict[str, Any] = _CONVERTER.unstructure(manifest)
-    return {_PREFIX + key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in record.items()}
+    return {_PREFIX + key: json_text(value) for key, value in record.items()}
 
 
 def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:

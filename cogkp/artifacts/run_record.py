@@ -81,10 +81,10 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Read the sessions a folder knows, oldest first; none where there is no readable record."""
     try:
         record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     sessions = record.get("sessions") if isinstance(record, dict) else None
-    return sessions if isinstance(sessions, list) else []
+    return [each for each in sessions if isinstance(each, dict)] if isinstance(sessions, list) else []
 
 
 def training_seconds(folder: Path) -> float | None:
@@ -142,7 +142,7 @@ def _cpu_name() -> str:
 def _time_of(line: str) -> Any:
     try:
         facts = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return facts.get("time") if isinstance(facts, dict) else None
 

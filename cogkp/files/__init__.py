@@ -5,13 +5,14 @@ through, and a file is replaced only where this program wrote it, which it sees 
 the caller brings. docs/decisions/0018-outputs.md says why.
 """
 
-from cogkp.files.names import is_plain_name, leads_out
+from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
 from cogkp.files.reading import read_whole
 from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (
     atomic_path,
     check_written,
+    json_text,
     make_folder,
     require_replaceable,
     share_file,
@@ -29,8 +30,10 @@ __all__ = [
     "check_written",
     "has_mark",
     "in_own_folder",
+    "is_file",
     "is_json_with",
     "is_plain_name",
+    "json_text",
     "leads_out",
     "make_folder",
     "marked",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["is_plain_name", "leads_out"]
+from pathlib import Path
+
+__all__ = ["is_file", "is_plain_name", "leads_out"]
 
 
 def is_plain_name(name: str) -> bool:
@@ -24,3 +26,11 @@ def leads_out(name: str) -> bool:
     """
     parts = name.replace("\\", "/").split("/")
     return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is such a file; a name that no file system can hold is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cogkp.errors import OutputError
+from cogkp.errors import OBEYED, OutputError
 from cogkp.files.origin import IN_THE_WAY, Ours, destination_of, has_mark, in_own_folder
 from cogkp.files.partial import held, partial_name, sweep
 
 __all__ = [
     "atomic_path",
     "check_written",
+    "json_text",
     "make_folder",
     "require_replaceable",
     "share_file",
@@ -197,7 +198,17 @@ def write_text(path: Path, content: str, ours: Ours = has_mark) -> None:
 
 def write_json(path: Path, value: Any, ours: Ours = has_mark) -> None:
     """Replace ``path`` by ``value`` as indented JSON; NaN and infinity are refused, since they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", ours)
+    write_text(path, json_text(value, indent=2) + "\n", ours)
+
+
+def json_text(value: Any, **form: Any) -> str:
+    """Write JSON that people can read: letters as they are, control characters escaped; ``form`` as for json.dumps.
+
+    Raises:
+        ValueError: a number is NaN or infinity, which JSON does not know.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, **form)
+    return OBEYED.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
 
 @contextmanager

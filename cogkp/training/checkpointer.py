@@ -138,5 +138,5 @@ def restore_state(
             restore_rng(streams)
         if scaling is not None:
             scaling.restore(checkpoint.state.scaler)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise CheckpointError("the optimiser or random state does not fit", where=where, got=str(error)) from error

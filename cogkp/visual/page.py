@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import attrs
 
 from cogkp.files import MARK
 from cogkp.measures.evidence import Table
+from cogkp.visual.markup import escape
 from cogkp.visual.page_style import STYLE
 
 __all__ = [
@@ -127,7 +127,8 @@ def folded(title: str, *pieces: str) -> str:
 
 def verbatim(text: str) -> str:
     """Write text as it is, line by line."""
-    return f"<pre>{escape(text)}</pre>" if text else ""
+    lines = "\n".join(map(escape, text.split("\n")))
+    return f"<pre>{lines}</pre>" if text else ""
 
 
 def image(data: bytes, description: str, caption: str = "") -> str:

@@ -19,7 +19,7 @@ from cogkp.config.plain import plain_hash
 from cogkp.config.torchrun import Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset, Split
-from cogkp.errors import CogkpError, DataError
+from cogkp.errors import CogkpError, DataError, printable
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
@@ -110,7 +110,8 @@ class TrainResult(Printable):
         how = f"interrupted after {self.epochs} epochs" if self.interrupted else f"{self.epochs} epochs"
         files = {"checkpoint": self.checkpoint, "best": self.best, "report": self.report}
         lines = [f"{how}, {self.seconds:.0f} s; {self.plan}", *filter(None, [self.stopped, figures])]
-        return "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items() if path is not None)])
+        lines += (f"{name}: {path}" for name, path in files.items() if path is not None)
+        return "\n".join(map(printable, lines))
 
 
 def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path | None = LOG_DIR) -> DryRunResult:

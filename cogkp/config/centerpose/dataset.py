@@ -44,6 +44,11 @@ class DatasetSpec:
         "Camera axes of the label files: 'objectron' as the published data, 'opengl', or 'opencv'.",
         one_of("opencv", "opengl", "objectron"),
     )
+    apply_exif_orientation: bool = setting(
+        False,
+        "Turn images by the orientation that their files note, for labels made in a viewer that does so; off: pixels "
+        "as stored.",
+    )
     batch_size: int = setting(4, "Images per step on each GPU, also in validation.", at_least(1))
     workers: int = setting(8, "Loader processes; 0 loads in the training process.", at_least(0))
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")
@@ -58,7 +63,10 @@ class DatasetSpec:
     eig_vec: tuple[Triple, Triple, Triple] = setting(
         EIG_VEC, "Directions in which lighting varies, one per column.", also=("_eig_vec",)
     )
-    category: str = setting("cereal_box", "Name of the one category.")
+    category: str = setting(
+        "cereal_box", "Name of the one category; objects that the label files put into another class are left out."
+    )
+    all_classes: bool = setting(False, "Take the objects of every class for the category.")
     num_symmetry: int = setting(
         1,
         "Turns about the object's y axis that look alike, in equal steps; 1 for none. "
