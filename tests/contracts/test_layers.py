@@ -66,7 +66,7 @@ ROOMS = {
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "inference.processor": room("", "numpy"),
-    "visual": room("errors measures", "attrs cv2 numpy"),
+    "visual": room("errors files measures", "attrs cv2 numpy"),
     "drawing": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors families files progress config geometry data measures tasks artifacts training exporter inference "
