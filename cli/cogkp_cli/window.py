@@ -84,7 +84,7 @@ def leaf_through(images: Iterable[Image], display: Display) -> int:
 
 def _write(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Write at most ``MAX_IMAGES``: nobody is there to stop a long recording."""
-    from cogkp.data.images import write_png
+    from cogkp.cli_api import write_png
 
     files: list[Path] = []
     for image in images:
