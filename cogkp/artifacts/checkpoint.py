@@ -214,12 +214,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_fields(content, FILE_TYPES, path)
     _check_fields(content["state"], FIELD_TYPES[TrainingState], path)
     _check_fields(content["provenance"], FIELD_TYPES[Provenance], path)
-    _check_values(content["state"], content["provenance"], path)
     run = content["provenance"]["run"]
     if run and not is_plain_name(run):
         raise CheckpointError(
             "the checkpoint's run is no name", where=str(path), expected="a folder's name", got=repr(run)
         )
+    _check_values(content["state"], content["provenance"], path)
     return Checkpoint(
         state=TrainingState(**content["state"]),
         provenance=Provenance(**content["provenance"]),

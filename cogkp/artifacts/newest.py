@@ -76,7 +76,7 @@ def notes_for(folder: Path, root: Path) -> dict[str, str]:
     """
     newest = _newest_in(RunFolder(folder, root))
     files = {MIRROR: root / CHECKPOINT_NAME, OWN: newest}
-    return {name: "" if path is None else checksum_of_file(path) for name, path in files.items()}
+    return {name: checksum_of_file(path) if path is not None and path.is_file() else "" for name, path in files.items()}
 
 
 @attrs.frozen

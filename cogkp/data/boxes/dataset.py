@@ -42,6 +42,7 @@ class ObjectDataset(SingleViewDataset):
         intrinsics: (3, 3) for images whose file has none, pixels.
         oriented: whether images are turned as their files note.
         need: what every image or box must have.
+        category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
@@ -60,6 +61,7 @@ class ObjectDataset(SingleViewDataset):
         intrinsics: npt.NDArray[np.float64] | None = None,
         oriented: bool = False,
         need: Collection[Need] = NEEDED,
+        category: str | None = None,
     ) -> None:
         if not roots:
             raise DataError("no data set is configured", expected=f"a folder of {split} images")
@@ -69,7 +71,14 @@ class ObjectDataset(SingleViewDataset):
         self.num_symmetry = num_symmetry
         self._encode = encode
         self._indices: tuple[ImageIndex, ...] = tuple(
-            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, oriented=oriented, need=need)
+            read_objectron(
+                root,
+                camera_frame=camera_frame,
+                intrinsics=intrinsics,
+                oriented=oriented,
+                need=need,
+                category=category,
+            )
             for root in roots
         )
         self._records = [record for index in self._indices for record in index.records]

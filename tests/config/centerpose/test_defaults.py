@@ -84,6 +84,7 @@ RENAMED = {"dataset._eig_val": "dataset.eig_val", "dataset._eig_vec": "dataset.e
 ADDED = {
     "dataset.camera_frame": "objectron",
     "dataset.apply_exif_orientation": False,
+    "dataset.all_classes": False,
     "model.backbone.width": 1.0,
     "dataset.scale": 0.4,
     "dataset.shift": 0.05,
