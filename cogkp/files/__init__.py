@@ -11,7 +11,6 @@ from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (
     atomic_path,
     check_written,
-    is_file,
     json_text,
     make_folder,
     require_replaceable,

@@ -22,7 +22,6 @@ from cogkp.files.partial import held, partial_name, sweep
 __all__ = [
     "atomic_path",
     "check_written",
-    "is_file",
     "json_text",
     "make_folder",
     "require_replaceable",

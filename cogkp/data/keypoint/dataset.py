@@ -68,12 +68,13 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         self._encode = encode or partial(keypoint_targets, segmentation=config.targets.segmentation)
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
-        self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks), _point_labels(config))
-        self._records = Records(self._indices)
         self._oriented = config.images.apply_exif_orientation
+        mappings = attrs.evolve(config.data_mappings, mask=masks)
+        self._indices = open_roots(roots, mappings, _point_labels(config), oriented=self._oriented)
         for index in self._indices:
             where, switch = str(index.root), "images.apply_exif_orientation"
             tell_orientations(index.image_paths, where, oriented=self._oriented, switch=switch)
+        self._records = Records(self._indices)
         if config.targets.keypoints:
             _say_unlabelled(self.size_report, split)
         rig = paired_rig(config)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TypeVar, overload
 
 import attrs
 import numpy as np
@@ -19,6 +19,8 @@ import numpy.typing as npt
 from cogkp.errors import printable
 
 __all__ = ["FileNames", "Index", "Record", "RecordingSize", "Records", "View"]
+
+ItemT = TypeVar("ItemT")
 
 
 @attrs.frozen(eq=False)
@@ -83,19 +85,6 @@ class FileNames:
         return root / name.decode("utf-8", "surrogateescape") if name else None
 
 
-class _Paths(Sequence[Path]):
-    """The files of a folder, of which none is missing."""
-
-    def __init__(self, root: Path, names: FileNames) -> None:
-        self._root, self._names = root, names
-
-    def __len__(self) -> int:
-        return len(self._names.ends)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self._names.path(self._root, range(len(self))[place])
-
-
 @attrs.frozen(eq=False)
 class Index:
     """The records of one data set.
@@ -135,11 +124,6 @@ class Index:
     def records(self) -> Records:
         """The usable lines, in file order."""
         return Records((self,))
-
-    @property
-    def image_paths(self) -> Sequence[Path]:
-        """All image files, line by line; each is made when it is asked for."""
-        return _Paths(self.root, self.images)
 
     def record(self, row: int) -> Record:
         """Return one usable line, counted from 0."""
