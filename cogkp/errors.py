@@ -23,12 +23,14 @@ A message reads: what is wrong @ where: expected ..., got .... What to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import attrs
 
 __all__ = [
+    "OBEYED",
     "ArtifactError",
     "CheckpointError",
     "CogkpError",
@@ -48,7 +50,15 @@ __all__ = [
     "TrainingError",
     "closest",
     "counted",
+    "printable",
 ]
+
+# Control characters, invisible marks, changes of the writing direction, breaks of lines, and halves of characters;
+# the joiners of Persian and Indian scripts (U+200C, U+200D) are letters to those who need them.
+OBEYED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff\ud800-\udfff]"
+)
 
 
 @attrs.frozen
@@ -67,11 +77,14 @@ class Problem:
         found = f"got {self.got}" if self.got else ""
         facts = ", ".join(part for part in (wanted, found) if part)
         line = f"{self.what}{place}" + (f": {facts}" if facts else "")
-        return f"{line}. {self.hint}" if self.hint else line
+        return printable(f"{line}. {self.hint}" if self.hint else line)
 
 
 class CogkpError(Exception):
-    """Base of all errors raised on purpose; carries its parts as :class:`Problem`."""
+    """Base of all errors raised on purpose; carries its parts as :class:`Problem`.
+
+    Its message has one line, with all control characters escaped, or one for each of several problems.
+    """
 
     exit_code: ClassVar[int] = 1
 
@@ -97,7 +110,9 @@ class ConfigError(CogkpError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        text = "\n".join(map(str, self.problems))
+        super().__init__(text)
+        self.args = (text,)  # the lines as they are; one problem would have one
 
 
 class DataError(CogkpError):
@@ -108,7 +123,10 @@ class DataError(CogkpError):
         """Report many problems in one error, one line each, and only count those beyond ``most``."""
         lines = [str(problem) for problem in problems[:most]]
         more = len(problems) - most
-        return cls("\n".join([*lines, f"... and {more} more"] if more > 0 else lines))
+        text = "\n".join([*lines, f"... and {more} more"] if more > 0 else lines)
+        error = cls(text)
+        error.args = (text,)
+        return error
 
 
 class ImageError(DataError):
@@ -170,6 +188,19 @@ class ParityError(ExportError):
 
 class EngineError(ExportError):
     """The inference engine cannot be built."""
+
+
+def printable(text: str) -> str:
+    r"""Escape what a terminal, a log or an editor would obey instead of showing it.
+
+    Names come from the files of others: one with an escape sequence could move the cursor or recolour what follows,
+    one with a line break could pass for a line of this program.
+
+    Example:
+        >>> print(printable("tip\x1b[2J\nerror: none"), printable("Größe"))
+        tip\x1b[2J\nerror: none Größe
+    """
+    return text if text.isprintable() else OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -11,7 +10,10 @@ from typer.core import TyperGroup
 
 import cogkp
 from cogkp_cli import box_data, calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
-from cogkp_cli.failures import fault, reported
+from cogkp_cli.console import complain
+from cogkp_cli.failures import FAILED, fault, reported, stoppable, stopped
+from cogkp_cli.streams import lost_output, steady_streams
+from cogkp_cli.writing import writing
 
 __all__ = ["app", "main"]
 
@@ -61,21 +63,21 @@ app.add_typer(cog, name="cog")
 cog.add_typer(cameras, name="calibration")
 cog.add_typer(poses, name="centerpose")
 
-cog.command("keypoint")(keypoint.keypoint)
-cog.command("evaluate")(evaluate.evaluate)
-cog.command("compare")(compare.compare)
+cog.command("keypoint")(writing(keypoint.keypoint))
+cog.command("evaluate")(writing(evaluate.evaluate))
+cog.command("compare")(writing(compare.compare))
 cog.command("import")(importing.import_dataset)
-cog.command("schema")(schema.schema)
+cog.command("schema")(writing(schema.schema))
 cog.command("demo")(demo.demo)
-cameras.command("check")(calibration.check)
+cameras.command("check")(writing(calibration.check))
 poses.command("import")(box_data.import_boxes)
 poses.command("render")(box_data.render_boxes)
-poses.command("validate")(centerpose.validate)
-poses.command("train")(centerpose.train)
-poses.command("evaluate")(centerpose.evaluate)
-poses.command("inference")(centerpose.inference)
-poses.command("export")(centerpose.export)
-poses.command("gen_trt_engine")(centerpose.gen_trt_engine)
+poses.command("validate")(writing(centerpose.validate))
+poses.command("train")(writing(centerpose.train))
+poses.command("evaluate")(writing(centerpose.evaluate))
+poses.command("inference")(writing(centerpose.inference))
+poses.command("export")(writing(centerpose.export))
+poses.command("gen_trt_engine")(writing(centerpose.gen_trt_engine))
 
 
 @app.callback()
@@ -89,17 +91,21 @@ def root(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    with steady_streams(), stoppable():
+        code = _code()
+        if (why := lost_output()) and not code:
+            code = FAILED
+            complain(f"error: standard output cannot be written: {why}")
+    sys.exit(code)
+
+
+def _code() -> int:
     try:
         app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else FAILED * bool(stop.code)
+    except KeyboardInterrupt as stop:  # before or after a command
+        return stopped(stop)
     except Exception as error:  # the last door: whatever nobody foresaw
-        sys.exit(fault(error))
-    finally:
-        _close_stdout()
-
-
-def _close_stdout() -> None:
-    """Flush while a reader that has gone away can still be ignored."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return fault(error)
+    return 0

@@ -41,5 +41,5 @@ def check(
     report.say(found.report.text())
     report.wrote(found.drawing_path, found.converted_path)
     report.finish(**found.report.to_dict(), picture=found.drawing_path, converted=found.converted_path)
-    if found.report.problem is not None:
+    if found.report.problems:
         raise typer.Exit(FAILED)

@@ -12,7 +12,7 @@ from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
 from cogkp_cli.experiment import open_console, run_verb
-from cogkp_cli.failures import FAILED, INTERRUPTED
+from cogkp_cli.failures import FAILED, stop_code
 
 __all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
 
@@ -44,7 +44,7 @@ def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.J
         scalars=result.scalars,
     )
     if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop_code(result.signal))
 
 
 def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
@@ -153,6 +153,6 @@ def validate(
         )
     report.say(found.report.text())
     report.wrote(found.drawing_path)
-    report.finish(**found.report.to_dict(), picture=found.drawing_path)
-    if found.report.problems:
+    report.finish(**found.report.to_dict(), image=found.drawing_path)
+    if found.report.problems or not found.report.compared:
         raise typer.Exit(FAILED)

@@ -12,13 +12,20 @@ from typing import Any
 
 import typer
 
+from cogkp.errors import printable
+
 __all__ = ["Console", "complain", "plain"]
 
 
 def complain(line: str) -> None:
-    """Write one line for people to stderr."""
-    sys.stderr.write(f"{line}\n")
+    """Write a line for people to stderr."""
+    sys.stderr.write(f"{_shown(line)}\n")
     sys.stderr.flush()
+
+
+def _shown(text: str) -> str:
+    """Escape what a terminal would obey; breaks between lines stay."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 class _StderrLines(logging.Handler):
@@ -26,6 +33,8 @@ class _StderrLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        if isinstance(record.args, tuple):  # names from files; an error has its own lines
+            record.args = tuple(printable(str(a)) if isinstance(a, str | Path) else a for a in record.args)
         complain(prefix + record.getMessage())
 
 
@@ -56,7 +65,7 @@ class Console:
         if self.as_json:
             complain(line)
         else:
-            typer.echo(line)
+            typer.echo(_shown(line))
 
     def add(self, **facts: Any) -> None:
         """Add a fact for programs (``--json``)."""
@@ -66,7 +75,7 @@ class Console:
         """Print the files that were written."""
         for path in paths:
             if path is not None:
-                self.say(f"wrote {path}")
+                self.say(f"wrote {printable(str(path))}")
 
     def finish(self, **facts: Any) -> None:
         """Add the last facts, and print all of them where ``--json`` is given."""

@@ -1,26 +1,29 @@
 """Errors on the command line: one line on stderr and an exit code.
 
-0 done, 1 the work could not be done, 2 wrong use or wrong configuration, 70 a fault of this program, 130 interrupted.
+0 done, 1 the work could not be done, 2 wrong use or wrong configuration, 70 a fault of this program, 129, 130 and 143
+stopped by SIGHUP, Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 
 import cogkp
 from cogkp_cli.console import complain
 
-__all__ = ["FAILED", "FAULT", "INTERRUPTED", "MISUSED", "fault", "reported"]
+__all__ = ["FAILED", "FAULT", "MISUSED", "fault", "reported", "stop_code", "stoppable", "stopped"]
 
 FAILED = 1
 MISUSED = 2
 FAULT = 70
-INTERRUPTED = 130
+SIGNALLED = 128
 
 DEBUG = "COGKP_DEBUG"
 
@@ -32,9 +35,8 @@ def reported() -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except KeyboardInterrupt:
-        complain("interrupted")
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        raise typer.Exit(stopped(stop)) from None
     except BrokenPipeError:
         raise typer.Exit(FAILED) from None
     except OSError as error:
@@ -47,6 +49,53 @@ def reported() -> Iterator[None]:
             for line in str(error).splitlines():
                 complain(f"error: {_speaker()}{line}")
         raise typer.Exit(error.exit_code) from None
+
+
+class _StoppedError(KeyboardInterrupt):
+    """A signal asked to stop, as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing half-written stays behind.
+
+    A training listens itself, and saves first. What was ignored before, as under nohup, stays ignored.
+    """
+
+    def stop(number: int, _frame: Any) -> None:
+        raise _StoppedError(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [number for number in numbers if before[number] == signal.SIG_DFL]
+    for number in heard:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
+def stopped(stop: KeyboardInterrupt) -> int:
+    """Tell of a signal that ended the work and return its exit code."""
+    number = getattr(stop, "number", signal.SIGINT)
+    complain("interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}")
+    return stop_code(number)
+
+
+def stop_code(number: int) -> int:
+    """Return the exit code of work that a signal ended.
+
+    Example:
+        >>> stop_code(signal.SIGINT), stop_code(signal.SIGTERM)
+        (130, 143)
+    """
+    return SIGNALLED + number
 
 
 def fault(error: Exception) -> int:

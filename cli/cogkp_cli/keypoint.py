@@ -14,7 +14,7 @@ import cogkp
 from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console, complain
-from cogkp_cli.failures import INTERRUPTED, MISUSED
+from cogkp_cli.failures import MISUSED, stop_code
 
 if TYPE_CHECKING:
     from cogkp import ExportOptions, KeypointConfig, TrainOptions, TrainResult
@@ -65,6 +65,8 @@ def keypoint(
 
     A missing config file is written as a template, and nothing else is done.
     """
+    import attrs
+
     launch = cli_api.launched()
     report = Console(as_json, silent=not launch.first)
     if launch.ranks == 1 and not config.exists():
@@ -113,7 +115,7 @@ def keypoint(
             complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
         if train:
             run = partial(cogkp.train, restore=restore, allow_config_change=allow_config_change, profile=profile)
-            given = flag.spelled_out(ctx)
+            given = flag.spelled_out(ctx, frozenset(attrs.fields_dict(cogkp.TrainOptions)))
             restore = _train(report, partial(run, settings, plan, given=given, log_dir=logs, report=not no_report))
         if deploy and launch.first:
             _deploy(report, settings, model, restore, untrained=deploy_untrained)
@@ -183,7 +185,7 @@ def _train(report: Console, training: Callable[..., TrainResult]) -> str:
     if result.interrupted:
         report.say("interrupted: the checkpoint is complete; --train --restore latest goes on from it.")
         report.finish()
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop_code(result.signal))
     return str(result.checkpoint)
 
 

@@ -51,9 +51,9 @@ def word(choice: Enum | None) -> str | None:
     return None if choice is None else str(choice.value)
 
 
-def spelled_out(ctx: typer.Context) -> frozenset[str]:
-    """Say which parameters the user gave, as opposed to those left at their default."""
-    sources = ((name, ctx.get_parameter_source(name)) for name in ctx.params)
+def spelled_out(ctx: typer.Context, names: frozenset[str]) -> frozenset[str]:
+    """Say which of the named parameters the user gave, as opposed to those left at their default."""
+    sources = ((name, ctx.get_parameter_source(name)) for name in names)
     return frozenset(name for name, source in sources if source is not None and source.name == "COMMANDLINE")
 
 

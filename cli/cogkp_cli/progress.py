@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cogkp.errors import printable
 from cogkp_cli.console import complain
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Lines:
 
 class _LineStep:
     def __init__(self, label: str, total: int, lines: Lines) -> None:
-        self._label, self._total, self._lines = label, total, lines
+        self._label, self._total, self._lines = printable(label), total, lines
         self._done = 0
         self._facts: dict[str, float | str] = {}
         self._started = self._last_line = lines.now()
@@ -107,7 +108,7 @@ class Bars:
     @contextmanager
     def work(self, label: str, total: int) -> Iterator[Step]:
         """Begin a piece of work of ``total`` units."""
-        task = self._bar.add_task(label, total=total, facts="")
+        task = self._bar.add_task(printable(label), total=total, facts="")
         yield _BarStep(self._bar, task)
         self._bar.stop_task(task)
 
@@ -138,10 +139,10 @@ def _bar() -> RichBar:
     from rich.table import Column
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=BAR_COLUMNS)),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[facts]}", table_column=Column(ratio=FACTS_TO_BAR, no_wrap=True)),
+        TextColumn("{task.fields[facts]}", markup=False, table_column=Column(ratio=FACTS_TO_BAR, no_wrap=True)),
         TimeElapsedColumn(),
         TextColumn("<"),
         TimeRemainingColumn(compact=True),
@@ -158,7 +159,8 @@ def facts_text(facts: Mapping[str, float | str]) -> str:
         >>> facts_text({"loss": 0.123456, "lr": 0.00033, "stage": "render"})
         'loss 0.1235, lr 3.3e-04, stage render'
     """
-    return ", ".join(f"{name} {value if isinstance(value, str) else _number(value)}" for name, value in facts.items())
+    words = (f"{name} {value if isinstance(value, str) else _number(value)}" for name, value in facts.items())
+    return printable(", ".join(words))
 
 
 def _number(value: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from cogkp.errors import ArtifactError
-from cogkp.files import write_json
+from cogkp.files import is_json_with, write_json
 
 __all__ = ["CalibrationCache", "graph_sha256", "read_calibration", "write_calibration"]
 
@@ -44,7 +44,8 @@ def graph_sha256(model: Any) -> str:
 
 def write_calibration(path: Path, cache: CalibrationCache) -> None:
     """Write the file, whole or not at all."""
-    write_json(path, {"kind": KIND, "format": FORMAT_VERSION, **attrs.asdict(cache, recurse=False)})
+    content = {"kind": KIND, "format": FORMAT_VERSION, **attrs.asdict(cache, recurse=False)}
+    write_json(path, content, lambda path: is_json_with(path, *content))
 
 
 def read_calibration(path: Path) -> CalibrationCache | None:
@@ -59,7 +60,7 @@ def read_calibration(path: Path) -> CalibrationCache | None:
         return None
     except OSError as error:
         raise ArtifactError("calibration cannot be read", where=str(path), got=error.strerror or "") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _foreign(path) from error
     if not isinstance(content, dict) or (content.pop("kind", None), content.pop("format", None)) != (
         KIND,
@@ -69,7 +70,7 @@ def read_calibration(path: Path) -> CalibrationCache | None:
     try:
         cache = CalibrationCache(**content)
         return attrs.evolve(cache, largest={str(name): float(value) for name, value in cache.largest.items()})
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _foreign(path) from error
 
 

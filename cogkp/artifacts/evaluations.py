@@ -7,17 +7,30 @@ evaluation can be compared with it years later. Its format is counted: a reader 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import write_text
+from cogkp.files import has_mark, is_json_with, json_text, require_replaceable, staged_files, write_text
 
-__all__ = ["EVALUATION_NAME", "FORMAT_VERSION", "PAGE_NAME", "find_evaluations", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "EVALUATION_NAME",
+    "FORMAT_VERSION",
+    "PAGE_NAME",
+    "evaluation_files",
+    "find_evaluations",
+    "is_evaluation_file",
+    "read_evaluation",
+    "require_evaluation_folder",
+    "write_evaluation",
+]
 
 EVALUATION_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
+WRITTEN = (EVALUATION_NAME, PAGE_NAME, "predictions.png", "predictions_3d.png", "report.txt", "report.csv")
+MARKED_SUFFIXES = (".html", ".png", ".jpg")
 FORMAT_VERSION = 2
 EVIDENCE = "per_frame"
 PARTS: dict[str, type] = {
@@ -42,9 +55,42 @@ def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[s
     Raises:
         OutputError: it cannot be written.
     """
-    whole = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=2, ensure_ascii=False, allow_nan=False)
-    last = json.dumps(evidence, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n')
+    whole = json_text({"format_version": FORMAT_VERSION, **content}, indent=2)
+    last = json_text(evidence, separators=(",", ":"))
+    write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n', is_evaluation_file)
+
+
+def is_evaluation_file(path: Path) -> bool:
+    """Say whether a file is one that an evaluation wrote: by its mark, else by the document that it is or lies beside.
+
+    Text and tables have no room for a mark.
+    """
+    document = path.with_name(EVALUATION_NAME)
+    if path.suffix in MARKED_SUFFIXES:
+        return has_mark(path)
+    return document.is_file() and is_json_with(document, "format_version", "overall")
+
+
+def require_evaluation_folder(folder: Path) -> None:
+    """Refuse before the work what :func:`evaluation_files` would refuse after it.
+
+    Raises:
+        OutputError: the folder holds a file that an evaluation would replace and this program did not write.
+    """
+    require_replaceable((folder / name for name in WRITTEN), is_evaluation_file)
+
+
+@contextmanager
+def evaluation_files(folder: Path) -> Iterator[Path]:
+    """Lend a folder for all that an evaluation writes; its files appear in ``folder`` together.
+
+    A reader that finds the document finds the page, too, also where the evaluation was killed.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds a file of such a name that this program did not write.
+    """
+    with staged_files(folder, last=EVALUATION_NAME, ours=is_evaluation_file) as staging:
+        yield staging
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
@@ -55,7 +101,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no JSON"
         raise ArtifactError("an evaluation cannot be read", where=str(path), got=reason, hint=EVALUATE) from error
     if not isinstance(found, dict) or "overall" not in found:
@@ -104,4 +150,13 @@ def find_evaluations(named: str, root: Path) -> list[Path]:
     if not found:
         hint = f"Measure it first: s6 cog evaluate --restore {path}."
         raise ArtifactError("nothing was evaluated here yet", where=str(path), hint=hint)
-    return sorted(found, key=lambda file: (-file.stat().st_mtime_ns, str(file)))
+    return sorted(found, key=lambda file: (_created(file), str(file)), reverse=True)
+
+
+def _created(path: Path) -> tuple[str, int]:
+    """Say when an evaluation was made, as it says itself; the time of the file is that of a copy, perhaps."""
+    try:
+        created = json.loads(path.read_bytes())["created"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        created = ""
+    return (created if isinstance(created, str) else "", path.stat().st_mtime_ns)

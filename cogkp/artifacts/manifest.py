@@ -19,7 +19,7 @@ import cattrs
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.artifacts.names import ONNX_ENDINGS
 from cogkp.errors import ArtifactError
-from cogkp.files import write_json
+from cogkp.files import is_json_with, json_text, write_json
 
 __all__ = [
     "ANY_BATCH",
@@ -33,6 +33,9 @@ __all__ = [
     "Shape",
     "Signature",
     "from_metadata",
+    "is_described",
+    "is_manifest",
+    "is_release",
     "read_engine_manifest",
     "read_manifest",
     "to_metadata",
@@ -44,6 +47,7 @@ FORMAT_VERSION = 2
 READABLE = (1, FORMAT_VERSION)
 """The first version had no batch of any size and no rounding; what it has means the same."""
 _PREFIX = "cogkp."
+_METADATA_BYTES = 1 << 20
 
 ANY_BATCH = "batch_size"
 """The first axis of a model that takes any number of rows; the same word as in its ONNX file."""
@@ -221,8 +225,29 @@ def utc_now() -> str:
 def write_manifest(manifest: Manifest, model_path: Path) -> Path:
     """Write the manifest beside its model, atomically; returns where it lies."""
     path = manifest_path(model_path)
-    write_json(path, _CONVERTER.unstructure(manifest))
+    write_json(path, _CONVERTER.unstructure(manifest), is_manifest)
     return path
+
+
+def is_described(model_path: Path) -> bool:
+    """Say whether a model is one of ours: its manifest lies beside it and was written for this very file."""
+    try:
+        read_manifest(model_path)
+    except ArtifactError:
+        return False
+    return True
+
+
+def is_release(onnx_path: Path) -> bool:
+    """Say whether an ONNX file bears our metadata, which lie at its end."""
+    with onnx_path.open("rb") as stream:
+        stream.seek(max(0, onnx_path.stat().st_size - _METADATA_BYTES))
+        return f"{_PREFIX}versions".encode() in stream.read()
+
+
+def is_manifest(path: Path) -> bool:
+    """Say whether a file is a manifest."""
+    return is_json_with(path, "format_version", "inputs", "outputs")
 
 
 def read_manifest(model_path: Path) -> Manifest:
@@ -282,7 +307,7 @@ def read_engine_manifest(engine_path: Path) -> Manifest:
 def to_metadata(manifest: Manifest) -> dict[str, str]:
     """Flatten a manifest into the text pairs an ONNX file can carry."""
     record: dict[str, Any] = _CONVERTER.unstructure(manifest)
-    return {_PREFIX + key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in record.items()}
+    return {_PREFIX + key: json_text(value) for key, value in record.items()}
 
 
 def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:

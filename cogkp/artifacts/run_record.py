@@ -21,8 +21,9 @@ from typing import Any
 import attrs
 import torch
 
+from cogkp.artifacts.newest import notes_for
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
-from cogkp.files import write_json
+from cogkp.files import in_own_folder, write_json
 
 __all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
 
@@ -67,21 +68,23 @@ def record_session(folder: Path, session: Session) -> None:
         "command": shlex.join(sys.argv),
         "folder": str(Path.cwd()),
         **attrs.asdict(session),
+        **notes_for(folder, folder.parent),
         "versions": library_versions(),
         "machine": describe_machine(),
     }
     sessions = [*read_sessions(folder), now]
-    write_json(folder / RECORD_NAME, {"format_version": FORMAT_VERSION, "sessions": sessions})
+    record = {"format_version": FORMAT_VERSION, "sessions": sessions}
+    write_json(folder / RECORD_NAME, record, in_own_folder)
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Read the sessions a folder knows, oldest first; none where there is no readable record."""
     try:
         record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     sessions = record.get("sessions") if isinstance(record, dict) else None
-    return sessions if isinstance(sessions, list) else []
+    return [each for each in sessions if isinstance(each, dict)] if isinstance(sessions, list) else []
 
 
 def training_seconds(folder: Path) -> float | None:
@@ -139,7 +142,7 @@ def _cpu_name() -> str:
 def _time_of(line: str) -> Any:
     try:
         facts = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return facts.get("time") if isinstance(facts, dict) else None
 

@@ -22,7 +22,7 @@ def with_known_keys(document: Document, cls: type[Any]) -> Document:
 
 
 def with_known_words(value: Any, cls: type[Any]) -> Any:
-    """Replace listed words by their listed spelling, single items by lists, and empty names by null."""
+    """Write words of closed lists as they are listed, single items as lists, and no name as the default has it."""
     if not isinstance(value, Mapping):
         return value
     fields = {field.name: field for field in fields_of(cls)}
@@ -32,6 +32,8 @@ def with_known_words(value: Any, cls: type[Any]) -> Any:
 def _known_word(value: Any, field: attrs.Attribute[Any]) -> Any:
     if attrs.has(field.type or object):
         return with_known_words(value, field.type)  # type: ignore[arg-type]
+    if value is None and field.default == "":
+        return ""
     if not isinstance(value, str):
         return value
     if field.metadata[BARE]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import attrs
 
-from cogkp.config.fields import at_least, between, interval, multiple_of, one_of, setting
+from cogkp.config.fields import LARGEST_SIDE, between, interval, multiple_of, one_of, setting
 
 __all__ = ["STAGES", "Affine", "Blur", "Crop", "Cutout", "Flip", "Intensity", "Noise", "Stage", "default_stages"]
 
@@ -22,7 +22,7 @@ class Crop:
     """Cut the network's square input out of the frame; exactly one per list."""
 
     TYPE: ClassVar[str] = "crop"
-    output_size: int = setting(256, "Side of the square network input, pixels.", multiple_of(32, 32))
+    output_size: int = setting(256, "Side of the square network input, pixels.", multiple_of(32, 32, LARGEST_SIDE))
     region: str = setting(
         "frame",
         "What is cut: 'frame' letterboxes the whole frame, 'points' a square round the labelled points, "
@@ -30,14 +30,14 @@ class Crop:
         one_of("frame", "points", "box"),
     )
     margin: float = setting(
-        0.25, "Room left round the points on each side, as a fraction of their extent.", at_least(0.0)
+        0.25, "Room left round the points on each side, as a fraction of their extent.", between(0.0, 1000.0)
     )
     jitter: float = setting(
         0.1, "Largest random move of the 'points' square in training, fraction of its side.", between(0.0, 0.5)
     )
-    min_size_px: float = setting(32.0, "Smallest side of the 'points' square, source pixels.", at_least(2.0))
+    min_size_px: float = setting(32.0, "Smallest side of the 'points' square, source pixels.", between(2.0, LARGE))
     box: tuple[float, float, float, float] | None = setting(
-        None, "Rectangle [left, top, width, height] in source pixels for region 'box'."
+        None, "Rectangle [left, top, width, height] in source pixels for region 'box'.", between(-LARGE, LARGE)
     )
 
 
@@ -104,7 +104,7 @@ class Cutout:
 
     TYPE: ClassVar[str] = "cutout"
     probability: float = setting(0.3, "How often the stage acts.", between(0.0, 1.0))
-    count: int = setting(2, "Largest number of rectangles.", at_least(1))
+    count: int = setting(2, "Largest number of rectangles.", between(1, 1000))
     size: tuple[float, float] = setting(
         (0.05, 0.2), "Range of each side, fraction of the image side.", interval(0.0, 1.0)
     )

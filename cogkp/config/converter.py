@@ -15,7 +15,7 @@ import attrs
 from cattrs import Converter
 
 from cogkp.config.augment import STAGES, Stage
-from cogkp.config.fields import WORDS, check_of, describe, fields_of, optional_of
+from cogkp.config.fields import LARGEST_NUMBER, WORDS, check_of, describe, fields_of, optional_of
 from cogkp.config.issues import Finding, RefusedError, Step, short_repr
 from cogkp.errors import closest
 
@@ -30,7 +30,7 @@ def make_converter() -> Converter:
     """Build the converter; structuring raises :class:`RefusedError` and nothing else."""
     converter = Converter(unstruct_collection_overrides={tuple: list})
     converter.register_structure_hook(bool, lambda raw, _: _exactly(bool, raw))
-    converter.register_structure_hook(int, lambda raw, _: _exactly(int, raw))
+    converter.register_structure_hook(int, lambda raw, _: _integer(raw))
     converter.register_structure_hook(float, lambda raw, _: _number(raw))
     converter.register_structure_hook(str, lambda raw, _: _text(raw))
     converter.register_structure_hook_factory(attrs.has, lambda cls: _class_hook(converter, cls))
@@ -42,6 +42,13 @@ def make_converter() -> Converter:
     converter.register_unstructure_hook(float, lambda value: float(value) + 0.0)
     _register_tagged(converter, Stage, STAGES)
     return converter
+
+
+def _integer(raw: Any) -> Any:
+    number = _exactly(int, raw)
+    if not -(2**63) <= number < 2**63:
+        raise RefusedError.value("out of range", expected="an integer of at most 64 bits", raw=raw)
+    return number
 
 
 def _exactly(tp: type[Any], raw: Any) -> Any:
@@ -59,7 +66,10 @@ def _number(raw: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise RefusedError.value("not a finite number", expected="a finite number", raw=raw)
-    return number
+    if abs(number) > LARGEST_NUMBER:
+        words = f"a number from -{LARGEST_NUMBER:g} to {LARGEST_NUMBER:g}"
+        raise RefusedError.value("out of range", expected=words, raw=raw)
+    return number + 0.0  # -0.0 would turn the ends of a range round
 
 
 def _text(raw: Any) -> str:

@@ -6,6 +6,7 @@ The sentence feeds the JSON schema and the docs page, so that it stands in one p
 from __future__ import annotations
 
 import json
+import math
 import re
 import types
 import typing
@@ -17,8 +18,12 @@ import attrs
 from cogkp.errors import ConfigError, Problem
 
 __all__ = [
+    "LARGEST_NUMBER",
+    "LARGEST_SEED",
+    "LARGEST_SIDE",
     "Check",
     "at_least",
+    "at_most",
     "below",
     "between",
     "check_of",
@@ -37,6 +42,13 @@ __all__ = [
 DOC = "doc"
 BARE = "bare"
 ALSO = "also"
+
+LARGEST_NUMBER = 1e12
+"""No length, weight or rate is larger; the squares of larger ones leave the numbers that networks compute with."""
+LARGEST_SIDE = 8192
+"""Of a network's input, pixels; larger ones exhaust any memory."""
+LARGEST_SEED = 2**63 - 1
+"""What the generators of all libraries take."""
 
 WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings"}
@@ -59,7 +71,10 @@ class Check:
     whole: bool = False
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a value, or each item of a tuple, lies in the range; None always does."""
+        """Tell whether a value, or each item of a tuple, is finite and lies in the range; None always does."""
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            return False
         items = value if isinstance(value, tuple) and not self.whole else (value,)
         return all(item is None or self.allowed(item) for item in items)
 
@@ -94,6 +109,11 @@ def at_least(low: float) -> Check:
     return Check(lambda v: v >= low, f"a number >= {low}", {"minimum": low})
 
 
+def at_most(high: float) -> Check:
+    """Accept numbers <= ``high``."""
+    return Check(lambda v: v <= high, f"a number <= {high}", {"maximum": high})
+
+
 def below(low: float, high: float) -> Check:
     """Accept numbers from ``low``, included, to ``high``, excluded."""
     expected = f"a number >= {low} and < {high}"
@@ -110,10 +130,11 @@ def between(low: float, high: float) -> Check:
     return Check(lambda v: low <= v <= high, f"a number from {low} to {high}", {"minimum": low, "maximum": high})
 
 
-def multiple_of(step: int, low: int) -> Check:
-    """Accept integers >= ``low`` that ``step`` divides."""
-    expected = f"a multiple of {step}, at least {low}"
-    return Check(lambda v: v >= low and v % step == 0, expected, {"multipleOf": step, "minimum": low})
+def multiple_of(step: int, low: int, high: int) -> Check:
+    """Accept integers from ``low`` to ``high`` that ``step`` divides."""
+    words = f"a multiple of {step}, from {low} to {high}"
+    schema = {"multipleOf": step, "minimum": low, "maximum": high}
+    return Check(lambda v: low <= v <= high and v % step == 0, words, schema)
 
 
 def one_of(*allowed: str) -> Check:

@@ -62,6 +62,8 @@ def read_override(text: str) -> Document:
         raise _refusal("not available", text, "no + or ~ before the key", "Every key exists already: write key=value.")
     if not equals or not all(steps):
         raise _refusal("not an override", text, WANTED, "")
+    if len(steps) > DEEPEST:
+        raise _refusal("nested too deeply", text, f"a key of at most {DEEPEST} parts", "")
     found: Any = _OverrideReader(text, value).whole()
     places = dict.fromkeys(_paths(found, steps), f"the override {short_repr(text)}")
     for step in reversed(steps):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import attrs
 
-from cogkp.config.fields import at_least, below, matching, more_than, one_of, setting
+from cogkp.config.fields import LARGEST_SEED, at_least, below, between, matching, more_than, one_of, setting
 from cogkp.errors import ConfigError, Problem
 
 __all__ = ["SaveInterval", "TrainOptions"]
@@ -79,7 +79,7 @@ class TrainOptions:
     prefetch_factor: int = setting(4, "Batches each loader process prepares ahead.", at_least(1))
     log_interval: int = setting(10, "Steps between lines of the history, and of histograms and images.", at_least(1))
     verbose_log: bool = setting(False, "Also log histograms and images.")
-    seed: int = setting(0, "Seed of weights, order and augmentation.", at_least(0))
+    seed: int = setting(0, "Seed of weights, order and augmentation.", between(0, LARGEST_SEED))
     checkpoint_interval: str = setting(
         "10min", "Longest way from one checkpoint to the next within an epoch.", matching(INTERVAL, INTERVAL_WORDS)
     )

@@ -22,7 +22,7 @@ TRUE = {word for lower in ("true", "yes", "on") for word in (lower, lower.capita
 FALSE = {word for lower in ("false", "no", "off") for word in (lower, lower.capitalize(), lower.upper())}
 INTEGER = re.compile(r"[-+]?(0|[1-9](_?\d)*)")
 REAL = re.compile(r"[-+]?(\d(_?\d)*\.(\d(_?\d)*)?([eE][-+]?\d+)?|\.\d(_?\d)*([eE][-+]?\d+)?|\d(_?\d)*[eE][-+]?\d+)")
-ENDLESS = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+ENDLESS = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|Nan|NaN|NAN)")
 LONGEST_NUMBER = 400
 
 MOST_VALUES = 100_000  # names for parts of a file can be nested until they stand for more than any memory holds

@@ -15,13 +15,24 @@ from typing import Protocol
 import attrs
 from torch import nn
 
-from cogkp.artifacts.manifest import Manifest, Origin, OutputDifference, Signature, to_metadata, utc_now, write_manifest
-from cogkp.artifacts.model_files import file_sha256, unverified_path
-from cogkp.errors import EngineError, OutputError, ParityError
+from cogkp.artifacts.manifest import (
+    Manifest,
+    Origin,
+    OutputDifference,
+    Signature,
+    is_described,
+    is_manifest,
+    is_release,
+    to_metadata,
+    utc_now,
+    write_manifest,
+)
+from cogkp.artifacts.model_files import file_sha256, manifest_path, unverified_path
+from cogkp.errors import EngineError, ParityError
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.exporter.tensorrt_build import choose_builder
-from cogkp.files import write_bytes
+from cogkp.files import in_own_folder, require_replaceable, staged_files, write_bytes
 from cogkp.tasks.base import ExportSpec
 
 __all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]
@@ -99,25 +110,16 @@ def deploy(
         EngineError: no engine; ONNX file and manifest were written before and stay.
         OutputError: a file cannot be written.
     """
+    require_replaceable([onnx_path], is_release)
     how = Tracing(opset, batch_size is None, fold)
     module, spec = task.export_module(), task.export_spec(batch_size or _ROWS_OF_ANY)
     signature = signature_of(module, spec, any_batch=how.any_batch)
-    draft = export_onnx(module, spec, unverified_path(onnx_path), how=how)
-    log(f"exported, opset {opset}; comparing with the source")
-    parity = _verified(verify, module, draft, signature)
-    manifest = Manifest(
-        created=utc_now(),
-        versions=_versions(),
-        origin=origin,
-        precision=precision,
-        batch_size=batch_size,
-        opset=opset,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        facts=dict(spec.facts),
-        parity=parity,
-    )
-    described = _release(draft, onnx_path, manifest)
+    with staged_files(onnx_path.parent, last=onnx_path.name, ours=_is_ours) as staging:
+        draft = export_onnx(module, spec, staging / unverified_path(onnx_path).name, how=how)
+        log(f"exported, opset {opset}; comparing with the source")
+        parity = _verified(verify, module, draft, signature, onnx_path.parent)
+        manifest = _manifest(signature, spec, origin, precision, batch_size, opset, parity)
+        described = _release(draft, onnx_path, manifest)
     log(f"wrote {onnx_path}")
     if engine_path is None:
         return described
@@ -156,6 +158,7 @@ def build_engine(
     """
     try:
         build = choose_builder(builder)
+        require_replaceable([engine_path], is_described)
         info = build(source or onnx_path, engine_path, precision=manifest.precision, log=log, options=options)
     except EngineError as error:
         raise _kept(error, onnx_path, engine_path) from error
@@ -166,37 +169,58 @@ def build_engine(
     return described
 
 
-def _verified(verify: Verify, module: nn.Module, draft: Path, signature: Signature) -> tuple[OutputDifference, ...]:
+def _manifest(
+    signature: Signature,
+    spec: ExportSpec,
+    origin: Origin,
+    precision: str,
+    batch_size: int | None,
+    opset: int,
+    parity: tuple[OutputDifference, ...],
+) -> Manifest:
+    return Manifest(
+        created=utc_now(),
+        versions=_versions(),
+        origin=origin,
+        precision=precision,
+        batch_size=batch_size,
+        opset=opset,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+        facts=dict(spec.facts),
+        parity=parity,
+    )
+
+
+def _is_ours(path: Path) -> bool:
+    return is_manifest(path) if path.suffix == ".json" else is_release(path)
+
+
+def _verified(
+    verify: Verify, module: nn.Module, draft: Path, signature: Signature, folder: Path
+) -> tuple[OutputDifference, ...]:
     try:
         return verify(module, draft, signature)
     except ParityError as error:
-        problem = error.problem
+        problem, rejected = error.problem, folder / draft.name
+        write_bytes(rejected, draft.read_bytes(), in_own_folder)
         raise ParityError(
             problem.what,
-            where=problem.where,
+            where=problem.where.replace(str(draft), str(rejected)),
             expected=problem.expected,
             got=problem.got,
-            hint=f"No release was written; the rejected file is {draft}.",
+            hint=f"No release was written; the rejected file is {rejected}.",
         ) from error
-    except BaseException:
-        _remove(draft)
-        raise
 
 
 def _release(draft: Path, onnx_path: Path, manifest: Manifest) -> DeployOutcome:
-    try:
-        write_bytes(onnx_path, with_metadata(draft.read_bytes(), to_metadata(manifest)))
-        described = attrs.evolve(manifest, onnx_sha256=file_sha256(onnx_path))
-        return DeployOutcome(onnx_path, write_manifest(described, onnx_path), described, None)
-    finally:
-        _remove(draft)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError("temporary file cannot be removed", where=str(path), got=error.strerror or "") from error
+    """Write the described file and its manifest beside the draft, which goes."""
+    staged = draft.with_name(onnx_path.name)
+    write_bytes(staged, with_metadata(draft.read_bytes(), to_metadata(manifest)))
+    draft.unlink()
+    described = attrs.evolve(manifest, onnx_sha256=file_sha256(staged))
+    write_manifest(described, staged)
+    return DeployOutcome(onnx_path, manifest_path(onnx_path), described, None)
 
 
 def _kept(error: EngineError, onnx_path: Path, engine_path: Path) -> EngineError:

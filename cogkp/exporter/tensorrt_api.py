@@ -18,7 +18,7 @@ from cogkp.artifacts.tensorrt_package import forward_messages, last_error, tenso
 from cogkp.errors import EngineError
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
 from cogkp.exporter.typed_onnx import read_onnx, typed
-from cogkp.files import write_bytes
+from cogkp.files import in_own_folder, require_replaceable, write_bytes
 
 __all__ = ["build_with_package", "parse"]
 
@@ -65,8 +65,8 @@ def build_with_package(
     if plan is None:
         raise EngineError("TensorRT cannot build the model", where=str(onnx), got=last_error() or "no engine")
     if options.timing_cache is not None and cache is not None:
-        write_bytes(options.timing_cache, bytes(cache.serialize()))
-    write_bytes(engine, bytes(plan))
+        write_bytes(options.timing_cache, bytes(cache.serialize()), in_own_folder)
+    write_bytes(engine, bytes(plan), in_own_folder)
     return EngineInfo(package, str(trt.__version__), precision, gpu, options.batch_sizes)
 
 
@@ -124,6 +124,8 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
     except OSError as error:
         raise EngineError("timing cache cannot be read", where=str(path), got=error.strerror or "") from error
     cache = config.create_timing_cache(known)
+    if cache is None:  # of another release, or none at all
+        require_replaceable([path])
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         log(f"timing cache {path} is of no use here and will be replaced")
         cache = config.create_timing_cache(b"")

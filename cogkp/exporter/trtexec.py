@@ -17,7 +17,7 @@ from cogkp.artifacts.manifest import EngineInfo
 from cogkp.errors import EngineError
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
 from cogkp.exporter.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
-from cogkp.files import write_bytes
+from cogkp.files import in_own_folder, write_bytes
 
 __all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
 
@@ -67,7 +67,7 @@ def build_with_trtexec(
         for line in done.stdout.splitlines() if options.verbose else ():
             log(line)
         _require_success(done, draft)
-        write_bytes(engine, draft.read_bytes())
+        write_bytes(engine, draft.read_bytes(), in_own_folder)
     return EngineInfo("trtexec", _version(help_text), precision, _gpu_name(options.gpu), options.batch_sizes)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cogkp.files import write_text
+from cogkp.errors import printable
+from cogkp.files import in_own_folder, write_text
 from cogkp.training.history import epoch_facts
 from cogkp.training.sinks import EpochEvent, StepEvent
 
@@ -65,7 +66,7 @@ class EpochTableSink:
         names = {name for row in self._rows for name in row}
         columns = [*FIRST, *sorted(names.difference(FIRST, LEFT_OUT))]
         text = io.StringIO()
-        table = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        table.writerows(self._rows)
-        write_text(self.path, text.getvalue())
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(map(printable, columns))
+        table.writerows([row.get(name, "") for name in columns] for row in self._rows)
+        write_text(self.path, text.getvalue(), in_own_folder)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import encode_image
+from cogkp.errors import printable
 from cogkp.files import make_folder, writing_to
 
 __all__ = ["EVENT_FILES", "EventFile"]
@@ -55,13 +56,13 @@ class EventFile:
         """Add one number."""
         from tensorboardX.summary import scalar
 
-        self._add(step, summary=scalar(tag, value))
+        self._add(step, summary=scalar(printable(tag), value))
 
     def add_histogram(self, tag: str, values: npt.NDArray[np.float32], step: int) -> None:
         """Add how often which values occur."""
         from tensorboardX.summary import histogram
 
-        self._add(step, summary=histogram(tag, values, _edges()))
+        self._add(step, summary=histogram(printable(tag), values, _edges()))
 
     def add_image(self, tag: str, rgb: npt.NDArray[np.uint8], step: int) -> None:
         """Add an image, (H, W, 3) uint8 RGB; tensorboardX's own way would need one more imaging package."""
@@ -69,7 +70,7 @@ class EventFile:
 
         height, width = rgb.shape[:2]
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encode_image(rgb))
-        self._add(step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
+        self._add(step, summary=Summary(value=[Summary.Value(tag=printable(tag), image=image)]))
 
     def add_graph(self, graph: Any) -> None:
         """Add the graph of a network."""

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from torch import Tensor, nn
 
-from cogkp.files import write_text, writing_to
+from cogkp.files import in_own_folder, write_text, writing_to
 from cogkp.training.sinks import EpochEvent, StepEvent
 
 __all__ = ["HistorySink", "epoch_facts", "lines_before"]
@@ -48,7 +48,7 @@ class HistorySink:
 
     def start(self, model: nn.Module, example: Tensor) -> None:
         """Open the file, with what is left of the history in it."""
-        write_text(self.path, "".join(f"{line}\n" for line in self.kept))
+        write_text(self.path, "".join(f"{line}\n" for line in self.kept), in_own_folder)
         with writing_to(self.path):
             self.stream = self.path.open("a", encoding="utf-8")
 
@@ -114,7 +114,7 @@ def _is_before(line: str, position: tuple[int, int]) -> bool:
         facts = json.loads(line)
         at = int(facts["epoch"]) - 1
         return at < epoch or (at == epoch and facts["event"] == "step" and int(facts["step_of_epoch"]) <= step)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False
 
 

@@ -6,6 +6,7 @@ It knows a Task, never a family. Read downwards: ``fit``, then ``_Training.to_th
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.config.train import SaveInterval
+from cogkp.data.loader import worker_deaths_told
 from cogkp.data.sample import Batch
 from cogkp.errors import CogkpError, NotFiniteError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
@@ -29,7 +31,7 @@ from cogkp.training.evaluator import Batches, evaluating, measure, merged, torch
 from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.learner import BatchResult, Learner, kept, not_finite
 from cogkp.training.overfit_batch import EpochLoader, OneBatch
-from cogkp.training.plan import Plan
+from cogkp.training.plan import Plan, steps_before
 from cogkp.training.running_mean import Means
 from cogkp.training.save_timer import SaveClock
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
@@ -55,10 +57,11 @@ class FitResult:
     Args:
         epochs: epochs completed over the whole life of the run.
         steps: optimiser steps of this call.
-        interrupted: whether Ctrl-C ended it; the checkpoint then holds the exact position.
+        interrupted: whether a signal ended it; the checkpoint then holds the exact position.
         checkpoint: the newest checkpoint.
         scalars: the last epoch's mean loss terms and validation figures.
         stopped: why it ended before its last epoch by itself; empty where it did not.
+        signal: number of the signal that ended it; 0 where none did.
     """
 
     epochs: int
@@ -67,6 +70,7 @@ class FitResult:
     checkpoint: Path | None
     scalars: Mapping[str, float]
     stopped: str = ""
+    signal: int = 0
 
 
 def fit(
@@ -81,7 +85,7 @@ def fit(
     device: torch.device | None = None,
     ranks: Ranks = SINGLE,
 ) -> FitResult:
-    """Train a task to the end of its plan, or until Ctrl-C.
+    """Train a task to the end of its plan, or until Ctrl-C, SIGTERM or SIGHUP.
 
     Several ranks call it together, each with loaders of its own part; the first one alone saves.
 
@@ -109,6 +113,7 @@ def fit(
     keep_large_blocks()
     steps = (plan.last_epoch - plan.epoch) * len(loaders.train) - plan.step
     with (
+        worker_deaths_told(),
         listening() as interrupt,
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
@@ -167,6 +172,8 @@ class _Training:
     ranks: Ranks
     watch: Stopwatch
     advice: DataAdvice
+    shift: int
+    """Steps of the whole run, less those that epochs and steps would make with today's batch size."""
 
     @classmethod
     def start(
@@ -198,7 +205,12 @@ class _Training:
             learner.ranks,
             Stopwatch(),
             DataAdvice(plan.options.num_workers),
+            steps_before(plan, len(loaders.train), restored) - plan.epoch * len(loaders.train) - plan.step,
         )
+
+    def steps_at(self, epoch: int, done: int) -> int:
+        """Return the number of optimiser steps of the run at a position: what all logs are drawn over."""
+        return self.shift + epoch * len(self.loaders.train) + done
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
@@ -223,7 +235,9 @@ class _Training:
         if steps:
             log.info("time: %s", share_text(self.watch.shares()))
         interrupted = position[0] < plan.last_epoch and not stopped
-        return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped)
+        # Where another rank was asked, the number is that of Ctrl-C.
+        number = (self.interrupt.signal or signal.SIGINT) if interrupted else 0
+        return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped, number)
 
     def asked_to_stop(self) -> bool:
         """Say whether somebody asked any rank to stop."""
@@ -250,7 +264,7 @@ class _Training:
             self.means.add(comparison.scalars, comparison.images)
             self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
             self.watch.lap()
-            stop, due = self.ranks.any(self.interrupt.requested, self.clock.due(epoch * length + done))
+            stop, due = self.ranks.any(self.interrupt.requested, self.clock.due(self.steps_at(epoch, done)))
             if stop:
                 break
             # The end of an epoch is saved anyway, but a validation that comes before can be long.
@@ -264,7 +278,8 @@ class _Training:
             for sink in self.sinks:
                 sink.flush()
         finally:
-            state = self.learner.state(*position, self.means.to_dict(), self.best)
+            taken = self.steps_at(*position)
+            state = self.learner.state(*position, self.means.to_dict(), self.best, steps_taken=taken)
             if self.ranks.first:
                 self.checkpointer.save(state, best=best)
         self.clock.saved()
@@ -278,8 +293,7 @@ class _Training:
             raise not_finite(comparison, batch, where, self.checkpointer.last, self.ranks)
         self.learner.update(rate)
         self.watch.lap(UPDATE)
-        step = epoch * len(self.loaders.train) + done + 1
-        event = StepEvent(epoch, done + 1, step, rate, comparison, self.learner.model, batch)
+        event = StepEvent(epoch, done + 1, self.steps_at(epoch, done + 1), rate, comparison, self.learner.model, batch)
         for sink in self.sinks:
             sink.step(event)
         return comparison
@@ -299,7 +313,7 @@ class _Training:
         shares = self.watch.split()
         self.lines.log_epoch(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
         self.advice.consider(self.watch.seconds, self.watch.shares())
-        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars, shares)
+        event = EpochEvent(epoch, self.steps_at(epoch + 1, 0), rate, scalars, shares)
         try:
             for sink in self.sinks:
                 sink.epoch(event)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+
+from cogkp.visual.markup import escape
 
 __all__ = [
     "BOTTOM",

@@ -6,7 +6,6 @@ Every function is pure and returns a whole ``<figure>``. Words of users are esca
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import starmap
 
 import numpy as np
@@ -16,6 +15,7 @@ from cogkp.measures.bootstrap import Interval
 from cogkp.measures.evidence import Curve, Line
 from cogkp.measures.figures import Histogram
 from cogkp.visual.axes import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, frame_of, label, number
+from cogkp.visual.markup import escape
 from cogkp.visual.palette import Colour, on_light, point_colours
 
 __all__ = ["histogram_chart", "interval_chart", "line_chart", "paint"]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import attrs
 
+from cogkp.files import MARK
 from cogkp.measures.evidence import Table
+from cogkp.visual.markup import escape
 from cogkp.visual.page_style import STYLE
 
 __all__ = [
@@ -62,7 +63,7 @@ def page(title: str, subtitle: str, sections: Sequence[str]) -> str:
     head = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="generator" content="{MARK}"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{escape(title)}</title><style>{STYLE}</style></head>'
     )
     top = f"<header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header>"
@@ -126,7 +127,8 @@ def folded(title: str, *pieces: str) -> str:
 
 def verbatim(text: str) -> str:
     """Write text as it is, line by line."""
-    return f"<pre>{escape(text)}</pre>" if text else ""
+    lines = "\n".join(map(escape, text.split("\n")))
+    return f"<pre>{lines}</pre>" if text else ""
 
 
 def image(data: bytes, description: str, caption: str = "") -> str:

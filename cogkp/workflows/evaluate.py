@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cogkp.artifacts.evaluations import evaluation_files, require_evaluation_folder
 from cogkp.config.plain import plain_hash
 from cogkp.data.dataset import Split
 from cogkp.files import make_folder
@@ -78,19 +79,22 @@ def evaluate(
         dataset = opened.task.datasets(job.split)
         loader = open_loader(dataset, job.loading, shuffle=False)
         if output_dir is not None:
-            make_folder(output_dir)  # before the work, which would be lost where this is refused
+            require_evaluation_folder(make_folder(output_dir))  # before the work, which would be lost
         report = measure(opened.predict, opened.task, loader, progress, metrics=metrics)
-        found = write_report(
-            job.folder(),
-            opened,
-            dataset,
-            metrics,
-            report,
-            circumstances=_circumstances(config, job, dataset.fingerprint, time.perf_counter() - started),
-            words=job.words,
-            worst=worst,
-        )
-        return job.finished(report, found)
+        folder = job.folder()
+        with evaluation_files(folder) as staging:
+            found = write_report(
+                staging,
+                opened,
+                dataset,
+                metrics,
+                report,
+                circumstances=_circumstances(config, job, dataset.fingerprint, time.perf_counter() - started),
+                words=job.words,
+                worst=worst,
+            )
+            found = job.finished(report, found)
+        return found.moved_to(folder)
 
 
 def _circumstances(

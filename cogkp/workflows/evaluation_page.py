@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from cogkp.files import json_text
 from cogkp.measures.bootstrap import LEAST_FRAMES, RESAMPLES, Interval
 from cogkp.measures.evidence import Evidence, Measure, Table
 from cogkp.measures.figures import ALL, Figure, histogram, hit_curve
@@ -243,4 +243,4 @@ def _cell(figure: Figure, interval: Interval) -> str:
 
 
 def _indented(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value, indent=2)

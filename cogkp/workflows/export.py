@@ -11,7 +11,7 @@ import attrs
 
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts
 from cogkp.config.export import ExportOptions
-from cogkp.errors import EngineError
+from cogkp.errors import EngineError, printable
 from cogkp.exporter.deploy import deploy
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
@@ -59,7 +59,7 @@ class ExportResult(Printable):
         rows = "any batch" if self.batch_size is None else f"batch {self.batch_size}"
         files = {"onnx": self.onnx, "manifest": self.manifest, "engine": self.engine or "none"}
         head = f"exported for {rows}; largest difference to the source: {off} ({self.samples} real images)"
-        return "\n".join([head, *(f"{name}: {path}" for name, path in files.items())])
+        return "\n".join(map(printable, [head, *(f"{name}: {path}" for name, path in files.items())]))
 
 
 def missing_builder(options: ExportOptions) -> str:

@@ -13,7 +13,7 @@ import attrs
 
 from cogkp.data.images import encode_image
 from cogkp.errors import DataError, Problem, counted
-from cogkp.files import write_bytes, write_json
+from cogkp.files import is_json_with, marked, write_bytes, write_json
 from cogkp.inference.processor import Prepared
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import AskedImage, PredictionJob, PredictionRequest, adapter_of
@@ -134,6 +134,8 @@ def _answers(job: PredictionJob, group: Sequence[tuple[AskedImage, Prepared]]) -
 def _write(job: PredictionJob, image: AskedImage, found: Any) -> None:
     path = job.folder / image.name
     if job.save_json:
-        write_json(path.with_name(f"{path.name}.json"), job.record(image, found))
+        record = job.record(image, found)
+        write_json(path.with_name(f"{path.name}.json"), record, lambda file: is_json_with(file, *record))
     if job.save_drawings:
-        write_bytes(path.with_name(path.name + DRAWING_SUFFIX), encode_image(job.draw(found), DRAWING_SUFFIX))
+        drawing = marked(encode_image(job.draw(found), DRAWING_SUFFIX))
+        write_bytes(path.with_name(path.name + DRAWING_SUFFIX), drawing)

@@ -65,6 +65,12 @@ class EvaluationResult(Printable):
     text_path: Path | None = None
     rows_path: Path | None = None
 
+    def moved_to(self, folder: Path) -> EvaluationResult:
+        """Say the same of files that were moved to another folder."""
+        fields = attrs.asdict(self, recurse=False).items()
+        moved: dict[str, Any] = {name: folder / path.name for name, path in fields if isinstance(path, Path)}
+        return attrs.evolve(self, **{**moved, "folder": folder})
+
     def summary(self) -> str:
         """Return the figures, and the page that shows more."""
         return f"{self.text}\nreport: {self.html_path}"

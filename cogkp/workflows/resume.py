@@ -9,11 +9,13 @@ from typing import Any
 
 import attrs
 
+from cogkp.artifacts.checkpoint import is_checkpoint_file
 from cogkp.artifacts.restore import Restored, was_left_behind
-from cogkp.artifacts.runs import RunFolder, continue_run, create_run
+from cogkp.artifacts.runs import CHECKPOINT_NAME, RunFolder, continue_run, create_run
 from cogkp.config.plain import plain_differences
 from cogkp.data.fingerprint import changes
 from cogkp.errors import CheckpointError, ConfigError
+from cogkp.files import require_replaceable
 
 __all__ = ["changed_config", "changed_data", "folder_for", "without_best"]
 
@@ -66,6 +68,7 @@ def folder_for(restored: Restored | None, root: Path) -> RunFolder:
     A run that went further than the checkpoint keeps what it has: the training then gets a folder of its own. So it
     does where the run's folder is gone or cannot be written.
     """
+    require_replaceable([root / CHECKPOINT_NAME], is_checkpoint_file)
     if restored is None:
         return create_run(root)
     run = restored.checkpoint.provenance.run
@@ -73,7 +76,11 @@ def folder_for(restored: Restored | None, root: Path) -> RunFolder:
     folder = continue_run(restored.path, run, root, branch=branch)
     home = restored.run(root)
     if home is None or folder.path != home.path:
-        why = "its run went further than this checkpoint" if branch else "the folder of its run cannot be written to"
+        why = (
+            "its run went further than this checkpoint"
+            if branch
+            else "the folder of its run cannot be written to, or holds files of others"
+        )
         log.warning("%s: %s, so this training writes to %s", restored.path, why, folder.path)
     return folder
 

@@ -19,7 +19,7 @@ from cogkp.config.plain import plain_hash
 from cogkp.config.torchrun import Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset, Split
-from cogkp.errors import CogkpError, DataError
+from cogkp.errors import CogkpError, DataError, printable
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
@@ -79,7 +79,8 @@ class TrainResult(Printable):
         best: that of the best validation, None where nothing was validated.
         mirror: the same as ``checkpoint``, where ``restore="latest"`` finds it; None for experiments.
         epochs: epochs completed over the life of the run.
-        interrupted: whether Ctrl-C ended it early.
+        interrupted: whether a signal ended it early: Ctrl-C, SIGTERM or SIGHUP.
+        signal: number of that signal, else 0.
         seconds: this call took.
         scalars: the last epoch's figures.
         plan: what was to be done, in one line.
@@ -95,6 +96,7 @@ class TrainResult(Printable):
     mirror: Path | None
     epochs: int
     interrupted: bool
+    signal: int
     seconds: float
     scalars: Mapping[str, float]
     plan: str
@@ -108,7 +110,8 @@ class TrainResult(Printable):
         how = f"interrupted after {self.epochs} epochs" if self.interrupted else f"{self.epochs} epochs"
         files = {"checkpoint": self.checkpoint, "best": self.best, "report": self.report}
         lines = [f"{how}, {self.seconds:.0f} s; {self.plan}", *filter(None, [self.stopped, figures])]
-        return "\n".join([*lines, *(f"{name}: {path}" for name, path in files.items() if path is not None)])
+        lines += (f"{name}: {path}" for name, path in files.items() if path is not None)
+        return "\n".join(map(printable, lines))
 
 
 def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path | None = LOG_DIR) -> DryRunResult:
@@ -329,6 +332,7 @@ class _Run:
             mirror=None if kept is None else place.mirror,
             epochs=result.epochs,
             interrupted=result.interrupted,
+            signal=result.signal,
             seconds=0.0,
             scalars=result.scalars,
             plan=plan.line,

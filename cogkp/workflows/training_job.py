@@ -18,7 +18,7 @@ from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.runs import CONFIG_NAME, RunFolder, in_use, own_name
 from cogkp.config.train import TrainOptions
 from cogkp.families import family_of
-from cogkp.files import write_json
+from cogkp.files import in_own_folder, write_json
 from cogkp.training.checkpointer import Checkpointer, RunCheckpointer
 from cogkp.training.distributed import Ranks
 from cogkp.training.plan import Plan, plan_training
@@ -156,7 +156,7 @@ class TrainingJob:
 
     def loggers(self, place: RunPlace, plan: Plan, steps_per_epoch: int) -> list[Sink]:
         """Write what else lies in the folder, and make the loggers that only this family has."""
-        write_json(place.path / CONFIG_NAME, self.adapter.dump(self.config))
+        write_json(place.path / CONFIG_NAME, self.adapter.dump(self.config), in_own_folder)
         return []
 
     def report_folder(self, place: RunPlace) -> Path:

@@ -102,9 +102,11 @@ def configs(draw: st.DrawFn) -> KeypointConfig:
         sampling=Sampling(
             enabled=draw(st.booleans()),
             weights=draw(st.none() | weights.filter(lambda drawn: not drawn or any(drawn))),
-            samples_per_epoch=draw(st.none() | st.integers(1, 10**20)),
+            samples_per_epoch=draw(st.none() | st.integers(1, 10**8)),
         ),
-        num_segmentation_classes=draw(st.integers(2, 255) if segmentation else st.none() | st.integers()),
+        num_segmentation_classes=draw(
+            st.integers(2, 255) if segmentation else st.none() | st.integers(-(2**63), 2**63 - 1)
+        ),
         segmentation_loss_weight=draw(WEIGHTS),
         calibration_file=draw(st.none() | NAMES),
         stereo_pairing=StereoPairing(enabled=stereo, use_unlabelled=draw(st.booleans())),

@@ -163,8 +163,8 @@ def _numbers(tp: Any, limits: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.just(-1) | st.integers(1, 4096)
     if tp is int:
         step = limits.get("multipleOf", 1)
-        low = limits.get("minimum", 0 if step > 1 else -(10**20))
-        return st.integers(-(-low // step), 10**20).map(lambda v: v * step)
+        low, high = limits.get("minimum", -(2**63)), limits.get("maximum", 2**63 - 1)
+        return st.integers(-(-low // step), high // step).map(lambda v: v * step)
     if "exclusiveMinimum" in limits:
         return st.floats(limits["exclusiveMinimum"], 1e9, exclude_min=True)
     return st.floats(limits.get("minimum", -1e9), limits.get("maximum", 1e9))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import typer
-from cogkp_cli.failures import FAULT, INTERRUPTED, fault, reported
+from cogkp_cli.failures import FAULT, fault, reported, stop_code
 
 from cogkp.errors import ConfigError, DataError, Problem
 
@@ -31,7 +33,7 @@ def test_every_problem_of_a_config_has_its_line(capsys: pytest.CaptureFixture[st
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
-    assert outcome(KeyboardInterrupt()) == INTERRUPTED
+    assert outcome(KeyboardInterrupt()) == stop_code(signal.SIGINT) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 

@@ -94,7 +94,7 @@ ROOMS = {
     "cli_api": room(
         "progress config config.keypoint data.boxes training.distributed workflows workflows.families.centerpose", ""
     ),
-    "cli": room("files progress cli_api", "attrs rich typer"),
+    "cli": room("errors files progress cli_api", "attrs rich typer"),
     "cli.window": room("files", "cv2"),
 }
 

@@ -3,7 +3,6 @@
 import onnx
 import pytest
 from onnx import TensorProto
-from tests.export.test_tensorrt_build import HELP_10, HELP_11
 
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.errors import EngineError
@@ -15,6 +14,7 @@ from cogkp.exporter.trtexec import arguments
 from cogkp.exporter.typed_onnx import float32_layers, typed
 from tests.builders.tiny_export import SIDE, tiny_net, tiny_spec
 from tests.builders.tiny_objects import FOUND, tiny_objects_onnx
+from tests.exporter.test_tensorrt_build import HELP_10, HELP_11
 
 SIZES = (1, 2, 4)
 ANY = EngineOptions(batch_sizes=SIZES)

@@ -74,3 +74,10 @@ def test_a_new_run_takes_away_what_lay_there(tmp_path):
     (tmp_path / "metrics.csv").write_text("old\n")
     trained(tmp_path, [STEP])
     assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_the_head_shows_control_characters(tmp_path):
+    trained(tmp_path, [epoch(0, **{"tip\x1b[31m\n": 1.0})])
+    text = (tmp_path / "metrics.csv").read_text()
+    assert "tip\\x1b[31m\\n" in text
+    assert len(text.splitlines()) == 2

@@ -191,3 +191,14 @@ def test_an_impossible_folder_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         TensorBoardSink(tmp_path / "file" / "log")
+
+
+def test_a_tag_shows_control_characters(tmp_path):
+    log = EventFile(tmp_path)
+    log.add_scalar("a/tip\x1b[31m\n\u202e", 1.0, 1)
+    log.add_image("b/tip\x1b[31m", picture(None, None), 1)
+    log.add_histogram("c/tip\x1b[31m", np.zeros(3, np.float32), 1)
+    log.close()
+    written = [value.tag for event in read_events(tmp_path) for value in event.summary.value]
+    assert len(written) == 3
+    assert all(tag.isprintable() and "x1b" in tag for tag in written)

@@ -10,6 +10,7 @@ import attrs
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from cogkp.data.sample import collate
 from cogkp.errors import ConfigError, DataError, OutputError
@@ -30,7 +31,7 @@ SIZE_WH = (96, 72)
 def labelled(tmp_path_factory):
     """An experiment on labelled images, and a model that says their truth in their order."""
     folder = tmp_path_factory.mktemp("labelled")
-    config = tiny_experiment(folder, images=PICTURES)
+    config = tiny_experiment(folder, pictures=PICTURES)
     return config, write_said(folder / "said.onnx", truth_of(config), SIDE)
 
 
@@ -73,7 +74,7 @@ def test_files_say_what_the_evaluation_judges(experiment):
     dataset = task.datasets("evaluation")
     batch = collate([dataset[index] for index in range(PICTURES)])
     truth = ObjectTruth(*batch.targets.truth)
-    poses = find_poses(task.codec.decode(truth_of(experiment), batch.source_to_crop), truth.K)
+    poses = find_poses(task.codec.decode(truth_of(experiment), batch.source_to_crop), truth.K.numpy())
     turn = frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON)
     for index in range(PICTURES):
         (said,) = objects_of(found.folder, f"{index:05d}")
@@ -82,7 +83,7 @@ def test_files_say_what_the_evaluation_judges(experiment):
         np.testing.assert_allclose(said["projected_keypoints_2d"][1:], truth.uv_source[index, 0, 1:], atol=1.0)
         # The ground is known: where the object is, is known in metres, in the axes of the labels.
         assert not said["up_to_scale"]
-        true = turn @ truth.cuboid_to_camera[index, 0, :3, 3]
+        true = torch.as_tensor(turn) @ truth.cuboid_to_camera[index, 0, :3, 3]
         assert np.linalg.norm(np.array(said["location"]) - true.numpy()) < 0.05 * np.linalg.norm(true)
         assert said["class"] == "carton"
         assert said["score"] > 0.99

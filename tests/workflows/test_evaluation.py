@@ -123,6 +123,19 @@ def test_a_run_compared_with_itself_is_the_same(trained, tmp_path):
     json.dumps(found.report, allow_nan=False)
 
 
+def test_evaluations_without_a_common_figure_are_no_comparison(trained, tmp_path):
+    _, run, _ = trained
+    text = (run.run_dir / "evaluation.json").read_text()
+    document = json.loads(text)
+    for measure in document["per_frame"]["measures"]:
+        measure["columns"] = [f"other {name}" for name in measure["columns"]]
+    document["per_frame"]["ratios"] = []
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    with pytest.raises(EvaluationError, match=r"nothing can be compared .*only one of them has"):
+        compare(str(run.run_dir), str(tmp_path / "evaluation.json"))
+    assert not list(tmp_path.glob("*.html"))
+
+
 def test_two_networks_on_the_same_frames_are_told_apart_with_all_that_differs(trained, tmp_path):
     config, run, _ = trained
     options = attrs.evolve(OPTIONS, epochs=1, learning_rate=1e-9)

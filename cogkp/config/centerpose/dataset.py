@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cogkp.config.fields import at_least, between, exactly, more_than, multiple_of, one_of, setting
+from cogkp.config.fields import LARGEST_SIDE, at_least, between, exactly, more_than, multiple_of, one_of, setting
 
 __all__ = ["CORNERS", "DatasetSpec"]
 
@@ -44,12 +44,17 @@ class DatasetSpec:
         "Camera axes of the label files: 'objectron' as the published data, 'opengl', or 'opencv'.",
         one_of("opencv", "opengl", "objectron"),
     )
+    apply_exif_orientation: bool = setting(
+        False,
+        "Turn images by the orientation that their files note, for labels made in a viewer that does so; off: pixels "
+        "as stored.",
+    )
     batch_size: int = setting(4, "Images per step on each GPU, also in validation.", at_least(1))
     workers: int = setting(8, "Loader processes; 0 loads in the training process.", at_least(0))
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")
     num_classes: int = setting(1, "Number of categories; one network knows exactly one.")
     num_joints: int = setting(CORNERS, "Corners of a box.", exactly(CORNERS))
-    max_objs: int = setting(10, "Most objects of one image; the first of its file count.", at_least(1))
+    max_objs: int = setting(10, "Most objects of one image; the first of its file count.", between(1, 10_000))
     mean: Triple = setting(MEAN, "Mean colour taken off each image; blue, green, red, scale 0..1.")
     std: Triple = setting(STD, "Spread of colours each image is divided by; blue, green, red.", more_than(0.0))
     eig_val: Triple = setting(
@@ -58,7 +63,10 @@ class DatasetSpec:
     eig_vec: tuple[Triple, Triple, Triple] = setting(
         EIG_VEC, "Directions in which lighting varies, one per column.", also=("_eig_vec",)
     )
-    category: str = setting("cereal_box", "Name of the one category.")
+    category: str = setting(
+        "cereal_box", "Name of the one category; objects that the label files put into another class are left out."
+    )
+    all_classes: bool = setting(False, "Take the objects of every class for the category.")
     num_symmetry: int = setting(
         1,
         "Turns about the object's y axis that look alike, in equal steps; 1 for none. "
@@ -90,7 +98,7 @@ class DatasetSpec:
     flip: float = setting(
         0.5, "How often an image is mirrored, 0 to 1; 0 for objects with a handedness.", between(0.0, 1.0)
     )
-    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64))
+    input_res: int = setting(512, "Side of the square the network sees, pixels.", multiple_of(32, 64, LARGEST_SIDE))
     output_res: int = setting(128, "Side of the network's grid, cells: input_res over model.down_ratio.", at_least(1))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.centerpose.run import RESULTS_DOC, batch_or
-from cogkp.config.fields import at_least, exactly, matching, multiple_of, one_of, setting
+from cogkp.config.fields import LARGEST_SIDE, at_least, exactly, matching, multiple_of, one_of, setting
 
 __all__ = ["CalibrationSpec", "EngineSpec", "ExportSection", "TensorRTSpec"]
 
@@ -25,8 +25,8 @@ class ExportSection:
     )
     on_cpu: bool = setting(False, "Has no effect: exporting needs no GPU.")
     input_channel: int = setting(3, "Colours of the input.", exactly(3))
-    input_width: int = setting(512, "Width of the input, pixels.", multiple_of(32, 32))
-    input_height: int = setting(512, "Height of the input, pixels.", multiple_of(32, 32))
+    input_width: int = setting(512, "Width of the input, pixels.", multiple_of(32, 32, LARGEST_SIDE))
+    input_height: int = setting(512, "Height of the input, pixels.", multiple_of(32, 32, LARGEST_SIDE))
     opset_version: int = setting(16, "ONNX opset.", at_least(1))
     batch_size: int = setting(-1, "Images at a time; -1: any number.", batch_or(-1))
     verbose: bool = setting(False, "Tell more while exporting.")
@@ -70,6 +70,12 @@ class EngineSpec:
     timing_cache: str | None = setting(
         None, "File of measured times that makes later builds quicker; used where it exists, and written."
     )
+    input_channel: int = setting(3, "Colours of the input.", exactly(3))
+    input_width: int | None = setting(
+        None, "Width of the input, pixels; must be that of the ONNX file; null: whatever it says.", at_least(1)
+    )
+    input_height: int | None = setting(None, "Height of the input, pixels; as input_width.", at_least(1))
+    opset_version: int | None = setting(None, "Has no effect but a warning: the ONNX file has its own.", at_least(1))
     batch_size: int = setting(-1, "Images at a time; -1: as the ONNX file says.", batch_or(-1))
     verbose: bool = setting(False, "Tell more while building.")
     tensorrt: TensorRTSpec = setting(TensorRTSpec, "What the engine is to be.")

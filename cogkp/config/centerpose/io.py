@@ -27,7 +27,7 @@ from cogkp.config.structuring import cut, structured, without
 from cogkp.config.yaml_reading import Document, read_yaml
 from cogkp.config.yaml_writing import yaml_text
 from cogkp.errors import ConfigError, Problem, closest
-from cogkp.files import write_text
+from cogkp.files import MARK, Ours, has_mark, write_text
 
 __all__ = [
     "dump_experiment",
@@ -89,14 +89,19 @@ def dump_experiment(config: CenterPoseConfig) -> dict[str, Any]:
     return plain
 
 
-def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig) -> Path:
+def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig, ours: Ours = has_mark) -> Path:
     """Write a whole spec, every default included; :func:`load_experiment` gives an equal one back.
 
+    Args:
+        path: the YAML file.
+        config: the spec.
+        ours: whether a file that lies there may be replaced; see :mod:`cogkp.files`.
+
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or somebody else's file lies there.
     """
     target = Path(path)
-    write_text(target, yaml_text(dump_experiment(config)))
+    write_text(target, f"# {MARK}\n{yaml_text(dump_experiment(config))}", ours)
     return target
 
 

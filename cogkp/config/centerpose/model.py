@@ -34,7 +34,7 @@ class ModelSpec:
     down_ratio: int = setting(4, "Pixels per cell of the network's grid.", exactly(4))
     final_kernel: int = setting(1, "Kernel of each head's last convolution.", exactly(1))
     last_level: int = setting(5, "Deepest level of the backbone that is used.", exactly(5))
-    head_conv: int = setting(256, "Hidden channels of each head.", multiple_of(32, 32))
+    head_conv: int = setting(256, "Hidden channels of each head.", multiple_of(32, 32, 4096))
     out_channel: int = setting(0, "Channels before the heads; 0: as many as the first level has.", exactly(0))
     use_convGRU: bool = setting(  # noqa: N815 - the name in the file
         True, "Predict from easy to hard in three steps of a recurrent cell, instead of all at once."

@@ -32,6 +32,7 @@ INT8_NEEDS: dict[Steps, str] = {
 }
 
 COMMON: Steps = ("results_dir",)
+WITHOUT_EFFECT = {"model_name", "encryption_key", "wandb"}
 
 DATA: dict[Verb, tuple[str, ...]] = {
     "train": ("train_data", "val_data"),
@@ -85,6 +86,8 @@ def _leads_into(path: Steps, sections: Iterable[Steps]) -> bool:
 
 def _is_read(path: Steps, verb: Verb) -> bool:
     """Tell whether a verb looks at a value: all but other verbs' sections and data."""
+    if path[0] in WITHOUT_EFFECT:
+        return False
     if path[0] == "dataset" and len(path) > 1 and path[1] in DATA_KEYS:
         return path[1] in DATA.get(verb, ())
     return path[0] not in NEEDS or path[0] == verb

@@ -139,6 +139,7 @@ def onnx_path(export: ExportSection) -> Path:
     """
     if export.onnx_file:
         return Path(export.onnx_file)
-    if export.checkpoint:
+    if export.checkpoint and Path(export.checkpoint).name:
         return Path(export.checkpoint).with_suffix(".onnx")
-    raise ConfigError([Problem("no name for the ONNX file", "export.onnx_file", "a name", "nothing")])
+    got = f"the checkpoint {export.checkpoint}" if export.checkpoint else "nothing"
+    raise ConfigError([Problem("no name for the ONNX file", "export.onnx_file", "a name, or a checkpoint's file", got)])

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from cogkp.config.centerpose.dataset import CORNERS
+from cogkp.config.centerpose.deploy import EngineSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
 from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import Problem
 
-__all__ = ["check", "findings", "remarks"]
+__all__ = ["check", "engine_size_problems", "findings", "remarks"]
 
 RUNS: tuple[Verb, ...] = ("train", "evaluate", "inference")
 IN_BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
@@ -46,7 +47,25 @@ def remarks(config: CenterPoseConfig) -> list[str]:
         found.append("wandb.enable is true, but nothing is sent to Weights & Biases; TensorBoard has the curves")
     if config.encryption_key is not None:
         found.append("encryption_key is set, but models are never encrypted; protect their files by other means")
+    if config.gen_trt_engine.opset_version is not None:
+        found.append("gen_trt_engine.opset_version is set, but has no effect: the ONNX file has its own")
     return found
+
+
+def engine_size_problems(section: EngineSpec, size_wh: tuple[int | str, int | str]) -> list[Problem]:
+    """List where the size that a ``gen_trt_engine`` section states is not that of its ONNX file.
+
+    Args:
+        section: states a size, or leaves it to the file.
+        size_wh: width and height of the file's input, pixels; a word where the file takes any.
+    """
+    stated = {"input_width": section.input_width, "input_height": section.input_height}
+    hint = "Leave it out, or export again with export.input_width and export.input_height of this size."
+    return [
+        Problem("the ONNX file has another input", f"gen_trt_engine.{name}", str(found), str(value), hint)
+        for (name, value), found in zip(stated.items(), size_wh, strict=True)
+        if value is not None and isinstance(found, int) and value != found
+    ]
 
 
 def one_category(config: CenterPoseConfig) -> Iterator[Finding]:

@@ -36,9 +36,9 @@ def reconciled(num_gpus: int, gpu_ids: tuple[int, ...]) -> tuple[int, ...]:
 class RunSpec:
     """Which GPUs a verb uses and where its results go."""
 
-    num_gpus: int = setting(1, "Number of GPUs; where gpu_ids disagrees, whichever says more holds.", at_least(1))
+    num_gpus: int = setting(1, "Number of GPUs; where gpu_ids disagrees, whichever says more holds.", between(1, 1024))
     gpu_ids: tuple[int, ...] = setting((0,), "Indices of the GPUs.", at_least(0))
-    num_nodes: int = setting(1, "Number of machines.", at_least(1))
+    num_nodes: int = setting(1, "Number of machines.", between(1, 4096))
     results_dir: str | None = setting(None, RESULTS_DOC)
 
     @property

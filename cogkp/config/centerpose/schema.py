@@ -6,6 +6,7 @@ from typing import Any
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.schema import DRAFT, object_schema
+from cogkp.files import MARK
 
 __all__ = ["EXPERIMENT_SCHEMA_FILE", "experiment_schema"]
 
@@ -20,7 +21,7 @@ OUTSIDE = ("description", "default")
 def experiment_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the CenterPose family's experiment spec."""
     root = _with_stand_ins(object_schema(CenterPoseConfig.default()))
-    return {"$schema": DRAFT, "title": "cogkp CenterPose experiment", **root}
+    return {"$schema": DRAFT, "$comment": MARK, "title": "cogkp CenterPose experiment", **root}
 
 
 def _with_stand_ins(schema: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,10 @@ MASK: Steps = ("data_mappings", "mask")
 
 # Class ids are 8-bit and 255 marks what is not known.
 MAX_CLASSES = 255
+SMALLEST_TRAINED = 64
+"""Side of a crop, pixels: at half of it the deepest map of the network is a single cell."""
 MIN_CLASSES = 2
+SMALLEST_BOX_PX = 1e-3
 
 
 def check(config: KeypointConfig) -> list[Problem]:
@@ -55,6 +58,10 @@ def check_training(config: KeypointConfig, options: TrainOptions) -> list[Proble
     if options.accumulate > most:
         expected = f"at most {most}, since each part needs an image, or a pair of them"
         problems.append(Problem("too many parts", "accumulate", expected=expected, got=str(options.accumulate)))
+    for stage in config.augmentations:
+        if isinstance(stage, Crop) and stage.output_size < SMALLEST_TRAINED:
+            expected = f"at least {SMALLEST_TRAINED}, since one cell of one image has no statistics to normalise by"
+            problems.append(Problem("crop too small to train", "output_size", expected, str(stage.output_size)))
     return problems
 
 
@@ -159,8 +166,9 @@ def _box_of(crop: Crop, path: Steps) -> Iterator[Finding]:
             yield Finding(where, "missing box", "[left, top, width, height] for region 'box'", "None", reads=reads)
     elif crop.region != "box":
         yield Finding(where, "unused box", f"null for region {crop.region!r}", short_repr(list(crop.box)), reads=reads)
-    elif min(crop.box[2:]) <= 0:
-        yield Finding(where, "empty box", "width and height > 0", short_repr(list(crop.box)), reads=reads)
+    elif min(crop.box[2:]) < SMALLEST_BOX_PX:
+        expected = f"width and height > 0, at least {SMALLEST_BOX_PX}"
+        yield Finding(where, "empty box", expected, short_repr(list(crop.box)), reads=reads)
 
 
 def flips_swap_known_points(config: KeypointConfig) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.schema import DRAFT, object_schema
+from cogkp.files import MARK
 
 __all__ = ["SCHEMA_FILE", "json_schema"]
 
@@ -17,4 +18,4 @@ def json_schema() -> dict[str, Any]:
     root = object_schema(KeypointConfig.default())
     pointer = {"type": "string", "description": "Where this schema lies; ignored."}
     root["properties"] = {"$schema": pointer, **root["properties"]}
-    return {"$schema": DRAFT, "title": "cogkp keypoint configuration", **root}
+    return {"$schema": DRAFT, "$comment": MARK, "title": "cogkp keypoint configuration", **root}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
-from cogkp.config.fields import at_least, matching, more_than, one_of, setting
+from cogkp.config.fields import at_least, between, matching, more_than, one_of, setting
 
 __all__ = [
     "DataMappings",
     "HeatmapTerm",
+    "ImageFiles",
     "KeypointConfig",
     "LossTerm",
     "LossTerms",
@@ -37,6 +38,29 @@ class DataMappings:
         None,
         "Datakey of each point's exact place [x, y, z], world units, where it is known; "
         "null: labelled pairs are triangulated to evaluate results in space.",
+    )
+    keep_points_outside_image: bool = setting(
+        False,
+        "Whether a label outside its image is trained and judged (amodal labels, as of a box that leaves the image); "
+        "off: it counts as not labelled.",
+    )
+
+    @property
+    def datakeys(self) -> tuple[str, ...]:
+        """Every entry that is looked up in a line, each once."""
+        points = (key for row in self.y for key in row)
+        keys = (*self.x, *points, *(self.mask or ()), *(self.xyz_world or ()), *filter(None, [self.valid]))
+        return tuple(dict.fromkeys(keys))
+
+
+@attrs.frozen(kw_only=True)
+class ImageFiles:
+    """How image files are read, in training, evaluation and prediction."""
+
+    apply_exif_orientation: bool = setting(
+        False,
+        "Turn images by the orientation that their files note, for labels made in a viewer that does so; off: pixels "
+        "as stored.",
     )
 
 
@@ -69,7 +93,7 @@ class Sampling:
         None, "One weight per entry of base_dir; null means equal.", at_least(0.0)
     )
     samples_per_epoch: int | None = setting(
-        None, "Lines drawn per epoch; null means as many as there are.", at_least(1)
+        None, "Lines drawn per epoch; null means as many as there are.", between(1, 100_000_000)
     )
 
 
@@ -78,6 +102,11 @@ class StereoPairing:
     """Treat the two mapped images of a line as one stereo pair."""
 
     enabled: bool = setting(False, "Batches become LL0, LR0, LL1, LR1, ...; needs exactly two mappings.")
+    cameras: tuple[str, str] | None = setting(
+        None,
+        "Names of the two cameras in the calibration, in the order of data_mappings.x; null: the parts of its datakeys "
+        "that name cameras, as LL of 'LL.image'.",
+    )
     use_unlabelled: bool = setting(
         False, "Whether the triangulation losses also count points that nobody labelled; they need no label."
     )
@@ -126,6 +155,12 @@ class RigidityTerm(LossTerm):
         ((0, 1, 1.5), (1, 2, 2.0)), "Each [point, point, length]; the length in world units of the calibration."
     )
 
+    @property
+    def known_segments(self) -> tuple[tuple[int, int, float], ...]:
+        """The segments that somebody stands for: those of an active term, or others than the documented example."""
+        example = attrs.fields(RigidityTerm).segments.default
+        return () if self.weight == 0.0 and self.segments == example else self.segments
+
 
 @attrs.frozen(kw_only=True)
 class LossTerms:
@@ -168,6 +203,7 @@ class KeypointConfig:
     validation: Validation = setting(Validation, "Recordings the training never sees.")
     uncertainty: Uncertainty = setting(Uncertainty, "How sure predicted points are said to be.")
     model: Network = setting(Network, "Which network is trained.")
+    images: ImageFiles = setting(ImageFiles, "How image files are read.")
 
     @classmethod
     def default(cls) -> KeypointConfig:

@@ -10,8 +10,9 @@ from cogkp.config.keypoint.spec import KeypointConfig
 
 __all__ = ["STEREO_RULES"]
 
-CAMERAS = ("LL", "LR")
-NUM_VIEWS = len(CAMERAS)
+LEFT_AND_RIGHT = ("LL", "LR")
+"""Names that say of themselves which camera is which."""
+NUM_VIEWS = len(LEFT_AND_RIGHT)
 
 X: Steps = ("data_mappings", "x")
 SEGMENTS: Steps = ("loss_terms", "triangulation_rigidity_loss", "segments")
@@ -49,17 +50,23 @@ def triangulation_has_what_it_needs(config: KeypointConfig) -> Iterator[Finding]
         yield Finding(("targets", "keypoints"), "missing points", f"true {why}", "False", reads=active)
 
 
-def views_are_left_then_right(config: KeypointConfig) -> Iterator[Finding]:
-    """An active triangulation term finds LL in the first mapping and LR in the second."""
+def views_keep_their_cameras(config: KeypointConfig) -> Iterator[Finding]:
+    """Where a triangulation term is active, points and masks lie with their own camera, and LL stands before LR.
+
+    Cameras of other names stand in any order: the configuration says which is which.
+    """
     active = tuple(triangulation_weights(config))
-    if not active or len(config.data_mappings.x) != NUM_VIEWS:
+    images = [set(key.split(".")) for key in config.data_mappings.x]
+    if not active or len(images) != NUM_VIEWS:
         return
+    named = config.stereo_pairing.cameras is None and any(set(LEFT_AND_RIGHT) & parts for parts in images)
+    own = [{name} for name in LEFT_AND_RIGHT] if named else [images[0] - images[1], images[1] - images[0]]
     for view, key, path in _keys_of_views(config):
-        camera, other = CAMERAS[view], CAMERAS[1 - view]
-        parts = key.split(".")
+        parts = set(key.split("."))
         # Points and masks may live anywhere in a line, but not under the other camera.
-        if other in parts or (path[:2] == X and camera not in parts):
-            yield Finding(path, "wrong camera", f"a datakey of camera {camera!r}", short_repr(key), reads=active)
+        if own[1 - view] & parts or (named and path[:2] == X and not own[view] & parts):
+            camera = " or ".join(map(repr, sorted(own[view])))
+            yield Finding(path, "wrong camera", f"a datakey of camera {camera}", short_repr(key), reads=active)
 
 
 def _keys_of_views(config: KeypointConfig) -> Iterator[tuple[int, str, Steps]]:
@@ -108,7 +115,7 @@ def segments_join_known_points(config: KeypointConfig) -> Iterator[Finding]:
 STEREO_RULES: tuple[Callable[[KeypointConfig], Iterable[Finding]], ...] = (
     pairs_have_two_views,
     triangulation_has_what_it_needs,
-    views_are_left_then_right,
+    views_keep_their_cameras,
     pairs_keep_their_names,
     segments_have_length,
     segments_join_known_points,

@@ -18,7 +18,6 @@ from cogkp.data.boxes.reader import Need, read_objectron
 from cogkp.data.boxes.records import BoxDataSize, ImageIndex, ImageRecord
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import ItemKey, SingleViewDataset, Split
-from cogkp.data.images import read_colour
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -41,7 +40,9 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
         intrinsics: (3, 3) for images whose file has none, pixels.
+        oriented: whether images are turned as their files note.
         need: what every image or box must have.
+        category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
@@ -58,7 +59,9 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: CameraFrame | None = None,
         num_symmetry: int = 1,
         intrinsics: npt.NDArray[np.float64] | None = None,
+        oriented: bool = False,
         need: Collection[Need] = NEEDED,
+        category: str | None = None,
     ) -> None:
         if not roots:
             raise DataError("no data set is configured", expected=f"a folder of {split} images")
@@ -68,7 +71,15 @@ class ObjectDataset(SingleViewDataset):
         self.num_symmetry = num_symmetry
         self._encode = encode
         self._indices: tuple[ImageIndex, ...] = tuple(
-            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, need=need) for root in roots
+            read_objectron(
+                root,
+                camera_frame=camera_frame,
+                intrinsics=intrinsics,
+                oriented=oriented,
+                need=need,
+                category=category,
+            )
+            for root in roots
         )
         self._records = [record for index in self._indices for record in index.records]
         _check_turns(self._records, num_symmetry)
@@ -107,7 +118,7 @@ class ObjectDataset(SingleViewDataset):
         return (Encoded(sample, self._encode(sample)),)
 
     def _sample(self, record: ImageRecord, generator: np.random.Generator) -> Sample[ObjectLabels]:
-        rgb, size_wh = read_colour(record.image), record.size_wh
+        rgb, size_wh = record.pixels(), record.size_wh
         if self.split in ("train", "preview"):
             warp = sample_warp(size_wh, self.view.side, self.augment, generator)
             crop = self.view.cut(rgb, warp.matrix.numpy())

@@ -20,6 +20,7 @@ from cogkp.errors import DataError, ImageError, Problem
 
 __all__ = ["Fields", "image_problem", "read_annotation"]
 
+LARGEST = 1e12
 TRUTHS = {"true": True, "false": False}
 
 
@@ -54,7 +55,10 @@ def image_problem(path: Path) -> Problem | None:
 
 
 def _short_repr(value: Any, most: int = 60) -> str:
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except ValueError:  # Python refuses to spell out integers of thousands of digits
+        return "a number too long to show"
     return text if len(text) <= most else text[:most] + "..."
 
 
@@ -120,7 +124,7 @@ class Fields:
         value = self.content.get(key)
         if value is None:
             return None
-        if not _is_number(value) or not low <= value <= high or math.isinf(value):
+        if not _is_number(value) or not low <= value <= min(high, LARGEST):
             raise self.wrong(key, expected, hint)
         return float(value)
 
@@ -129,7 +133,7 @@ class Fields:
         value = self.content.get(key)
         if value is None:
             return None
-        if not _is_number(value) or value < low or value != round(value):
+        if not _is_number(value) or not low <= value <= LARGEST or value != round(value):
             raise self.wrong(key, f"a whole number >= {low}")
         return int(value)
 
@@ -152,8 +156,8 @@ class Fields:
 
 def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
     if not shape:
-        # Integers too large for a float would end the reading; such a number is no pixel and no length.
-        return _is_number(value) and (isinstance(value, float) or abs(value) < 1e300)  # noqa: PLR2004
+        # NaN and infinity are told with other words. What is larger is no pixel and no length.
+        return _is_number(value) and not LARGEST < abs(value) < math.inf
     return isinstance(value, list) and len(value) == shape[0] and all(_has_shape(item, shape[1:]) for item in value)
 
 

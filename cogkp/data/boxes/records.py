@@ -1,4 +1,4 @@
-"""Records of annotation files of boxes, in OpenCV axes; no pixels are read here.
+"""Records of annotation files of boxes, in OpenCV axes.
 
 Points are ``uv_source``: pixels of the image, the centre of the top-left pixel is (0, 0). Points of space are in the
 frame of the camera that took it. The nine points have the order of :mod:`cogkp.geometry.cuboid`.
@@ -14,6 +14,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.data.images import read_colour
+from cogkp.errors import printable
 from cogkp.geometry.camera_frame import CameraFrame
 
 __all__ = ["BoxDataSize", "BoxRecord", "Ground", "ImageIndex", "ImageRecord"]
@@ -50,6 +52,7 @@ class BoxRecord:
         symmetric: whether turns of the object look alike; None where the file does not say.
         num_symmetry: how many turns do; None where the file does not say.
         given: keys of the file that say this; the others were derived from these.
+        location: (3,) stated place of the middle, length unit of the file; None where the file does not state it.
     """
 
     name: str
@@ -63,6 +66,7 @@ class BoxRecord:
     symmetric: bool | None
     num_symmetry: int | None
     given: frozenset[str]
+    location: FloatArray | None = None
 
     def turns(self, otherwise: int) -> int:
         """Return how many equal turns about its y axis leave the object looking alike.
@@ -91,6 +95,7 @@ class ImageRecord:
         camera_frame: the axes of the file, which are OpenCV's no more.
         boxes: in the order of the file.
         ground: what they stand on; None where the file does not say.
+        oriented: whether the image is turned as its file notes; ``size_wh`` and boxes are of the turned one then.
         object_height: true height of the objects, length unit of the file; None where the file does not say.
     """
 
@@ -103,6 +108,11 @@ class ImageRecord:
     boxes: tuple[BoxRecord, ...]
     ground: Ground | None
     object_height: float | None = None
+    oriented: bool = False
+
+    def pixels(self) -> npt.NDArray[np.float32]:
+        """Read the image: (H, W, 3) float32 RGB in 0..1; raises ImageError where it cannot be used."""
+        return read_colour(self.image, oriented=self.oriented)
 
     @property
     def name(self) -> str:
@@ -154,4 +164,4 @@ class BoxDataSize:
     def __str__(self) -> str:
         boxes = ", ".join(f"{name} {count}" for name, count in self.labelled.items()) or "none"
         left_out = "".join(f"; {count} left out: {reason}" for reason, count in self.dropped.items())
-        return f"{self.records} images; boxes: {boxes}{left_out}"
+        return printable(f"{self.records} images; boxes: {boxes}{left_out}")

@@ -1,40 +1,54 @@
-"""Calibration files of Anipose and Lightning Pose: TOML, one table ``[cam_N]`` per camera.
+"""Calibration files of Anipose, Lightning Pose and Caliscope: TOML, a table ``[cam_N]`` or ``[cameras.N]`` per camera.
 
-``rotation`` (Rodrigues vector) and ``translation`` map the world to the camera, ``distortions`` is OpenCV's order.
-Tables without a matrix, such as ``[metadata]``, are ignored.
+``rotation`` (Rodrigues vector, or 3x3) and ``translation`` map the world to the camera, ``distortions`` is OpenCV's
+order. Tables without a matrix, such as ``[metadata]``, are ignored.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cogkp.data.calibration.checks import FloatArray, camera_of, numbers, resolution, rigid
+from cogkp.data.calibration.checks import (
+    Cameras,
+    FloatArray,
+    camera_of,
+    coefficients,
+    each_camera,
+    numbers,
+    resolution,
+    rigid,
+)
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 
-__all__ = ["read_anipose"]
+__all__ = ["is_anipose", "read_anipose"]
 
 FIELDS = ("size", "matrix", "distortions", "rotation", "translation")
 
 
-def read_anipose(text: str, where: str) -> dict[str, PinholeCamera]:
-    """Read the cameras of an Anipose file.
+def is_anipose(content: Mapping[str, Any]) -> bool:
+    """Tell tables of cameras from other forms."""
+    return any(map(_is_camera, _tables(content).values()))
+
+
+def read_anipose(content: Mapping[str, Any], where: str) -> Cameras:
+    """Read the cameras of an Anipose, Lightning Pose or Caliscope file.
 
     Args:
-        text: content of the file.
+        content: the parsed file.
         where: its name, for errors.
 
     Returns:
         The cameras by ``name``, else by the name of their table, in the file's order.
 
     Raises:
-        DataError: it is no such file, a camera is impossible, a fisheye, or named like another.
+        DataError: it is no such file, or two cameras have one name.
     """
-    tables = {key: value for key, value in _parsed(text, where).items() if _is_camera(value)}
+    tables = {key: value for key, value in _tables(content).items() if _is_camera(value)}
     if not tables:
         raise DataError(
             "the calibration holds no camera",
@@ -42,31 +56,20 @@ def read_anipose(text: str, where: str) -> dict[str, PinholeCamera]:
             expected=f"tables [cam_0] with {', '.join(FIELDS)}",
             hint="Is this the right file?",
         )
-    cameras: dict[str, PinholeCamera] = {}
+    named: dict[str, Mapping[str, Any]] = {}
     for key, table in tables.items():
         name = str(table.get("name", key))
-        if name in cameras:
+        if name in named:
             raise DataError("two cameras have one name", where=where, got=name, hint=f"Rename that of [{key}].")
-        cameras[name] = _camera(table, f"{where}, camera {name}")
-    return cameras
+        named[name] = table
+    return each_camera((name, partial(_camera, table, f"{where}, camera {name}")) for name, table in named.items())
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        content: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            "the calibration is not valid TOML",
-            where=where,
-            expected="a whole TOML file",
-            got=str(error),
-            hint="Is the file cut off?",
-        ) from error
-    return content
+def _tables(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of cameras; Caliscope gathers them below ``cameras``, by number."""
+    gathered = content.get("cameras")
+    numbered = gathered.items() if isinstance(gathered, Mapping) else ()
+    return {**content, **{f"cam_{key}": table for key, table in numbered}}
 
 
 def _is_camera(value: Any) -> bool:
@@ -85,12 +88,12 @@ def _camera(table: Mapping[str, Any], where: str) -> PinholeCamera:
     if missing := [key for key in FIELDS if key not in table]:
         raise DataError("a camera lacks a field", where=where, expected=", ".join(missing), hint="Add it to its table.")
     translation = numbers(table["translation"], f"{where}, translation", (3,), (3, 1), (1, 3)).ravel()
-    rotation = _rotation(numbers(table["rotation"], f"{where}, rotation", (3,), (3, 1), (1, 3)))
+    rotation = _rotation(numbers(table["rotation"], f"{where}, rotation", (3,), (3, 1), (1, 3), (3, 3)))
     return camera_of(
         where,
         K=numbers(table["matrix"], f"{where}, matrix", (3, 3)),
         pose=rigid(np.column_stack([rotation, translation]), f"{where}, rotation"),
-        distortion=numbers(table["distortions"], f"{where}, distortions").ravel(),
+        distortion=coefficients(table["distortions"], f"{where}, distortions"),
         size_wh=resolution(table["size"], f"{where}, size"),
     )
 
@@ -98,4 +101,6 @@ def _camera(table: Mapping[str, Any], where: str) -> PinholeCamera:
 def _rotation(vector: FloatArray) -> FloatArray:
     import cv2
 
+    if vector.shape == (3, 3):
+        return vector
     return np.asarray(cv2.Rodrigues(vector.ravel())[0], np.float64)

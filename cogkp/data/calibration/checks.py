@@ -5,7 +5,8 @@ Knows nothing of: any file format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -13,14 +14,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cogkp.config.issues import short_repr
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.distortion import LENGTHS
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["FloatArray", "camera_of", "numbers", "resolution", "rig_of", "rigid", "undone_share"]
+__all__ = [
+    "Cameras",
+    "FloatArray",
+    "camera_of",
+    "coefficients",
+    "each_camera",
+    "in_one_place",
+    "numbers",
+    "resolution",
+    "rigid",
+    "same_place",
+    "undone_share",
+]
 
 FloatArray = npt.NDArray[np.float64]
+Cameras = dict[str, PinholeCamera | DataError]
+"""The cameras of a file in its order; in the place of one that cannot be used, the reason."""
 
 ROTATION_TOLERANCE = 1e-4
 SAME_PLACE = 1e-9
@@ -29,6 +45,12 @@ OUTSIDE = 0.25
 LEAST_UNDONE = 0.5
 """A lens that cannot be undone over this share of its own frame was never fitted to it."""
 GRID = (33, 25)
+LARGEST = 1e12
+"""No length and no pixel is larger in any unit; beyond it, sums of squares leave the numbers."""
+SHORTEST_FOCAL_PX = 1e-3
+MOST_CAMERAS = 250
+MOST_PIXELS = 65_535
+"""Longest side of a frame: what JPEG can hold."""
 
 CALIBRATE = "Calibrate again, or correct the file."
 
@@ -37,7 +59,8 @@ def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
     """Take a table of finite numbers.
 
     Args:
-        value: nested lists or an array.
+        value: nested or flat lists, an array, or an object of ``data`` with or without ``rows`` and ``cols``; words
+            that are numbers count as numbers. A flat list is taken row by row.
         where: the place to name in an error.
         shapes: those allowed; none given allows all.
 
@@ -45,20 +68,17 @@ def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
         float64 of one of the shapes.
 
     Raises:
-        DataError: it is no table of numbers, of another shape, or not finite.
+        DataError: it is no table of numbers, of another shape, not finite, or beyond all measure.
     """
     if isinstance(value, Mapping):
-        raise DataError(
-            "a matrix is incomplete",
-            where=where,
-            expected="all its numbers",
-            got=", ".join(map(str, value)),
-            hint="Is the file cut off?",
-        )
+        value = _matrix(value, where)
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError("not a table of numbers", where=where, got=str(error), hint=CALIBRATE) from error
+    fitting = [shape for shape in shapes if math.prod(shape) == array.size]
+    if array.shape not in shapes and fitting and array.ndim > 0 and array.size == max(array.shape):
+        array = array.reshape(fitting[0])
     if shapes and array.shape not in shapes:
         wanted = " or ".join("x".join(map(str, shape)) for shape in shapes)
         got = "x".join(map(str, array.shape)) or "a single value"
@@ -67,29 +87,68 @@ def numbers(value: Any, where: str, *shapes: tuple[int, ...]) -> FloatArray:
         raise DataError(
             "a number is not finite", where=where, expected="finite numbers", got="NaN or infinity", hint=CALIBRATE
         )
+    if array.size and np.abs(array).max() > LARGEST:
+        raise DataError(
+            "a number is out of range",
+            where=where,
+            expected=f"numbers from -{LARGEST:g} to {LARGEST:g}",
+            got=f"{np.abs(array).max():g}",
+            hint=CALIBRATE,
+        )
     return array
 
 
+def _matrix(value: Mapping[str, Any], where: str) -> Any:
+    """Take the numbers of a matrix that is an object, as OpenCV and ROS write it."""
+    data = value.get("data", value)
+    rows, columns = (value.get(key) for key in ("rows", "cols"))
+    if data is value or (rows is None) != (columns is None):
+        raise _not_whole(where, ", ".join(map(str, value)))
+    data = [] if data is None else data
+    if rows is None:
+        return data
+    array, shape = numbers(data, where), numbers([rows, columns], where)
+    if (shape != shape.round()).any() or shape.min() < 0 or shape.prod() != array.size:
+        raise _not_whole(where, f"{array.size} for {shape[0]:g}x{shape[1]:g}")
+    return array.reshape(int(shape[0]), int(shape[1]))
+
+
+def _not_whole(where: str, got: str) -> DataError:
+    return DataError(
+        "a matrix is incomplete", where=where, expected="all its numbers", got=got, hint="Is the file cut off?"
+    )
+
+
+def coefficients(value: Any, where: str) -> FloatArray:
+    """Take the coefficients of a lens as (D,) float64; null, nothing and an empty list are no lens distortion."""
+    return numbers([] if value is None else value, where).ravel()
+
+
 def resolution(value: Any, where: str) -> tuple[int, int]:
-    """Take a width and a height in whole pixels.
+    """Take a width and a height in whole pixels, however they are written.
 
     Raises:
         DataError: it is anything else.
 
     Example:
-        >>> resolution([640, 480], "LL")
-        (640, 480)
+        >>> resolution(["640.0", 480.0], "LL"), resolution({"width": 9, "height": 7}, "LR")
+        ((640, 480), (9, 7))
     """
-    good = isinstance(value, Sequence) and [type(side) for side in value] == [int, int] and min(value) > 0
-    if not good:
+    if isinstance(value, Mapping) and {"width", "height"} <= value.keys():
+        value = [value["width"], value["height"]]
+    try:
+        sides = numbers(value, where).ravel()
+    except DataError:
+        sides = np.zeros(0)
+    if not (sides.size == 2 and (sides == sides.round()).all() and sides.min() > 0 and sides.max() <= MOST_PIXELS):  # noqa: PLR2004
         raise DataError(
             "not a size of images",
             where=where,
-            expected="[width, height] in whole pixels",
-            got=str(value),
+            expected=f"[width, height] in whole pixels, at most {MOST_PIXELS}",
+            got=short_repr(value),
             hint="Take the size of the images that were calibrated.",
         )
-    return value[0], value[1]
+    return int(sides[0]), int(sides[1])
 
 
 def rigid(pose: FloatArray, where: str) -> FloatArray:
@@ -113,7 +172,7 @@ def rigid(pose: FloatArray, where: str) -> FloatArray:
             hint="It mirrors: use OpenCV's camera axes (x right, y down, z forward) throughout.",
         )
     last = [0.0, 0.0, 0.0, 1.0]
-    if len(pose) == len(last) and pose[3].tolist() != last:
+    if len(pose) == len(last) and not np.allclose(pose[3], last, rtol=0.0, atol=ROTATION_TOLERANCE):
         raise DataError(
             "not a rigid motion", where=where, expected=f"last row {last}", got=str(pose[3].tolist()), hint=CALIBRATE
         )
@@ -176,23 +235,39 @@ def undone_share(camera: PinholeCamera) -> float:
     return float(camera.unproject_rays(uv).valid.double().mean())
 
 
-def rig_of(cameras: Mapping[str, PinholeCamera], where: str) -> CameraRig:
-    """Join cameras into a rig, and refuse two that stand in one place."""
-    centers = {name: camera.center for name, camera in cameras.items()}
-    for (one, a), (other, b) in combinations(centers.items(), 2):
-        if float((a - b).norm()) <= SAME_PLACE * max(1.0, float(a.norm())):
-            raise DataError(
-                "two cameras stand in the same place",
-                where=where,
-                expected="a baseline above zero",
-                got=f"{one} and {other}",
-                hint="Check the translations.",
-            )
-    return CameraRig(tuple(cameras), tuple(cameras.values()))
+def each_camera(makers: Iterable[tuple[str, Callable[[], PinholeCamera]]]) -> Cameras:
+    """Make every camera of a file; one that cannot be made does not keep the others from being used."""
+    makers = list(makers)
+    if len(makers) > MOST_CAMERAS:
+        raise DataError("too many cameras", expected=f"at most {MOST_CAMERAS}", got=str(len(makers)))
+    return {name: _attempt(make) for name, make in makers}
+
+
+def _attempt(make: Callable[[], PinholeCamera]) -> PinholeCamera | DataError:
+    try:
+        return make()
+    except DataError as error:
+        return error
+
+
+def in_one_place(rig: CameraRig) -> list[tuple[str, str]]:
+    """List the pairs of cameras that stand in the same place, between which nothing can be triangulated."""
+    centers = {name: rig[name].center.double() for name in rig}
+    pairs = combinations(centers.items(), 2)
+    return [
+        (one, other)
+        for (one, a), (other, b) in pairs
+        if float((a - b).norm()) <= SAME_PLACE * max(1.0, float(a.norm()))
+    ]
+
+
+def same_place(pair: tuple[str, str]) -> str:
+    """Say of two cameras that nothing can be triangulated between them."""
+    return "two cameras stand in the same place, so that they see no depth together: {} and {}".format(*pair)
 
 
 def _check_intrinsic(K: FloatArray, where: str) -> None:
-    if not min(K[0, 0], K[1, 1]) > 0:
+    if not min(K[0, 0], K[1, 1]) >= SHORTEST_FOCAL_PX:
         raise DataError(
             "a focal length is not positive",
             where=where,

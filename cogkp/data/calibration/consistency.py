@@ -63,6 +63,11 @@ class PairConsistency:
     inverted_median_px: float
     limit_px: float
 
+    @property
+    def fits(self) -> bool:
+        """Whether enough pairs were judged and nothing is known to be wrong."""
+        return self.count >= LEAST_PAIRS and self.problem() is None
+
     def problem(self) -> str | None:
         """Say in one line what is wrong and what to do; None where nothing is known to be wrong."""
         if self.count < LEAST_PAIRS:

@@ -1,53 +1,52 @@
 """Camera chains of Kalibr (YAML): ``cam0``, ``cam1``, ...; ``T_cn_cnm1`` maps each camera's axes from the one before.
 
-The world is the frame of ``cam0``. Only ``pinhole`` with ``radtan`` (OpenCV's k1 k2 p1 p2) or without a lens is the
-model used here; the others bend rays in ways that no coefficients of ours can say.
+The world is the frame of ``cam0``; where a link is missing, ``T_cam_imu`` of both cameras joins them. Only ``pinhole``
+with ``radtan`` (OpenCV's k1 k2 p1 p2) or without a lens is the model used here; the others bend rays in ways that no
+coefficients of ours can say.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cogkp.data.calibration.checks import FloatArray, camera_of, numbers, resolution, rigid
+from cogkp.data.calibration.checks import (
+    Cameras,
+    FloatArray,
+    camera_of,
+    coefficients,
+    each_camera,
+    numbers,
+    resolution,
+    rigid,
+)
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
+from cogkp.geometry.distortion import LENGTHS
 
-__all__ = ["is_kalibr", "parse_yaml", "read_kalibr"]
+__all__ = ["is_kalibr", "read_kalibr"]
 
 CAMERA = re.compile(r"cam(\d+)")
-COEFFICIENTS = {"radtan": 4, "none": 0}
+COEFFICIENTS = {"radtan": (4, *LENGTHS), "none": (0,)}
+"""How many there may be; Kalibr writes four for radtan, others write more in the same order."""
+LINK = "T_cn_cnm1"
+MOST_SHOWN = 60
 AGAIN = "Calibrate with: --models pinhole-radtan."
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """Parse YAML without building any objects; raises DataError with the line that is wrong."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            "the calibration is not valid YAML",
-            where=where,
-            expected="a whole YAML file",
-            got=reason,
-            hint="Is the file cut off?",
-        ) from error
-
-
-def is_kalibr(content: Any) -> bool:
+def is_kalibr(content: Mapping[str, Any]) -> bool:
     """Tell a camera chain from other YAML."""
-    return isinstance(content, Mapping) and any(
-        CAMERA.fullmatch(str(key)) and isinstance(value, Mapping) for key, value in content.items()
+    return any(
+        CAMERA.fullmatch(key) and isinstance(value, Mapping) and ("intrinsics" in value or "camera_model" in value)
+        for key, value in content.items()
     )
 
 
-def read_kalibr(content: Mapping[str, Any], where: str) -> dict[str, PinholeCamera]:
+def read_kalibr(content: Mapping[str, Any], where: str) -> Cameras:
     """Read the cameras of a camera chain.
 
     Args:
@@ -55,16 +54,13 @@ def read_kalibr(content: Mapping[str, Any], where: str) -> dict[str, PinholeCame
         where: its name, for errors.
 
     Returns:
-        The cameras by their place in the chain: cam0, cam1, ...
+        The cameras by their place in the chain: cam0, cam1, ...; those behind a missing link cannot be used.
 
     Raises:
-        DataError: a link of the chain is missing, a camera is impossible, or of another model.
+        DataError: the chain has a gap.
     """
-    names = sorted((str(key) for key in content if CAMERA.fullmatch(str(key))), key=lambda name: int(name[3:]))
-    pose = np.eye(4)
-    cameras = {}
+    names = sorted((key for key in content if CAMERA.fullmatch(key)), key=lambda name: int(name[3:]))
     for index, name in enumerate(names):
-        place = f"{where}, camera {name}"
         if name != f"cam{index}":
             raise DataError(
                 "the chain has a gap",
@@ -73,49 +69,74 @@ def read_kalibr(content: Mapping[str, Any], where: str) -> dict[str, PinholeCame
                 got=name,
                 hint="Keep every camera of the chain.",
             )
-        value = content[name]
-        if index > 0:
-            pose = _link(value, place) @ pose
-        cameras[name] = _camera(value, pose, place)
-    return cameras
+    return each_camera((name, partial(_camera, content, index, where)) for index, name in enumerate(names))
+
+
+def _pose(content: Mapping[str, Any], index: int, where: str) -> FloatArray:
+    """Follow the chain from cam0 to a camera, or go through the inertial unit (IMU) that both are calibrated to."""
+    value, place = content[f"cam{index}"], f"{where}, camera cam{index}"
+    if index == 0:
+        return np.eye(4)
+    if isinstance(value, Mapping) and LINK in value:
+        return _transform(value, LINK, place) @ _pose(content, index - 1, where)
+    first, own = _imu_to_camera(content["cam0"], f"{where}, camera cam0"), _imu_to_camera(value, place)
+    if first is None or own is None:
+        raise _lacks(f"{LINK}, or T_cam_imu here and of cam0", place)
+    return np.asarray(own @ np.linalg.inv(first))
+
+
+def _imu_to_camera(value: Any, where: str) -> FloatArray | None:
+    if isinstance(value, Mapping) and "T_cam_imu" in value:
+        return _transform(value, "T_cam_imu", where)
+    if isinstance(value, Mapping) and "T_imu_cam" in value:
+        return np.asarray(np.linalg.inv(_transform(value, "T_imu_cam", where)))
+    return None
+
+
+def _transform(value: Mapping[str, Any], key: str, where: str) -> FloatArray:
+    return rigid(numbers(value[key], f"{where}, {key}", (4, 4)), f"{where}, {key}")
 
 
 def _take(value: Any, key: str, where: str) -> Any:
     if not isinstance(value, Mapping) or key not in value:
-        raise DataError(
-            "a camera lacks a field", where=where, expected=key, hint="Use the camchain.yaml that Kalibr wrote."
-        )
+        raise _lacks(key, where)
     return value[key]
 
 
-def _link(value: Any, where: str) -> FloatArray:
-    place = f"{where}, T_cn_cnm1"
-    return rigid(numbers(_take(value, "T_cn_cnm1", where), place, (4, 4)), place)
+def _lacks(key: str, where: str) -> DataError:
+    return DataError(
+        "a camera lacks a field", where=where, expected=key, hint="Use the camchain.yaml that Kalibr wrote."
+    )
 
 
-def _camera(value: Any, pose: FloatArray, where: str) -> PinholeCamera:
-    model, lens = _take(value, "camera_model", where), _take(value, "distortion_model", where)
+def _camera(content: Mapping[str, Any], index: int, file: str) -> PinholeCamera:
+    value, where = content[f"cam{index}"], f"{file}, camera cam{index}"
+    model, lens = _take(value, "camera_model", where), str(_take(value, "distortion_model", where)).lower()
     if model != "pinhole":
         raise DataError(
-            "a camera of another model", where=where, expected="camera_model pinhole", got=str(model), hint=AGAIN
+            "a camera of another model",
+            where=where,
+            expected="camera_model pinhole",
+            got=str(model)[:MOST_SHOWN],
+            hint=AGAIN,
         )
     if lens not in COEFFICIENTS:
         raise DataError(
             "a lens of another model",
             where=where,
             expected="distortion_model radtan or none",
-            got=str(lens),
+            got=lens[:MOST_SHOWN],
             hint=AGAIN,
         )
-    bends = numbers(value.get("distortion_coeffs", []), f"{where}, distortion_coeffs").ravel()
-    if bends.size != COEFFICIENTS[lens]:
-        expected = f"{COEFFICIENTS[lens]} for {lens}"
+    bends = coefficients(value.get("distortion_coeffs"), f"{where}, distortion_coeffs")
+    if bends.size not in COEFFICIENTS[lens]:
+        expected = f"{COEFFICIENTS[lens][0]} for {lens}"
         raise DataError("wrong number of coefficients", where=where, expected=expected, got=str(bends.size), hint=AGAIN)
     fu, fv, pu, pv = numbers(_take(value, "intrinsics", where), f"{where}, intrinsics", (4,))
     return camera_of(
         where,
         K=np.array([[fu, 0.0, pu], [0.0, fv, pv], [0.0, 0.0, 1.0]]),
-        pose=pose,
+        pose=_pose(content, index, file),
         distortion=bends,
         size_wh=resolution(_take(value, "resolution", where), f"{where}, resolution"),
     )

@@ -1,25 +1,36 @@
-"""Calibrations in OpenCV's FileStorage format (YAML, XML or JSON), as its stereo and camera samples write them.
+"""Calibrations in the words of OpenCV's FileStorage, YAML, XML or JSON, as its stereo and camera samples write them.
 
 Stereo: camera matrices and distortions of both cameras, R and T, in one file or in two. R and T map left to right,
 x_right = R x_left + T, and the left camera is the world. What cv2.stereoRectify adds (R1, R2, P1, P2, Q) describes
 rectified images and is left out: the cameras are those that took the images.
-One camera: ``camera_matrix`` and ``distortion_coefficients``; also as ROS writes it.
+One camera: ``camera_matrix`` and ``distortion_coefficients``; also as ROS writes it, to a file or to a topic. Two files
+of ROS are a pair where their projection matrices say so.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 import numpy as np
 
-from cogkp.data.calibration.checks import FloatArray, camera_of, numbers, resolution, rigid
+from cogkp.config.issues import short_repr
+from cogkp.data.calibration.checks import (
+    Cameras,
+    FloatArray,
+    camera_of,
+    coefficients,
+    each_camera,
+    numbers,
+    resolution,
+    rigid,
+)
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 
-__all__ = ["Storage", "parse_storage", "read_opencv"]
+__all__ = ["Storage", "read_opencv", "read_rectified", "storage_of"]
 
 # Names are compared without case and underscores.
 MATRIX = ("m", "k", "cm", "cameramatrix")
@@ -28,11 +39,18 @@ SIDES = (("1", "l", "left"), ("2", "r", "right"))
 ROTATION = ("r", "rotation", "rotationmatrix", "rmat")
 TRANSLATION = ("t", "translation", "translationvector", "tvec")
 SIZE = ("imagesize", "imgsize", "size", "resolution")
-STANDARD_LENSES = ("plumb_bob", "rational_polynomial")
+STANDARD_LENSES = ("plumb_bob", "rational_polynomial", "radtan")
+TOPIC = {
+    "k": "cameramatrix",
+    "d": "distortioncoefficients",
+    "r": "rectificationmatrix",
+    "p": "projectionmatrix",
+    "width": "imagewidth",
+    "height": "imageheight",
+}
+"""What the entries of a message of a ROS topic are called in the file of a ROS camera."""
 DEFAULT_PAIR = ("LL", "LR")
 DEFAULT_ONE = "camera"
-REASON = re.compile(r"\((\d+)\): ([^'\n]+)")
-"""Where OpenCV's messages say what it met, and in which line."""
 
 
 @attrs.frozen
@@ -69,6 +87,11 @@ class Storage:
         return self.is_stereo and cameras is (self.get(ROTATION) is None and self.get(TRANSLATION) is None)
 
     @property
+    def camera(self) -> str:
+        """The name of its one camera; empty where it has none."""
+        return str(self.entries.get("cameraname") or "").strip()
+
+    @property
     def is_calibration(self) -> bool:
         """Whether there is anything of a camera in it."""
         return self.is_stereo or self.get(MATRIX) is not None
@@ -78,7 +101,7 @@ class Storage:
         where = f"{self.where} and {other.where}"
         shared = self.entries.keys() & other.entries.keys()
         for name in sorted(shared):
-            if not np.array_equal(np.asarray(self.entries[name]), np.asarray(other.entries[name])):
+            if self.entries[name] != other.entries[name]:
                 raise DataError(
                     "two files disagree",
                     where=where,
@@ -89,34 +112,17 @@ class Storage:
         return Storage(where, {**self.entries, **other.entries}, (*self.names, *other.names))
 
 
-def parse_storage(text: str, where: str) -> Storage:
-    """Parse a FileStorage file.
-
-    Raises:
-        DataError: OpenCV cannot parse it.
-    """
-    import cv2
-
-    try:
-        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-        root = storage.root()
-        entries = {key: _value(root.getNode(key)) for key in root.keys()}  # noqa: SIM118 (no mapping)
-        storage.release()
-    except (SystemError, cv2.error) as error:
-        reason = REASON.search(str(error.__cause__ or error))
-        raise DataError(
-            "the calibration is not a complete OpenCV file",
-            where=where,
-            expected="YAML, XML or JSON as cv2.FileStorage writes it",
-            got="line {}: {}".format(*reason.groups()) if reason else "nothing that it can parse",
-            hint="Is the file cut off?",
-        ) from error
-    return Storage(where, {key.lower().replace("_", ""): value for key, value in entries.items()}, tuple(entries))
+def storage_of(content: Mapping[str, Any], where: str) -> Storage:
+    """Take the parsed content of a file: FileStorage, the file of a ROS camera, or one message of its topic."""
+    entries = {key.lower().replace("_", ""): [] if value is None else value for key, value in content.items()}
+    if {"k", "d", "width", "height"} <= entries.keys():  # R of a topic rectifies, it joins no cameras
+        entries = {TOPIC.get(key, key): value for key, value in entries.items()}
+        header = content.get("header")
+        entries.setdefault("cameraname", header.get("frame_id") if isinstance(header, Mapping) else "")
+    return Storage(where, entries, tuple(content))
 
 
-def read_opencv(
-    storage: Storage, size_wh: tuple[int, int] | None, names: tuple[str, ...] | None
-) -> dict[str, PinholeCamera]:
+def read_opencv(storage: Storage, size_wh: tuple[int, int] | None, names: tuple[str, ...] | None) -> Cameras:
     """Read the cameras of parsed files.
 
     Args:
@@ -128,57 +134,77 @@ def read_opencv(
         The cameras by name; the left or only camera is the world.
 
     Raises:
-        DataError: something is missing, or a camera is impossible.
+        DataError: the lens is of another model, or nobody says how large the images were.
     """
     _check_model(storage)
     size = _size(storage, size_wh)
     if not storage.is_stereo:
-        own = storage.entries.get("cameraname")
-        name = names[0] if names else (own if isinstance(own, str) and own else DEFAULT_ONE)
-        found = storage.get(MATRIX), storage.get(LENS)
-        return {name: _camera(storage, "camera_matrix, distortion_coefficients", found, np.eye(4), size, name)}
-    left, right = names if names and len(names) == len({*names}) == len(DEFAULT_PAIR) else DEFAULT_PAIR
-    poses = np.eye(4), _left_to_right(storage)
-    return {
-        name: _camera(
-            storage,
-            f"M{side + 1}, D{side + 1}",
-            (storage.sided(MATRIX, side), storage.sided(LENS, side)),
-            poses[side],
-            size,
-            name,
-        )
-        for side, name in enumerate((left, right))
-    }
+        name = names[0] if names else storage.camera or DEFAULT_ONE
+        return each_camera([(name, partial(_single, storage, size, np.eye(4), name))])
+    sides = enumerate(_pair_names(names, DEFAULT_PAIR))
+    return each_camera((name, partial(_one_of_two, storage, side, size, name)) for side, name in sides)
 
 
-def _value(node: Any) -> Any:
-    if node.isSeq():
-        return [_value(node.at(index)) for index in range(node.size())]
-    if node.isMap():
-        return _matrix(node)
-    if node.isInt():
-        return round(node.real())
-    return node.real() if node.isReal() else node.string()
+def read_rectified(pair: Sequence[Storage], size_wh: tuple[int, int] | None, names: tuple[str, ...] | None) -> Cameras:
+    """Read two files of one camera each, as ROS writes them: their projection matrices hold what joins both.
+
+    Args:
+        pair: of the first camera, which is the world, and of the second.
+        size_wh: size of the images, where the files do not say it.
+        names: of both; None takes those of the files where they differ, else LL and LR.
+
+    Raises:
+        DataError: the files do not say how the cameras stand to each other, or a lens is of another model.
+    """
+    for each in pair:
+        _check_model(each)
+    own = tuple(each.camera for each in pair)
+    chosen = _pair_names(names, own if all(own) and own[0] != own[1] else DEFAULT_PAIR)
+    sizes = [_size(each, size_wh) for each in pair]
+    first, second = (_rectified_to_camera(each) for each in pair)
+    if np.allclose(first[:3, :3].T @ first[:3, 3], second[:3, :3].T @ second[:3, 3]):
+        raise _not_joined(" and ".join(each.where for each in pair), "projection matrices of one place")
+    poses = np.eye(4), second @ np.linalg.inv(first)
+    found = zip(chosen, pair, sizes, poses, strict=True)
+    return each_camera((name, partial(_single, each, size, pose, name)) for name, each, size, pose in found)
 
 
-def _matrix(node: Any) -> Any:
-    """Read a tagged matrix; also one that ROS wrote, which lacks the tag and the type of its numbers."""
-    keys = set(node.keys())
-    if "dt" in keys:
-        matrix = node.mat()
-        return np.zeros(0) if matrix is None else matrix  # an empty list of coefficients is no lens
-    if not {"rows", "cols", "data"} <= keys:
-        return {key: _value(node.getNode(key)) for key in keys}
-    rows, columns = (round(node.getNode(key).real()) for key in ("rows", "cols"))
-    data = np.array(_value(node.getNode("data")), np.float64)
-    return data.reshape(rows, columns) if data.size == rows * columns else data
+def _rectified_to_camera(storage: Storage) -> FloatArray:
+    """Return (4, 4), from the axes that both rectified cameras share to those of the camera itself.
+
+    The file says how the camera is turned to be rectified, x_rectified = R x, and where it then stands, P = [K | K t].
+    """
+    R, P = storage.entries.get("rectificationmatrix"), storage.entries.get("projectionmatrix")
+    if R is None or P is None:
+        raise _not_joined(storage.where, ", ".join(storage.names))
+    P = numbers(P, f"{storage.where}, projection_matrix", (3, 4))
+    if not abs(np.linalg.det(P[:, :3])) > 0:
+        raise _not_joined(storage.where, f"projection_matrix {P.tolist()}")
+    place = f"{storage.where}, rectification_matrix"
+    turned = rigid(np.column_stack([numbers(R, place, (3, 3)).T, np.zeros(3)]), place)
+    move = np.eye(4)
+    move[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
+    return np.asarray(turned @ move)
+
+
+def _not_joined(where: str, got: str) -> DataError:
+    return DataError(
+        "two files of one camera each do not say how the cameras stand to each other",
+        where=where,
+        expected="rectification_matrix and projection_matrix with a baseline, as ROS's stereo calibration writes them",
+        got=got,
+        hint="Give the file that holds R and T, or calibrate both cameras together.",
+    )
+
+
+def _pair_names(names: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    return names if names and len(names) == len({*names}) == len(DEFAULT_PAIR) else default
 
 
 def _check_model(storage: Storage) -> None:
-    lens = storage.entries.get("distortionmodel", STANDARD_LENSES[0])
-    if storage.entries.get("fisheyemodel") or (isinstance(lens, str) and lens not in STANDARD_LENSES):
-        got = "a fisheye model" if storage.entries.get("fisheyemodel") else str(lens)
+    lens = storage.entries.get("distortionmodel") or STANDARD_LENSES[0]
+    if storage.entries.get("fisheyemodel") or lens not in STANDARD_LENSES:
+        got = "a fisheye model" if storage.entries.get("fisheyemodel") else short_repr(lens).strip("'")
         raise DataError(
             "a lens of another model",
             where=storage.where,
@@ -202,7 +228,7 @@ def _size(storage: Storage, given: tuple[int, int] | None) -> tuple[int, int]:
         )
     if value is None:
         return given or (0, 0)
-    return resolution([int(side) for side in np.ravel(numbers(value, f"{storage.where}, image size"))], storage.where)
+    return resolution(value, f"{storage.where}, image size")
 
 
 def _left_to_right(storage: Storage) -> FloatArray:
@@ -234,18 +260,33 @@ def _missing(storage: Storage, names: Iterable[str]) -> DataError:
     )
 
 
+def _single(storage: Storage, size_wh: tuple[int, int], pose: FloatArray, name: str) -> PinholeCamera:
+    found = storage.get(MATRIX), storage.get(LENS)
+    return _camera(storage, ("camera_matrix", "distortion_coefficients"), found, pose, size_wh, name)
+
+
+def _one_of_two(storage: Storage, side: int, size_wh: tuple[int, int], name: str) -> PinholeCamera:
+    entries = f"M{side + 1}", f"D{side + 1}"
+    pose = _left_to_right(storage) if side else np.eye(4)
+    return _camera(storage, entries, (storage.sided(MATRIX, side), storage.sided(LENS, side)), pose, size_wh, name)
+
+
 def _camera(
-    storage: Storage, entries: str, found: tuple[Any, Any], pose: FloatArray, size_wh: tuple[int, int], name: str
+    storage: Storage,
+    entries: tuple[str, str],
+    found: tuple[Any, Any],
+    pose: FloatArray,
+    size_wh: tuple[int, int],
+    name: str,
 ) -> PinholeCamera:
-    missing = [entry for entry, value in zip(entries.split(", "), found, strict=True) if value is None]
+    missing = [entry for entry, value in zip(entries, found, strict=True) if value is None]
     if missing:
         raise _missing(storage, missing)
     where = f"{storage.where}, camera {name}"
-    matrix, lens = (f"{where}, {entry}" for entry in entries.split(", "))
     return camera_of(
         where,
-        K=numbers(found[0], matrix, (3, 3)),
+        K=numbers(found[0], f"{where}, {entries[0]}", (3, 3)),
         pose=pose,
-        distortion=numbers(found[1], lens).ravel(),
+        distortion=coefficients(found[1], f"{where}, {entries[1]}"),
         size_wh=size_wh,
     )

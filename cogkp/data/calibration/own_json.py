@@ -6,54 +6,51 @@ nesting) and ``resolution`` ([width, height]). Other keys are ignored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cogkp.data.calibration.checks import camera_of, numbers, resolution, rigid
+from cogkp.data.calibration.checks import Cameras, camera_of, coefficients, each_camera, numbers, resolution, rigid
 from cogkp.errors import DataError
 from cogkp.files import write_json
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["calibration_content", "read_own_json", "write_calibration"]
+__all__ = ["calibration_content", "is_own", "read_own", "write_calibration"]
 
 SEE = "The form is on the page docs/calibration.md."
 FIELDS = ("extrinsic", "intrinsic", "distortion", "resolution")
 
 
-def read_own_json(text: str, where: str) -> dict[str, PinholeCamera]:
+def is_own(content: Mapping[str, Any]) -> bool:
+    """Tell our form from others."""
+    return any(
+        isinstance(value, Mapping) and ("extrinsic" in value or "intrinsic" in value) for value in content.values()
+    )
+
+
+def read_own(content: Any, where: str) -> Cameras:
     """Read the cameras of a file in our own form.
 
     Args:
-        text: content of the file.
+        content: the parsed file.
         where: its name, for errors.
 
     Returns:
         The cameras by name, in the file's order.
 
     Raises:
-        DataError: it is no such file, or a camera is impossible.
+        DataError: it is no such file.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            "the calibration is not valid JSON",
-            where=where,
-            expected="a whole JSON file",
-            got=str(error),
-            hint="Is the file cut off?",
-        ) from error
     if not isinstance(content, Mapping) or not all(isinstance(value, Mapping) for value in content.values()):
         raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects", hint=SEE)
-    cameras = {name: _camera(value, f"{where}, camera {name}") for name, value in content.items() if _is_camera(value)}
+    cameras = {name: value for name, value in content.items() if _is_camera(value)}
     if not cameras:
         raise DataError(
             "the calibration holds no camera", where=where, expected=f"objects with {', '.join(FIELDS)}", hint=SEE
         )
-    return cameras
+    return each_camera((name, partial(_camera, value, f"{where}, camera {name}")) for name, value in cameras.items())
 
 
 def calibration_content(rig: CameraRig) -> dict[str, Any]:
@@ -105,6 +102,6 @@ def _camera(value: Mapping[str, Any], where: str) -> PinholeCamera:
         where,
         K=K,
         pose=rigid(pose, f"{where}, extrinsic"),
-        distortion=numbers(value["distortion"], f"{where}, distortion").ravel(),
+        distortion=coefficients(value["distortion"], f"{where}, distortion"),
         size_wh=resolution(value["resolution"], f"{where}, resolution"),
     )

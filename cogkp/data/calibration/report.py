@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from cogkp.data.calibration.consistency import PairConsistency
+from cogkp.errors import printable
 
 __all__ = ["CalibrationReport", "CameraSummary", "DepthError", "PairSummary"]
 
@@ -86,9 +87,10 @@ class CalibrationReport:
         format: which form the file was taken for.
         files: their names.
         cameras: in the order of the rig.
-        pairs: every two of them.
+        pairs: every two of them that stand in different places.
         notes: what looks odd, one line each.
         consistency: how labelled pairs fit, where some were given.
+        unusable: what keeps single cameras or pairs from being used, one line each; the others can be.
     """
 
     format: str
@@ -97,44 +99,48 @@ class CalibrationReport:
     pairs: tuple[PairSummary, ...]
     notes: tuple[str, ...]
     consistency: PairConsistency | None = None
+    unusable: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the report for people, several lines."""
-        lines = [f"{' and '.join(self.files)}: {self.format}"]
+        lines = [printable(f"{' and '.join(self.files)}: {self.format}")]
         lines += map(_camera_text, self.cameras)
         lines += (_pair_text(pair, in_full=len(self.pairs) <= MOST_PAIRS_IN_FULL) for pair in self.pairs)
         if self.consistency is not None:
-            lines.append(_consistency_text(self.consistency))
-        lines += (f"note: {note}" for note in self.notes)
-        return "\n".join([*lines, *([f"problem: {self.problem}"] if self.problem else [])])
+            lines += [_consistency_text(self.consistency)] if self.consistency.count else []
+        lines += (printable(f"note: {note}") for note in self.notes)
+        return "\n".join([*lines, *(printable(f"problem: {problem}") for problem in self.problems)])
 
     @property
-    def problem(self) -> str | None:
-        """What labelled pairs have shown to be wrong, in one line; None where nothing is known to be wrong."""
-        return None if self.consistency is None else self.consistency.problem()
+    def problems(self) -> tuple[str, ...]:
+        """What cannot be used, and what labelled pairs have shown to be wrong, one line each."""
+        shown = None if self.consistency is None else self.consistency.problem()
+        if self.consistency is not None and not self.consistency.count:
+            shown = "no labelled pair could be compared: no point is labelled in both views"
+        return self.unusable if shown is None else (*self.unusable, shown)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for programs, ready for JSON."""
         content = attrs.asdict(self)
         content["consistency"] = None if self.consistency is None else self.consistency.to_dict()
-        return content
+        return {**content, "problems": list(self.problems)}
 
 
 def _camera_text(camera: CameraSummary) -> str:
     (width, height), (fx, fy), (du, dv) = camera.size_wh, camera.focal_px, camera.principal_offset_px
     across, down = ("?" if angle is None else f"{angle:.1f}" for angle in camera.field_of_view_deg)
-    lens = "no lens distortion"
+    name, lens = printable(camera.name), "no lens distortion"
     if any(camera.distortion):
         lens = f"lens of {len(camera.distortion)} coefficients moves pixels by up to {camera.largest_shift_px:.1f} px"
         lens += f", undone over {camera.undone_share:.1%} of the frame"
     return (
-        f"{camera.name}: {width}x{height}, focal length {fx:.1f} x {fy:.1f} px, field of view {across} x {down} deg,\n"
+        f"{name}: {width}x{height}, focal length {fx:.1f} x {fy:.1f} px, field of view {across} x {down} deg,\n"
         f"  principal point {du:+.1f}, {dv:+.1f} px off the middle, {lens}"
     )
 
 
 def _pair_text(pair: PairSummary, *, in_full: bool) -> str:
-    one, other = pair.names
+    one, other = map(printable, pair.names)
     x, y, z = pair.direction
     meet = "do not meet in front" if pair.convergence is None else f"come nearest {pair.convergence:.4g} ahead"
     where = f"{one} to {other}: baseline {pair.baseline:.5g} (right {x:+.4g}, down {y:+.4g}, forward {z:+.4g})"
@@ -152,7 +158,7 @@ def _pair_text(pair: PairSummary, *, in_full: bool) -> str:
 
 
 def _consistency_text(found: PairConsistency) -> str:
-    verdict = "" if found.problem() else ": they fit"
+    verdict = "" if found.problem() else ": they fit" if found.fits else ": too few to tell whether they fit"
     return (
         f"{found.count} labelled pairs lie {found.median_px:.2f} px off their epipolar lines (median; "
         f"95 % within {found.p95_px:.2f} px), {found.behind_share:.1%} of the points behind a camera{verdict}"

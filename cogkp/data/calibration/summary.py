@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cogkp.data.calibration.checks import undone_share
+from cogkp.data.calibration.checks import in_one_place, same_place, undone_share
 from cogkp.data.calibration.consistency import PairConsistency
 from cogkp.data.calibration.report import CalibrationReport, CameraSummary, DepthError, PairSummary
 from cogkp.geometry.camera import PinholeCamera
@@ -28,7 +29,12 @@ LEFT_AND_RIGHT = ("L", "R")
 
 
 def summarize(
-    rig: CameraRig, *, format: str = "", files: tuple[str, ...] = (), consistency: PairConsistency | None = None
+    rig: CameraRig,
+    *,
+    format: str = "",
+    files: tuple[str, ...] = (),
+    consistency: PairConsistency | None = None,
+    unusable: Sequence[str] = (),
 ) -> CalibrationReport:
     """Put a rig into numbers.
 
@@ -37,6 +43,7 @@ def summarize(
         format: which form its file was taken for.
         files: their names.
         consistency: how labelled pairs fit, where some were given.
+        unusable: why other cameras of the file cannot be used, one line each.
 
     Returns:
         Numbers per camera and per pair, and what looks odd.
@@ -47,10 +54,14 @@ def summarize(
         (9.0, 9.0)
     """
     cameras = tuple(_camera(name, rig[name]) for name in rig)
-    pairs = tuple(_pair((one, other), rig[one], rig[other]) for one, other in combinations(rig.names, 2))
+    together = in_one_place(rig)
+    apart = [pair for pair in combinations(rig.names, 2) if pair not in together]
+    pairs = tuple(_pair((one, other), rig[one], rig[other]) for one, other in apart)
     notes = [note for camera in cameras for note in _camera_notes(camera)]
-    notes += [note for pair in pairs for note in _pair_notes(pair)]
-    return CalibrationReport(format, files, cameras, pairs, tuple(notes), consistency)
+    if consistency is None or not consistency.fits:
+        notes += [note for pair in pairs for note in _pair_notes(pair)]
+    problems = (*unusable, *map(same_place, together))
+    return CalibrationReport(format, files, cameras, pairs, tuple(notes), consistency, problems)
 
 
 class LensShift(NamedTuple):

@@ -6,6 +6,7 @@ from cogkp.data.images.reading import (
     MISSING_MASK_IGNORE_INDEX,
     encode_image,
     image_size,
+    noted_orientation,
     read_colour,
     read_grey,
     read_image,
@@ -13,6 +14,7 @@ from cogkp.data.images.reading import (
     write_png,
 )
 from cogkp.data.images.resample import warp_image, warp_mask
+from cogkp.data.images.survey import tell_orientations
 
 __all__ = [
     "MAX_PIXELS",
@@ -20,10 +22,12 @@ __all__ = [
     "as_image",
     "encode_image",
     "image_size",
+    "noted_orientation",
     "read_colour",
     "read_grey",
     "read_image",
     "read_mask",
+    "tell_orientations",
     "to_colour",
     "to_grey",
     "warp_image",

@@ -1,28 +1,39 @@
-"""Check size and completeness of an image file without decoding it.
+"""What the header of an image file says, without decoding it.
 
-Decoders hand out half an image where a file ends early, and reserve memory for whatever size a file claims. So size
-and completeness are settled here first.
+Decoders reserve memory for whatever size a file claims, so sizes are settled here first. A format whose size is not
+read here is not accepted.
 
-Source: PNG specification (W3C, third edition), section 5; ITU-T T.81 (JPEG), annex B; the BMP headers of Windows.
+Source: PNG specification (W3C, third edition), section 5; ITU-T T.81 (JPEG), annex B; ITU-T T.800 (JPEG 2000), annexes
+A and I; RFC 9649 (WebP); TIFF 6.0 and BigTIFF; the BMP headers of Windows; the Netpbm manual (PBM, PGM, PPM).
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import attrs
 
+from cogkp.data.images.tiff import (
+    BITS_PER_SAMPLE,
+    HEIGHT,
+    SAMPLES_PER_PIXEL,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    WIDTH,
+    tiff_tags,
+)
 from cogkp.errors import ImageError
 
-__all__ = ["Header", "check_complete", "read_header"]
+__all__ = ["FORMATS", "STANDALONE", "START_OF_SCAN", "Chunk", "Header", "jpeg_segments", "png_chunks", "read_header"]
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
-JPEG_START = b"\xff\xd8\xff"
-JPEG_END = b"\xff\xd9"
-BMP_START = b"BM"
+JPEG_2000_STREAM = b"\xff\x4f\xff\x51"
+JPEG_2000_BOXES = b"\x00\x00\x00\x0cjP  "
+
+FORMATS = "PNG, JPEG, BMP, TIFF, WebP, PBM, PGM, PPM or JPEG 2000"
 
 START_OF_SCAN = 0xDA
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -34,129 +45,204 @@ class Header:
     """The plain facts of an image file.
 
     Args:
-        format: 'png', 'jpeg' or 'bmp'.
+        format: 'png', 'jpeg', 'bmp', 'tiff', 'webp', 'pnm' or 'jpeg2000'.
         size_wh: width and height as stored, pixels.
         bits: bits per channel.
         grey: whether the file holds one channel, neither colours nor a palette nor alpha.
+        white: the value of white where the file states it; None where it is the largest that a channel can hold.
+        tile_wh: width and height of the tiles that the image is stored in; they can be larger than a small image.
     """
 
     format: str
     size_wh: tuple[int, int]
     bits: int
     grey: bool
+    white: int | None = None
+    tile_wh: tuple[int, int] = (0, 0)
 
 
-def read_header(file: BinaryIO, where: Path) -> Header | None:
-    """Read the header of a PNG, JPEG or BMP file from its first byte on; None for any other content.
+def read_header(file: BinaryIO, where: Path) -> Header:
+    """Read the header of an image file from its first byte on.
 
     Raises:
-        ImageError: the file ends within its header.
+        ImageError: the file ends within its header, or has another format.
     """
-    start = file.read(8)
+    start = file.read(12)
+    reader = _reader_of(start)
+    if reader is None:
+        raise ImageError(
+            "the file is not an image that can be read",
+            where=str(where),
+            expected=FORMATS,
+            hint="Save it in one of these formats.",
+        )
     try:
-        if start == PNG_START:
-            return _png_header(file)
-        if start.startswith(JPEG_START):
-            return _jpeg_header(file)
-        return _bmp_header(file) if start.startswith(BMP_START) else None
-    except (struct.error, IndexError) as error:
+        file.seek(0)
+        return reader(file)
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise ImageError("the image file is truncated", where=str(where), got="an incomplete header") from error
 
 
+def _reader_of(start: bytes) -> Callable[[BinaryIO], Header] | None:
+    if start.startswith(b"RIFF") and start[8:] == b"WEBP":
+        return _webp_header
+    if start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
+        return _pnm_header
+    return next((reader for magic, reader in READERS.items() if start.startswith(magic)), None)
+
+
+class Chunk(NamedTuple):
+    """One chunk of a PNG file or one segment of a JPEG file: its name or marker, where its content starts, its size."""
+
+    name: bytes
+    start: int
+    size: int
+
+
+def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """List the chunks of a PNG file, as far as they are whole."""
+    position = len(PNG_START)
+    while True:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:  # noqa: PLR2004
+            return
+        size, name = struct.unpack(">I4s", head)
+        yield Chunk(name, position + 8, size)
+        position += size + 12
+
+
 def _png_header(file: BinaryIO) -> Header:
+    file.seek(len(PNG_START))
     _length, _name, width, height, bits, colour = struct.unpack(">I4sIIBB", file.read(18))
     return Header("png", (width, height), bits, grey=colour == 0)
 
 
-def _jpeg_header(file: BinaryIO) -> Header:
+def jpeg_segments(file: BinaryIO) -> Iterator[Chunk]:
+    """List the segments of a JPEG file up to its first scan, that included; raises IndexError where it ends before."""
     file.seek(2)
     while True:
         marker = _next_marker(file)
         if marker in STANDALONE:
             continue
         (length,) = struct.unpack(">H", file.read(2))
-        if marker in START_OF_FRAME:
+        start = file.tell()
+        yield Chunk(bytes([marker]), start, length - 2)
+        if marker == START_OF_SCAN:
+            return
+        file.seek(start + length - 2)
+
+
+def _jpeg_header(file: BinaryIO) -> Header:
+    for name, start, _size in jpeg_segments(file):
+        if name[0] in START_OF_FRAME:
+            file.seek(start)
             bits, height, width, channels = struct.unpack(">BHHB", file.read(6))
             return Header("jpeg", (width, height), bits, grey=channels == 1)
-        file.seek(length - 2, 1)
+    raise IndexError
 
 
-def _next_marker(file: BinaryIO) -> int:
-    """Read up to the next marker; any number of fill bytes may stand before it."""
-    byte = file.read(1)[0]
-    while byte != 0xFF:  # noqa: PLR2004
+def _next_marker(file: BinaryIO, most: int = 1 << 16) -> int:
+    """Read up to the next marker; fill bytes may stand before it."""
+    before = 0
+    for _ in range(most):
         byte = file.read(1)[0]
-    while byte == 0xFF:  # noqa: PLR2004
-        byte = file.read(1)[0]
-    return byte
+        if before == 0xFF and byte != 0xFF:  # noqa: PLR2004
+            return byte
+        before = byte
+    raise ValueError
 
 
 def _bmp_header(file: BinaryIO) -> Header:
     file.seek(14)
-    size, width, height, _planes, bits = struct.unpack("<IiiHH", file.read(16))
-    if size < 40:  # noqa: PLR2004
-        raise struct.error
+    (size,) = struct.unpack("<I", file.read(4))
+    # The header of OS/2 has 12 bytes; every later one starts with the same 16.
+    fields = "<HHHH" if size == 12 else "<iiHH"  # noqa: PLR2004
+    width, height, _planes, bits = struct.unpack(fields, file.read(struct.calcsize(fields)))
     return Header("bmp", (abs(width), abs(height)), min(bits, 8), grey=False)
 
 
-def check_complete(data: bytes, header: Header, where: Path) -> None:
-    """Refuse a file that ends early or whose bytes were changed.
-
-    Args:
-        data: the whole file.
-        header: of that file.
-        where: its name, for the message.
-
-    Raises:
-        ImageError: the file is truncated or damaged.
-    """
-    {"png": _check_png, "jpeg": _check_jpeg, "bmp": _check_bmp}[header.format](data, where)
-
-
-def _truncated(where: Path, wanted: str) -> ImageError:
-    return ImageError(
-        "the image file is truncated", where=str(where), expected=wanted, hint="Copy or export the file again."
-    )
+def _webp_header(file: BinaryIO) -> Header:
+    file.seek(12)
+    name, _size, content = struct.unpack("<4sI10s", file.read(18))
+    if name == b"VP8X":
+        width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (4, 7))
+    elif name == b"VP8L":
+        packed = int.from_bytes(content[1:5], "little")
+        width, height = 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    else:
+        width, height = (size & 0x3FFF for size in struct.unpack("<HH", content[6:]))
+    return Header("webp", (width, height), 8, grey=False)
 
 
-def _check_png(data: bytes, where: Path) -> None:
-    """Walk the chunks: a wrong check sum would make the decoder write to the console."""
-    view, position = memoryview(data), len(PNG_START)
-    while position + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
+def _tiff_header(file: BinaryIO) -> Header:
+    tags = {tag: found.value for tag, found in tiff_tags(file).items()}
+    if WIDTH not in tags or HEIGHT not in tags:
+        raise ValueError
+    grey = tags.get(SAMPLES_PER_PIXEL, 1) == 1
+    tile_wh = (tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0))
+    return Header("tiff", (tags[WIDTH], tags[HEIGHT]), tags.get(BITS_PER_SAMPLE, 1), grey, tile_wh=tile_wh)
+
+
+def _pnm_header(file: BinaryIO) -> Header:
+    """Read numbers in text; a comment goes from # to the end of its line."""
+    kind = int(file.read(2)[1:])
+    bitmap = kind in (1, 4)
+    width, height, *white = (_number(file) for _ in range(2 if bitmap else 3))
+    # OpenCV spreads values up to 255 over the whole range where the file is text, and nowhere else.
+    stated = white[0] if white and (kind in (5, 6) or white[0] > 255) else None  # noqa: PLR2004
+    bits = 1 if bitmap else max(white[0], 1).bit_length()
+    return Header("pnm", (width, height), bits, grey=kind not in (3, 6), white=stated)
+
+
+def _number(file: BinaryIO, most: int = 1 << 16) -> int:
+    digits = b""
+    for _ in range(most):
+        byte = file.read(1)
+        if byte == b"#":
+            file.readline(most)
+        elif byte.isdigit():
+            digits += byte
+        elif digits or not byte.isspace():
             break
-        if zlib.crc32(view[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            raise ImageError(
-                "the image file is damaged", where=str(where), got=f"a wrong check sum in its {name!r} chunk"
-            )
-        if name == b"IEND":
-            return
-        position = end + 4
-    raise _truncated(where, "an IEND chunk at its end")
+    return int(digits[:12])
 
 
-def _check_jpeg(data: bytes, where: Path) -> None:
-    """Look for the end marker behind the first scan: a preview image in the metadata has an end marker of its own."""
-    if data.endswith(JPEG_END) or data.find(JPEG_END, _first_scan(data)) >= 0:
-        return
-    raise _truncated(where, "an end-of-image marker")
+def _jpeg_2000_header(file: BinaryIO) -> Header:
+    """Read the size of the code stream, which the decoder goes by; boxes around it may claim another."""
+    start = 0 if file.read(4) == JPEG_2000_STREAM else _code_stream(file)
+    file.seek(start)
+    stream, _length, _needs, right, bottom, left, top = struct.unpack(">4sHHIIII", file.read(24))
+    if stream != JPEG_2000_STREAM:
+        raise ValueError
+    file.seek(start + 40)
+    channels, bits = struct.unpack(">HB", file.read(3))
+    return Header("jpeg2000", (max(right - left, 0), max(bottom - top, 0)), 1 + (bits & 0x7F), grey=channels == 1)
 
 
-def _first_scan(data: bytes) -> int:
-    position = 2
-    while position + 4 <= len(data) and data[position + 1] != START_OF_SCAN:
-        marker = data[position + 1]
-        filled = marker == 0xFF  # noqa: PLR2004
-        position += 1 if filled else 2 if marker in STANDALONE else 2 + struct.unpack_from(">H", data, position + 2)[0]
-    return position
+def _code_stream(file: BinaryIO) -> int:
+    position = 0
+    while True:
+        file.seek(position)
+        size, name = struct.unpack(">I4s", file.read(8))
+        head = 8
+        if size == 1:
+            (size,), head = struct.unpack(">Q", file.read(8)), 16
+        if name == b"jp2c":
+            return position + head
+        if size < head:
+            raise ValueError
+        position += size
 
 
-def _check_bmp(data: bytes, where: Path) -> None:
-    """Compare with the size that uncompressed rows need."""
-    (offset,) = struct.unpack_from("<I", data, 10)
-    width, height, _planes, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    row = (abs(width) * bits + 31) // 32 * 4
-    if compression in (0, 3) and len(data) < offset + row * abs(height):
-        raise _truncated(where, f"at least {offset + row * abs(height)} bytes")
+READERS: dict[bytes, Callable[[BinaryIO], Header]] = {
+    PNG_START: _png_header,
+    b"\xff\xd8\xff": _jpeg_header,
+    b"BM": _bmp_header,
+    b"II*\x00": _tiff_header,
+    b"MM\x00*": _tiff_header,
+    b"II+\x00": _tiff_header,
+    b"MM\x00+": _tiff_header,
+    JPEG_2000_STREAM: _jpeg_2000_header,
+    JPEG_2000_BOXES: _jpeg_2000_header,
+}

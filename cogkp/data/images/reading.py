@@ -1,30 +1,38 @@
 """Read image and mask files, and write PNG files.
 
-Pixels are taken as stored: an orientation noted in the metadata (EXIF) is ignored on purpose, because labels and
-calibrations count stored pixels. Pixel rule: the centre of the top-left pixel is (0, 0).
+Pixels are taken as stored, since calibrations and most labels count stored pixels; an orientation noted in the metadata
+(EXIF) is followed where ``oriented`` asks for it. Pixel rule: the centre of the top-left pixel is (0, 0).
 Knows nothing of: torch, labels, augmentation.
 """
 
 from __future__ import annotations
 
+import io
+import math
+import os
+import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images.header import Header, check_complete, read_header
+from cogkp.data.images.decoding import decode
+from cogkp.data.images.header import Header, read_header
+from cogkp.data.images.orientation import UPRIGHT, orientation_tag, turned, turned_size
 from cogkp.errors import ImageError, OutputError
-from cogkp.files import write_bytes
+from cogkp.files import marked, write_bytes
 
 __all__ = [
     "MAX_PIXELS",
     "MISSING_MASK_IGNORE_INDEX",
     "encode_image",
     "image_size",
+    "noted_orientation",
     "read_colour",
     "read_grey",
     "read_image",
@@ -38,16 +46,21 @@ MISSING_MASK_IGNORE_INDEX = 255
 MAX_PIXELS = 64_000_000
 """Largest accepted image; beyond it a file is more likely a mistake than a frame."""
 
+BYTES_PER_PIXEL = 16
+METADATA_BYTES = 1 << 26
+"""The most bytes of a file: for each pixel, twice what four channels of 16 bits need; and for metadata."""
+
 Pixels = npt.NDArray[Any]
 
 THIRDS = np.full(3, 1.0 / 3.0, np.float32)
 
 
-def read_grey(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
+def read_grey(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
     """Read an image as the mean of its colour channels; transparency is dropped.
 
     Args:
         path: a file of 8 or 16 bits per channel.
+        oriented: whether the image is turned as the file notes.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
@@ -56,8 +69,7 @@ def read_grey(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.flo
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    pixels, full = _stored(path, max_pixels)
-    return grey_of(pixels, full)
+    return grey_of(*_channels(path, oriented, max_pixels))
 
 
 def grey_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
@@ -68,11 +80,12 @@ def grey_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
     return np.asarray(pixels @ (THIRDS * full), np.float32)
 
 
-def read_colour(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
+def read_colour(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
     """Read an image with its colours; transparency is dropped, and a grey image has three equal channels.
 
     Args:
         path: a file of 8 or 16 bits per channel.
+        oriented: whether the image is turned as the file notes.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
@@ -81,8 +94,7 @@ def read_colour(path: Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.f
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    pixels, full = _stored(path, max_pixels)
-    return colour_of(pixels, full)
+    return colour_of(*_channels(path, oriented, max_pixels))
 
 
 def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
@@ -91,37 +103,47 @@ def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(pixels, how) * full, np.float32)
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Read an image as it is stored; transparency is dropped.
 
     Args:
         path: a file of 8 or 16 bits per channel.
+        oriented: whether the image is turned as the file notes.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
-        (H, W) for a grey image, else (H, W, 3) RGB; uint8 or uint16.
+        (H, W) for a grey image, else (H, W, 3) RGB; uint8 or uint16, or float32 in 0..1 where the file states which
+        value is white.
 
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    pixels, _full = _stored(path, max_pixels)
-    return pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    pixels, full = _channels(path, oriented, max_pixels)
+    image = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    whole = np.float32(1.0 / np.iinfo(image.dtype).max)
+    return image if full == whole else np.asarray(image * full, np.float32)
 
 
-def _stored(path: Path, max_pixels: int) -> tuple[Pixels, np.float32]:
-    """Decode to (H, W, 1) or (H, W, 3) BGR as stored, with the factor that leads to 0..1."""
-    pixels, _header = _decode(path, max_pixels)
+def _channels(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, np.float32]:
+    """Read (H, W, 1) or (H, W, 3) BGR as stored, with the factor that leads to 0..1."""
+    pixels, header, orientation = _stored(path, oriented, max_pixels)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             "the image cannot be used", where=str(path), expected="8 or 16 bits per channel", got=str(pixels.dtype)
         )
     channels = pixels.reshape(*pixels.shape[:2], -1)
     colours = channels[..., :3] if channels.shape[2] > 2 else channels[..., :1]  # noqa: PLR2004
-    return np.ascontiguousarray(colours), np.float32(1.0 / np.iinfo(pixels.dtype).max)
+    colours = turned(colours, orientation) if oriented else colours
+    return np.ascontiguousarray(colours), np.float32(1.0 / (header.white or np.iinfo(pixels.dtype).max))
 
 
 def read_mask(
-    path: Path, size_wh: tuple[int, int], *, num_classes: int | None = None, max_pixels: int = MAX_PIXELS
+    path: Path,
+    size_wh: tuple[int, int],
+    *,
+    num_classes: int | None = None,
+    oriented: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> npt.NDArray[np.uint8]:
     """Read a mask of class ids.
 
@@ -129,6 +151,7 @@ def read_mask(
         path: a single-channel 8-bit PNG file.
         size_wh: width and height of the image it belongs to.
         num_classes: ids from here on are refused, except ``MISSING_MASK_IGNORE_INDEX``; None allows all.
+        oriented: whether the mask is turned as its file notes; most masks of turned images note nothing.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
@@ -137,15 +160,16 @@ def read_mask(
     Raises:
         ImageError: as for images, or the file is not such a mask.
     """
-    pixels, header = _decode(path, max_pixels)
-    if header is None or header.format != "png" or not header.grey or header.bits != 8:  # noqa: PLR2004
+    pixels, header, orientation = _stored(path, oriented, max_pixels)
+    if header.format != "png" or not header.grey or header.bits != 8:  # noqa: PLR2004
         raise ImageError("the mask cannot be used", where=str(path), expected="a single-channel 8-bit PNG of class ids")
-    if header.size_wh != tuple(size_wh):
+    pixels = np.ascontiguousarray(turned(pixels, orientation)) if oriented else pixels
+    if pixels.shape[::-1] != tuple(size_wh):
         raise ImageError(
             "the mask does not fit its image",
             where=str(path),
             expected="{} x {} pixels".format(*size_wh),
-            got="{} x {}".format(*header.size_wh),
+            got="{} x {}".format(*pixels.shape[::-1]),
         )
     if num_classes is not None:
         _check_ids(pixels, num_classes, path)
@@ -163,66 +187,76 @@ def _check_ids(mask: Pixels, num_classes: int, path: Path) -> None:
         )
 
 
-def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Read the width and height of an image, from the header alone where the format is PNG, JPEG or BMP.
+def image_size(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read the width and height of an image from its header alone; ``oriented`` as for :func:`read_grey`.
 
     Raises:
         ImageError: the file is missing, empty, no image or too large.
     """
     with _opened(path) as file:
-        header = read_header(file, path)
-    if header is not None:
-        check_size(header.size_wh, max_pixels, path)
-        return header.size_wh
-    height, width = _decode(path, max_pixels)[0].shape[:2]
-    return (width, height)
+        header = _checked_header(file, path, max_pixels)
+        return turned_size(header.size_wh, _noted(file, header)) if oriented else header.size_wh
+
+
+def noted_orientation(path: Path) -> int:
+    """Read the orientation that a file notes, 1 to 8; 1 where it notes none.
+
+    Raises:
+        ImageError: as for :func:`image_size`.
+    """
+    with _opened(path) as file:
+        return _noted(file, _checked_header(file, path, MAX_PIXELS))
+
+
+def _noted(file: BinaryIO, header: Header) -> int:
+    tag = orientation_tag(file, header)
+    return UPRIGHT if tag is None else tag.value
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with Path(path).open("rb") as file:
-            if not file.peek(1):
-                raise ImageError("the image file is empty", where=str(path), got="0 bytes")
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise ImageError("the image file cannot be read", where=str(path), expected="a regular file")
+        if not status.st_size:
+            raise ImageError("the image file is empty", where=str(path), got="0 bytes")
+        # Without a buffer, which would be filled anew at each place that is looked at.
+        with Path(path).open("rb", buffering=0) as file:
             yield file
     except FileNotFoundError as error:
         raise ImageError("the image file does not exist", where=str(path)) from error
-    except OSError as error:
-        raise ImageError("the image file cannot be read", where=str(path), got=error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or str(error)
+        raise ImageError("the image file cannot be read", where=str(path), got=told) from error
 
 
-def _decode(path: Path, max_pixels: int) -> tuple[Pixels, Header | None]:
-    """Decode a file after its header has been found harmless and its end has been found present."""
+def _stored(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, Header, int]:
+    """Decode a file after its header has been found harmless; also give the orientation it notes, where wanted."""
     with _opened(path) as file:
-        header = read_header(file, path)
-        if header is not None:
-            check_size(header.size_wh, max_pixels, path)
+        header = _checked_header(file, path, max_pixels)
+        most = math.prod(header.size_wh) * BYTES_PER_PIXEL + METADATA_BYTES
+        if file.seek(0, os.SEEK_END) > most:
+            expected = f"at most {most} bytes for its pixels"
+            raise ImageError("the image file is too large", where=str(path), expected=expected)
         file.seek(0)
         data = file.read()
-    if header is not None:
-        check_complete(data, header, path)
-    pixels = _decoded(data)
-    if pixels is None:
-        raise ImageError("the file is not an image that can be read", where=str(path), expected="PNG, JPEG or BMP")
+    needed = oriented or header.format == "tiff"
+    tag = orientation_tag(io.BytesIO(data), header) if needed else None
+    if tag is not None and header.format == "tiff":
+        # OpenCV follows the note in TIFF files, and in no others that are read as they are stored.
+        data = data[: tag.place] + struct.pack(tag.form, UPRIGHT) + data[tag.place + struct.calcsize(tag.form) :]
+    pixels = decode(data, header, path)
     check_size((pixels.shape[1], pixels.shape[0]), max_pixels, path)
-    return pixels, header
+    return pixels, header, UPRIGHT if tag is None else tag.value
 
 
-def _decoded(data: bytes) -> Pixels | None:
-    """Decode silently; the caller raises our own error for a failure."""
-    level = _set_log_level(0)
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    finally:
-        _set_log_level(level)
-
-
-def _set_log_level(level: int) -> int:
-    """Set what OpenCV writes to the console; returns the level before. OpenCV 5 has moved the function."""
-    change = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-    return int(change(level))
+def _checked_header(file: BinaryIO, path: Path, max_pixels: int) -> Header:
+    header = read_header(file, path)
+    check_size(header.size_wh, max_pixels, path)
+    if math.prod(header.tile_wh) > MAX_PIXELS:
+        check_size(header.tile_wh, MAX_PIXELS, path)
+    return header
 
 
 def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
@@ -271,4 +305,4 @@ def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     Raises:
         OutputError: the file cannot be written; an older file of that name is kept.
     """
-    write_bytes(Path(path), encode_image(pixels))
+    write_bytes(Path(path), marked(encode_image(pixels)))

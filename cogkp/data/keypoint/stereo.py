@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.keypoint.spec import KeypointConfig
-from cogkp.data.calibration import PairConsistency, check_pairs, read_calibration
+from cogkp.data.calibration import Calibration, PairConsistency, check_pairs, open_calibration
 from cogkp.data.images import image_size
 from cogkp.data.keypoint.records import Record, View
 from cogkp.errors import DataError, Problem
@@ -33,46 +33,52 @@ def paired_rig(config: KeypointConfig) -> CameraRig | None:
     """
     if not config.stereo_pairing.enabled or config.calibration_file is None:
         return None
-    rig = read_calibration(config.calibration_file)
-    return rig_of_views(rig, config.data_mappings.x, config.calibration_file)
+    return rig_of_views(open_calibration(config.calibration_file), config)
 
 
-def rig_of_views(rig: CameraRig, datakeys: Sequence[str], file: str) -> CameraRig:
-    """Choose the cameras that datakeys of images name, in their order; ``file`` stands in the error if one lacks."""
-    return rig.select([_camera_of(key, rig, file) for key in datakeys])
+def rig_of_views(calibration: Calibration, config: KeypointConfig) -> CameraRig:
+    """Choose the cameras of ``data_mappings.x`` in that order: those that the configuration or the datakeys name.
+
+    Raises:
+        DataError: the calibration lacks one of them, or it cannot be used.
+    """
+    named = config.stereo_pairing.cameras
+    return calibration.select(named or [_camera_of(key, calibration) for key in config.data_mappings.x])
 
 
-def _camera_of(datakey: str, rig: CameraRig, file: str) -> str:
+def _camera_of(datakey: str, calibration: Calibration) -> str:
     """Find the part of a datakey that names a camera: 'LL' of 'LL.image'."""
-    named = [part for part in datakey.split(".") if part in rig.names]
+    named = [part for part in datakey.split(".") if part in calibration.cameras]
     if not named:
         raise DataError(
             "the calibration lacks a camera",
-            where=file,
+            where=" and ".join(map(str, calibration.files)),
             expected=f"one that the datakey {datakey!r} names",
-            got=", ".join(rig.names),
+            got=", ".join(calibration.cameras),
+            hint="Name both cameras in stereo_pairing.cameras.",
         )
     return named[0]
 
 
-def check_frames(records: Iterable[Record], rig: CameraRig) -> None:
+def check_frames(records: Iterable[Record], rig: CameraRig, *, oriented: bool = False) -> None:
     """Refuse frames whose size is not that of their camera, or an exact uniform scale of it.
 
     Args:
         records: stereo lines; only the headers of their images are read.
         rig: the cameras of their views, in order.
+        oriented: whether images are turned as their files note.
 
     Raises:
         DataError: lists every frame that does not fit.
     """
-    problems = [problem for record in records for problem in _misfits(record, rig)]
+    problems = [problem for record in records for problem in _misfits(record, rig, oriented)]
     if problems:
         raise DataError.listing(problems)
 
 
-def _misfits(record: Record, rig: CameraRig) -> Iterator[Problem]:
+def _misfits(record: Record, rig: CameraRig, oriented: bool) -> Iterator[Problem]:
     for view, name in zip(record.views, rig.names, strict=True):
-        (width, height), (full_width, full_height) = image_size(view.image), rig[name].size_wh
+        (width, height), (full_width, full_height) = image_size(view.image, oriented=oriented), rig[name].size_wh
         if width * full_height != height * full_width:
             yield Problem(
                 "the frame does not fit its camera",
@@ -83,46 +89,49 @@ def _misfits(record: Record, rig: CameraRig) -> Iterator[Problem]:
             )
 
 
-def pair_consistency(records: Iterable[Record], rig: CameraRig) -> PairConsistency:
+def pair_consistency(records: Iterable[Record], rig: CameraRig, *, oriented: bool = False) -> PairConsistency:
     """Measure whether points labelled in both views fit the cameras.
 
     Args:
         records: stereo lines whose frames fit the cameras.
         rig: the two cameras of their views, in order.
+        oriented: whether images are turned as their files note.
     """
-    points = [_labelled(record, rig) for record in records]
+    points = [_labelled(record, rig, oriented) for record in records]
     left, right = (np.concatenate([np.zeros((0, 2)), *side]) for side in zip(*points, strict=True))
     return check_pairs(rig.cameras[0], rig.cameras[1], left, right)
 
 
-def check_labels(records: Sequence[Record], rig: CameraRig, where: str) -> None:
+def check_labels(records: Sequence[Record], rig: CameraRig, where: str, *, oriented: bool = False) -> None:
     """Refuse labels that do not fit these cameras, above all exchanged ones.
 
     Args:
         records: stereo lines whose frames fit the cameras.
         rig: the two cameras of their views, in order.
         where: names the calibration, for the error.
+        oriented: whether images are turned as their files note.
 
     Raises:
         DataError: the cameras look swapped, their poses inverted, or the labels do not meet in space.
     """
-    labelled = [record for record in records if all(view.labelled.any() for view in record.views)]
-    some = labelled[:: max(1, len(labelled) // ENOUGH_LINES)]
-    problem = pair_consistency(some, rig).problem() if some else None
+    labelled = [row for row, record in enumerate(records) if all(view.labelled.any() for view in record.views)]
+    some = [records[row] for row in labelled[:: max(1, len(labelled) // ENOUGH_LINES)]]
+    problem = pair_consistency(some, rig, oriented=oriented).problem() if some else None
     if problem is not None:
         raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")
 
 
-def _labelled(record: Record, rig: CameraRig) -> tuple[FloatArray, FloatArray]:
+def _labelled(record: Record, rig: CameraRig, oriented: bool) -> tuple[FloatArray, FloatArray]:
     """Return the points of a line that both views show, (N, 2) each, in pixels of the calibrated frames."""
     left, right = record.views
     both = left.labelled & right.labelled
     one, other = (
-        _calibrated(view, camera.size_wh[0])[both] for view, camera in zip((left, right), rig.cameras, strict=True)
+        _calibrated(view, camera.size_wh[0], oriented)[both]
+        for view, camera in zip((left, right), rig.cameras, strict=True)
     )
     return one, other
 
 
-def _calibrated(view: View, width: int) -> FloatArray:
+def _calibrated(view: View, width: int, oriented: bool) -> FloatArray:
     """Move labels of a uniformly scaled frame to where the calibrated frame has them."""
-    return np.asarray((view.uv_source + 0.5) * (width / image_size(view.image)[0]) - 0.5)
+    return np.asarray((view.uv_source + 0.5) * (width / image_size(view.image, oriented=oriented)[0]) - 0.5)

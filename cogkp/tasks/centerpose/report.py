@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from cogkp.errors import counted
+from cogkp.errors import counted, printable
 from cogkp.measures.evidence import Curve, Evidence, Line, Table
 from cogkp.tasks.centerpose.average_precision import MEASURES, PoseCriterion
 
@@ -114,7 +114,7 @@ class CenterPoseReport:
         for title, scores in self.protocols:
             lines += ["", f"{title}: {scores.counts}", *_means(scores)]
             lines += ["average precision within", *_precisions(scores)]
-        return "\n".join([*lines, *self.notes()])
+        return "\n".join(map(printable, [*lines, *self.notes()]))
 
     def tables(self) -> list[Table]:
         """Return mean errors and average precisions, a table for each protocol."""

@@ -81,7 +81,9 @@ class CenterPoseTask:
             augment=_augment(self.config),
             camera_frame=CameraFrame(data.camera_frame),
             num_symmetry=data.symmetry_count,
+            oriented=data.apply_exif_orientation,
             need=NEEDED if split in ("train", "preview") else (*NEEDED, "intrinsics"),
+            category=None if data.all_classes else data.category,
         )
 
     @cached_property

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.errors import EvaluationError
+from cogkp.errors import EvaluationError, printable
 from cogkp.measures.evidence import Table
 from cogkp.measures.text_table import aligned, number, share
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD
@@ -240,4 +240,4 @@ class SpaceReport:
         """Return the tables for people."""
         tables = self.tables()
         lines = [line for table in tables for line in (f"{table.title}:", *aligned([table.head, *table.rows]))]
-        return "\n".join([*lines, *(note for table in tables for note in table.notes)])
+        return "\n".join([*lines, *(printable(note) for table in tables for note in table.notes)])

@@ -83,11 +83,18 @@ OTHERWISE = {"wandb.enable": False, **{f"inference.{name}": None for name in CAM
 RENAMED = {"dataset._eig_val": "dataset.eig_val", "dataset._eig_vec": "dataset.eig_vec"}
 ADDED = {
     "dataset.camera_frame": "objectron",
+    "dataset.apply_exif_orientation": False,
+    "dataset.all_classes": False,
     "model.backbone.width": 1.0,
     "dataset.scale": 0.4,
     "dataset.shift": 0.05,
     "dataset.rotate": 0.0,
     "inference.object_height": None,
+    # of releases before 5.5, and of the schema of that one
+    "gen_trt_engine.input_channel": 3,
+    "gen_trt_engine.input_width": None,
+    "gen_trt_engine.input_height": None,
+    "gen_trt_engine.opset_version": None,
 }
 EMPTY_TEXTS = ("wandb.entity", "wandb.group", "wandb.run_id", "train.loss_config.dimension_ref")
 

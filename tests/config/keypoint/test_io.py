@@ -19,7 +19,7 @@ PAGE_DEFAULTS = {
     "num_segmentation_classes": None,
     "segmentation_loss_weight": 1.0,
     "calibration_file": None,
-    "stereo_pairing": {"enabled": False, "use_unlabelled": False},
+    "stereo_pairing": {"enabled": False, "cameras": None, "use_unlabelled": False},
     "loss_terms": {
         "supervised_keypoint_loss": {"weight": 1.0},
         "segmentation_loss": {"weight": 1.0},
@@ -29,7 +29,7 @@ PAGE_DEFAULTS = {
 }
 
 BEYOND_THE_PAGE = {
-    "data_mappings": {"mask": None, "valid": None, "xyz_world": None},
+    "data_mappings": {"mask": None, "valid": None, "xyz_world": None, "keep_points_outside_image": False},
     "sampling": {"weights": None, "samples_per_epoch": None},
     "loss_terms": {
         "triangulation_rigidity_loss": {"segments": [[0, 1, 1.5], [1, 2, 2.0]]},
@@ -38,6 +38,7 @@ BEYOND_THE_PAGE = {
     "validation": {"base_dir": []},
     "uncertainty": {"noise_px": 0.1},
     "model": {"preset": "small"},
+    "images": {"apply_exif_orientation": False},
 }
 
 
@@ -65,7 +66,7 @@ class TestTemplate:
         found = template()
         kinds = [{"type": stage["type"]} for stage in found["augmentations"]]
         assert {**found, "augmentations": kinds} == merged(PAGE_DEFAULTS, BEYOND_THE_PAGE)
-        assert list(found) == [*PAGE_DEFAULTS, "validation", "uncertainty", "model"]
+        assert list(found) == [*PAGE_DEFAULTS, "validation", "uncertainty", "model", "images"]
         assert list(found["loss_terms"]) == [*PAGE_DEFAULTS["loss_terms"], "heatmap_regularization_loss"]
         assert found["augmentations"][0]["output_size"] == 256
         assert found["augmentations"][0]["region"] == "frame"

@@ -50,6 +50,12 @@ ACCEPTED = [
         "loss_terms": {"triangulation_reprojection_loss": {"weight": 1}},
     },
     {"validation": {"base_dir": "held"}, "base_dir": "train"},
+    {**STEREO, "data_mappings": {"x": ["top.image", "low.image"], "y": [["top.a", "top.b", "c"], ["low.a", "d", "c"]]}},
+    {
+        **STEREO,
+        "data_mappings": {"x": ["LR.image", "LL.image"], "y": VIEWS["y"][::-1]},
+        "stereo_pairing": {"enabled": True, "cameras": ["right one", "left one"]},
+    },
 ]
 
 
@@ -117,6 +123,11 @@ REFUSED = [
         {**STEREO, "data_mappings": {"x": ["LR.image", "LL.image"], "y": VIEWS["y"]}},
         ["data_mappings.x[0]", "data_mappings.x[1]"],
         "a datakey of camera 'LL', got 'LR.image'",
+    ),
+    (
+        {**STEREO, "data_mappings": {"x": ["top.a", "low.a"], "y": [["top.p", "q", "r"], ["low.p", "top.q", "r"]]}},
+        ["data_mappings.y[1][1]"],
+        "camera 'low', got 'top.q'",
     ),
     ({**STEREO, "data_mappings": {**VIEWS, "x": ["L.image", "LR.image"]}}, ["data_mappings.x[0]"], "camera 'LL'"),
     (

@@ -71,7 +71,7 @@ def test_the_file_beside_a_picture_wins_over_the_callers_camera(tmp_path):
         ({"camera_data": {"width": 9}}, "width: expected 8"),
         ({"camera_data": {"intrinsics": {"fx": 0, "fy": 1, "cx": 1, "cy": 1}}}, "fx: expected a number > 0"),
         ({"camera_data": 3}, "a JSON object"),
-        ([], "no record"),
+        ([], "not an object"),
     ],
 )
 def test_a_wrong_file_is_told_with_its_key(tmp_path, content, match):

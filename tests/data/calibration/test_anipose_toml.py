@@ -37,7 +37,7 @@ FAULTS = {
     "NaN": ("translation = [0.0,", "translation = [nan,", r"not finite @ .*camera LL, translation"),
     "words": ("translation = [0.0,", 'translation = ["far",', r"not a table of numbers"),
     "transposed": ("[0.0, 0.0, 1.0]]", "[320.0, 240.0, 1.0]]", r"not upper triangular"),
-    "broken": ("[cam_1]", "[cam_1", r"no TOML.*Is the file cut off\?"),
+    "broken": ("[cam_1]", "[cam_1", r"not valid TOML.*Is the file cut off\?"),
 }
 
 

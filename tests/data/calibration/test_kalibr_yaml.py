@@ -49,8 +49,8 @@ FAULTS = {
     "resolution": ("resolution: [640, 480]", "resolution: 640", r"not a size of images"),
     "not a rotation": ("  - [0.99", "  - [0.79", r"not a rotation @ .*camera cam1, T_cn_cnm1"),
     "last row": ("[0.0, 0.0, 0.0, 1.0]", "[0.0, 0.0, 0.0, 2.0]", r"not a rigid motion"),
-    "broken": ("cam1:", "cam1: [", r"no YAML.*Is the file cut off\?"),
-    "code": ("rostopic: /cam0/image_raw", "rostopic: !!python/object/apply:os.getcwd []", r"no YAML"),
+    "broken": ("cam1:", "cam1: [", r"not valid YAML.*Is the file cut off\?"),
+    "code": ("rostopic: /cam0/image_raw", "rostopic: !!python/object/apply:os.getcwd []", r"not valid YAML"),
 }
 
 

@@ -165,7 +165,7 @@ FAULTS = {
     "NaN": (spoilt(M2=NAN_K), r"not finite @ .*camera LR, M2"),
     "transposed": (spoilt(M2=RIGHT_K.T), r"upper triangular @ .*camera LR.*Is it transposed\?"),
     "six coefficients": (spoilt(D1=np.zeros((1, 6))), r"number of coefficients @ .*camera LL.*got 6"),
-    "another lens": (spoilt(D1=np.array([[-5.0, 0, 0, 0, 0]])), r"folds the image @ .*camera LL"),
+    "another lens": (spoilt(D1=np.array([[-5.0, 0, 0, 0, 0]])), r"lens distortion cannot be undone @ .*camera LL"),
     "nothing of ours": ({"hello": "world"}, "unknown format of calibration"),
 }
 

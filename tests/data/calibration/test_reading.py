@@ -87,7 +87,7 @@ def test_what_is_written_is_read_bit_by_bit(tmp_path_factory, turns, focal, bend
 def test_other_files_are_refused_with_what_would_do(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(DataError, match="known kind") as refusal:
+    with pytest.raises(DataError, match="unknown format") as refusal:
         read_calibration(path)
     assert all(form in str(refusal.value) for form in FORMATS)
     assert "\n" not in str(refusal.value)

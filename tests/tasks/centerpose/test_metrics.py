@@ -151,7 +151,7 @@ def test_nothing_found_is_a_result_and_nothing_to_find_is_none():
     empty = batch_of(attrs.evolve(boxes(), located=np.zeros(2, bool)))
     with pytest.raises(EvaluationError, match="none of 1 images shows an object with a known pose"):
         judged((maps_of(empty), empty))
-    with pytest.raises(EvaluationError, match="cannot be judged without the camera @ no 0"):
+    with pytest.raises(EvaluationError, match="cannot be evaluated without the camera's intrinsics @ no 0"):
         judged((maps_of(batch), batch_of(attrs.evolve(boxes(), K=None))))
 
 

@@ -339,6 +339,9 @@ def test_drawings_have_the_size_of_the_image_and_show_its_boxes(tmp_path):
     sixteen = PROCESSOR.prepare(IMAGE.astype(np.uint16) * 257)
     assert np.array_equal(found_in(ONE, [sixteen], camera=K)[0].draw(), drawn)
     assert found.draw(least_side_px=1000).shape == (1600, 1200, 3)
+    assert found.draw(least_side_px=800).shape == IMAGE.shape
+    assert np.array_equal(found.draw(axis_size=0.5), drawn)
+    assert not np.array_equal(found.draw(axis_size=1.0), drawn)
     bare = Prepared(*PROCESSOR.prepare(IMAGE)[:3])
     assert found_in(ONE, [bare])[0].draw().shape == IMAGE.shape
     assert IMAGE.tolist() == np.random.default_rng(0).integers(0, 255, IMAGE.shape, np.uint8).tolist()

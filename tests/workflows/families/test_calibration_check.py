@@ -53,7 +53,7 @@ def test_a_foreign_file_is_reported_drawn_and_converted(opencv: Path, tmp_path: 
     found = cogkp.check_calibration(opencv, names=("UL", "UR"), convert=tmp_path / "out" / "ours.json")
     assert found.report.format == FORMATS[1]
     assert [camera.name for camera in found.report.cameras] == ["UL", "UR"]
-    assert found.report.problem is None
+    assert found.report.problems == ()
     assert found.drawing_path == tmp_path / "stereo.check.png"
     assert cv2.imread(str(found.drawing_path)).shape[1] > 1000
     assert found.converted_path is not None
@@ -67,7 +67,7 @@ def test_labels_that_fit_are_said_to_fit_at_any_uniform_scale(opencv: Path, tmp_
     assert found.report.consistency is not None
     assert found.report.consistency.count == 6 * len(POINTS)
     assert found.report.consistency.median_px < 1e-5
-    assert found.report.problem is None
+    assert found.report.problems == ()
 
 
 @pytest.mark.parametrize("rig", [toed_in(), rectified()], ids=["toed in", "rectified"])
@@ -75,13 +75,13 @@ def test_exchanged_cameras_are_said_to_be_exchanged(tmp_path: Path, rig: Any) ->
     config = recording(tmp_path / "data", rig)
     write_calibration(rig, tmp_path / "rig.json")
     found = cogkp.check_calibration(tmp_path / "rig.json", names=("LR", "LL"), config=config)
-    assert found.report.problem is not None
-    assert found.report.problem.startswith("the cameras look swapped")
+    assert found.report.problems
+    assert found.report.problems[0].startswith("the cameras look swapped")
     mappings = config.data_mappings
     crossed = attrs.evolve(config, data_mappings=attrs.evolve(mappings, y=mappings.y[::-1]))
     found = cogkp.check_calibration(tmp_path / "rig.json", config=crossed)
-    assert found.report.problem is not None
-    assert found.report.problem.startswith("the cameras look swapped")
+    assert found.report.problems
+    assert found.report.problems[0].startswith("the cameras look swapped")
 
 
 def test_other_data_than_the_configurations_can_be_named(opencv: Path, tmp_path: Path) -> None:

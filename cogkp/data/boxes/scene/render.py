@@ -27,6 +27,9 @@ SHADOW = 0.5
 FULL = 255
 
 
+SMALLEST_SIDE, LARGEST_SIDE = 16, 8192
+
+
 @attrs.frozen(kw_only=True)
 class BoxScene:
     """What is to be rendered.
@@ -49,6 +52,12 @@ class BoxScene:
                 "such boxes cannot be rendered",
                 expected=f"turns of {', '.join(map(str, ALIKE))}, and at least one box",
                 got=f"{self.turns} turns, {self.most_boxes} boxes",
+            )
+        if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.size_wh):
+            raise DataError(
+                "such images cannot be rendered",
+                expected=f"sides of {SMALLEST_SIDE} to {LARGEST_SIDE} pixels",
+                got="{} x {}".format(*self.size_wh),
             )
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import attrs
 
 from cogkp.config.keypoint.default_losses import starting_loss_terms
+from cogkp.data.images import tell_orientations
 from cogkp.data.importing import Imported, ImportedLine, Importer, divide, importer_of
 from cogkp.data.keypoint.importers.deeplabcut import read_deeplabcut
+from cogkp.data.keypoint.importers.label_counts import say_labels
 from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.keypoint.structured import write_structured
 from cogkp.errors import DataError
@@ -75,6 +77,14 @@ def _config(imported: Imported, train: Path, validation: Path | None) -> dict[st
     }
 
 
+def _paths(content: Any) -> Iterator[Path]:
+    if isinstance(content, Path):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _paths(value)
+
+
 def import_dataset(
     source: Path,
     destination: Path,
@@ -105,6 +115,9 @@ def import_dataset(
         OutputError: the destination cannot be written or is not empty.
     """
     imported = importer_of(format, IMPORTERS, validation)(source)
+    images = [path for line in imported.lines for path in _paths(line.record)]
+    tell_orientations(images, str(source), oriented=False, switch="images.apply_exif_orientation")
+    say_labels(str(source), imported)
     parts = divide(imported.lines, validation, seed, "validation")
     if "train" not in parts:
         raise DataError("no line is left to train on", where=str(source))

@@ -6,7 +6,6 @@ disk leaves half a data set behind.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import tempfile
@@ -20,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import encode_image
-from cogkp.data.keypoint.structured.reader import LINES_FILE
+from cogkp.data.keypoint.structured.lines import LINES_FILE
 from cogkp.errors import DataError, OutputError
-from cogkp.files import atomic_path, writing_to
+from cogkp.files import atomic_path, json_text, writing_to
 
 __all__ = ["write_structured"]
 
@@ -78,7 +77,7 @@ def _write_lines(staging: Path, lines: Iterable[Mapping[str, Any]], suffix: str)
     with atomic_path(staging / LINES_FILE) as temporary, temporary.open("wb") as file:
         for count, line in enumerate(lines, start=1):
             stored = _LineWriter(staging, count - 1, suffix).stored(line, "")
-            file.write(json.dumps(stored, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            file.write(json_text(stored).encode() + b"\n")
     if not count:
         raise DataError("there are no lines to write", where=str(staging.parent))
     return count

@@ -26,7 +26,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import Split
 from cogkp.data.images import read_colour
-from cogkp.errors import ConfigError, DataError, ExportError, Problem
+from cogkp.errors import ConfigError, DataError, ExportError, Problem, printable
 from cogkp.files import write_text
 from cogkp.inference.exported import Exported
 from cogkp.measures.evidence import Evidence
@@ -267,5 +267,5 @@ def rows_of(evidence: Evidence) -> str:
     for row, column in np.argwhere(np.isfinite(first.values)).tolist():
         cells = [measure.values[row, column] for measure in evidence.measures]
         image = evidence.frames[first.frame[row]]
-        writer.writerow([image, column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
+        writer.writerow([printable(image), column + 1, *("" if np.isnan(cell) else f"{cell:.6g}" for cell in cells)])
     return stream.getvalue()

@@ -14,6 +14,7 @@ from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
 from cogkp.artifacts.model_files import file_sha256
 from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
 from cogkp.config.centerpose.io import dump_experiment
+from cogkp.config.centerpose.rules import engine_size_problems
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
@@ -53,6 +54,9 @@ def engine_job(config: CenterPoseConfig, asked: EngineRequest, work: AtWork) -> 
     section = config.gen_trt_engine
     onnx, engine = Path(str(section.onnx_file)), Path(str(section.trt_engine))
     manifest = _described(config, onnx)
+    _, _, height, width = manifest.inputs[0].shape
+    if problems := engine_size_problems(section, (width, height)):
+        raise ConfigError(problems)
     precision = PRECISIONS[section.tensorrt.data_type]
     layers = _layers(section.tensorrt, precision)
     source, rounding = None, dict[str, float]()

@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.reader import read_unlabelled
+from cogkp.data.boxes.reader import ORIENTED, read_unlabelled
 from cogkp.data.boxes.records import ImageRecord
+from cogkp.data.images import tell_orientations
 from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -55,6 +56,8 @@ def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
     if not usable:
         blind = [problem for problem in problems if problem.what == NO_CAMERA]
         raise _no_camera(root, len(blind)) if len(blind) == len(problems) else DataError.listing(problems)
+    applied = config.dataset.apply_exif_orientation
+    tell_orientations([each.image for each in usable], str(root), oriented=applied, switch=ORIENTED)
     _remark_camera(usable, config)
     return InferenceImages(usable, problems)
 
@@ -67,6 +70,7 @@ def _read(root: Path, image: Path, config: CenterPoseConfig) -> ImageRecord | Pr
             image,
             camera_frame=CameraFrame(config.dataset.camera_frame),
             intrinsics=None if K is None else np.array(K, np.float64),
+            oriented=config.dataset.apply_exif_orientation,
         )
     except DataError as error:
         return error.problem

@@ -13,7 +13,7 @@ from cogkp.data.boxes.check import TOLERANCE_PX, check_root
 from cogkp.data.boxes.frames import project
 from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.boxes.report import LabelReport
-from cogkp.data.images import read_colour, write_png
+from cogkp.data.images import write_png
 from cogkp.errors import DataError, ImageError, closest, counted
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import POINTS
@@ -104,7 +104,7 @@ def _chosen(report: LabelReport) -> Sequence[ImageRecord]:
 
 def _tile(record: ImageRecord) -> tuple[npt.NDArray[np.uint8], str] | None:
     try:
-        pixels = read_colour(record.image)
+        pixels = record.pixels()
     except ImageError:
         return None  # the report has said so
     uv = np.array([box.uv_source for box in record.boxes]).reshape(-1, POINTS, 2)

@@ -6,16 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from cogkp.artifacts.checkpoint import is_checkpoint_file
 from cogkp.artifacts.lock import locked
+from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME, TABLE_NAME
 from cogkp.artifacts.status import StatusLog
 from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.results import Results, results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
 from cogkp.errors import CogkpError, ConfigError
-from cogkp.files import make_folder
+from cogkp.files import has_mark, in_own_folder, make_folder, require_replaceable
 
 __all__ = ["AtWork", "at_work"]
+
+OUR_NAMES = ("experiment.yaml", "status.json", RECORD_NAME, METRICS_NAME, TABLE_NAME)
+OUR_CHECKPOINTS = ("centerpose_model_*.pth", "model_epoch_*.pth")
 
 
 class AtWork(NamedTuple):
@@ -28,6 +33,21 @@ class AtWork(NamedTuple):
 
     results: Results
     status: StatusLog
+
+
+def _require_own(results: Results) -> None:
+    """Refuse a folder whose files of our names somebody else wrote, as another program does.
+
+    The experiment bears our mark, and the folder of an earlier release at least a checkpoint of ours.
+    """
+    newest = results.checkpoint
+    if newest.is_file() and is_checkpoint_file(newest):
+        return
+    if results.experiment.is_file() and has_mark(results.experiment):
+        return
+    named = [results.path / name for name in OUR_NAMES]
+    found = [path for pattern in OUR_CHECKPOINTS for path in results.path.glob(pattern)]
+    require_replaceable([*named, *found], lambda _: False)
 
 
 @contextmanager
@@ -43,7 +63,8 @@ def at_work(config: CenterPoseConfig, verb: Verb) -> Iterator[AtWork]:
     results = results_of(config, verb)
     make_folder(results.path)
     with locked(results.path):
-        write_experiment(results.experiment, config)
+        _require_own(results)
+        write_experiment(results.experiment, config, in_own_folder)
         status = StatusLog(results.status)
         status.write("STARTED", f"{verb} begins")
         try:

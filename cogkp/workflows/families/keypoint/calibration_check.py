@@ -12,6 +12,7 @@ import torch
 
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.data.calibration import (
+    Calibration,
     CalibrationReport,
     PairConsistency,
     lens_shift,
@@ -21,6 +22,7 @@ from cogkp.data.calibration import (
 )
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.records import Records
 from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -87,8 +89,9 @@ def check_calibration(
     calibration = open_calibration(path, size_wh=size_wh, names=names)
     rig = calibration.rig
     files = tuple(map(str, calibration.files))
-    found = None if config is None else _compare(rig, config, data, " and ".join(files))
-    report = summarize(rig, format=calibration.format, files=files, consistency=found)
+    found = None if config is None else _compare(calibration, config, data)
+    unusable = [str(error) for error in calibration.unusable.values()]
+    report = summarize(rig, format=calibration.format, files=files, consistency=found, unusable=unusable)
     drawing = output or calibration.files[0].with_suffix(DRAWING_SUFFIX)
     write_png(drawing, _draw(rig, report, " and ".join(file.name for file in calibration.files)))
     if convert is not None:
@@ -96,7 +99,7 @@ def check_calibration(
     return CalibrationCheck(report, drawing, convert)
 
 
-def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None, file: str) -> PairConsistency:
+def _compare(calibration: Calibration, config: KeypointConfig, data: Sequence[str] | None) -> PairConsistency:
     mappings = config.data_mappings
     if len(mappings.x) != NUM_VIEWS:
         raise DataError(
@@ -106,11 +109,11 @@ def _compare(rig: CameraRig, config: KeypointConfig, data: Sequence[str] | None,
             got=", ".join(mappings.x),
             hint="Leave the configuration out to look at the calibration alone.",
         )
-    pair = rig_of_views(rig, mappings.x, file)
-    indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
-    records = [record for index in indices for record in index.records]
-    check_frames(records, pair)
-    return pair_consistency(records, pair)
+    pair = rig_of_views(calibration, config)
+    oriented = config.images.apply_exif_orientation
+    records = Records(open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None), oriented=oriented))
+    check_frames(records, pair, oriented=oriented)
+    return pair_consistency(records, pair, oriented=oriented)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:

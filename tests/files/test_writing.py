@@ -10,6 +10,7 @@ from cogkp.errors import OutputError
 from cogkp.files import (
     atomic_path,
     check_written,
+    in_own_folder,
     make_folder,
     share_file,
     write_bytes,
@@ -34,10 +35,10 @@ def test_content_appears_whole_with_the_usual_rights(tmp_path):
 
 def test_an_error_inside_the_block_changes_nothing(tmp_path):
     path = tmp_path / "file.onnx"
-    write_bytes(path, b"old")
+    write_bytes(path, b"old", in_own_folder)
 
     def half_way():
-        with atomic_path(path) as draft:
+        with atomic_path(path, in_own_folder) as draft:
             assert draft.suffix == ".onnx"
             draft.write_bytes(b"half")
             raise KeyboardInterrupt
@@ -50,8 +51,8 @@ def test_an_error_inside_the_block_changes_nothing(tmp_path):
 
 def test_the_old_content_is_there_until_the_end(tmp_path):
     path = tmp_path / "file"
-    write_bytes(path, b"old")
-    with atomic_path(path) as draft:
+    write_bytes(path, b"old", in_own_folder)
+    with atomic_path(path, in_own_folder) as draft:
         draft.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -92,12 +93,12 @@ def test_a_folder_without_permission_is_refused(tmp_path):
 def test_a_write_that_runs_out_of_room_keeps_the_old_file(tmp_path):
     """A real limit of the system stands for a full disk: the write stops after some bytes."""
     path = tmp_path / "file"
-    write_bytes(path, b"old")
+    write_bytes(path, b"old", in_own_folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(OutputError, match="larger than this system allows") as caught:
-            write_bytes(path, bytes(100_000))
+            write_bytes(path, bytes(100_000), in_own_folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.__cause__.errno == errno.EFBIG
@@ -117,7 +118,7 @@ def test_what_reads_back_as_something_else_is_told(tmp_path):
     check_written(path, b"content", path)
     for other in (b"contend", b"conten", b"content!", b""):
         path.write_bytes(other)
-        with pytest.raises(OutputError, match=r"reads back as something else @ .*named"):
+        with pytest.raises(OutputError, match=r"reads back differently from what was written @ .*named"):
             check_written(path, b"content", tmp_path / "named")
 
 
@@ -128,7 +129,7 @@ def test_a_file_is_shared_with_another_file_system_by_copy(tmp_path):
     source, mirror = tmp_path / "source.pth", elsewhere / f"cogkp-{os.getpid()}" / "mirror.pth"
     try:
         for content in (b"first", b"second"):
-            write_bytes(source, content)
+            write_bytes(source, content, in_own_folder)
             share_file(mirror, source)
             assert mirror.read_bytes() == content
         assert (names(tmp_path), names(mirror.parent)) == (["source.pth"], ["mirror.pth"])
@@ -140,9 +141,9 @@ def test_a_file_is_shared_with_another_file_system_by_copy(tmp_path):
 def test_a_shared_file_keeps_its_content_when_the_source_moves_on(tmp_path):
     source, mirror = tmp_path / "source", tmp_path / "mirror"
     for content in (b"first", b"second"):
-        write_bytes(source, content)
+        write_bytes(source, content, in_own_folder)
         share_file(mirror, source)
         assert mirror.read_bytes() == content
-    write_bytes(source, b"third")
+    write_bytes(source, b"third", in_own_folder)
     assert mirror.read_bytes() == b"second"
     assert names(tmp_path) == ["mirror", "source"]

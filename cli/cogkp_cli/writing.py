@@ -1,0 +1,32 @@
+"""Commands whose files do not replace those of others, unless they are told so."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from cogkp.files import overwriting
+
+__all__ = ["writing"]
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files that this program did not write.")]
+
+
+def writing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flag ``--overwrite``; the library asks for it wherever it writes."""
+
+    @functools.wraps(command)
+    def call(*args: Any, overwrite: bool, **kwargs: Any) -> None:
+        with overwriting(overwrite):
+            command(*args, **kwargs)
+
+    flag = inspect.Parameter("overwrite", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Overwrite)
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*signature.parameters.values(), flag]
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call

@@ -1,0 +1,69 @@
+"""Look at the image files of a data set as a whole, and tell what would go wrong without a word."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from cogkp.data.images.orientation import UPRIGHT
+from cogkp.data.images.reading import noted_orientation
+from cogkp.errors import ImageError, counted
+
+__all__ = ["spread", "tell_orientations"]
+
+MOST_HEADERS = 5000
+"""So many files are looked into at most, spread over all: a quarter of a second."""
+TURNS = {
+    2: "mirrored",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored and turned",
+    6: "turned by 90 degrees clockwise",
+    7: "mirrored and turned",
+    8: "turned by 90 degrees counterclockwise",
+}
+
+log = logging.getLogger("cogkp")
+
+
+def spread(images: Sequence[Path], most: int) -> Sequence[Path]:
+    """Take some files, evenly spread over all; all where there are no more."""
+    return images if len(images) <= most else [images[row * len(images) // most] for row in range(most)]
+
+
+def tell_orientations(images: Sequence[Path], where: str, *, oriented: bool, switch: str) -> None:
+    """Tell of images that note an orientation (EXIF): pixels and labels may be meant turned or as stored.
+
+    Args:
+        images: files; those that cannot be read are passed over.
+        where: names the data set.
+        oriented: whether images are turned as they note.
+        switch: what changes that, for people.
+    """
+    looked_at = spread(images, MOST_HEADERS)
+    noted = {path: orientation for path in looked_at if (orientation := _noted(path)) != UPRIGHT}
+    if not noted:
+        return
+    example = next(iter(noted))
+    log.log(
+        logging.INFO if oriented else logging.WARNING,
+        "%s: %d of %s note an orientation (EXIF; most often %s; first %s)%s. %s",
+        where,
+        len(noted),
+        counted(len(looked_at), "image"),
+        TURNS[Counter(noted.values()).most_common(1)[0][0]],
+        example,
+        ", which is applied" if oriented else ", which is not applied: pixels are taken as stored",
+        f"{switch}=false takes pixels as stored"
+        if oriented
+        else f"Labels made in a viewer that turns images do not fit then; {switch}=true turns them",
+    )
+
+
+def _noted(path: Path) -> int:
+    try:
+        return noted_orientation(path)
+    except ImageError:
+        return UPRIGHT

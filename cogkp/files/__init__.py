@@ -1,0 +1,49 @@
+"""Write files so that a reader finds the old content or the new one, never half of it, and nobody loses a file.
+
+What lies at a name that is to be written decides what happens: a link is followed, a device or a pipe is written
+through, and a file is replaced only where this program wrote it, which it sees by a mark in the file or by a test that
+the caller brings. docs/decisions/0018-outputs.md says why.
+"""
+
+from cogkp.files.names import is_file, is_plain_name, leads_out
+from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
+from cogkp.files.staging import staged_files, staged_folder
+from cogkp.files.writing import (
+    atomic_path,
+    check_written,
+    json_text,
+    make_folder,
+    require_replaceable,
+    share_file,
+    write_bytes,
+    write_json,
+    write_text,
+    write_verified,
+    writing_to,
+)
+
+__all__ = [
+    "MARK",
+    "Ours",
+    "atomic_path",
+    "check_written",
+    "has_mark",
+    "in_own_folder",
+    "is_file",
+    "is_json_with",
+    "is_plain_name",
+    "json_text",
+    "leads_out",
+    "make_folder",
+    "marked",
+    "overwriting",
+    "require_replaceable",
+    "share_file",
+    "staged_files",
+    "staged_folder",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_verified",
+    "writing_to",
+]

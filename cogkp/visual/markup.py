@@ -1,0 +1,14 @@
+"""Text in pages and drawings of SVG."""
+
+from __future__ import annotations
+
+from html import escape as escape_html
+
+from cogkp.errors import printable
+
+__all__ = ["escape"]
+
+
+def escape(text: str) -> str:
+    """Escape what a browser would obey instead of showing it: markup and control characters."""
+    return escape_html(printable(text))
