@@ -153,7 +153,7 @@ def test_a_wrong_box_is_refused_in_one_line(box, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("box", [(119.4, 0, 200, 10), (-10, -10, -0.4, -0.4), (5, 5, 5, 5)])
+@pytest.mark.parametrize("box", [(119.5, 0, 200, 10), (-10, -10, -0.5, -0.5), (5, 5, 5, 5)])
 def test_a_box_may_reach_beyond_the_image_or_be_a_point(box):
     assert LOOKING.prepare(scene(), box=box).input.shape == (1, SIDE, SIDE)
 
