@@ -7,6 +7,7 @@ the caller brings. docs/decisions/0018-outputs.md says why.
 
 from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
+from cogkp.files.reading import read_whole
 from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (
     atomic_path,
@@ -37,6 +38,7 @@ __all__ = [
     "make_folder",
     "marked",
     "overwriting",
+    "read_whole",
     "require_replaceable",
     "share_file",
     "staged_files",
