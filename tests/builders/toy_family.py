@@ -125,7 +125,7 @@ class Dot:
         return Prepared(image[None].astype(np.float32), np.eye(3), (SIDE, SIDE), image)
 
     def predictions(self, outputs, prepared):
-        return [Found(uv, each.image) for uv, each in zip(outputs["uv"], prepared, strict=True)]
+        return [Found(uv, each.input[0]) for uv, each in zip(outputs["uv"], prepared, strict=True)]
 
 
 class DotAdapter(Adapter):
