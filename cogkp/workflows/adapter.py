@@ -421,7 +421,7 @@ class Adapter:
                 model=model,
                 images=[AskedImage(path=path, name=name) for path, name in names_of(paths, root)],
                 folder=make_folder(folder),
-                count=lambda found: {"points": len(found.points)},
+                count=lambda _: {"points": len(self.points(config))},
                 record=lambda image, found: {"image": image.path.name, **found.to_dict()},
                 draw=lambda found: found.draw(),
             )

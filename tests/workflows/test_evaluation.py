@@ -106,7 +106,7 @@ def test_hostile_names_of_points_stay_words(trained, tmp_path):
     assert "<script" not in page
     assert escape(HOSTILE) in page
     assert "script" not in check_page(page)
-    assert "Of 4 frames no intervals can be told" in page
+    assert "Too few frames for intervals: 4, at least" in page
 
 
 def test_a_run_compared_with_itself_is_the_same(trained, tmp_path):
