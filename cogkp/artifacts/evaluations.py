@@ -13,15 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import (
-    has_mark,
-    is_json_with,
-    json_text,
-    read_whole,
-    require_replaceable,
-    staged_files,
-    write_text,
-)
+from cogkp.files import has_mark, is_json_with, json_text, read_whole, require_replaceable, staged_files, write_text
 
 __all__ = [
     "EVALUATION_NAME",

@@ -79,8 +79,8 @@ class Errors:
         self.errors = np.vstack([self.errors, (outputs.uv - batch.targets.uv).norm(dim=-1).numpy()])
 
     compute = lambda self: self
-    error = lambda self: float(self.errors.mean())
     scalars = lambda self: {"error_mean_px": self.error()}
+    error = lambda self: float(self.errors.mean())
     headline = text = lambda self: f"mean error {self.error():.3g} px"
     to_dict = lambda self: {"images": len(self.ids)}
 
