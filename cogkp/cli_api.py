@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from cogkp.config.torchrun import launched
     from cogkp.data.boxes.importers import import_boxes
     from cogkp.data.boxes.synthetic import render_boxes
-    from cogkp.data.images import write_png
     from cogkp.progress import Progress
     from cogkp.training.distributed import joined
     from cogkp.workflows.export import missing_builder
@@ -27,11 +26,9 @@ __all__ = [
     "missing_builder",
     "ranks_to_start",
     "render_boxes",
-    "write_png",
 ]
 
 _HOMES = {
-    "cogkp.data.images": ("write_png",),
     "cogkp.config.keypoint.schema": ("json_schema",),
     "cogkp.config.torchrun": ("launched",),
     "cogkp.data.boxes.importers": ("import_boxes",),

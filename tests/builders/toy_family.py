@@ -61,7 +61,6 @@ class Net(nn.Sequential):
 class Found:
     uv: Any
     image: Any
-
     draw = lambda self: np.repeat((self.image[..., None] * 255).astype(np.uint8), 3, -1)
     to_dict = lambda self: {"uv": self.uv.tolist()}
 

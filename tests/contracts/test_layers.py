@@ -92,8 +92,7 @@ ROOMS = {
         "",
     ),
     "cli_api": room(
-        "progress data config config.keypoint data.boxes training.distributed workflows workflows.families.centerpose",
-        "",
+        "progress config config.keypoint data.boxes training.distributed workflows workflows.families.centerpose", ""
     ),
     "cli": room("errors files progress cli_api", "attrs rich typer"),
     "cli.window": room("files", "cv2"),
