@@ -2,7 +2,7 @@
 
 What lies at a name that is to be written decides what happens: a link is followed, a device or a pipe is written
 through, and a file is replaced only where this program wrote it, which it sees by a mark in the file or by a test that
-the caller brings. docs/decisions/0018-outputs.md says why.
+the caller brings. docs/decisions/0017-outputs.md says why.
 """
 
 from cogkp.files.names import is_file, is_plain_name, leads_out

@@ -103,7 +103,6 @@ FAMILY_ROOMS |= {f"workflows.families.{family}" for family in ("keypoint", "cent
 FAMILY_ROOMS |= {"data.keypoint", "data.boxes"}
 """Rooms of one family; siblings never import each other, and what both share never imports them."""
 _ABOVE_FAMILIES = {room.rpartition(".")[0] for room in FAMILY_ROOMS} | {"workflows"}
-_ABOVE_FAMILIES = {room.rpartition(".")[0] for room in FAMILY_ROOMS} | {"workflows"}
 
 FRONT_DOOR = "front door"
 PACKAGES = {"cogkp": ROOT / "cogkp", "cogkp_cli": ROOT / "cli" / "cogkp_cli"}

@@ -221,6 +221,7 @@ def test_suppression_is_the_published_one(seed, threshold, sigma):
 
 def test_objects_are_filtered_as_published():
     assert FilterRules() == FilterRules(threshold=0.3, suppression=True, sigma=0.5)
+    assert PoseRules() == PoseRules(direct_weight=1.0, peak_weight=1.0, max_residual_px=math.inf)
     boxes_uv = np.array([[0.0, 0.0, 9.0, 9.0], [0.0, 5.0, 9.0, 14.0]])  # a third of their union is shared
     _, left = soft_suppression(boxes_uv, np.array([0.9, 0.8], np.float32), FilterRules())
     assert left[1] == pytest.approx(0.8 * math.exp(-((1 / 3) ** 2) / 0.5), rel=1e-6)

@@ -274,6 +274,10 @@ def test_a_camera_with_a_lens_has_its_lens_undone():
     drawn = found.outlines()[0]
     ends = each.cuboid_to_camera[:3, 3] + 0.5 * each.size_xyz[1] * each.cuboid_to_camera[:3, :3].T
     np.testing.assert_allclose(drawn.uv[9:], camera.project(torch.from_numpy(ends)).uv.numpy(), atol=1e-6)
+    batch = batch_of(attrs.evolve(labels, uv_source=bent.uv.numpy()[None]))
+    detections = CODEC.decode(maps_of(batch), batch.source_to_crop)
+    for distortion in (lens.numpy(), lens.numpy()[None]):
+        assert_same(list(find_poses(detections, K, distortion=distortion, height=[0.4])), found.objects)
     plain = attrs.evolve(camera, distortion=torch.zeros(5))
     assert_same(found_in(ONE, camera=plain)[0].objects, found_in(ONE, camera=K)[0].objects)
 
@@ -369,6 +373,10 @@ def test_plain_values_are_json_and_name_what_was_found():
         ({"camera": 0 * K}, "focal lengths > 0 px"),
         ({"camera": np.nan * K}, "not a camera"),
         ({"camera": "phone"}, "got 'phone'"),
+        ({"camera": K.T}, r"Rows are \(fx, skew, cx\)"),
+        ({"camera": 2 * K}, "not a camera"),
+        ({"camera": K + np.outer([0, 0.1, 0], [1, 0, 0])}, "not a camera"),
+        ({"camera": K * [[1], [-1], [1]]}, "not a camera"),
         ({"height": 0.0}, "not a height: expected a finite number > 0, got 0.0"),
         ({"height": "tall"}, "got 'tall'"),
         ({"height": np.inf}, "not a height"),
