@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from contextlib import nullcontext
 
 import attrs
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from cogkp.artifacts.evaluations import EVALUATION_NAME, PAGE_NAME
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.keypoint.io import dump
+from cogkp.errors import OutputError
+from cogkp.files import MARK
+from cogkp.workflows.families.centerpose.results_folder import at_work
 from tests.builders.box_files import write_set
 from tests.builders.command import run_s6
 from tests.builders.tiny_boxes import tiny_experiment
@@ -125,6 +129,17 @@ def test_results_of_another_program_are_not_written_over(s6, tmp_path, name):
         return
     assert s6("cog", "centerpose", "train", "-e", written, "--overwrite")[0] == 0
     assert (folder / name).read_bytes() != b"of another program"
+
+
+@pytest.mark.parametrize(("text", "code"), [(lambda text: text, 0), (lambda text: text.split("\n", 1)[1], 1)])
+def test_results_of_an_earlier_release_are_known_by_their_whole_experiment(tmp_path, text, code):
+    spec = attrs.evolve(tiny_experiment(tmp_path), results_dir=str(tmp_path / "results"))
+    written = write_experiment(tmp_path / "results" / "evaluate" / "experiment.yaml", spec)
+    unmarked = written.read_text().split("\n", 1)[1]
+    written.write_text(text(unmarked))
+    refused = pytest.raises(OutputError, match=REFUSED) if code else nullcontext()
+    with refused, at_work(spec, "evaluate"):
+        assert MARK in written.read_text()
 
 
 def test_a_training_does_not_take_the_mirror_of_another_program(s6, tmp_path):
