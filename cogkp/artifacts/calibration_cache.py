@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from cogkp.errors import ArtifactError
-from cogkp.files import is_json_with, write_json
+from cogkp.files import is_json_with, read_whole, write_json
 
 __all__ = ["CalibrationCache", "graph_sha256", "read_calibration", "write_calibration"]
 
@@ -55,7 +55,7 @@ def read_calibration(path: Path) -> CalibrationCache | None:
         ArtifactError: the file is something else, and stays as it is.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -22,7 +22,7 @@ from cogkp.artifacts.checksum import has_checksum, verified, with_checksum
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError, CheckpointError
 from cogkp.families import family_of_plain
-from cogkp.files import is_plain_name
+from cogkp.files import is_plain_name, read_whole
 
 __all__ = [
     "FORMAT_VERSION",
@@ -229,7 +229,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _raw(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path, None)
     except FileNotFoundError:
         raise CheckpointError("there is no such checkpoint", where=str(path)) from None
     except OSError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import has_mark, is_json_with, json_text, require_replaceable, staged_files, write_text
+from cogkp.files import has_mark, is_json_with, json_text, read_whole, require_replaceable, staged_files, write_text
 
 __all__ = [
     "EVALUATION_NAME",
@@ -100,7 +100,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         ArtifactError: it cannot be read, is none of ours, or of another format.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_whole(path, None))
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no JSON"
         raise ArtifactError("an evaluation cannot be read", where=str(path), got=reason, hint=EVALUATE) from error
@@ -156,7 +156,7 @@ def find_evaluations(named: str, root: Path) -> list[Path]:
 def _created(path: Path) -> tuple[str, int]:
     """Say when an evaluation was made, as it says itself; the time of the file is that of a copy, perhaps."""
     try:
-        created = json.loads(path.read_bytes())["created"]
+        created = json.loads(read_whole(path, None))["created"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         created = ""
     return (created if isinstance(created, str) else "", path.stat().st_mtime_ns)

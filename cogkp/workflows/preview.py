@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cogkp.config.train import TrainOptions
 from cogkp.drawing import draw_batch
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.adapter import adapter_of
+from cogkp.workflows.adapter import adapter_of, require
 from cogkp.workflows.setup import open_loader
 
 __all__ = ["preview_data"]
@@ -33,7 +33,7 @@ def preview_data(config: Any, *, batch_size: int = 32, num_workers: int = 0) -> 
         DataError: data cannot be used.
     """
     options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
-    adapter_of(config).check_preview(config, options)
+    require(adapter_of(config).check_loading(config, options))
     task = build_task(config)
     for batch in open_loader(task.datasets("preview"), options, shuffle=False):
         yield draw_batch(task.codec, batch)

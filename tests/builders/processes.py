@@ -30,11 +30,14 @@ def words_of(family: str, folder: Path, *, epochs: int, workers: int = 0) -> lis
         config.write_text(json.dumps(dump(tiny_config(folder / "data"))))
         flags = ["-t", "-e", str(epochs), "-b", "2", "-w", str(workers), "--no-tb", "--log-interval", "1"]
         return [str(S6), "cog", "keypoint", "-c", str(config), *flags]
-    spec = tiny_experiment(folder, workers=workers)
-    train = attrs.evolve(spec.train, num_epochs=epochs, validation_interval=1)
-    written = write_experiment(
-        folder / "spec.yaml", attrs.evolve(spec, train=train, results_dir=str(folder / "results"))
+    spec = tiny_experiment(folder, width=0.125)
+    spec = attrs.evolve(
+        spec,
+        dataset=attrs.evolve(spec.dataset, batch_size=2, workers=workers),
+        train=attrs.evolve(spec.train, num_epochs=epochs, checkpoint_interval=epochs),
+        results_dir=str(folder / "results"),
     )
+    written = write_experiment(folder / "spec.yaml", spec)
     return [str(S6), "cog", "centerpose", "train", "-e", str(written)]
 
 

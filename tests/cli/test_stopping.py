@@ -28,7 +28,7 @@ def test_signals_save_the_exact_step_also_when_they_come_twice_and_to_all_proces
     tmp_path, family, name, code, workers
 ):
     with start(words_of(family, tmp_path, epochs=MANY, workers=workers), tmp_path) as process:
-        until(lambda: steps_in(tmp_path) >= 3, process)
+        until(lambda: steps_in(tmp_path) >= 1, process)
         for _ in range(2):
             os.killpg(process.pid, getattr(signal, name))
         out, err = process.communicate(timeout=PATIENCE_S)
@@ -56,7 +56,7 @@ def test_a_loader_process_that_dies_ends_the_training_with_a_line_that_says_what
         os.kill(children_of(process)[0], getattr(signal, name))
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, err
-    last = err.splitlines()[-1]
+    last = err.splitlines()[-1].lstrip("\0")  # which torch adds to its own line
     assert re.match(r"error: a loader process failed", last)
     assert all(word in last for word in ("memory", "shared memory", "--num-workers"))
     assert "Traceback" not in err

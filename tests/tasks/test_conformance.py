@@ -98,7 +98,7 @@ def boxes_found(task, outputs, batch):
     found = task.codec.decode(outputs, batch.source_to_crop)
     assert found.image.tolist() == list(range(len(batch.ids)))
     learned = batch.targets.objects.hps_mask[:, 0, 0]
-    return found.uv_direct[learned], batch.targets.truth.uv_source[:, 0, 1:][learned]
+    return torch.as_tensor(found.uv_direct)[learned], batch.targets.truth.uv_source[:, 0, 1:][learned]
 
 
 def boxes_moved(task, sample, targets):

@@ -16,6 +16,7 @@ from cogkp.data.keypoint import outside
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset, open_roots
 from cogkp.data.keypoint.outside import inside_image
 from cogkp.tasks.keypoint.codec import KeypointCodec
+from tests.builders.oriented import write_oriented
 
 WH = (160, 120)
 MAPPINGS = DataMappings(x=("image",), y=(("tip",),))
@@ -79,6 +80,14 @@ def test_inside_is_what_rounding_to_a_pixel_finds(points, width):
 def test_each_image_has_its_own_size(tmp_path):
     points, sizes = ([100.0, 50.0], [100.0, 50.0], [50.0, 100.0]), [(160, 120), (90, 60), (60, 160)]
     assert usable(recording(tmp_path / "a", *points, sizes=sizes)) == [True, False, True]
+
+
+def test_a_turned_image_is_as_large_as_it_is_shown(tmp_path):
+    root = recording(tmp_path / "a", [100.0, 140.0], [140.0, 100.0])
+    for number in range(2):
+        write_oriented(tmp_path / "a" / f"{number}.png", np.zeros((120, 160), np.uint8), orientation=6)
+    found = [open_roots([root], MAPPINGS, oriented=oriented)[0].labelled.ravel().tolist() for oriented in (True, False)]
+    assert found == [[True, False], [False, True]]
 
 
 def test_labels_outside_are_counted_and_told_with_examples(tmp_path, caplog):

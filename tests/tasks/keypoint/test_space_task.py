@@ -58,7 +58,7 @@ def test_only_lengths_that_somebody_stands_for_are_judged(tmp_path, term, judged
 def test_without_calibrated_pairs_nothing_is_said_of_space(tmp_path, change):
     task = KeypointTask(attrs.evolve(stereo_config(tmp_path), **change))
     assert task.metrics()._space is None
-    with pytest.raises(EvaluationError, match="no lengths to tell in millimetres"):
+    with pytest.raises(EvaluationError, match="no lengths to report in millimetres"):
         task.metrics().in_millimetres(30.0)
 
 

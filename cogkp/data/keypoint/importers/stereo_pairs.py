@@ -38,6 +38,7 @@ TRAINED = ("tip", "turn", "end")
 PARTS: Mapping[Any, Part | None] = {None: None, "train": "train", "val": "validation", "validation": "validation"}
 EDGE_TO_CENTRE = 0.5
 MISSING_MARK = [-1, -1]
+LARGEST = 2**63
 RIGID = 0.01
 LENGTH_DIGITS = 4
 
@@ -46,7 +47,11 @@ def _is_point(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 2  # noqa: PLR2004
-        and all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value)
+        and all(
+            isinstance(number, float)
+            or (isinstance(number, int) and not isinstance(number, bool) and abs(number) < LARGEST)
+            for number in value
+        )
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cogkp.artifacts.weight_file import find_weights, read_weights
 from cogkp.config.keypoint.io import dump, structure
 from cogkp.config.keypoint.remarks import deployment_remarks, training_remarks
-from cogkp.config.keypoint.rules import check_training
+from cogkp.config.keypoint.rules import check_loading, check_training
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
@@ -38,6 +38,9 @@ class KeypointAdapter(Adapter):
 
     def check(self, config: KeypointConfig, options: TrainOptions) -> Sequence[Problem]:
         return check_training(config, options)
+
+    def check_loading(self, config: KeypointConfig, options: TrainOptions) -> Sequence[Problem]:
+        return check_loading(config, options)
 
     def splits(self, config: KeypointConfig) -> Mapping[Split, str]:
         held_out: dict[Split, str] = {"validation": "validation.base_dir"} if config.validation.base_dir else {}
