@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -74,6 +75,10 @@ class ImageDataset(Protocol):
     @property
     def size_report(self) -> SizeReport:
         """How much there is."""
+
+    @property
+    def images(self) -> Sequence[Path]:
+        """The files of all images."""
 
     @property
     def fingerprint(self) -> Sequence[Mapping[str, Any]]:

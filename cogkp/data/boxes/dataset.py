@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cogkp.config.images import AS_STORED, ImageFiles
 from cogkp.data.boxes.augment import BoxAugment, change_colours, point_order, sample_warp
 from cogkp.data.boxes.fingerprint import fingerprint
 from cogkp.data.boxes.labels import ObjectLabels, labels_of
@@ -40,7 +41,7 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
         intrinsics: (3, 3) for images whose file has none, pixels.
-        oriented: whether images are turned as their files note.
+        files: how images are read.
         need: what every image or box must have.
 
     Raises:
@@ -58,7 +59,7 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: CameraFrame | None = None,
         num_symmetry: int = 1,
         intrinsics: npt.NDArray[np.float64] | None = None,
-        oriented: bool = False,
+        files: ImageFiles = AS_STORED,
         need: Collection[Need] = NEEDED,
     ) -> None:
         if not roots:
@@ -69,7 +70,7 @@ class ObjectDataset(SingleViewDataset):
         self.num_symmetry = num_symmetry
         self._encode = encode
         self._indices: tuple[ImageIndex, ...] = tuple(
-            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, oriented=oriented, need=need)
+            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, files=files, need=need)
             for root in roots
         )
         self._records = [record for index in self._indices for record in index.records]
@@ -82,6 +83,11 @@ class ObjectDataset(SingleViewDataset):
     def symmetries(self) -> int:
         """S of all labels: the largest number of equal turns."""
         return self._rows
+
+    @property
+    def images(self) -> Sequence[Path]:
+        """The files, in the order of the items."""
+        return [record.image for record in self._records]
 
     @cached_property
     def size_report(self) -> BoxDataSize:

@@ -54,6 +54,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         masks = config.data_mappings.mask if config.targets.segmentation else None
         self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
         self._oriented = config.images.apply_exif_orientation
+        self.images = [view.image for index in self._indices for record in index.records for view in record.views]
         for index in self._indices:
             images = [view.image for record in index.records for view in record.views]
             where, switch = str(index.root), "images.apply_exif_orientation"
@@ -117,7 +118,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
 
     def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
-        image = read_grey(view.image, oriented=self._oriented)
+        image = read_grey(view.image, oriented=self._oriented, levels=self.config.images.levels_16bit)
         size_wh = (image.shape[1], image.shape[0])
         warp = self.pipeline.sample_warp(size_wh, view.uv_source, view.labelled, generator)
         crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)

@@ -6,7 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from cogkp.artifacts.weight_file import find_weights, read_weights
+from cogkp.config.images import ImageFiles
 from cogkp.config.keypoint.io import dump, structure
 from cogkp.config.keypoint.rules import check_training
 from cogkp.config.keypoint.spec import KeypointConfig
@@ -55,6 +58,12 @@ class KeypointAdapter(Adapter):
 
     def subject(self, config: KeypointConfig) -> str:
         return config.prefix
+
+    def image_files(self, config: KeypointConfig) -> ImageFiles:
+        return config.images
+
+    def with_image_files(self, config: KeypointConfig, files: ImageFiles) -> KeypointConfig:
+        return attrs.evolve(config, images=files)
 
     def needs_labels(self, config: KeypointConfig) -> bool:
         return not config.targets.segmentation
