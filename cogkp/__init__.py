@@ -84,6 +84,7 @@ _HOMES = {
     "cogkp.geometry.camera": ("PinholeCamera",),
     "cogkp.geometry.rig": ("CameraRig",),
     "cogkp.geometry.warp": ("ImageWarp",),
+    "cogkp.inference.model": ("load",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
     "cogkp.workflows.compare": ("compare",),
     "cogkp.workflows.engine": ("build_engine",),

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 from cogkp_cli.console import Console, complain
-from cogkp_cli.progress import Bars, Lines, _bar, told
+from cogkp_cli.progress import Bars, Lines, _bar, facts_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,7 +87,7 @@ def test_every_way_out_shows_what_it_is_given(tmp_path, capsys, name):
         step.advance(1, stage=text)
     out, err = capsys.readouterr()
     assert harmless(out + err, breaks=True)
-    assert harmless(told({text: text}))
+    assert harmless(facts_text({text: text}))
     write_json(tmp_path / "a.json", {text: text})
     stored = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert harmless(stored, breaks=True)

@@ -153,6 +153,6 @@ def validate(
         )
     report.say(found.report.text())
     report.wrote(found.drawing_path)
-    report.finish(**found.report.to_dict(), picture=found.drawing_path)
-    if found.report.problems:
+    report.finish(**found.report.to_dict(), image=found.drawing_path)
+    if found.report.problems or not found.report.compared:
         raise typer.Exit(FAILED)

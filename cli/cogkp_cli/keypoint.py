@@ -65,6 +65,8 @@ def keypoint(
 
     A missing config file is written as a template, and nothing else is done.
     """
+    import attrs
+
     launch = cli_api.launched()
     report = Console(as_json, silent=not launch.first)
     if launch.ranks == 1 and not config.exists():
@@ -113,7 +115,7 @@ def keypoint(
             complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")
         if train:
             run = partial(cogkp.train, restore=restore, allow_config_change=allow_config_change, profile=profile)
-            given = flag.spelled_out(ctx)
+            given = flag.spelled_out(ctx, frozenset(attrs.fields_dict(cogkp.TrainOptions)))
             restore = _train(report, partial(run, settings, plan, given=given, log_dir=logs, report=not no_report))
         if deploy and launch.first:
             _deploy(report, settings, model, restore, untrained=deploy_untrained)

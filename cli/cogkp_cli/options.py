@@ -51,9 +51,9 @@ def word(choice: Enum | None) -> str | None:
     return None if choice is None else str(choice.value)
 
 
-def spelled_out(ctx: typer.Context) -> frozenset[str]:
-    """Say which parameters the user gave, as opposed to those left at their default."""
-    sources = ((name, ctx.get_parameter_source(name)) for name in ctx.params)
+def spelled_out(ctx: typer.Context, names: frozenset[str]) -> frozenset[str]:
+    """Say which of the named parameters the user gave, as opposed to those left at their default."""
+    sources = ((name, ctx.get_parameter_source(name)) for name in names)
     return frozenset(name for name, source in sources if source is not None and source.name == "COMMANDLINE")
 
 
@@ -371,7 +371,9 @@ BoxFormat = Annotated[
     str,
     typer.Argument(metavar="FORMAT", help="cuboid-opengl or tampar, as the library knows them.", show_default=False),
 ]
-BoxImageCount = Annotated[int, typer.Option("--images", min=1, metavar="N", help="Images to draw, of both parts.")]
+BoxImageCount = Annotated[
+    int, typer.Option("--images", min=1, max=100_000, metavar="N", help="Images to draw, of both parts.")
+]
 BoxShape = Annotated[
     str, typer.Option("--shape", metavar="NAME", help="carton, cereal_box, book, crate or can; also the category.")
 ]
@@ -384,10 +386,10 @@ BoxTurns = Annotated[
         help="After so many equal turns each looks alike: 1, 2 or 4; for a can 6, 8, 12, 16 or 24.",
     ),
 ]
-MostBoxes = Annotated[int, typer.Option("--boxes", min=1, metavar="N", help="Most objects of one image.")]
+MostBoxes = Annotated[int, typer.Option("--boxes", min=1, max=100, metavar="N", help="Most objects of one image.")]
 RenderedSize = Annotated[tuple[int, int], typer.Option("--size", metavar="W H", help="Size of the images, pixels.")]
 
 # Demo
 DemoDir = Annotated[Path, typer.Option("--output", metavar="DIR", help="Each demo makes a folder of its own in here.")]
-DemoFrames = Annotated[int, typer.Option("--frames", min=10, metavar="N", help="Stereo frames to render.")]
+DemoFrames = Annotated[int, typer.Option("--frames", min=10, max=100_000, metavar="N", help="Stereo frames to render.")]
 DemoEpochs = Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Passes over the data.")]

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from cogkp.files import marked, write_bytes
+
 __all__ = ["MAX_IMAGES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
 
 TITLE = "dataset preview"
@@ -84,18 +86,23 @@ def leaf_through(images: Iterable[Image], display: Display) -> int:
 
 def _write(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Write at most ``MAX_IMAGES``: nobody is there to stop a long recording."""
-    from cogkp.data.images import write_png
-
     files: list[Path] = []
     for image in images:
         if len(files) == MAX_IMAGES:
             say(f"stopped after {MAX_IMAGES} batches; there are more")
             break
         files.append(directory / f"preview_{len(files):04d}.png")
-        write_png(files[-1], image)
+        _write_png(files[-1], image)
     if files:
         say(f"no window here: wrote {len(files)} preview images, {files[0]} to {files[-1].name}")
     return {"files": files}
+
+
+def _write_png(path: Path, image: Image) -> None:
+    import cv2
+
+    _, encoded = cv2.imencode(".png", image[..., ::-1])
+    write_bytes(path, marked(encoded.tobytes()))
 
 
 class _NoWindowError(Exception):

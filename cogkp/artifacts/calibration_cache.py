@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from cogkp.errors import ArtifactError
-from cogkp.files import is_json_with, write_json
+from cogkp.files import is_json_with, read_whole, write_json
 
 __all__ = ["CalibrationCache", "graph_sha256", "read_calibration", "write_calibration"]
 
@@ -55,12 +55,12 @@ def read_calibration(path: Path) -> CalibrationCache | None:
         ArtifactError: the file is something else, and stays as it is.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_whole(path))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ArtifactError("calibration cannot be read", where=str(path), got=error.strerror or "") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _foreign(path) from error
     if not isinstance(content, dict) or (content.pop("kind", None), content.pop("format", None)) != (
         KIND,
@@ -70,7 +70,7 @@ def read_calibration(path: Path) -> CalibrationCache | None:
     try:
         cache = CalibrationCache(**content)
         return attrs.evolve(cache, largest={str(name): float(value) for name, value in cache.largest.items()})
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _foreign(path) from error
 
 

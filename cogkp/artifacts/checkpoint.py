@@ -22,18 +22,21 @@ from cogkp.artifacts.checksum import has_checksum, verified, with_checksum
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError, CheckpointError
 from cogkp.families import family_of_plain
+from cogkp.files import is_plain_name, read_whole
 
 __all__ = [
     "FORMAT_VERSION",
     "Checkpoint",
     "Provenance",
     "TrainingState",
+    "are_weights",
     "is_checkpoint_file",
     "load_checkpoint",
     "load_weights",
 ]
 
 KIND = "cogkp checkpoint"
+LARGEST_COUNT = 2**53
 FORMAT_VERSION = 5
 FIRST_WITH_CHECKSUM = 2
 FIRST_BYTES = 1 << 20
@@ -56,6 +59,8 @@ class TrainingState:
         average: the moving average of ``weights``, under the same names; None where none is kept.
         averaged_steps: optimiser steps the average has followed.
         scaler: the factor of the loss in fp16 and its counters; empty in other precisions.
+        steps_taken: optimiser steps over the whole life of the run, whatever its batch sizes were; None in files of
+            before format 5.
     """
 
     weights: Mapping[str, Tensor]
@@ -70,6 +75,7 @@ class TrainingState:
     average: Mapping[str, Tensor] | None = None
     averaged_steps: int = 0
     scaler: Mapping[str, Any] = attrs.field(factory=dict)
+    steps_taken: int | None = None
 
     @property
     def learned(self) -> Mapping[str, Tensor]:
@@ -168,6 +174,7 @@ FIELD_TYPES: dict[type, dict[str, type | tuple[type, ...]]] = {
         "average": (dict, type(None)),
         "averaged_steps": int,
         "scaler": dict,
+        "steps_taken": (int, type(None)),
     },
     Provenance: {
         "config": dict,
@@ -207,6 +214,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_fields(content, FILE_TYPES, path)
     _check_fields(content["state"], FIELD_TYPES[TrainingState], path)
     _check_fields(content["provenance"], FIELD_TYPES[Provenance], path)
+    run = content["provenance"]["run"]
+    if run and not is_plain_name(run):
+        raise CheckpointError(
+            "the checkpoint's run is no name", where=str(path), expected="a folder's name", got=repr(run)
+        )
+    _check_values(content["state"], content["provenance"], path)
     return Checkpoint(
         state=TrainingState(**content["state"]),
         provenance=Provenance(**content["provenance"]),
@@ -216,7 +229,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _raw(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path, None)
     except FileNotFoundError:
         raise CheckpointError("there is no such checkpoint", where=str(path)) from None
     except OSError as error:
@@ -269,10 +282,14 @@ def _from_third(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_fourth(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 4 lacked: the names of family and network."""
-    provenance = content.get("provenance")
-    added = {"provenance": {"family": "", "network": "", **provenance}} if isinstance(provenance, dict) else {}
-    return content | {"format": 5} | added
+    """Add what format 4 lacked: the names of family and network, and the steps of the whole run."""
+    state, provenance = content.get("state"), content.get("provenance")
+    added: dict[str, Any] = {"format": 5}
+    if isinstance(state, dict):
+        added["state"] = {"steps_taken": None, **state}
+    if isinstance(provenance, dict):
+        added["provenance"] = {"family": "", "network": "", **provenance}
+    return content | added
 
 
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -305,6 +322,34 @@ def _current(content: Any, path: Path, *, checked: bool) -> dict[str, Any]:
     for older in range(version, FORMAT_VERSION):
         current = MIGRATIONS[older](current)
     return current
+
+
+def _check_values(state: Mapping[str, Any], provenance: Mapping[str, Any], path: Path) -> None:
+    """Refuse values that no training writes: a checksum proves that a file is whole, not who wrote it."""
+    counts = [state[name] or 0 for name in ("epoch", "step", "target_epochs", "averaged_steps", "steps_taken")]
+    names = [*provenance["points"], *provenance["data"]]
+    best = state["best"] or {"error": 0.0, "epoch": 0}
+    checks = {
+        "a count below zero or beyond all measure": all(0 <= count < LARGEST_COUNT for count in counts),
+        "a name that is no text": all(isinstance(name, str) for name in names),
+        "a best validation without error and epoch": isinstance(best.get("error"), int | float)
+        and isinstance(best.get("epoch"), int),
+        "weights that are not real numbers by name": are_weights(state["weights"])
+        and are_weights(state["average"] or {}),
+    }
+    if wrong := [what for what, good in checks.items() if not good]:
+        raise CheckpointError("the checkpoint's values are not as expected", where=str(path), got="; ".join(wrong))
+
+
+def are_weights(content: Mapping[Any, Any]) -> bool:
+    """Tell whether a mapping holds dense tensors of real numbers by name, and nothing else."""
+    return all(
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not (value.is_complex() or value.is_quantized)
+        for name, value in content.items()
+    )
 
 
 def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[type, ...]], path: Path) -> None:

@@ -7,10 +7,11 @@ readers of the archive ignore it, and file and checksum are always written toget
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 from cogkp.errors import ArtifactError
 
-__all__ = ["has_checksum", "verified", "with_checksum"]
+__all__ = ["checksum_of_file", "has_checksum", "verified", "with_checksum"]
 
 WORD = b"cogkp sha256 "
 DIGITS = 64
@@ -44,6 +45,14 @@ def with_checksum(archive: bytes) -> bytes:
 def has_checksum(content: bytes) -> bool:
     """Tell whether a file has a checksum, correct or not."""
     return content[-COMMENT_BYTES:].startswith(WORD)
+
+
+def checksum_of_file(path: Path) -> str:
+    """Return the checksum that a file bears, as hexadecimal digits; empty where it bears none."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - COMMENT_BYTES))
+        end = stream.read()
+    return end[len(WORD) :].decode("ascii", "replace") if has_checksum(end) else ""
 
 
 def verified(content: bytes) -> bytes:

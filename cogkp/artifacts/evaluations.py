@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import has_mark, is_json_with, json_text, require_replaceable, staged_files, write_text
+from cogkp.files import has_mark, is_json_with, json_text, read_whole, require_replaceable, staged_files, write_text
 
 __all__ = [
     "EVALUATION_NAME",
@@ -100,8 +100,8 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         ArtifactError: it cannot be read, is none of ours, or of another format.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(read_whole(path, None))
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no JSON"
         raise ArtifactError("an evaluation cannot be read", where=str(path), got=reason, hint=EVALUATE) from error
     if not isinstance(found, dict) or "overall" not in found:
@@ -150,4 +150,13 @@ def find_evaluations(named: str, root: Path) -> list[Path]:
     if not found:
         hint = f"Measure it first: s6 cog evaluate --restore {path}."
         raise ArtifactError("nothing was evaluated here yet", where=str(path), hint=hint)
-    return sorted(found, key=lambda file: (-file.stat().st_mtime_ns, str(file)))
+    return sorted(found, key=lambda file: (_created(file), str(file)), reverse=True)
+
+
+def _created(path: Path) -> tuple[str, int]:
+    """Say when an evaluation was made, as it says itself; the time of the file is that of a copy, perhaps."""
+    try:
+        created = json.loads(read_whole(path, None))["created"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        created = ""
+    return (created if isinstance(created, str) else "", path.stat().st_mtime_ns)

@@ -137,7 +137,7 @@ def _write_owner(handle: int, path: Path) -> None:
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
         owner = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}
 

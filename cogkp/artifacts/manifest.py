@@ -19,7 +19,7 @@ import cattrs
 from cogkp.artifacts.model_files import file_sha256, manifest_path
 from cogkp.artifacts.names import ONNX_ENDINGS
 from cogkp.errors import ArtifactError
-from cogkp.files import is_json_with, json_text, write_json
+from cogkp.files import is_json_with, json_text, read_whole, write_json
 
 __all__ = [
     "ANY_BATCH",
@@ -342,7 +342,7 @@ def _read(path: Path) -> Manifest:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_whole(path))
     except FileNotFoundError as error:
         raise ArtifactError("manifest is missing", where=str(path), hint="It is written beside the model.") from error
     except (OSError, ValueError, RecursionError) as error:

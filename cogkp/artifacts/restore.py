@@ -14,7 +14,8 @@ from pathlib import Path
 import attrs
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_checkpoint
-from cogkp.artifacts.runs import BEST, CHECKPOINT_NAME, LATEST, RunFolder, home_of, resolve_restore, run_of
+from cogkp.artifacts.newest import resolve_restore, runs_newest_first
+from cogkp.artifacts.runs import BEST, LATEST, RunFolder, home_of, run_of
 from cogkp.errors import CheckpointError
 
 __all__ = ["Restored", "good_neighbours", "older_saves", "open_checkpoint", "was_left_behind"]
@@ -118,8 +119,9 @@ def _run_behind(damaged: Path, root: Path) -> RunFolder | None:
     """Find the run of a file that cannot say so any more: the mirror is its run's file, or that of the newest run."""
     if damaged.parent.resolve() != root.resolve():
         return RunFolder(damaged.parent, root)
-    own = sorted(root.glob(f"*/{CHECKPOINT_NAME}"), key=lambda path: (path.samefile(damaged), -_age(path)))
-    return RunFolder(own[-1].parent, root) if own else None
+    runs = [run.newest for run in runs_newest_first(root)]
+    newest = next((path for path in runs if path.samefile(damaged)), next(iter(runs), None))
+    return None if newest is None else RunFolder(newest.parent, root)
 
 
 def _readable(paths: Iterable[Path], damaged: Path) -> Iterator[Restored]:

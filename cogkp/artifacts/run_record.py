@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import torch
 
+from cogkp.artifacts.newest import notes_for
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
 from cogkp.files import in_own_folder, write_json
 
@@ -67,6 +68,7 @@ def record_session(folder: Path, session: Session) -> None:
         "command": shlex.join(sys.argv),
         "folder": str(Path.cwd()),
         **attrs.asdict(session),
+        **notes_for(folder, folder.parent),
         "versions": library_versions(),
         "machine": describe_machine(),
     }
@@ -79,10 +81,10 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Read the sessions a folder knows, oldest first; none where there is no readable record."""
     try:
         record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     sessions = record.get("sessions") if isinstance(record, dict) else None
-    return sessions if isinstance(sessions, list) else []
+    return [each for each in sessions if isinstance(each, dict)] if isinstance(sessions, list) else []
 
 
 def training_seconds(folder: Path) -> float | None:
@@ -140,7 +142,7 @@ def _cpu_name() -> str:
 def _time_of(line: str) -> Any:
     try:
         facts = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return facts.get("time") if isinstance(facts, dict) else None
 

@@ -24,8 +24,8 @@ import attrs
 
 from cogkp.artifacts.lock import locked
 from cogkp.artifacts.names import Clock, timestamp
-from cogkp.errors import CheckpointError, OutputError
-from cogkp.files import is_json_with, make_folder, share_file, write_verified
+from cogkp.errors import OutputError
+from cogkp.files import is_json_with, is_plain_name, make_folder, share_file, write_verified
 
 __all__ = [
     "BEST",
@@ -41,9 +41,7 @@ __all__ = [
     "create_run",
     "home_of",
     "in_use",
-    "newest_of",
     "own_name",
-    "resolve_restore",
     "run_of",
 ]
 
@@ -197,54 +195,6 @@ def _forgotten_unless_learnt(folder: RunFolder) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
-def resolve_restore(restore: str, root: Path) -> Path:
-    """Find the checkpoint that ``latest`` or a path names; a run folder stands for its checkpoint.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if restore == LATEST:
-        return newest_of(root)
-    path = Path(restore)
-    file = path / CHECKPOINT_NAME if path.is_dir() else path
-    if not file.is_file():
-        raise CheckpointError(
-            "there is no such checkpoint", where=str(file), hint="Give a file, a run folder, 'latest' or 'best'."
-        )
-    return file
-
-
-def newest_of(root: Path) -> Path:
-    """Find the newest checkpoint of all runs.
-
-    That is the mirror, unless a run died after it saved and before the mirror followed, or the mirror is gone.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    mirror = root / CHECKPOINT_NAME
-    runs = [newest for path in root.glob("*") if (newest := _newest_in(RunFolder(path, root))) is not None]
-    if mirror.is_file():
-        # The mirror comes first, so that it is taken where it shows the same file as the run's own.
-        return max([mirror, *filter(_tells_when, runs)], key=_saved_at)
-    if not runs:
-        raise CheckpointError("there is no checkpoint yet", where=str(mirror), hint="Train first, or give a path.")
-    return max(runs, key=_saved_at)
-
-
-def _newest_in(run: RunFolder) -> Path | None:
-    return run.checkpoint if run.checkpoint.is_file() else next(iter(run.saves()), None)
-
-
-def _tells_when(newest: Path) -> bool:
-    """Say whether a file's time is that of its save: a copied run has lost its links, and tells when it was copied."""
-    return newest.stat().st_nlink > 1 or newest.name != CHECKPOINT_NAME
-
-
-def _saved_at(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
 def continue_run(
     restored: Path, run_name: str, root: Path, clock: Clock = datetime.now, *, branch: bool = False
 ) -> RunFolder:
@@ -279,8 +229,10 @@ def run_of(restored: Path, run_name: str, root: Path) -> RunFolder | None:
 
 def home_of(checkpoint: Path, run_name: str) -> Path:
     """Find the folder of the run a checkpoint belongs to, also through a mirror; else the folder the file lies in."""
+    if not is_plain_name(run_name):
+        return checkpoint.parent
     home = (checkpoint.resolve() if checkpoint.is_symlink() else checkpoint).parent / run_name
-    return home if run_name and home.is_dir() else checkpoint.parent
+    return home if home.is_dir() else checkpoint.parent
 
 
 def own_name(checkpoint: Path, home: Path) -> Path:

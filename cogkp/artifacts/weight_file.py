@@ -13,8 +13,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.checkpoint import KIND, load_checkpoint
+from cogkp.artifacts.checkpoint import KIND, are_weights, load_checkpoint
 from cogkp.artifacts.model_files import file_sha256
+from cogkp.config.issues import short_repr
 from cogkp.errors import CheckpointError
 
 __all__ = ["IMAGENET", "WeightFile", "find_weights", "read_weights"]
@@ -84,7 +85,7 @@ def read_weights(path: Path) -> WeightFile:
         content, origin = content["state_dict"], "a checkpoint of PyTorch Lightning"
     if not isinstance(content, Mapping) or not content:
         raise _foreign(path, type(content).__name__)
-    wrong = [str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    wrong = [short_repr(name) for name, value in content.items() if not are_weights({name: value})]
     if wrong:
         raise _foreign(path, f"{wrong[0]} and {len(wrong) - 1} more that are none" if wrong[1:] else wrong[0])
     return WeightFile(path, {name: tensor.detach() for name, tensor in content.items()}, origin)

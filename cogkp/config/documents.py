@@ -11,7 +11,7 @@ from typing import Any
 
 from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import ConfigError, OutputError, Problem
-from cogkp.files import in_own_folder, write_text
+from cogkp.files import in_own_folder, read_whole, write_text
 
 __all__ = ["pretty", "read_document", "refusal", "text_of", "write_new"]
 
@@ -51,7 +51,7 @@ def read_document(path: str) -> tuple[Any, tuple[Finding, ...]]:
 def text_of(path: str, kind: str) -> str:
     """Read a file of text; raises ConfigError, which calls it by its kind."""
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return read_whole(Path(path)).decode("utf-8-sig")
     except OSError as error:
         raise refusal(f"cannot read the {kind}", path, got=error.strerror or str(error)) from error
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cogkp.config.fields import at_least, matching, one_of, setting
+from cogkp.config.fields import LARGEST_BATCH, between, matching, one_of, setting
 
 __all__ = ["ExportOptions"]
 
@@ -18,7 +18,7 @@ class ExportOptions:
         "ONNX file to write; null makes a name under assets/models.",
         matching(r"(?s:.+)\.onnx", "a name that ends in .onnx"),
     )
-    batch_size: int = setting(1, "Fixed batch size of the exported model.", at_least(1))
+    batch_size: int = setting(1, "Fixed batch size of the exported model.", between(1, LARGEST_BATCH))
     precision: str | None = setting(
         None, "fp32 or bf16, the tag in the name; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
     )

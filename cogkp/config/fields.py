@@ -18,6 +18,7 @@ import attrs
 from cogkp.errors import ConfigError, Problem
 
 __all__ = [
+    "LARGEST_BATCH",
     "LARGEST_NUMBER",
     "LARGEST_SEED",
     "LARGEST_SIDE",
@@ -47,6 +48,8 @@ LARGEST_NUMBER = 1e12
 """No length, weight or rate is larger; the squares of larger ones leave the numbers that networks compute with."""
 LARGEST_SIDE = 8192
 """Of a network's input, pixels; larger ones exhaust any memory."""
+LARGEST_BATCH = 4096
+"""Images that an exported network takes at once."""
 LARGEST_SEED = 2**63 - 1
 """What the generators of all libraries take."""
 

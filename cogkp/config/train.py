@@ -45,7 +45,7 @@ class SaveInterval(NamedTuple):
 class TrainOptions:
     """Options of one training."""
 
-    epochs: int = setting(100, "Passes over the data.", at_least(1))
+    epochs: int = setting(100, "Passes over the data.", between(1, 1_000_000))
     batch_size: int = setting(32, "Images per optimiser step; even for stereo pairs.", at_least(1))
     accumulate: int = setting(
         1, "Parts an optimiser step's images are passed in one after another, to save memory.", at_least(1)

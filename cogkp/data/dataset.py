@@ -77,8 +77,8 @@ class ImageDataset(Protocol):
         """How much there is."""
 
     @property
-    def images(self) -> Sequence[Path]:
-        """The files of all images."""
+    def some_images(self) -> Sequence[Path]:
+        """Files of images, spread over each root; about as many as ``SOME_IMAGES`` of each."""
 
     @property
     def fingerprint(self) -> Sequence[Mapping[str, Any]]:

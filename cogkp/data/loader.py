@@ -163,7 +163,7 @@ def worker_deaths_told() -> Iterator[None]:
         said = str(error)
         if not (any(sign in said for sign in SHORTAGES) or (WORKER in said and any(sign in said for sign in DEATHS))):
             raise
-        raise _workers_failed("a loader process failed", said.strip().splitlines()[-1]) from error
+        raise _workers_failed("a loader process failed", said.strip().splitlines()[-1].rstrip(".")) from error
 
 
 def _workers_failed(what: str, got: str) -> DataError:

@@ -2,10 +2,12 @@
 
 What lies at a name that is to be written decides what happens: a link is followed, a device or a pipe is written
 through, and a file is replaced only where this program wrote it, which it sees by a mark in the file or by a test that
-the caller brings. docs/decisions/0016-outputs.md says why.
+the caller brings. docs/decisions/0017-outputs.md says why.
 """
 
+from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
+from cogkp.files.reading import read_whole
 from cogkp.files.staging import staged_files, staged_folder
 from cogkp.files.writing import (
     atomic_path,
@@ -28,11 +30,15 @@ __all__ = [
     "check_written",
     "has_mark",
     "in_own_folder",
+    "is_file",
     "is_json_with",
+    "is_plain_name",
     "json_text",
+    "leads_out",
     "make_folder",
     "marked",
     "overwriting",
+    "read_whole",
     "require_replaceable",
     "share_file",
     "staged_files",

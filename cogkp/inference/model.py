@@ -254,7 +254,7 @@ class Model:
                 raise ModelError(
                     f"{name} does not fit the images", expected=f"{len(images)} values", got=str(len(value))
                 )
-        size = self._runner.rows[1] or GROUP
+        size = self.most_rows
         found: list[Prediction] = []
         for start in range(0, len(images), size):
             rows = range(start, min(start + size, len(images)))
@@ -282,6 +282,11 @@ class Model:
                 )
         look = {name: value for name, value in ask.items() if name in self._look}
         return look, {name: value for name, value in ask.items() if name in self._known}
+
+    @property
+    def most_rows(self) -> int:
+        """The most images that pass together."""
+        return self._runner.rows[1] or GROUP
 
     def prepare(self, image: ImageLike, *, bgr: bool = False, max_value: float | None = None, **look: Any) -> Prepared:
         """Make the network's input of an image; :meth:`answer` goes on from there."""

@@ -42,6 +42,9 @@ class TensorRTRunner(Runner):
             raise ArtifactError("manifest describes no engine", where=str(path))
         super().__init__(manifest.signature)
         self._path = path
+        if manifest.engine.builder not in _RUNTIMES:
+            known = ", ".join(_RUNTIMES)
+            raise ArtifactError("unknown engine builder", where=str(path), expected=known, got=manifest.engine.builder)
         self._package = _RUNTIMES[manifest.engine.builder]
         self._batch_sizes = manifest.engine.batch_sizes
         self._runtime: Any = None

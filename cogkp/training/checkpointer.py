@@ -71,6 +71,7 @@ def capture_state(
     means: Mapping[str, Any],
     best: Mapping[str, Any] | None,
     scaler: Mapping[str, Any] | None = None,
+    steps_taken: int | None = None,
 ) -> TrainingState:
     """Copy everything that changes while training; later steps do not touch the copy."""
     return TrainingState(
@@ -86,6 +87,7 @@ def capture_state(
         average=None if average is None else average.weights(),
         averaged_steps=0 if average is None else average.steps,
         scaler=scaler or {},
+        steps_taken=steps_taken,
     )
 
 
@@ -136,5 +138,5 @@ def restore_state(
             restore_rng(streams)
         if scaling is not None:
             scaling.restore(checkpoint.state.scaler)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise CheckpointError("the optimiser or random state does not fit", where=where, got=str(error)) from error

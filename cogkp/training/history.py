@@ -114,7 +114,7 @@ def _is_before(line: str, position: tuple[int, int]) -> bool:
         facts = json.loads(line)
         at = int(facts["epoch"]) - 1
         return at < epoch or (at == epoch and facts["event"] == "step" and int(facts["step_of_epoch"]) <= step)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False
 
 

@@ -160,7 +160,9 @@ class Learner:
         self.model.eval()
         normalise_over_ranks(self.model, False)
 
-    def state(self, epoch: int, step: int, means: Mapping[str, Any], best: Mapping[str, Any] | None) -> TrainingState:
+    def state(
+        self, epoch: int, step: int, means: Mapping[str, Any], best: Mapping[str, Any] | None, *, steps_taken: int
+    ) -> TrainingState:
         """Copy everything that changes while training, at this position."""
         return capture_state(
             self.model,
@@ -174,6 +176,7 @@ class Learner:
             means=means,
             best=best,
             scaler=self.scaling.state(),
+            steps_taken=steps_taken,
         )
 
 

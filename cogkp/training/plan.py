@@ -15,7 +15,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.errors import CheckpointError, ConfigError
 from cogkp.training.optim import WEIGHT_DECAY, Course, Schedule
 
-__all__ = ["Plan", "plan_training", "with_other_data"]
+__all__ = ["Plan", "plan_training", "steps_before", "with_other_data"]
 
 
 @attrs.frozen
@@ -45,6 +45,28 @@ class Plan:
     def validates(self, epoch: int) -> bool:
         """Say whether a validation follows the epoch before which ``epoch`` were completed."""
         return (epoch + 1) % self.validate_every == 0 or epoch + 1 == self.last_epoch
+
+
+def steps_before(plan: Plan, length: int, restored: Checkpoint | None) -> int:
+    """Count the optimiser steps that a run took before this training, so that the axis of its logs only rises.
+
+    Where the batch size changes, or an epoch starts again, that is another number than the position says.
+
+    Args:
+        plan: of this training.
+        length: its steps per epoch.
+        restored: what it goes on from, None for a new run.
+    """
+    position = plan.epoch * length + plan.step
+    if restored is None:
+        return position
+    if restored.state.steps_taken is not None:
+        return restored.state.steps_taken
+    return max(position, *(_steps_of(each) for each in restored.state.optimizer.get("state", {}).values()), 0)
+
+
+def _steps_of(moments: Mapping[str, Any]) -> int:
+    return int(moments.get("step", 0))
 
 
 def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint | None) -> Plan:

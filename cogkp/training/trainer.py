@@ -31,7 +31,7 @@ from cogkp.training.evaluator import Batches, evaluating, measure, merged, torch
 from cogkp.training.interrupt import Interrupt, listening
 from cogkp.training.learner import BatchResult, Learner, kept, not_finite
 from cogkp.training.overfit_batch import EpochLoader, OneBatch
-from cogkp.training.plan import Plan
+from cogkp.training.plan import Plan, steps_before
 from cogkp.training.running_mean import Means
 from cogkp.training.save_timer import SaveClock
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
@@ -172,6 +172,8 @@ class _Training:
     ranks: Ranks
     watch: Stopwatch
     advice: DataAdvice
+    shift: int
+    """Steps of the whole run, less those that epochs and steps would make with today's batch size."""
 
     @classmethod
     def start(
@@ -203,7 +205,12 @@ class _Training:
             learner.ranks,
             Stopwatch(),
             DataAdvice(plan.options.num_workers),
+            steps_before(plan, len(loaders.train), restored) - plan.epoch * len(loaders.train) - plan.step,
         )
+
+    def steps_at(self, epoch: int, done: int) -> int:
+        """Return the number of optimiser steps of the run at a position: what all logs are drawn over."""
+        return self.shift + epoch * len(self.loaders.train) + done
 
     def to_the_end(self) -> FitResult:
         plan = self.learner.plan
@@ -257,7 +264,7 @@ class _Training:
             self.means.add(comparison.scalars, comparison.images)
             self.work.advance(1, epoch=number, loss=comparison.scalars["loss"], lr=rate)
             self.watch.lap()
-            stop, due = self.ranks.any(self.interrupt.requested, self.clock.due(epoch * length + done))
+            stop, due = self.ranks.any(self.interrupt.requested, self.clock.due(self.steps_at(epoch, done)))
             if stop:
                 break
             # The end of an epoch is saved anyway, but a validation that comes before can be long.
@@ -271,7 +278,8 @@ class _Training:
             for sink in self.sinks:
                 sink.flush()
         finally:
-            state = self.learner.state(*position, self.means.to_dict(), self.best)
+            taken = self.steps_at(*position)
+            state = self.learner.state(*position, self.means.to_dict(), self.best, steps_taken=taken)
             if self.ranks.first:
                 self.checkpointer.save(state, best=best)
         self.clock.saved()
@@ -285,8 +293,7 @@ class _Training:
             raise not_finite(comparison, batch, where, self.checkpointer.last, self.ranks)
         self.learner.update(rate)
         self.watch.lap(UPDATE)
-        step = epoch * len(self.loaders.train) + done + 1
-        event = StepEvent(epoch, done + 1, step, rate, comparison, self.learner.model, batch)
+        event = StepEvent(epoch, done + 1, self.steps_at(epoch, done + 1), rate, comparison, self.learner.model, batch)
         for sink in self.sinks:
             sink.step(event)
         return comparison
@@ -306,7 +313,7 @@ class _Training:
         shares = self.watch.split()
         self.lines.log_epoch(epoch, scalars["loss"], headline, time.perf_counter() - started, shares[DATA])
         self.advice.consider(self.watch.seconds, self.watch.shares())
-        event = EpochEvent(epoch, (epoch + 1) * len(self.loaders.train), rate, scalars, shares)
+        event = EpochEvent(epoch, self.steps_at(epoch + 1, 0), rate, scalars, shares)
         try:
             for sink in self.sinks:
                 sink.epoch(event)

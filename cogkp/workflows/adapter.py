@@ -62,6 +62,7 @@ __all__ = [
     "PredictionJob",
     "PredictionRequest",
     "adapter_of",
+    "require",
 ]
 
 MODELS_ROOT = Path("assets/models")
@@ -352,10 +353,9 @@ class Adapter:
         """Change how image files are read."""
         raise NotImplementedError
 
-    def check_preview(self, config: Any, options: TrainOptions) -> None:
-        """Raise ConfigError where no training batch could be made."""
-        if problems := self.check(config, options):
-            raise ConfigError(problems)
+    def check_loading(self, config: Any, options: TrainOptions) -> Sequence[Problem]:
+        """List what prevents the data of a configuration from being loaded in batches."""
+        return ()
 
     def training(self, config: Any, asked: TrainingRequest, ranks: Ranks) -> TrainingJob:
         """Begin a training."""
@@ -365,7 +365,7 @@ class Adapter:
     def evaluation(self, config: Any, asked: EvaluationRequest) -> Iterator[EvaluationJob]:
         """Open a checkpoint or an exported model, and choose the validation data where there is some."""
         options = TrainOptions(batch_size=asked.batch_size or BATCH_SIZE, num_workers=asked.num_workers or 0)
-        self.check_preview(config, options)
+        require(self.check_loading(config, options))
         with self._opened(config, asked.model or LATEST, asked.checkpoint_root) as model:
             split = asked.split or self._plain_split(config)
             yield EvaluationJob(
@@ -431,7 +431,7 @@ class Adapter:
                 model=model,
                 images=[AskedImage(path=path, name=name) for path, name in names_of(paths, root)],
                 folder=make_folder(folder),
-                count=lambda found: {"points": len(found.points)},
+                count=lambda _: {"points": len(self.points(config))},
                 record=lambda image, found: {"image": image.path.name, **found.to_dict()},
                 draw=lambda found: found.draw(),
             )
@@ -466,12 +466,11 @@ class Adapter:
 
     def _parity_samples(self, config: Any, task: Task) -> dict[str, npt.NDArray[np.float32]]:
         """Take a few real inputs where the data is at hand; an export must not depend on it."""
-        if not self.roots(config):
-            return {}
         try:
             batch = spread(task.datasets(self._plain_split(config)), PARITY_SAMPLES)
         except DataError as error:
-            log.warning("comparing on synthetic inputs alone, since the data cannot be read: %s", error)
+            if self.roots(config):
+                log.warning("comparing on synthetic inputs alone, since the data cannot be read: %s", error)
             return {}
         return {name: image.numpy() for name, image in zip(batch.ids, batch.image, strict=True)}
 
@@ -494,6 +493,12 @@ class Adapter:
             builder=asked.builder,
             options=AS_THE_FILE_SAYS,
         )
+
+
+def require(problems: Sequence[Problem]) -> None:
+    """Raise ConfigError where there are problems."""
+    if problems:
+        raise ConfigError(problems)
 
 
 def adapter_of(config: Any) -> Adapter:

@@ -15,7 +15,7 @@ from cogkp.artifacts.run_record import training_seconds
 from cogkp.artifacts.runs import RunFolder
 from cogkp.config.plain import plain_differences
 from cogkp.data.fingerprint import changes
-from cogkp.errors import ArtifactError
+from cogkp.errors import ArtifactError, EvaluationError
 from cogkp.files import write_text
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Evidence
@@ -65,9 +65,17 @@ def compare(
 
     Raises:
         ArtifactError: there is no evaluation, or none that can be read.
+        EvaluationError: the evaluations have no figure in common.
     """
     sides = _labelled(*_chosen(find_evaluations(first, checkpoint_root), find_evaluations(second, checkpoint_root)))
     compared = _compared(*sides)
+    if all(each.delta is None for each in compared.differences):
+        raise EvaluationError(
+            "nothing can be compared",
+            where=f"{sides[0].path} and {sides[1].path}",
+            expected="a figure that both evaluations have",
+            got="; ".join((*compared.reasons, *compared.notes)),
+        )
     path = output or sides[1].path.with_name(f"comparison-with-{_file_word(sides[0].label)}.html")
     write_text(path, comparison_page(compared))
     return ComparisonResult(_report(compared), _text(compared), path, compared.paired)

@@ -32,7 +32,7 @@ def with_found_levels(config: Any, dataset: ImageDataset) -> Any:
         The configuration itself where there is nothing to find: images of 8 bits, or such that fill their range.
     """
     files = _files(config)
-    if files is None or files.levels_16bit is not None or (levels := find_levels(dataset.images)) is None:
+    if files is None or files.levels_16bit is not None or (levels := find_levels(dataset.some_images)) is None:
         return config
     said = "the training images of 16 bits do not fill their range: values %d to %d are spread over it, here and in %s"
     log.info(said, *levels, "every use of the model")
@@ -75,7 +75,7 @@ def tell_dataset(config: Any, dataset: ImageDataset, split: str) -> None:
     """Warn where the images of 16 bits of a data set lie far outside the levels of a configuration."""
     files = _files(config)
     if files is not None:
-        tell_levels(dataset.images, f"{split} data", files.levels_16bit)
+        tell_levels(dataset.some_images, f"{split} data", files.levels_16bit)
 
 
 def _files(config: Any) -> ImageFiles | None:

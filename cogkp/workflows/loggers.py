@@ -17,7 +17,7 @@ from cogkp.drawing import draw_batch
 from cogkp.tasks.base import Task
 from cogkp.training.epoch_table import EpochTableSink
 from cogkp.training.history import HistorySink
-from cogkp.training.plan import Plan
+from cogkp.training.plan import Plan, steps_before
 from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import Sink, TensorBoardSink
 
@@ -48,7 +48,7 @@ def usual_loggers(
     position = hidden = earlier = None
     if restored is not None:
         position = (plan.epoch, plan.step)
-        hidden = (plan.epoch * steps_per_epoch + plan.step, plan.epoch)
+        hidden = (steps_before(plan, steps_per_epoch, restored.checkpoint), plan.epoch)
         earlier = restored.home / METRICS_NAME
     lines = HistorySink(
         folder / METRICS_NAME, log_interval=plan.options.log_interval, restored=position, earlier=earlier

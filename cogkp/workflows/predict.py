@@ -118,9 +118,10 @@ def _groups(job: PredictionJob) -> Iterator[list[tuple[AskedImage, Prepared | Pr
         except DataError as error:
             return image, error.problem
 
-    with ThreadPoolExecutor(max(1, min(job.workers, job.batch_size))) as pool:
-        for start in range(0, len(job.images), job.batch_size):
-            yield list(pool.map(read, job.images[start : start + job.batch_size]))
+    size = min(job.batch_size, job.model.most_rows)
+    with ThreadPoolExecutor(max(1, min(job.workers, size))) as pool:
+        for start in range(0, len(job.images), size):
+            yield list(pool.map(read, job.images[start : start + size]))
 
 
 def _answers(job: PredictionJob, group: Sequence[tuple[AskedImage, Prepared]]) -> Sequence[Any]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cogkp.config.train import TrainOptions
 from cogkp.drawing import draw_batch
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.adapter import adapter_of
+from cogkp.workflows.adapter import adapter_of, require
 from cogkp.workflows.image_levels import with_found_levels
 from cogkp.workflows.setup import open_loader
 
@@ -34,7 +34,7 @@ def preview_data(config: Any, *, batch_size: int = 32, num_workers: int = 0) -> 
         DataError: data cannot be used.
     """
     options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
-    adapter_of(config).check_preview(config, options)
+    require(adapter_of(config).check_loading(config, options))
     task = build_task(config)
     dataset = task.datasets("preview")
     if (levelled := with_found_levels(config, dataset)) is not config:

@@ -49,7 +49,7 @@ def read_epochs(history: Path) -> list[dict[str, Any]]:
     for line in lines:
         try:
             facts = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(facts, dict) and facts.get("event") == "epoch" and isinstance(facts.get("epoch"), int):
             found.append(facts)

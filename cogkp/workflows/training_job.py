@@ -17,6 +17,7 @@ from cogkp.artifacts.checkpoint import Provenance
 from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.runs import CONFIG_NAME, RunFolder, in_use, own_name
 from cogkp.config.train import TrainOptions
+from cogkp.errors import ConfigError
 from cogkp.families import family_of
 from cogkp.files import in_own_folder, write_json
 from cogkp.training.checkpointer import Checkpointer, RunCheckpointer
@@ -112,7 +113,8 @@ class TrainingJob:
         """Take the options of the caller, and of the checkpoint those that were not given."""
         options = self.asked.options or TrainOptions()
         plan = plan_training(options, self.asked.given, None if restored is None else restored.checkpoint)
-        self.adapter.check_preview(self.config, plan.options)
+        if problems := self.adapter.check(self.config, plan.options):
+            raise ConfigError(problems)
         return plan
 
     @contextmanager

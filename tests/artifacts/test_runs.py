@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cogkp.artifacts.newest import resolve_restore
 from cogkp.artifacts.runs import (
     CHECKPOINT_NAME,
     LATEST,
@@ -15,7 +16,6 @@ from cogkp.artifacts.runs import (
     create_run,
     home_of,
     in_use,
-    resolve_restore,
 )
 from cogkp.errors import CheckpointError, OutputError
 

@@ -6,11 +6,11 @@ import attrs
 import torch
 
 from cogkp.data.keypoint.scene.rig import stereo_head
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointOutputs
-from cogkp.tasks.keypoint.codec import KeypointTargets
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 
 PAIRS, N = 3, 3

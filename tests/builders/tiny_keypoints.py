@@ -25,7 +25,7 @@ def write_recording(root: Path, frames: int, *, seed: int = 0, labelled: bool = 
         uv = rng.uniform((20, 20), (100, 70), (2, 2))
         image, mask = _draw(uv, rng)
         cv2.imwrite(str(root / "B" / f"{index}.png"), image)
-        entry = {"image": f"B/{index}.png"}
+        entry = {"image": f"B/{index}.png", "mask": None, **dict.fromkeys(POINTS)}
         if labelled:
             entry |= {name: point.tolist() for name, point in zip(POINTS, uv, strict=True)}
         if masks:

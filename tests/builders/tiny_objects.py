@@ -55,6 +55,7 @@ class TinyObjects:
             outputs=tuple(OutputSpec(name, *OUTPUTS[name]) for name in DecodedObjects._fields),
             facts={
                 "family": "centerpose",
+                "category": "carton",
                 "input": {
                     "size_wh_px": [width, height],
                     "range": [-2.0, 2.0],

@@ -61,7 +61,6 @@ class Net(nn.Sequential):
 class Found:
     uv: Any
     image: Any
-
     draw = lambda self: np.repeat((self.image[..., None] * 255).astype(np.uint8), 3, -1)
     to_dict = lambda self: {"uv": self.uv.tolist()}
 
@@ -79,8 +78,8 @@ class Errors:
         self.errors = np.vstack([self.errors, (outputs.uv - batch.targets.uv).norm(dim=-1).numpy()])
 
     compute = lambda self: self
-    error = lambda self: float(self.errors.mean())
     scalars = lambda self: {"error_mean_px": self.error()}
+    error = lambda self: float(self.errors.mean())
     headline = text = lambda self: f"mean error {self.error():.3g} px"
     to_dict = lambda self: {"images": len(self.ids)}
 
@@ -125,7 +124,7 @@ class Dot:
         return Prepared(image[None].astype(np.float32), np.eye(3), (SIDE, SIDE), image)
 
     def predictions(self, outputs, prepared):
-        return [Found(uv, each.image) for uv, each in zip(outputs["uv"], prepared, strict=True)]
+        return [Found(uv, each.input[0]) for uv, each in zip(outputs["uv"], prepared, strict=True)]
 
 
 class DotAdapter(Adapter):

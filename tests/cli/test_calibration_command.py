@@ -63,6 +63,20 @@ def test_a_problem_is_an_exit_code(tmp_path, monkeypatch, capfd):
     code, out, _ = run(monkeypatch, capfd, *arguments)
     assert code == 0, out
     assert "they fit" in out
+    lines = (tmp_path / "data" / "data.jsonl").read_text()
+    (tmp_path / "data" / "data.jsonl").write_text(lines.splitlines()[0] + "\n")
+    code, out, _ = run(monkeypatch, capfd, *arguments)
+    assert code == 0
+    assert "too few to tell whether they fit" in out
+    nobody = json.loads(lines.splitlines()[0])
+    targets = nobody["debug"]["training_targets"]["keypoint3_mask"]
+    targets["LL"] |= dict.fromkeys(("tip", "turn", "end"))
+    (tmp_path / "data" / "data.jsonl").write_text(json.dumps(nobody) + "\n")
+    code, out, _ = run(monkeypatch, capfd, *arguments)
+    assert code == 1
+    assert "problem: no labelled pair could be compared" in out
+    assert "fit" not in out.split("problem:")[1]
+    (tmp_path / "data" / "data.jsonl").write_text(lines)
     code, out, _ = run(monkeypatch, capfd, *arguments, "--names", "LR", "LL")
     assert code == 1
     assert "problem: the cameras look swapped: " in out

@@ -48,6 +48,31 @@ def test_programs_get_json(folder, monkeypatch, capfd):
     assert "broken.json" in err
 
 
+def test_a_check_that_compared_nothing_is_no_success(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    entry = annotation()["objects"][0]
+    write(tmp_path / "set", "a", {"objects": [{"projected_cuboid": entry["projected_cuboid"]}]})
+    code, out, _ = run(monkeypatch, capfd, "set")
+    assert code == 1
+    assert "nothing was compared" in out
+    assert "agree" not in out
+
+
+def test_a_middle_that_stands_last_is_told(tmp_path, monkeypatch, capfd):
+    """A file states the place of its object and the camera, and nothing else but pixels."""
+    monkeypatch.chdir(tmp_path)
+    content = annotation()
+    entry = content["objects"][0]
+    uv = entry["projected_cuboid"]
+    content["objects"] = [
+        {key: entry[key] for key in ("class", "location", "quaternion_xyzw")} | {"projected_cuboid": [*uv[1:], uv[0]]}
+    ]
+    write(tmp_path / "set", "a", content)
+    code, out, _ = run(monkeypatch, capfd, "set")
+    assert code == 1
+    assert "It falls on point 9: the middle comes first" in out
+
+
 def test_wrong_axes_and_tolerance(folder, monkeypatch, capfd):
     for index in range(3):
         content = spoilt(annotation(index, CameraFrame.OPENGL), "camera_data.camera_frame")

@@ -66,7 +66,7 @@ ROOMS = {
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "inference.processor": room("", "numpy"),
-    "visual": room("errors measures", "attrs cv2 numpy"),
+    "visual": room("errors files measures", "attrs cv2 numpy"),
     "drawing": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
         "errors families files progress config geometry data measures tasks artifacts training exporter inference "
@@ -102,7 +102,6 @@ FAMILY_ROOMS = {f"{room}.{family}" for room in ("config", "tasks") for family in
 FAMILY_ROOMS |= {f"workflows.families.{family}" for family in ("keypoint", "centerpose")}
 FAMILY_ROOMS |= {"data.keypoint", "data.boxes"}
 """Rooms of one family; siblings never import each other, and what both share never imports them."""
-_ABOVE_FAMILIES = {room.rpartition(".")[0] for room in FAMILY_ROOMS} | {"workflows"}
 _ABOVE_FAMILIES = {room.rpartition(".")[0] for room in FAMILY_ROOMS} | {"workflows"}
 
 FRONT_DOOR = "front door"

@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
 
 from cogkp.config.keypoint.spec import Sampling, StereoPairing
 from cogkp.config.torchrun import Launch
+from cogkp.data.dataset import SingleViewDataset
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.data.loader import EpochSampler, build_loader
 from cogkp.errors import CogkpError, ConfigError, DataError, ImageError, Problem
@@ -144,7 +144,7 @@ def test_weighted_roots_fill_epochs_of_the_length_asked_for(root, tmp_path):
     assert set(names) == {"other:1 LL", "other:1 LR"}
 
 
-class Plain(Dataset):
+class Plain(SingleViewDataset):
     """A data set that knows nothing of epochs but the item's number."""
 
     def __init__(self, dataset):

@@ -95,8 +95,8 @@ ONE = ExportSpec({"input": torch.zeros(1, 1, 4, 4)}, (OutputSpec("value", "px", 
     [
         (nn.Conv2d(1, 1, 1), "training mode"),
         (nn.Conv2d(1, 1, 1).half().eval(), "float32 weights"),
-        (nn.Conv2d(1, 1, 1).eval(), "other outputs"),
-        (Returning(lambda image: {"value": image}).eval(), "other outputs"),
+        (nn.Conv2d(1, 1, 1).eval(), "outputs are not the declared ones"),
+        (Returning(lambda image: {"value": image}).eval(), "outputs are not the declared ones"),
         (Returning(lambda image: One(torch.linalg.svd(image).S)).eval(), "cannot be exported"),
         # torch adds 0.5 to whole numbers in float32, the exporter in float64: the graph must not be passed on.
         (

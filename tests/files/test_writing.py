@@ -118,7 +118,7 @@ def test_what_reads_back_as_something_else_is_told(tmp_path):
     check_written(path, b"content", path)
     for other in (b"contend", b"conten", b"content!", b""):
         path.write_bytes(other)
-        with pytest.raises(OutputError, match=r"reads back as something else @ .*named"):
+        with pytest.raises(OutputError, match=r"reads back differently from what was written @ .*named"):
             check_written(path, b"content", tmp_path / "named")
 
 

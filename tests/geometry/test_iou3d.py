@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.box_overlap import MARGIN
 from cogkp.geometry.cuboid import Cuboids, symmetry_angles
-from cogkp.geometry.iou3d import CHUNK, best_turn_iou3d, iou3d
+from cogkp.geometry.iou3d import CHUNK, MARGIN, best_turn_iou3d, iou3d
 from cogkp.geometry.rotation import rotation_from_vector
 from tests.builders.boxes import boxes, corners, iou, pose, random_boxes, turn
 

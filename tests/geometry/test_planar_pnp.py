@@ -118,6 +118,13 @@ def test_solid_boxes_have_no_second_pose():
     assert np.array_equal(found.second.object_to_camera, np.tile(np.eye(4), (50, 1, 1)))
 
 
+@pytest.mark.parametrize(("share", "flat"), [(0.15, True), (0.19, True), (0.21, False), (0.3, False)])
+def test_a_box_is_flat_up_to_a_fifth_of_its_second_side(share, flat):
+    size = np.array([0.2, share * 0.2, 0.25])
+    _, uv = seen(Cuboids(np.eye(4), size).points()[1:], 3.0, 4.0, count=60)
+    assert solve_cuboids(uv, np.tile(size, (60, 1)), K).second.valid.any() == flat
+
+
 def test_only_the_points_that_count_make_an_object_flat():
     """Four corners of one face are a board, whatever else the box has."""
     size = np.array([0.2, 0.2, 0.2])

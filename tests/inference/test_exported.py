@@ -72,7 +72,7 @@ def test_a_model_that_takes_or_gives_something_else_is_refused():
     class Others(NamedTuple):
         boxes: torch.Tensor
 
-    with pytest.raises(ModelError, match="puts out no boxes"):
+    with pytest.raises(ModelError, match="has no output boxes"):
         runner_predictor(Adding(1), Others)
     runner = Adding(1)
     runner.signature = Signature((InputFacts("input", (1, 3)),), runner.signature.outputs)

@@ -305,6 +305,7 @@ SPOILT = {
     "of another program": (lambda p: with_pairs(p, {}), "does not say what it is .*cogkp.evaluate"),
     "another family": (lambda p: relabelled(p, family="faces"), "unknown model family .*got faces"),
     "a family of numbers": (lambda p: relabelled(p, family=7), "does not say what it is .*got family 7"),
+    "wrong family": (lambda p: relabelled(p, family="centerpose"), "model file"),
     "fewer points": (lambda p: relabelled(p, points={"names": ["a", "b"]}), "the model file and its facts disagree"),
     "another size": (lambda p: relabelled(p, input={"size_px": 96}), r"disagree .*expected an input \(B, 1, 96, 96\)"),
     "a mask": (lambda p: relabelled(p, num_segmentation_classes=3), "disagree .*expected an output mask_logits"),

@@ -1,5 +1,6 @@
 """The code on the page about asking a model runs as it stands there."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import cv2
 import numpy as np
 
 import cogkp
+from cogkp.config.keypoint.io import dump
 from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, save_onnx, scene
 
 PAGE = Path(__file__).parents[2] / "docs" / "predicting.md"
 
 
 def test_the_page_runs(tmp_path, monkeypatch, capsys):
-    first, part, exported = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    first, part, exported, folder = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
     task = keypoint_task(keypoint_config())
     (tmp_path / "checkpoints").mkdir()
@@ -31,3 +33,10 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     names |= {"model": cogkp.load("part.pth"), "image": scene(0, (320, 240))}
     exec(part, names)
     np.testing.assert_allclose(names["first"].points, names["found"].points, atol=0.01)
+    for name in ("images", "configs"):
+        Path(name).mkdir()
+    Path("configs/keypoint.json").write_text(json.dumps(dump(task.config)))
+    Path("images/image.png").write_bytes(Path("image.png").read_bytes())
+    exec(folder, names)
+    assert (names["found"].images, names["found"].problems) == (1, ())
+    assert json.loads((names["found"].folder / "image.json").read_text())["image"] == "image.png"

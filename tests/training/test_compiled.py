@@ -66,7 +66,7 @@ def test_the_compiled_network_trains_the_plain_one_under_its_names():
     assert found.keys() == expected.keys()
     assert all(torch.allclose(expected[name], found[name], atol=1e-5) for name in expected)
 
-    state = fast.state(1, 0, {}, None)
+    state = fast.state(1, 0, {}, None, steps_taken=3)
     assert state.weights.keys() == expected.keys()
     further = learner(compile=False)
     further.model.load_state_dict(dict(state.weights))

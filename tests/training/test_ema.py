@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from cogkp.artifacts.checkpoint import load_checkpoint
+from cogkp.artifacts.restore import open_checkpoint
 from cogkp.config.train import TrainOptions
 from cogkp.errors import ConfigError
 from cogkp.training.ema import WeightAverage
@@ -94,7 +95,7 @@ def test_evaluation_and_deployment_read_the_average(tmp_path):
     report = evaluate(config, model=str(trained.checkpoint), split="validation").report
     assert report["overall"]["mean_px"] == pytest.approx(trained.scalars["validation/error_mean_px"], rel=1e-5)
 
-    task = restored_task(config, str(trained.checkpoint), tmp_path / "runs").task  # as a deployment does
+    task = restored_task(config, open_checkpoint(str(trained.checkpoint), tmp_path / "runs"))  # as a deployment does
     assert same(dict(task.model.state_dict()), load_checkpoint(trained.checkpoint).state.average)
 
 

@@ -50,7 +50,7 @@ def test_a_training_that_ends_before_says_so(tmp_path, caplog):
     options = attrs.evolve(OPTIONS, epochs=1)
     with caplog.at_level(logging.WARNING, "cogkp"):
         run_training(tiny_config(tmp_path), tmp_path, options=options, sinks=[ProfileSink(path)])
-    assert "nothing was profiled: the training had 2 steps, a profile takes 15" in caplog.text
+    assert "nothing was profiled: the training had 2 steps, a profile needs 15" in caplog.text
     assert not path.exists()
 
 

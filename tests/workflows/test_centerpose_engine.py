@@ -146,6 +146,11 @@ def test_batch_sizes_come_from_the_file_or_the_experiment(experiment, tmp_path):
         built(changed(experiment, onnx_file=fixed, batch_size=3))
 
 
+def test_a_stated_input_size_must_be_that_of_the_file(experiment):
+    with pytest.raises(ConfigError, match=r"another input @ gen_trt_engine\.input_width: expected \d+, got 96000"):
+        built(changed(experiment, input_width=96000))
+
+
 def test_single_layers_are_refused_for_other_types_and_ignored_in_float32(experiment, said):
     with pytest.raises(ConfigError, match=r"unusable layer precision.*expected fp32 or fp16, got x:int32"):
         built(changed(experiment, {"data_type": "FP16", "layers_precision": ("x:int32",)}))

@@ -115,7 +115,7 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
     )
     data = attrs.evolve(experiment.dataset, inference_data=experiment.dataset.test_data)
     found = predict(attrs.evolve(experiment, inference=section, dataset=data))
-    assert (found.pictures, found.problems) == (4, ())
+    assert (found.images, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
     task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))
     codec = task.codec.for_input_size((WIDTH, HEIGHT))

@@ -74,7 +74,7 @@ def test_files_say_what_the_evaluation_judges(experiment):
     dataset = task.datasets("evaluation")
     batch = collate([dataset[index] for index in range(PICTURES)])
     truth = ObjectTruth(*batch.targets.truth)
-    poses = find_poses(task.codec.decode(truth_of(experiment), batch.source_to_crop), truth.K)
+    poses = find_poses(task.codec.decode(truth_of(experiment), batch.source_to_crop), truth.K.numpy())
     turn = frame_to_frame(CameraFrame.OPENCV, CameraFrame.OBJECTRON)
     for index in range(PICTURES):
         (said,) = objects_of(found.folder, f"{index:05d}")

@@ -106,7 +106,7 @@ def test_hostile_names_of_points_stay_words(trained, tmp_path):
     assert "<script" not in page
     assert escape(HOSTILE) in page
     assert "script" not in check_page(page)
-    assert "Of 4 frames no intervals can be told" in page
+    assert "Too few frames for intervals: 4, at least" in page
 
 
 def test_a_run_compared_with_itself_is_the_same(trained, tmp_path):
@@ -121,6 +121,19 @@ def test_a_run_compared_with_itself_is_the_same(trained, tmp_path):
     assert found.html_path.parent == tmp_path / "again"
     check_page(found.html_path.read_text(encoding="utf-8"))
     json.dumps(found.report, allow_nan=False)
+
+
+def test_evaluations_without_a_common_figure_are_no_comparison(trained, tmp_path):
+    _, run, _ = trained
+    text = (run.run_dir / "evaluation.json").read_text()
+    document = json.loads(text)
+    for measure in document["per_frame"]["measures"]:
+        measure["columns"] = [f"other {name}" for name in measure["columns"]]
+    document["per_frame"]["ratios"] = []
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    with pytest.raises(EvaluationError, match=r"nothing can be compared .*only one of them has"):
+        compare(str(run.run_dir), str(tmp_path / "evaluation.json"))
+    assert not list(tmp_path.glob("*.html"))
 
 
 def test_two_networks_on_the_same_frames_are_told_apart_with_all_that_differs(trained, tmp_path):
@@ -150,7 +163,7 @@ def test_other_frames_are_told_and_not_judged(trained, tmp_path):
     assert "other split: validation and evaluation" in found.text
     assert {each["verdict"] for each in found.report["figures"]} == {""}
     assert all(each["low"] is None for each in found.report["figures"])
-    assert "nothing can be said of the networks" in found.html_path.read_text(encoding="utf-8")
+    assert "these metrics do not compare the networks" in found.html_path.read_text(encoding="utf-8")
 
 
 def test_other_labels_of_the_same_frames_are_no_same_frames(trained, tmp_path):

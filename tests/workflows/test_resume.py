@@ -235,7 +235,7 @@ def test_lost_numbers_name_the_saves_before_the_last(config, tmp_path):
     bad, good, before = run.saves()
     assert before == oldest
     assert f"The last good checkpoint is {run.checkpoint}; where it fails again at once, " in str(caught.value)
-    assert f"go back to an earlier one: {good}, {before}. Look at these samples" in str(caught.value)
+    assert f"go back to an earlier one: {good}, {before}. Check these samples" in str(caught.value)
     with pytest.raises(TrainingError, match="became NaN or infinite") as again:
         trained(config, tmp_path, restore="latest")
     assert run.saves() == [bad, good, before]

@@ -70,7 +70,7 @@ def test_without_pairs_nothing_tells_of_space(trained, tmp_path):
     assert written == {"evaluation.json", "predictions.png", "report.html"}
     refused = evaluate(trained, "--unit-mm", "30", config="single.json")
     assert refused.exit_code != 0
-    assert "no lengths to tell in millimetres" in refused.stderr
+    assert "no lengths to report in millimetres" in refused.stderr
 
 
 @pytest.mark.parametrize("size", ["0", "-3", "nan"])

@@ -60,7 +60,10 @@ class DatasetSpec:
     eig_vec: tuple[Triple, Triple, Triple] = setting(
         EIG_VEC, "Directions in which lighting varies, one per column.", also=("_eig_vec",)
     )
-    category: str = setting("cereal_box", "Name of the one category.")
+    category: str = setting(
+        "cereal_box", "Name of the one category; objects that the label files put into another class are left out."
+    )
+    all_classes: bool = setting(False, "Take the objects of every class for the category.")
     num_symmetry: int = setting(
         1,
         "Turns about the object's y axis that look alike, in equal steps; 1 for none. "

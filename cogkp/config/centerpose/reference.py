@@ -54,6 +54,18 @@ All mistakes of file and overrides are reported at once, one line each, with fil
 the resolved spec as `experiment.yaml`, its progress as JSON lines in `status.json`, and its results.
 Nothing is ever sent anywhere.
 
+**Files of other releases.** The examples of all published releases of the toolkit are read:
+
+| release | key | here |
+|---|---|---|
+| 5.2, 5.3 | `train.randomseed` | another name of `train.seed` |
+| 5.2 to 7.0, page of `gen_trt_engine` | `input_channel`, `input_width`, `input_height` | compared with the ONNX file |
+| 5.5, schema of `gen_trt_engine` | `opset_version` | no effect but a warning |
+| 5.2, 5.3 | `train.loss_config.dimension_ref: null` | the same as the empty text, as in `wandb` |
+| 5.2 to 7.0 | `encryption_key: ???`, an open value in `wandb` | has no effect, so nobody need give it |
+| 5.5 and later | `train.gpu_ids`, `train.cudnn`, `evaluate.gpu_ids`, `wandb` | as below |
+| latest schema | `train.checkpoint_interval_unit`, `gen_trt_engine.timing_cache`, `layers_precision` | as below |
+
 Where this differs from the published page and schema, and why,
 stands in [decision 0013](decisions/0013-experiment-spec.md).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from cogkp.config.fields import Check, at_least, between, more_than, setting
+from cogkp.config.fields import LARGEST_BATCH, Check, at_least, between, more_than, setting
 
 __all__ = ["EvaluateSpec", "InferenceSpec", "RunSpec", "batch_or", "reconciled"]
 
@@ -14,9 +14,10 @@ RESULTS_DOC = "Folder of this verb's results; null: results_dir/<verb>."
 
 
 def batch_or(otherwise: int) -> Check:
-    """Accept numbers >= 1, and one number that has a meaning of its own."""
-    schema = {"anyOf": [{"const": otherwise}, {"minimum": 1}]}
-    return Check(lambda v: v == otherwise or v >= 1, f"{otherwise} or a number >= 1", schema)
+    """Accept numbers from 1 to the largest batch, and one number that has a meaning of its own."""
+    schema = {"anyOf": [{"const": otherwise}, {"minimum": 1, "maximum": LARGEST_BATCH}]}
+    words = f"{otherwise} or a number from 1 to {LARGEST_BATCH}"
+    return Check(lambda v: v == otherwise or 1 <= v <= LARGEST_BATCH, words, schema)
 
 
 def reconciled(num_gpus: int, gpu_ids: tuple[int, ...]) -> tuple[int, ...]:

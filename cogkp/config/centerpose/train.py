@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.centerpose.run import RunSpec
-from cogkp.config.fields import LARGEST_SEED, at_least, at_most, exactly, matching, more_than, one_of, setting
+from cogkp.config.fields import LARGEST_SEED, at_least, at_most, between, exactly, matching, more_than, one_of, setting
 
 __all__ = ["CudnnSpec", "LossSpec", "OptimSpec", "TrainSpec"]
 
@@ -64,7 +64,7 @@ class TrainSpec(RunSpec):
         1234, "Seed of every random choice; below 0: a new one each time.", at_most(LARGEST_SEED), also=("randomseed",)
     )
     cudnn: CudnnSpec = setting(CudnnSpec, "How cuDNN chooses its algorithms.")
-    num_epochs: int = setting(10, "Passes over the data.", at_least(1))
+    num_epochs: int = setting(10, "Passes over the data.", between(1, 1_000_000))
     checkpoint_interval: int = setting(1, "How far checkpoints are apart, in checkpoint_interval_unit.", at_least(1))
     checkpoint_interval_unit: str = setting("epoch", "What the interval counts.", one_of("epoch", "step"))
     validation_interval: int = setting(1, "Epochs from one validation to the next.", at_least(1))

@@ -17,7 +17,7 @@ from cogkp.config.keypoint.stereo_rules import STEREO_RULES
 from cogkp.config.train import TrainOptions
 from cogkp.errors import Problem
 
-__all__ = ["check", "check_training", "findings"]
+__all__ = ["check", "check_loading", "check_training", "findings"]
 
 X: Steps = ("data_mappings", "x")
 Y: Steps = ("data_mappings", "y")
@@ -41,8 +41,8 @@ def findings(config: KeypointConfig) -> list[Finding]:
     return [finding for rule in RULES for finding in rule(config)]
 
 
-def check_training(config: KeypointConfig, options: TrainOptions) -> list[Problem]:
-    """List what prevents a valid configuration from being trained."""
+def check_loading(config: KeypointConfig, options: TrainOptions) -> list[Problem]:
+    """List what prevents the data of a valid configuration from being loaded in batches."""
     problems = []
     if not config.base_dir:
         hint = "Name a data set root."
@@ -50,6 +50,12 @@ def check_training(config: KeypointConfig, options: TrainOptions) -> list[Proble
     if config.stereo_pairing.enabled and options.batch_size % 2:
         expected = "an even number, since stereo_pairing.enabled puts pairs into a batch"
         problems.append(Problem("odd batch size", "batch_size", expected=expected, got=str(options.batch_size)))
+    return problems
+
+
+def check_training(config: KeypointConfig, options: TrainOptions) -> list[Problem]:
+    """List what prevents a valid configuration from being trained."""
+    problems = check_loading(config, options)
     if options.patience and not config.validation.base_dir:
         hint = "Name held-out data, or leave patience at 0."
         expected = "at least one root, since patience counts validations"

@@ -39,6 +39,18 @@ class DataMappings:
         "Datakey of each point's exact place [x, y, z], world units, where it is known; "
         "null: labelled pairs are triangulated to evaluate results in space.",
     )
+    keep_points_outside_image: bool = setting(
+        False,
+        "Whether a label outside its image is trained and judged (amodal labels, as of a box that leaves the image); "
+        "off: it counts as not labelled.",
+    )
+
+    @property
+    def datakeys(self) -> tuple[str, ...]:
+        """Every entry that is looked up in a line, each once."""
+        points = (key for row in self.y for key in row)
+        keys = (*self.x, *points, *(self.mask or ()), *(self.xyz_world or ()), *filter(None, [self.valid]))
+        return tuple(dict.fromkeys(keys))
 
 
 @attrs.frozen(kw_only=True)
@@ -131,6 +143,12 @@ class RigidityTerm(LossTerm):
     segments: tuple[tuple[int, int, float], ...] = setting(
         ((0, 1, 1.5), (1, 2, 2.0)), "Each [point, point, length]; the length in world units of the calibration."
     )
+
+    @property
+    def known_segments(self) -> tuple[tuple[int, int, float], ...]:
+        """The segments that somebody stands for: those of an active term, or others than the documented example."""
+        example = attrs.fields(RigidityTerm).segments.default
+        return () if self.weight == 0.0 and self.segments == example else self.segments
 
 
 @attrs.frozen(kw_only=True)

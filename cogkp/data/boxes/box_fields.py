@@ -52,7 +52,7 @@ def read_box(entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatA
         DataError: a value cannot be used, or the pixels are neither stated nor implied.
     """
     category = entry.word("class") or "object"
-    space = _completed(entry, _stated(entry, to_opencv))
+    space, location = _completed(entry, _stated(entry, to_opencv)), entry.array("location", 3)
     return BoxRecord(
         name=entry.word("name") or f"{category}_{number}",
         category=category,
@@ -65,6 +65,7 @@ def read_box(entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatA
         symmetric=entry.truth("symmetric"),
         num_symmetry=entry.whole("num_symmetry", 1),
         given=frozenset(key for key in KEYS if key in entry),
+        location=None if location is None else to_opencv @ location,
     )
 
 

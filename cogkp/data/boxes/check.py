@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.boxes.fields import image_problem
-from cogkp.data.boxes.frames import reprojection_px
+from cogkp.data.boxes.frames import PIXEL_KEY, centre_px, reprojection_px
 from cogkp.data.boxes.order import best_order_of_pixels, best_order_of_points
 from cogkp.data.boxes.reader import scan_objectron
 from cogkp.data.boxes.records import BoxRecord, ImageRecord
@@ -123,7 +123,7 @@ def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None
         (box, record.K, box.size_xyz)
         for record in records
         for box in record.boxes
-        if record.K is not None and box.size_xyz is not None
+        if record.K is not None and box.size_xyz is not None and PIXEL_KEY in box.given
     ]
     if not known:
         return {}
@@ -139,16 +139,28 @@ def _fitted(records: Sequence[ImageRecord]) -> dict[int, tuple[FloatArray | None
 
 def _measured(box: BoxRecord, record: ImageRecord, pose: FloatArray | None, residual_px: float | None) -> BoxCheck:
     turn, shift = _between(pose, box.cuboid_to_camera)
+    seen, centre = _seen_px(box, record), _centre_px(box, record)
     return BoxCheck(
         name=box.name,
         category=box.category,
-        reprojection_px=None if record.K is None else reprojection_px(box, record.K),
+        reprojection_px=seen,
+        centre_px=None if centre is None else centre[0],
         pnp_px=residual_px,
         turn_deg=turn,
         shift_share=shift,
         inside=int(_inside(box.uv_source, record.size_wh).sum()),
         visibility=box.visibility,
+        compared="keypoints_3d" in box.given or any(each is not None for each in (seen, centre, residual_px)),
     )
+
+
+def _seen_px(box: BoxRecord, record: ImageRecord) -> float | None:
+    return None if record.K is None else reprojection_px(box, record.K)
+
+
+def _centre_px(box: BoxRecord, record: ImageRecord) -> tuple[float, int, float] | None:
+    """Compare the stated middle alone, where no other points of space tell as much."""
+    return None if record.K is None or _seen_px(box, record) is not None else centre_px(box, record.K)
 
 
 def _inside(uv: FloatArray, size_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -170,7 +182,9 @@ def _problems(
 ) -> Iterator[Problem]:
     """Say all that is wrong with one box; searches for a better order of points are few, since they take long."""
     yield from _space_problems(box)
-    error_px = None if record.K is None else reprojection_px(box, record.K)
+    error_px, centre = _seen_px(box, record), _centre_px(box, record)
+    if centre is not None and centre[0] > tolerance_px:
+        yield _centre_problem(box, *centre, tolerance_px)
     if error_px is not None and error_px > tolerance_px:
         yield Problem(
             "the points of space do not fall on their pixels",
@@ -186,6 +200,17 @@ def _problems(
             _px(residual_px),
             _order_hint(box, record.K, tolerance_px) if next(tries, None) is not None else "",
         )
+
+
+def _centre_problem(box: BoxRecord, distance: float, nearest: int, left_px: float, tolerance_px: float) -> Problem:
+    found = f"It falls on point {nearest + 1}: the middle comes first, then the eight corners."
+    return Problem(
+        "the stated place does not fall on the middle's pixel",
+        f"{box.where}.location",
+        f"at most {tolerance_px:g} px from the first point of projected_cuboid, seen through the intrinsics",
+        _px(distance),
+        found if left_px <= tolerance_px else "Check location, intrinsics and camera_frame.",
+    )
 
 
 def _px(distance: float) -> str:

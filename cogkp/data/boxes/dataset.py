@@ -19,6 +19,7 @@ from cogkp.data.boxes.reader import Need, read_objectron
 from cogkp.data.boxes.records import BoxDataSize, ImageIndex, ImageRecord
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import ItemKey, SingleViewDataset, Split
+from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -43,6 +44,7 @@ class ObjectDataset(SingleViewDataset):
         intrinsics: (3, 3) for images whose file has none, pixels.
         files: how images are read.
         need: what every image or box must have.
+        category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
@@ -61,6 +63,7 @@ class ObjectDataset(SingleViewDataset):
         intrinsics: npt.NDArray[np.float64] | None = None,
         files: ImageFiles = AS_STORED,
         need: Collection[Need] = NEEDED,
+        category: str | None = None,
     ) -> None:
         if not roots:
             raise DataError("no data set is configured", expected=f"a folder of {split} images")
@@ -70,7 +73,14 @@ class ObjectDataset(SingleViewDataset):
         self.num_symmetry = num_symmetry
         self._encode = encode
         self._indices: tuple[ImageIndex, ...] = tuple(
-            read_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, files=files, need=need)
+            read_objectron(
+                root,
+                camera_frame=camera_frame,
+                intrinsics=intrinsics,
+                files=files,
+                need=need,
+                category=category,
+            )
             for root in roots
         )
         self._records = [record for index in self._indices for record in index.records]
@@ -85,9 +95,10 @@ class ObjectDataset(SingleViewDataset):
         return self._rows
 
     @property
-    def images(self) -> Sequence[Path]:
-        """The files, in the order of the items."""
-        return [record.image for record in self._records]
+    def some_images(self) -> list[Path]:
+        """Files of images, spread over each root."""
+        paths = ([record.image for record in index.records] for index in self._indices)
+        return [path for each in paths for path in spread(each, SOME_IMAGES)]
 
     @cached_property
     def size_report(self) -> BoxDataSize:

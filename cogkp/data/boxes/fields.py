@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from cogkp.data.images import read_grey
 from cogkp.errors import DataError, ImageError, Problem
+from cogkp.files import read_whole
 
 __all__ = ["Fields", "image_problem", "read_annotation"]
 
@@ -31,7 +32,7 @@ def read_annotation(path: Path) -> Fields:
         DataError: it cannot be read or does not hold a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_whole(path).decode("utf-8-sig"))
     except OSError as error:
         raise DataError("the annotation cannot be read", where=str(path), got=error.strerror or str(error)) from error
     except UnicodeDecodeError as error:

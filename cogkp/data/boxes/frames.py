@@ -15,7 +15,7 @@ from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
 from cogkp.geometry.camera_frame import MIN_DEPTH, CameraFrame, frame_to_frame
 
-__all__ = ["FRAME_TOLERANCE_PX", "FrameFit", "fit_camera_frame", "project", "reprojection_px"]
+__all__ = ["FRAME_TOLERANCE_PX", "PIXEL_KEY", "FrameFit", "centre_px", "fit_camera_frame", "project", "reprojection_px"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -87,6 +87,23 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
     points = box.xyz_camera if turn is None else box.xyz_camera @ turn.T
     distance = np.linalg.norm(project(K, points) - box.uv_source, axis=-1)
     return float(np.nan_to_num(distance, nan=np.inf).max())
+
+
+def centre_px(box: BoxRecord, K: FloatArray) -> tuple[float, int, float] | None:
+    """Compare the stated place of a box's middle with its pixels.
+
+    Args:
+        box: of an image.
+        K: (3, 3) intrinsics, pixels.
+
+    Returns:
+        The distance from the middle's pixel, infinite where the place is behind the camera, then which of the nine
+        points is nearest, and how near; None where the file does not state both.
+    """
+    if box.location is None or PIXEL_KEY not in box.given:
+        return None
+    distance = np.nan_to_num(np.linalg.norm(project(K, box.location) - box.uv_source, axis=-1), nan=np.inf)
+    return float(distance[0]), int(distance.argmin()), float(distance.min())
 
 
 def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:

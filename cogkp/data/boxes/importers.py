@@ -6,6 +6,7 @@ A new format is one function that reads a source and one line in ``BOX_IMPORTERS
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,18 +18,20 @@ import numpy.typing as npt
 
 from cogkp.data.boxes.fields import Fields, image_problem, read_annotation
 from cogkp.data.boxes.folders import find_labelled
-from cogkp.data.boxes.reader import ORIENTED, scan_objectron
+from cogkp.data.boxes.reader import MISSING_MARK, ORIENTED, scan_objectron
 from cogkp.data.boxes.records import BoxRecord
 from cogkp.data.boxes.writer import annotation_of
 from cogkp.data.images import image_size, read_grey, tell_orientations
 from cogkp.data.importing import divide, importer_of, located
-from cogkp.errors import DataError, Problem
-from cogkp.files import staged_folder
+from cogkp.errors import DataError, Problem, counted
+from cogkp.files import leads_out, staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
 
 __all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedImage", "import_boxes", "read_cuboid_opengl", "read_tampar"]
+
+log = logging.getLogger("cogkp")
 
 FloatArray = npt.NDArray[np.float64]
 Part = Literal["train", "val", "test"]
@@ -91,6 +94,8 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
     problems = [*scan.problems, *_damaged([item.image for item in scan.index.records])]
     if problems:
         raise DataError.listing(problems)
+    for reason, count in scan.index.dropped.items():
+        log.warning("%s: to be left out %d times: %s", source, count, reason)
     items = []
     for pair in find_labelled(source).labelled:
         content = dict(read_annotation(pair.annotation).content)
@@ -114,7 +119,8 @@ def read_tampar(source: Path) -> list[ImportedImage]:
 
     The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
     edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
-    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do.
+    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel
+    with a corner that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and told.
 
     Args:
         source: folder with the images and ``annotations.json``.
@@ -126,13 +132,21 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     parcels: dict[Any, list[Fields]] = {}
     for entry in fields.each("annotations"):
         parcels.setdefault(entry.content.get("image_id"), []).append(entry)
-    outcomes = [_parcels_or_problem(source, entry, parcels) for entry in fields.each("images")]
+    images = fields.each("images")
+    outcomes = [_parcels_or_problem(source, entry, parcels) for entry in images]
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+    known = {entry.content.get("id") for entry in images}
+    problems += [
+        parcel.wrong("image_id", "the id of an image of this file").problem
+        for image_id in parcels.keys() - known
+        for parcel in parcels[image_id]
+    ]
     if problems:
         raise DataError.listing(problems)
-    images = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
-    tell_orientations([each.image for each in images], str(source), oriented=False, switch=ORIENTED)
-    return images
+    _tell_incomplete(source, [parcel for each in parcels.values() for parcel in each])
+    imported = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
+    tell_orientations([each.image for each in imported], str(source), oriented=False, switch=ORIENTED)
+    return imported
 
 
 BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
@@ -150,24 +164,43 @@ def _parcels_or_problem(
 ) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        if not name or leads_out(name):
             raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)
-        boxes = [_parcel(parcel) for parcel in parcels.get(entry.content.get("id"), ())]
+        labelled = [(parcel, _corners(parcel)) for parcel in parcels.get(entry.content.get("id"), ())]
+        boxes = [_parcel(parcel, corners) for parcel, corners in labelled if corners is not None]
         content = annotation_of(boxes, image_size(image), None, provenance=f"{source.name}/{ANNOTATIONS_FILE}")
     except DataError as error:
         return located(error.problem, entry.where)
     return ImportedImage(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
 
 
-def _parcel(entry: Fields) -> BoxRecord:
+def _corners(entry: Fields) -> FloatArray | None:
+    """Read the corners (8, 2) in our order, pixels counted from the edge; None where one of them is not labelled."""
     flat = entry.array("keypoints", CORNERS * VALUES_OF_A_CORNER)
     if flat is None:
         raise entry.wrong("keypoints", "x, y and v of eight corners")
-    corners = flat.reshape(CORNERS, VALUES_OF_A_CORNER)[list(TAMPAR_ORDER), :2] - EDGE_TO_CENTRE
+    corners = flat.reshape(CORNERS, VALUES_OF_A_CORNER)
+    missing = (corners == 0).all(axis=1) | (corners[:, :2] == MISSING_MARK).all(axis=1)
+    return None if missing.any() else np.asarray(corners[list(TAMPAR_ORDER), :2])
+
+
+def _tell_incomplete(source: Path, parcels: Sequence[Fields]) -> None:
+    incomplete = [parcel.where for parcel in parcels if _corners(parcel) is None]
+    if incomplete:
+        log.warning(
+            "%s: %d of %s left out, with a corner that nobody labelled, e.g. %s",
+            source,
+            len(incomplete),
+            counted(len(parcels), "parcel"),
+            incomplete[0],
+        )
+
+
+def _parcel(entry: Fields, corners: FloatArray) -> BoxRecord:
     uv = np.zeros((POINTS, 2))
-    uv[1:] = corners
+    uv[1:] = corners - EDGE_TO_CENTRE
     uv[0] = _meeting(uv)
     return BoxRecord(
         name="parcel",

@@ -21,6 +21,13 @@ __all__ = ["ORDERS", "Order", "best_order_of_pixels", "best_order_of_points"]
 FloatArray = npt.NDArray[np.float64]
 
 
+ALIKE_PX = 1e-3
+ALIKE_SHARE = 1e-6
+
+MIDDLE_LAST = (8, 0, 1, 2, 3, 4, 5, 6, 7)
+"""Where the middle and the corners stand in files that name the middle last."""
+
+
 class Order(NamedTuple):
     """A way to number the nine points.
 
@@ -33,8 +40,11 @@ class Order(NamedTuple):
     mirrored: bool
 
     def __str__(self) -> str:
+        if self.points == MIDDLE_LAST:
+            return "The middle stands last; it comes first, before the eight corners."
         kind = "numbered as in a mirror" if self.mirrored else "numbered with other axes"
-        return f"The corners are {kind}; in the order {list(self.points[1:])} they fit."
+        middle = "" if self.points[0] == 0 else "the middle stands last, "
+        return f"The corners are {kind}; {middle}in the order {list(self.points)[middle == '' :]} they fit."
 
 
 def _orders() -> tuple[Order, ...]:
@@ -53,6 +63,14 @@ def _orders() -> tuple[Order, ...]:
 ORDERS = _orders()
 """All 48, the field's own first."""
 
+TRIED = (*ORDERS, *(Order(tuple(MIDDLE_LAST[place] for place in order.points), order.mirrored) for order in ORDERS))
+"""The same again with the middle behind the corners, as other programs write it."""
+
+
+def _first_of_the_best(left: FloatArray, alike: float) -> int:
+    """Choose the first of the orders that fit alike: turns of the object by half a circle often do."""
+    return int(np.argmax(left <= left.min() + alike))
+
 
 def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) -> tuple[Order, float]:
     """Find the numbering under which pixels are those of a box with given sides.
@@ -65,11 +83,11 @@ def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) ->
     Returns:
         The order and the root mean square distance that is left, pixels; infinite where none gives a pose.
     """
-    tried = np.stack([uv[list(order.points)][1:] for order in ORDERS])
-    found = solve_cuboids(tried, np.broadcast_to(size_xyz, (len(ORDERS), 3)), K)
+    tried = np.stack([uv[list(order.points)][1:] for order in TRIED])
+    found = solve_cuboids(tried, np.broadcast_to(size_xyz, (len(TRIED), 3)), K)
     residual = np.where(found.valid, found.residual_px, np.inf)
-    best = int(residual.argmin())
-    return ORDERS[best], float(residual[best])
+    best = _first_of_the_best(residual, ALIKE_PX)
+    return TRIED[best], float(residual[best])
 
 
 def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
@@ -81,8 +99,8 @@ def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
     Returns:
         The order and the root mean square distance that is left, shares of the box's diagonal.
     """
-    fit = fit_cuboids(np.stack([xyz[list(order.points)] for order in ORDERS]))
+    fit = fit_cuboids(np.stack([xyz[list(order.points)] for order in TRIED]))
     diagonal = np.linalg.norm(fit.cuboids.size_xyz, axis=-1)
     share = np.where(fit.valid, fit.residual / np.maximum(diagonal, 1e-300), np.inf)
-    best = int(share.argmin())
-    return ORDERS[best], float(share[best])
+    best = _first_of_the_best(share, ALIKE_SHARE)
+    return TRIED[best], float(share[best])

@@ -28,7 +28,16 @@ from cogkp.data.images import image_size, tell_orientations
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = ["FALLBACK_FRAME", "ORIENTED", "Need", "Scan", "read_objectron", "read_unlabelled", "scan_objectron"]
+__all__ = [
+    "FALLBACK_FRAME",
+    "MISSING_MARK",
+    "ORIENTED",
+    "Need",
+    "Scan",
+    "read_objectron",
+    "read_unlabelled",
+    "scan_objectron",
+]
 
 log = logging.getLogger("cogkp")
 
@@ -44,6 +53,13 @@ ORIENTED = "dataset.images.apply_exif_orientation"
 """The switch that turns images, for messages."""
 TINY = float(np.nextafter(0.0, 1.0))
 FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
+FARTHEST_SIDES = 10.0
+"""Corners leave their image, yet one that lies so many times its longer side beside it is no label of a corner."""
+
+MISSING_MARK = (-1.0, -1.0)
+"""What many tools write for a point that is not there."""
+
+ALL_CLASSES = "Name it in dataset.category, or set dataset.all_classes to true to take every class for it."
 CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
 
 
@@ -71,6 +87,7 @@ def scan_objectron(
     intrinsics: FloatArray | None = None,
     files: ImageFiles = AS_STORED,
     need: Collection[Need] = (),
+    category: str | None = None,
 ) -> Scan:
     """Read every labelled image of a folder and collect the problems; see :func:`read_objectron`.
 
@@ -82,7 +99,7 @@ def scan_objectron(
     tell_orientations(
         [pair.image for pair in found.labelled], str(root), oriented=files.apply_exif_orientation, switch=ORIENTED
     )
-    reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset(need))
+    reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset(need), category)
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
@@ -93,8 +110,15 @@ def scan_objectron(
     else:
         problems += [problem for fit in fits if (problem := fit.problem(str(root))) is not None]
     dropped = Counter(found.dropped)
+    others = Counter(word for outcome in outcomes for word in outcome.others)
+    dropped.update({f"an object of class '{word}', not '{category}'": count for word, count in others.items()})
     kept = tuple(_seen(record, dropped) for record in records)
     declared = worst or next((fit for fit in fits if fit.declared is not None), FrameFit(None, {}))
+    if others and not problems and not any(record.boxes for record in records):
+        listed = ", ".join(f"'{word}' {count} times" for word, count in others.most_common())
+        problems.append(
+            Problem("no object is of the category", str(root), f"class '{category}' in the files", listed, ALL_CLASSES)
+        )
     return Scan(ImageIndex(root, kept, dict(dropped)), tuple(problems), len(found.labelled), declared)
 
 
@@ -105,8 +129,9 @@ def read_objectron(
     intrinsics: FloatArray | None = None,
     files: ImageFiles = AS_STORED,
     need: Collection[Need] = (),
+    category: str | None = None,
 ) -> ImageIndex:
-    """Read every labelled image of a folder.
+    """Find and check every labelled image of a folder.
 
     Args:
         root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
@@ -115,14 +140,18 @@ def read_objectron(
         intrinsics: (3, 3) for images whose file has none, pixels.
         files: how images are read.
         need: what every image ('intrinsics') or box ('scale', 'pose') must have.
+        category: the class of the objects wanted; objects whose file says no class are taken for it. None takes all.
 
     Returns:
-        The images; boxes wholly outside theirs are left out, which is counted and logged.
+        The images. Left out, counted and logged are objects of other classes, boxes wholly outside their image,
+        and boxes of which a point is marked as missing or lies absurdly far away.
 
     Raises:
         DataError: there is no such folder or no labelled image, or files are faulty; all faults are listed.
     """
-    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, files=files, need=need)
+    scan = scan_objectron(
+        root, camera_frame=camera_frame, intrinsics=intrinsics, files=files, need=need, category=category
+    )
     if scan.problems:
         raise DataError.listing(scan.problems)
     if not scan.files:
@@ -187,21 +216,29 @@ def _behind(box: BoxRecord) -> Problem:
 
 
 def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
-    """Leave out boxes that lie wholly outside the image."""
-    last_edge = np.array(record.size_wh) + FIRST_EDGE
-    kept = tuple(
-        box
-        for box in record.boxes
-        if (box.uv_source.max(axis=0) >= FIRST_EDGE).all() and (box.uv_source.min(axis=0) <= last_edge).all()
-    )
-    if len(kept) < len(record.boxes):
-        dropped["a box wholly outside its image"] += len(record.boxes) - len(kept)
-    return attrs.evolve(record, boxes=kept)
+    """Leave out boxes of which the image cannot show anything, and those whose pixels are none."""
+    reasons = [_fault_of_pixels(box.uv_source, record.size_wh) for box in record.boxes]
+    dropped.update(filter(None, reasons))
+    return attrs.evolve(record, boxes=tuple(box for box, why in zip(record.boxes, reasons, strict=True) if not why))
+
+
+def _fault_of_pixels(uv: FloatArray, size_wh: tuple[int, int]) -> str:
+    """Say why nine points are no box in the image; empty where they are one."""
+    low, high, last_edge = uv.min(axis=0), uv.max(axis=0), np.array(size_wh) + FIRST_EDGE
+    if (high < FIRST_EDGE).any() or (low > last_edge).any():
+        return "a box wholly outside its image"
+    if (uv == MISSING_MARK).all(axis=1).any():
+        return "a box with a point at (-1, -1), a mark for missing"
+    far = FARTHEST_SIDES * max(size_wh)
+    if (low < -far).any() or (high > last_edge + far).any():
+        return f"a box with a point more than {FARTHEST_SIDES:g} image sides outside"
+    return ""
 
 
 class _Outcome(NamedTuple):
     record: ImageRecord | None
     problems: list[Problem]
+    others: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -211,19 +248,27 @@ class _AnnotationReader:
     intrinsics: FloatArray | None
     files: ImageFiles
     need: frozenset[Need]
+    category: str | None = None
 
     def read(self, pair: Labelled) -> _Outcome:
         """Read one file, and go on after a fault as far as that makes sense."""
         try:
             fields = read_annotation(pair.annotation)
             bare = self.surroundings(pair, fields)
-            entries = fields.each("objects")
+            entries = list(enumerate(fields.each("objects")))
+            others = tuple(word for _, entry in entries if (word := self._other_class(entry)) is not None)
         except DataError as error:
             return _Outcome(None, [error.problem])
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV)
-        outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in enumerate(entries)]
+        wanted = [(number, entry) for number, entry in entries if self._other_class(entry) is None]
+        outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in wanted]
         record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
-        return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)])
+        return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)], others)
+
+    def _other_class(self, entry: Fields) -> str | None:
+        """Return the class of an object that is not of the category; None for one that is wanted."""
+        word = entry.word("class")
+        return word if self.category and word and _plain(word) != _plain(self.category) else None
 
     def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
@@ -277,6 +322,11 @@ class _AnnotationReader:
             raise entry.wrong("scale", "three side lengths, or keypoints_3d")
         if "pose" in self.need and box.cuboid_to_camera is None:
             raise entry.wrong("keypoints_3d", "nine points of space, or location and quaternion_xyzw")
+
+
+def _plain(word: str) -> str:
+    """Write a class so that case, blanks, dashes and underscores make no difference."""
+    return "".join(filter(str.isalnum, word.casefold()))
 
 
 def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:

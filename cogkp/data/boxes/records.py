@@ -53,6 +53,7 @@ class BoxRecord:
         symmetric: whether turns of the object look alike; None where the file does not say.
         num_symmetry: how many turns do; None where the file does not say.
         given: keys of the file that say this; the others were derived from these.
+        location: (3,) stated place of the middle, length unit of the file; None where the file does not state it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class BoxRecord:
     symmetric: bool | None
     num_symmetry: int | None
     given: frozenset[str]
+    location: FloatArray | None = None
 
     def turns(self, otherwise: int) -> int:
         """Return how many equal turns about its y axis leave the object looking alike.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,26 +29,31 @@ class BoxCheck:
         name: of the object.
         category: its class.
         reprojection_px: largest distance between a point seen by the camera and its pixel.
+        centre_px: distance between the stated place of the middle, seen by the camera, and its pixel.
         pnp_px: root mean square distance that a pose fitted to the pixels leaves; infinite where none is found.
         turn_deg: between the stated and the fitted pose, degrees.
         shift_share: between them, share of the distance from the camera.
         inside: how many of the nine points lie in the image.
         visibility: as the file says, else 1.
+        compared: whether the file states anything twice, so that it could disagree with itself.
     """
 
     name: str
     category: str
     reprojection_px: float | None
+    centre_px: float | None
     pnp_px: float | None
     turn_deg: float | None
     shift_share: float | None
     inside: int
     visibility: float
+    compared: bool
 
     @property
     def worst_px(self) -> float:
-        """The larger of both distances; -1 where there is none."""
-        return max((value for value in (self.reprojection_px, self.pnp_px) if value is not None), default=-1.0)
+        """The largest distance; -1 where there is none."""
+        known = (self.reprojection_px, self.centre_px, self.pnp_px)
+        return max((value for value in known if value is not None), default=-1.0)
 
 
 @attrs.frozen
@@ -104,6 +110,7 @@ class LabelReport:
             "pictures": len(self.records),
             "without_camera": self._without_camera,
             "boxes": len(self._boxes),
+            "compared": self.compared,
             "tolerance_px": self.tolerance_px,
             "reprojection_px": _spread([box.reprojection_px for box in self._boxes]),
             "pnp_px": _spread([box.pnp_px for box in self._boxes]),
@@ -120,6 +127,11 @@ class LabelReport:
                 for file in self.checked
             ],
         }
+
+    @property
+    def compared(self) -> int:
+        """How many boxes state anything twice; where there is none, the absence of problems means nothing."""
+        return sum(box.compared for box in self._boxes)
 
     @property
     def _without_camera(self) -> int:
@@ -140,18 +152,39 @@ class LabelReport:
                 f"evaluate and the validation of a training refuse {them}"
             )
         lines += [f"problem: {problem}" for problem in self.problems]
-        lines.append(counted(len(self.problems), "problem") if self.problems else "no problems: the files agree")
+        lines.append(self._verdict())
         return "\n".join(map(printable, lines))
+
+    def _verdict(self) -> str:
+        boxes = counted(len(self._boxes), "box", "es")
+        if self.problems:
+            return counted(len(self.problems), "problem")
+        if not self.compared:
+            return (
+                f"nothing was compared: of {boxes} none has projected_cuboid and intrinsics, "
+                "and beside them scale, location or keypoints_3d"
+            )
+        if self.compared < len(self._boxes):
+            return f"no problems in {self.compared} of {boxes}; the others state nothing twice"
+        return "no problems: the files agree"
 
     def _summary(self) -> list[str]:
         frame = NOTHING if self.frame.declared is None else self.frame.declared.value
         files, boxes = counted(self.files, "file"), counted(len(self._boxes), "box", "es")
         head = f"{self.root}: {files}, {boxes}, camera_frame {frame}"
+        classes = Counter(box.category for box in self._boxes)
+        if len(classes) > 1:
+            head += "; classes: " + ", ".join(f"{name} {count}" for name, count in classes.most_common())
         if not self.checked:
             return [head]
         return [
             head,
             self._distances("points seen by the camera, distance to their pixels", "reprojection_px"),
+            *(
+                [self._distances("middle seen by the camera, distance to its pixel", "centre_px")]
+                if any(box.centre_px is not None for box in self._boxes)
+                else []
+            ),
             self._distances("pose fitted to the pixels, distance that is left", "pnp_px"),
         ]
 

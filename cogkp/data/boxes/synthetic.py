@@ -46,6 +46,9 @@ def box_annotation(
     return annotation_of(boxes, scene.size_wh, world.K, ground=ground, camera_frame=camera_frame, provenance=PROVENANCE)
 
 
+MOST_IMAGES = 100_000
+
+
 def render_boxes(
     destination: Path,
     *,
@@ -80,8 +83,8 @@ def render_boxes(
         OutputError: the folder cannot be written or holds something already.
     """
     scene = BoxScene(size_wh=size_wh, shape=shape, turns=symmetric, most_boxes=most_boxes)
-    if images < 1:
-        raise DataError("there is nothing to render", expected="at least one image", got=str(images))
+    if not 1 <= images <= MOST_IMAGES:
+        raise DataError("there is nothing to render", expected=f"1 to {MOST_IMAGES} images", got=str(images))
     destination = Path(destination)
     with staged_folder(destination) as staging, progress.work("rendering", images) as step:
         for index in range(images):

@@ -107,7 +107,7 @@ class CalibrationReport:
         lines += map(_camera_text, self.cameras)
         lines += (_pair_text(pair, in_full=len(self.pairs) <= MOST_PAIRS_IN_FULL) for pair in self.pairs)
         if self.consistency is not None:
-            lines.append(_consistency_text(self.consistency))
+            lines += [_consistency_text(self.consistency)] if self.consistency.count else []
         lines += (printable(f"note: {note}") for note in self.notes)
         return "\n".join([*lines, *(printable(f"problem: {problem}") for problem in self.problems)])
 
@@ -115,6 +115,8 @@ class CalibrationReport:
     def problems(self) -> tuple[str, ...]:
         """What cannot be used, and what labelled pairs have shown to be wrong, one line each."""
         shown = None if self.consistency is None else self.consistency.problem()
+        if self.consistency is not None and not self.consistency.count:
+            shown = "no labelled pair could be compared: no point is labelled in both views"
         return self.unusable if shown is None else (*self.unusable, shown)
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def _pair_text(pair: PairSummary, *, in_full: bool) -> str:
 
 
 def _consistency_text(found: PairConsistency) -> str:
-    verdict = "" if found.problem() else ": they fit"
+    verdict = "" if found.problem() else ": they fit" if found.fits else ": too few to tell whether they fit"
     return (
         f"{found.count} labelled pairs lie {found.median_px:.2f} px off their epipolar lines (median; "
         f"95 % within {found.p95_px:.2f} px), {found.behind_share:.1%} of the points behind a camera{verdict}"

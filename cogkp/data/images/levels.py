@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from cogkp.data.images.reading import FULL, Levels, image_bits, read_image
-from cogkp.data.images.survey import spread
+from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.errors import ImageError, counted
 
 __all__ = ["find_levels", "levels_of", "misfit", "tell_levels"]
 
-MOST_IMAGES = 256
-"""So many images are decoded at most, spread over all."""
 MUCH = 4.0
 """Images whose range is so many times as wide, or as narrow, as that of the training do not fit it."""
 
@@ -53,7 +51,7 @@ def find_levels(images: Sequence[Path]) -> Levels | None:
     Args:
         images: files; those that cannot be used are passed over, since reading them later tells.
     """
-    ends = list(_ends(spread(images, MOST_IMAGES)))
+    ends = list(_ends(spread(images, SOME_IMAGES)))
     return levels_of(min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
 
@@ -75,7 +73,7 @@ def tell_levels(images: Sequence[Path], where: str, levels: Levels | None) -> No
         where: names the data set.
         levels: of the training; None where its images fill their range.
     """
-    ends = list(_ends(spread(images, MOST_IMAGES)))
+    ends = list(_ends(spread(images, SOME_IMAGES)))
     if ends and (told := misfit(min(low for low, _ in ends), max(high for _, high in ends), levels, MUCH)):
         log.warning("%s, %s of 16 bits: %s", where, counted(len(ends), "image"), told)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,16 +17,22 @@ from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
 from cogkp.data.augment import AugmentPipeline
 from cogkp.data.dataset import ItemKey, Split
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask, tell_orientations
+from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
-from cogkp.data.keypoint.records import Index, Record, RecordingSize, View
+from cogkp.data.keypoint.outside import inside_image, say_origin, without_outside
+from cogkp.data.keypoint.records import Index, Record, RecordingSize, Records, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
+from cogkp.data.keypoint.structured.datakeys import PointLabels, check_datakeys
+from cogkp.data.keypoint.targets import keypoint_targets
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError
 from cogkp.geometry.warp import ImageWarp
 
 __all__ = ["AugmentedKeypointDataset", "open_roots"]
+
+log = logging.getLogger("cogkp")
 
 
 class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
@@ -37,44 +44,63 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         config: which data and what happens to it.
         split: 'train' and 'preview' augment the main roots, 'evaluation' reads them plain, 'validation' reads the
             validation roots plain.
-        encode: makes the targets of a sample.
+        encode: makes the targets of a sample; None makes those that a keypoint network is trained with.
 
     Raises:
         DataError: there is no usable data, or some of it is faulty; all faults of a root are listed.
+
+    Example of use::
+
+        (view,) = AugmentedKeypointDataset(config, "train")[0]
+        view.sample.image, view.targets.uv_crop  # (1, S, S) float32 in 0..1, (N, 2) pixels of it
     """
 
     Config: ClassVar[type[KeypointConfig]] = KeypointConfig
 
-    def __init__(self, config: KeypointConfig, split: Split, encode: Callable[[Sample[KeypointLabels]], Any]) -> None:
+    def __init__(
+        self,
+        config: KeypointConfig,
+        split: Split = "train",
+        encode: Callable[[Sample[KeypointLabels]], Any] | None = None,
+    ) -> None:
         self.config = config
         self.split = split
         self.pipeline = AugmentPipeline(config.augmentations, training=split in ("train", "preview"))
-        self._encode = encode
+        self._encode = encode or partial(keypoint_targets, segmentation=config.targets.segmentation)
         roots = config.validation.base_dir if split == "validation" else config.base_dir
         masks = config.data_mappings.mask if config.targets.segmentation else None
-        self._indices = open_roots(roots, attrs.evolve(config.data_mappings, mask=masks))
         self._oriented = config.images.apply_exif_orientation
-        self.images = [view.image for index in self._indices for record in index.records for view in record.views]
+        mappings = attrs.evolve(config.data_mappings, mask=masks)
+        self._indices = open_roots(roots, mappings, _point_labels(config), oriented=self._oriented)
         for index in self._indices:
-            images = [view.image for record in index.records for view in record.views]
             where, switch = str(index.root), "images.apply_exif_orientation"
-            tell_orientations(images, where, oriented=self._oriented, switch=switch)
-        self._items = [item for index in self._indices for item in self._items_of(index)]
+            tell_orientations(index.image_paths, where, oriented=self._oriented, switch=switch)
+        self._records = Records(self._indices)
+        if config.targets.keypoints:
+            _say_unlabelled(self.size_report, split)
         rig = paired_rig(config)
         if rig is not None:
-            records = [record for record, _ in self._items]
-            check_frames(records, rig, oriented=self._oriented)
-            check_labels(records, rig, str(config.calibration_file), oriented=self._oriented)
+            check_frames(self._records, rig, oriented=self._oriented)
+            check_labels(self._records, rig, str(config.calibration_file), oriented=self._oriented)
 
-    def _items_of(self, index: Index) -> list[tuple[Record, tuple[View, ...]]]:
-        if self.config.stereo_pairing.enabled:
-            return [(record, record.views) for record in index.records]
-        return [(record, (view,)) for record in index.records for view in record.views]
+    @property
+    def some_images(self) -> list[Path]:
+        """Files of images, spread over each root."""
+        return [path for index in self._indices for path in spread(index.image_paths, SOME_IMAGES)]
 
     @property
     def views_per_item(self) -> int:
         """How many images an item has: two for a stereo pair, else one."""
-        return len(self._items[0][1])
+        return len(self.config.data_mappings.x) if self.config.stereo_pairing.enabled else 1
+
+    @property
+    def _items_per_record(self) -> int:
+        return len(self.config.data_mappings.x) // self.views_per_item
+
+    def _item(self, number: int) -> tuple[Record, tuple[View, ...]]:
+        row, place = divmod(range(len(self))[number], self._items_per_record)
+        record = self._records[row]
+        return record, record.views[place * self.views_per_item :][: self.views_per_item]
 
     @cached_property
     def size_report(self) -> RecordingSize:
@@ -96,7 +122,8 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         sampling = self.config.sampling
         if self.split != "train" or not sampling.enabled:
             return None
-        return _spread(sampling.weights or (1.0,) * len(self._indices), [len(self._items_of(i)) for i in self._indices])
+        counts = [len(index) * self._items_per_record for index in self._indices]
+        return _spread(sampling.weights or (1.0,) * len(self._indices), counts)
 
     @property
     def items_per_epoch(self) -> int:
@@ -107,12 +134,12 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return sampling.samples_per_epoch * len(self) // self.size_report.records
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._records) * self._items_per_record
 
     def __getitem__(self, key: ItemKey | tuple[int, int, int] | int) -> tuple[Encoded, ...]:
         """Make one item; the same key gives the same item in any process."""
         wanted = ItemKey(*key) if isinstance(key, tuple) else ItemKey(0, key, key)
-        record, views = self._items[wanted.item]
+        record, views = self._item(wanted.item)
         seeds = np.random.SeedSequence([wanted.seed, wanted.epoch, wanted.position]).spawn(len(views))
         samples = (self._sample(record, view, np.random.default_rng(s)) for view, s in zip(views, seeds, strict=True))
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
@@ -120,6 +147,8 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
     def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
         image = read_grey(view.image, oriented=self._oriented, levels=self.config.images.levels_16bit)
         size_wh = (image.shape[1], image.shape[0])
+        if not self.config.data_mappings.keep_points_outside_image:
+            view = attrs.evolve(view, labelled=view.labelled & inside_image(view.uv_source, size_wh))
         warp = self.pipeline.sample_warp(size_wh, view.uv_source, view.labelled, generator)
         crop = self.pipeline.photometric(self.pipeline.render(image, warp), generator)
         order = self.pipeline.point_order(warp, len(view.labelled))
@@ -142,25 +171,52 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return self.pipeline.render_mask(mask, warp)
 
 
-def open_roots(roots: Sequence[str], mappings: DataMappings) -> list[Index]:
+def open_roots(
+    roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed", *, oriented: bool = False
+) -> list[Index]:
     """Index several data sets.
 
     Args:
         roots: their folders; relative ones start at the working directory.
         mappings: which entries of a line are images, points and masks.
+        points: whether each data set must have the datakeys of points.
+        oriented: whether images are turned as they note, which may change their size.
+
+    Returns:
+        The data sets; labels outside their image count as not labelled, unless the mappings keep them.
 
     Raises:
-        DataError: none is configured, one is faulty, or no usable line is left.
+        DataError: none is configured, one is faulty, no line of one has a mapped datakey, or no usable line is left.
     """
     if not roots:
         raise DataError("no data set is configured", expected="at least one folder in base_dir")
-    indices = [StructuredDataset(Path(root)).index(mappings) for root in roots]
-    if not any(index.records for index in indices):
+    indices = [_open_root(Path(root), mappings, points, oriented) for root in roots]
+    if not any(map(len, indices)):
         reasons = [f"{count} lines: {why}" for index in indices for why, count in index.dropped.items()]
         raise DataError(
             "no usable line is left", where=", ".join(roots), got="; ".join(reasons) or f"no line in any {LINES_FILE}"
         )
     return indices
+
+
+def _open_root(root: Path, mappings: DataMappings, points: PointLabels, oriented: bool) -> Index:
+    index = StructuredDataset(root).index(mappings)
+    check_datakeys(index, mappings, points)
+    say_origin(str(root), int((index.labelled & (index.uv_source == 0).all(-1)).sum()))
+    return index if mappings.keep_points_outside_image else without_outside(index, mappings.y, oriented=oriented)
+
+
+def _point_labels(config: KeypointConfig) -> PointLabels:
+    if not config.targets.keypoints:
+        return "unused"
+    return "some roots" if config.stereo_pairing.use_unlabelled else "needed"
+
+
+def _say_unlabelled(size: RecordingSize, split: Split) -> None:
+    """Warn of points that nobody labelled, where others are labelled."""
+    never = [name for name, count in size.labelled.items() if count == 0]
+    if 0 < len(never) < len(size.labelled):
+        log.warning("%s data: no usable label of %s", split, ", ".join(never))
 
 
 def _spread(weights: Sequence[float], counts: Sequence[int]) -> npt.NDArray[np.float64]:

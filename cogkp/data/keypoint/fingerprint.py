@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cogkp.data.keypoint.records import Index, Record, View
+from cogkp.data.keypoint.records import Index
 from cogkp.geometry.rig import CameraRig
 
 __all__ = ["fingerprint"]
 
 CALIBRATION_DECIMALS = 9
 """Two computers that work out one calibration may differ in a number's last bits; no lens is known that well."""
+
+LINES_AT_ONCE = 8192
 
 
 def fingerprint(indices: Sequence[Index], rig: CameraRig | None = None) -> list[dict[str, Any]]:
@@ -35,35 +36,55 @@ def fingerprint(indices: Sequence[Index], rig: CameraRig | None = None) -> list[
 
 
 def _of(index: Index) -> dict[str, Any]:
-    files, labels = hashlib.sha256(), hashlib.sha256()
-    for record in index.records:
-        for path in _files(record):
-            name = path.relative_to(record.root).as_posix()
-            files.update(f"{len(name)} {name} {path.stat().st_size}\n".encode())
-        labels.update(_labels(record))
     return {
         "root": index.root.name,
-        "lines": len(index.records),
-        "images": sum(len(record.views) for record in index.records),
-        "files_sha256": files.hexdigest(),
-        "labels_sha256": labels.hexdigest(),
+        "lines": len(index),
+        "images": len(index.images.ends),
+        "files_sha256": _files(index),
+        "labels_sha256": _labels(index),
     }
 
 
-def _files(record: Record) -> Iterator[Path]:
-    for view in record.views:
-        yield view.image
-        if view.mask is not None:
-            yield view.mask
+def _files(index: Index) -> str:
+    """Hash name and size of each image, and of its mask where there is one."""
+    digest = hashlib.sha256()
+    kinds = [index.images] if index.masks is None else [index.images, index.masks]
+    for place in range(len(index.images.ends)):
+        for files in kinds:
+            if name := files.encoded(place):
+                letters = len(name.decode("utf-8", "surrogateescape"))
+                digest.update(b"%d %b %d\n" % (letters, name, files.sizes[place]))
+    return digest.hexdigest()
 
 
-def _labels(record: Record) -> bytes:
-    parts = [part for view in record.views for part in _label(view)]
-    return b"".join([*parts, record.xyz_world.tobytes(), record.located.tobytes()])
-
-
-def _label(view: View) -> tuple[bytes, ...]:
-    return view.camera.encode(), view.uv_source.tobytes(), view.labelled.tobytes(), bytes([view.mask is not None])
+def _labels(index: Index) -> str:
+    """Hash what each line says, view by view: camera, points, which are labelled, whether there is a mask; places."""
+    digest, views, points = hashlib.sha256(), len(index.cameras), index.labelled.shape[-1]
+    masked = (
+        np.zeros((len(index), views), np.bool_) if index.masks is None else index.masks.sizes.reshape(-1, views) > 0
+    )
+    layout: list[tuple[str, str, tuple[int, ...]]] = [
+        field
+        for view, camera in enumerate(index.cameras)
+        for field in (
+            (f"camera{view}", f"S{len(camera.encode())}", ()),
+            (f"uv{view}", "<f8", (points, 2)),
+            (f"labelled{view}", "?", (points,)),
+            (f"mask{view}", "?", ()),
+        )
+    ]
+    layout += [("xyz", "<f8", (points, 3)), ("located", "?", (points,))]
+    for start in range(0, len(index), LINES_AT_ONCE):
+        part = slice(start, start + LINES_AT_ONCE)
+        rows = np.empty(len(index.lines[part]), np.dtype(layout))
+        for view, camera in enumerate(index.cameras):
+            rows[f"camera{view}"] = camera.encode()
+            rows[f"uv{view}"] = index.uv_source[part, view]
+            rows[f"labelled{view}"] = index.labelled[part, view]
+            rows[f"mask{view}"] = masked[part, view]
+        rows["xyz"], rows["located"] = index.xyz_world[part], index.located[part]
+        digest.update(rows.tobytes())
+    return digest.hexdigest()
 
 
 def _calibration(rig: CameraRig) -> str:

@@ -114,8 +114,8 @@ def check_labels(records: Sequence[Record], rig: CameraRig, where: str, *, orien
     Raises:
         DataError: the cameras look swapped, their poses inverted, or the labels do not meet in space.
     """
-    labelled = [record for record in records if all(view.labelled.any() for view in record.views)]
-    some = labelled[:: max(1, len(labelled) // ENOUGH_LINES)]
+    labelled = [row for row, record in enumerate(records) if all(view.labelled.any() for view in record.views)]
+    some = [records[row] for row in labelled[:: max(1, len(labelled) // ENOUGH_LINES)]]
     problem = pair_consistency(some, rig, oriented=oriented).problem() if some else None
     if problem is not None:
         raise DataError(problem, where=where, hint="Look at it with: s6 cog calibration check.")

@@ -71,9 +71,9 @@ class ObjectPose:
     relative_size: FloatArray
     residual_px: float
     metric: bool
-    ambiguous: bool = False
-    second_cuboid_to_camera: FloatArray | None = None
-    second_residual_px: float | None = None
+    ambiguous: bool
+    second_cuboid_to_camera: FloatArray | None
+    second_residual_px: float | None
 
 
 @attrs.frozen(eq=False)

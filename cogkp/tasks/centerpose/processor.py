@@ -184,14 +184,21 @@ def _camera(value: Any, size_wh: tuple[int, int]) -> KnownCamera | None:
     if value is None:
         return None
     K, lens = _numbers(getattr(value, "K", value)), getattr(value, "distortion", None)
-    if K is None or K.shape != (3, 3) or not np.isfinite(K).all() or not (K.diagonal()[:2] > 0).all():
-        raise ModelError("not a camera", expected=f"{CAMERA}; finite, focal lengths > 0 px", got=_told(value))
+    if K is None or K.shape != (3, 3) or not np.isfinite(K).all() or not _intrinsics(K):
+        hint = "Rows are (fx, skew, cx), (0, fy, cy), (0, 0, 1)."
+        raise ModelError(
+            "not a camera", expected=f"{CAMERA}; finite, focal lengths > 0 px", got=_told(value), hint=hint
+        )
     own = getattr(value, "size_wh", size_wh)
     if tuple(own) not in (size_wh, (0, 0)):
         expected, got = ("{} x {} pixels".format(*size) for size in (own, size_wh))
         hint = "Give the image as the camera took it, or the intrinsics of the image as it is."
         raise ModelError("the camera is of another image size", expected=expected, got=got, hint=hint)
     return KnownCamera(K, None if lens is None else _numbers(lens))
+
+
+def _intrinsics(K: Array) -> bool:
+    return bool(K[0, 0] > 0 and K[1, 1] > 0 and K[1, 0] == 0 and np.array_equal(K[2], (0, 0, 1)))
 
 
 def _lenses(cameras: Sequence[KnownCamera | None]) -> Array | None:

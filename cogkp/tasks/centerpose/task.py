@@ -83,6 +83,7 @@ class CenterPoseTask:
             num_symmetry=data.symmetry_count,
             files=data.images,
             need=NEEDED if split in ("train", "preview") else (*NEEDED, "intrinsics"),
+            category=None if data.all_classes else data.category,
         )
 
     @cached_property

@@ -6,7 +6,7 @@ Axes: B batch, N keypoints, C classes, S side of the crop, h w heatmap.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 import numpy as np
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from cogkp.config.augment import Crop
 from cogkp.config.keypoint.spec import KeypointConfig, Uncertainty
-from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.labels import KeypointLabels
+from cogkp.data.keypoint.targets import KeypointTargets, keypoint_targets
 from cogkp.data.sample import Batch, Sample
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
@@ -25,31 +25,6 @@ from cogkp.tasks.keypoint.processor import KeypointProcessor
 from cogkp.visual.marks import Marks
 
 __all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
-
-# No camera sees that far; larger labels would overflow float32 and pass for predictions that are no numbers.
-FARTHEST_PX = 1e6
-
-
-class KeypointTargets(NamedTuple):
-    """Training targets of one view; arrays for a view, tensors with a leading B for a batch.
-
-    Args:
-        uv_crop: (N, 2) float32, crop pixels; zero where not labelled, kept where it falls outside the crop.
-        valid: (N,) bool, labelled and inside the crop.
-        uv_source: (N, 2) float32, pixels of the full frame; zero where not labelled.
-        labelled: (N,) bool.
-        xyz_world: (N, 3) float64, exact places in space, world units; zero where not known.
-        located: (N,) bool, where they are known.
-        mask: (S, S) int64 class ids, ``MISSING_MASK_IGNORE_INDEX`` where unknown; (0, 0) without segmentation.
-    """
-
-    uv_crop: Any
-    valid: Any
-    uv_source: Any
-    labelled: Any
-    xyz_world: Any
-    located: Any
-    mask: Any
 
 
 @attrs.frozen(eq=False)
@@ -118,27 +93,7 @@ class KeypointCodec:
 
     def encode(self, sample: Sample[KeypointLabels]) -> KeypointTargets:
         """Make the targets of one view."""
-        labelled = sample.labels.labelled
-        uv_source = np.where(labelled[:, None], sample.labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)
-        moved = sample.source_to_crop.apply(torch.from_numpy(uv_source)).numpy()
-        uv_crop = np.where(labelled[:, None], moved, 0.0)
-        inside = ((uv_crop >= -0.5) & (uv_crop <= self.output_size - 0.5)).all(axis=-1)  # noqa: PLR2004 - half a pixel
-        return KeypointTargets(
-            uv_crop=uv_crop.astype(np.float32),
-            valid=labelled & inside,
-            uv_source=uv_source.astype(np.float32),
-            labelled=labelled,
-            xyz_world=sample.labels.xyz_world,
-            located=sample.labels.located,
-            mask=self._mask(sample.labels.mask_crop),
-        )
-
-    def _mask(self, mask_crop: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.int64]:
-        if not self.segmentation:
-            return np.zeros((0, 0), np.int64)
-        if mask_crop is None:
-            return np.full((self.output_size, self.output_size), MISSING_MASK_IGNORE_INDEX, np.int64)
-        return mask_crop.astype(np.int64)
+        return keypoint_targets(sample, segmentation=self.segmentation)
 
     def decode(self, outputs: Any, source_to_crop: Tensor) -> Keypoints2D:
         """Decode network outputs to pixels of the full image.

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.geometry.covariance import with_noise
 from cogkp.geometry.uncertainty import inside_region, missing_noise
 from cogkp.measures.evidence import Curve, Line
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 
 __all__ = ["COVERED_HEAD", "COVERED_SHARES", "NOTHING_COVERED", "Coverage", "CoverageMetrics", "advice"]
 

@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.stereo import paired_rig
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.heatmap import centred_heatmap
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import LossReport
-from cogkp.tasks.keypoint.codec import KeypointTargets
 from cogkp.tasks.keypoint.stereo import Reprojection, Rigidity, StereoGeometry
 
 __all__ = [

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError, NotFiniteError, printable
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.measures.text_table import aligned, share
 from cogkp.measures.text_table import number as number_of
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
 from cogkp.tasks.keypoint.metrics_3d import SpaceMetrics
 from cogkp.tasks.keypoint.overlays_3d import space_marks

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.uncertainty import inside_region
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.coverage import COVERED_SHARES
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SegmentRow, SpaceReport, SpaceRow
 from cogkp.tasks.keypoint.stereo import Reconstruction, StereoGeometry
@@ -91,12 +92,17 @@ def true_points(geometry: StereoGeometry, batch: Batch[KeypointTargets]) -> Trut
 
 
 def _in_crops(geometry: StereoGeometry, xyz_world: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
-    """Tell (P, 2, N) which points of space fall into each crop."""
+    """Tell (P, 2, N) which points of space fall into each image, and there into the crop."""
     seen = geometry.project(xyz_world)
-    uv_crop = ImageWarp(batch.source_to_crop[batch.pairs]).apply(geometry.frame_pixels(seen.uv, batch))
-    edge = 0.5
-    inside: Tensor = ((uv_crop >= -edge) & (uv_crop <= batch.image.shape[-1] - edge)).all(-1)
-    return inside & seen.valid
+    uv = geometry.frame_pixels(seen.uv, batch)
+    uv_crop = ImageWarp(batch.source_to_crop[batch.pairs]).apply(uv)
+    size_wh = batch.source_size_wh[batch.pairs].unsqueeze(-2).to(uv.dtype)
+    return _within(uv, size_wh) & _within(uv_crop, batch.image.shape[-1]) & seen.valid
+
+
+def _within(uv: Tensor, size: Tensor | int) -> Tensor:
+    half = 0.5  # of a pixel
+    return ((uv >= -half) & (uv <= size - half)).all(-1)
 
 
 def pair_errors(

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.uncertainty import region_radius2
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.metrics_3d import PairErrors, SpaceMetrics, pair_errors
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 from cogkp.visual.marks import SpaceMarks, ViewMarks

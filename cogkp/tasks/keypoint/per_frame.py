@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.measures.evidence import Evidence, Measure, Ratio
-from cogkp.tasks.keypoint.codec import Keypoints2D, KeypointTargets
+from cogkp.tasks.keypoint.codec import Keypoints2D
 from cogkp.tasks.keypoint.sanity import Places, complaints, missing_classes
 
 __all__ = ["FrameRows", "Rows"]

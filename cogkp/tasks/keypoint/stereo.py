@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.camera import Projection
 from cogkp.geometry.rig import CameraRig
-from cogkp.tasks.keypoint.codec import KeypointTargets
 
 __all__ = ["Reconstruction", "Reprojection", "Rigidity", "StereoGeometry"]
 

@@ -75,7 +75,7 @@ class KeypointTask:
         """Start an empty evaluation; points of space count where calibrated stereo pairs are configured."""
         space = None
         if self._geometry is not None:
-            segments = [Segment(*each) for each in self.config.loss_terms.triangulation_rigidity_loss.segments]
+            segments = [Segment(*each) for each in self.config.loss_terms.triangulation_rigidity_loss.known_segments]
             space = SpaceMetrics(self._geometry, self.codec, segments, LengthUnit.of(None))
         return KeypointMetrics(self.codec, self.config.num_classes, thresholds_px, space)
 

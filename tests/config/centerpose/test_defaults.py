@@ -85,6 +85,7 @@ ADDED = {
     "dataset.camera_frame": "objectron",
     "dataset.images.apply_exif_orientation": False,
     "dataset.images.levels_16bit": None,
+    "dataset.all_classes": False,
     "model.backbone.width": 1.0,
     "dataset.scale": 0.4,
     "dataset.shift": 0.05,

@@ -29,7 +29,7 @@ PAGE_DEFAULTS = {
 }
 
 BEYOND_THE_PAGE = {
-    "data_mappings": {"mask": None, "valid": None, "xyz_world": None},
+    "data_mappings": {"mask": None, "valid": None, "xyz_world": None, "keep_points_outside_image": False},
     "sampling": {"weights": None, "samples_per_epoch": None},
     "loss_terms": {
         "triangulation_rigidity_loss": {"segments": [[0, 1, 1.5], [1, 2, 2.0]]},

@@ -75,6 +75,76 @@ def test_pixels_alone_tell_a_wrong_order(tmp_path):
     assert "numbered as in a mirror" in line
 
 
+def stated(*keys, camera=True, **changes):
+    """A file that states of one box only these keys."""
+    content = annotation(frame=CameraFrame.OPENCV)
+    entry = content["objects"][0]
+    content["objects"] = [{key: entry[key] for key in keys} | changes]
+    if not camera:
+        content["camera_data"] = {"camera_frame": "opencv"}
+    return content
+
+
+def middle_last(points):
+    return [*points[1:], points[0]]
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_a_stated_place_is_compared_with_the_middle(tmp_path, turned):
+    keys = ("location", "projected_cuboid", *(["quaternion_xyzw"] if turned else []))
+    write(tmp_path, "a", stated(*keys))
+    report = check_root(tmp_path)
+    assert report.problems == ()
+    assert report.compared == 1
+    assert report.checked[0].boxes[0].centre_px < 1e-6
+    assert "no problems: the files agree" in report.text()
+    content = stated(*keys)
+    uv = content["objects"][0]["projected_cuboid"]
+    (line,) = problems_of(tmp_path, stated(*keys, projected_cuboid=middle_last(uv)))
+    assert "the stated place does not fall on the middle's pixel" in line
+    assert "It falls on point 9: the middle comes first" in line
+    (line,) = problems_of(tmp_path, stated(*keys, location=[0.4, 0.0, 2.0]))
+    assert "Check location, intrinsics and camera_frame." in line
+    (line,) = problems_of(tmp_path, stated("location", "projected_cuboid", location=[0.1, 0.0, -2.0]))
+    assert "none in front of the camera" in line
+
+
+def test_a_middle_that_stands_last_is_told_by_pixels_and_by_points_of_space(tmp_path):
+    content = stated("scale", "projected_cuboid")
+    uv = content["objects"][0]["projected_cuboid"]
+    (line,) = problems_of(tmp_path, stated("scale", "projected_cuboid", projected_cuboid=middle_last(uv)))
+    assert "The middle stands last" in line
+    both = annotation()
+    for key in ("keypoints_3d", "projected_cuboid"):
+        both["objects"][0][key] = middle_last(both["objects"][0][key])
+    assert "The middle stands last" in problems_of(tmp_path, both)[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        stated("projected_cuboid"),
+        stated("projected_cuboid", "scale", camera=False),
+        stated("projected_cuboid", "location", "quaternion_xyzw", camera=False),
+        stated("location", "quaternion_xyzw", "scale"),
+        {"objects": []},
+    ],
+)
+def test_a_check_that_compared_nothing_says_so(tmp_path, content):
+    write(tmp_path, "a", content)
+    report = check_root(tmp_path)
+    assert report.problems == ()
+    assert report.compared == report.to_dict()["compared"] == 0
+    assert report.text().splitlines()[-1].startswith("nothing was compared: of ")
+    assert "agree" not in report.text()
+
+
+def test_a_check_that_compared_some_says_how_many(tmp_path):
+    write(tmp_path, "a", stated("projected_cuboid"))
+    write(tmp_path, "b", annotation())
+    assert "no problems in 1 of 2 boxes; the others state nothing twice" in check_root(tmp_path).text()
+
+
 def test_every_order_is_found_again():
     true = box(0)
     for order in ORDERS:

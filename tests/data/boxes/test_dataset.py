@@ -59,7 +59,7 @@ def test_colours_reach_the_network_in_its_order_and_scale(root):
     dataset = opened(root, "validation")
     ((sample, _),) = dataset[0]
     view = dataset.view
-    rgb = view.cut(read_colour(root / "0000.png"), sample.source_to_crop)
+    rgb = view.cut(read_colour(root / "0000.png"), sample.source_to_crop.matrix.numpy())
     expected = (rgb[..., 2] - view.mean[0]) / view.std[0]  # first channel of the network: blue
     np.testing.assert_allclose(sample.image[0], expected, atol=1e-6)
     np.testing.assert_allclose(view.to_rgb(sample.image), rgb, atol=1e-6)
@@ -85,7 +85,7 @@ def test_pixels_move_where_points_move(root, random_crop):
         point = np.array([55.0, 30.0])
         v, u = np.mgrid[: SIZE_WH[1], : SIZE_WH[0]]
         dot = np.exp(-((u - point[0]) ** 2 + (v - point[1]) ** 2) / 18).astype(np.float32)
-        seen = view.cut(np.repeat(dot[..., None], 3, -1), warp)[..., 0].astype(np.float64)
+        seen = view.cut(np.repeat(dot[..., None], 3, -1), warp.matrix.numpy())[..., 0].astype(np.float64)
         expected = warp.apply(torch.from_numpy(point)).numpy()
         if not ((expected > 40) & (expected < view.side - 40)).all():
             continue

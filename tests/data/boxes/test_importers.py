@@ -82,8 +82,32 @@ def test_corners_of_parcels_are_renumbered_and_counted_from_pixel_centres(tmp_pa
     assert with_camera.records[0].K is K
 
 
+@pytest.mark.parametrize("mark", [[0.0, 0.0, 0.0], [-1, -1, 0], [-1.0, -1.0, 2.0]])
+def test_parcels_with_a_corner_that_nobody_labelled_are_left_out_and_told(tmp_path, caplog, mark):
+    source = parcel_source(tmp_path / "s")
+    content = json.loads((source / "annotations.json").read_text())
+    whole = content["annotations"][0]
+    content["annotations"].append({**whole, "keypoints": [*whole["keypoints"][:-3], *mark]})
+    (source / "annotations.json").write_text(json.dumps(content))
+    result = import_boxes(source, tmp_path / "out", format="tampar", validation=0)
+    (record,) = read_objectron(result.folders["train"]).records
+    assert len(record.boxes) == 1
+    assert "1 of 2 parcels left out, with a corner that nobody labelled" in caplog.text
+    assert "annotations[1]" in caplog.text
+
+
+def test_what_reading_will_leave_out_is_told_at_import(opengl, tmp_path, caplog):
+    path = next(opengl.rglob("*.json"))
+    content = json.loads(path.read_text())
+    content["objects"].append({"class": "crate", "projected_cuboid": [[-1, -1]] * 9})
+    path.write_text(json.dumps(content))
+    import_boxes(opengl, tmp_path / "out", format="cuboid-opengl")
+    assert "to be left out 1 times: a box wholly outside its image" in caplog.text
+
+
 WRONG = {
     "seven corners": ({"keypoints": [0.0] * 21}, "There are 21 where 24 belong"),
+    "an image that is not there": ({"image_id": "7"}, 'expected the id of an image of this file, got "7"'),
     "no corners": ({"keypoints": None}, "expected x, y and v of eight corners"),
     "NaN": ({"keypoints": [float("nan")] * 24}, "NaN and infinity are not labels"),
 }

@@ -55,7 +55,7 @@ def test_every_frame_is_read_back_in_opencv_axes(tmp_path, frame):
 def test_writing_and_reading_are_inverse(frame, yaw, tilt, size, place):
     made = placed_box("crate", standing(yaw, place, tilt), np.array(size), K, visibility=0.5)
     content = annotation_of([made], SIZE_WH, K, camera_frame=frame)
-    to_opencv = frame_to_frame(frame, CameraFrame.OPENCV).numpy()
+    to_opencv = frame_to_frame(frame, CameraFrame.OPENCV)
     assert same_box(read_box(Fields("f objects[0]", content["objects"][0]), 0, K, to_opencv), made)
 
 
@@ -64,7 +64,7 @@ def test_clip_matrix_projects_as_the_intrinsics_do(frame):
     points = standing()[:3, 3] + np.random.default_rng(0).normal(0, 0.2, (20, 3))
     seen = (points @ K[:2].T) / points[:, 2:]
     matrix = clip_matrix(K, SIZE_WH, frame)
-    own = points @ frame_to_frame(CameraFrame.OPENCV, frame).numpy().T
+    own = points @ frame_to_frame(CameraFrame.OPENCV, frame).T
     clip = np.hstack([own, np.ones((20, 1))]) @ matrix.T
     ndc = clip[:, :2] / clip[:, 3:]
     if frame is CameraFrame.OPENGL:  # y points up in the image

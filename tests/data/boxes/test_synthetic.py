@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from cogkp.data.boxes.check import check_root
 from cogkp.data.boxes.labels import labels_of
@@ -32,9 +31,7 @@ def test_truth_is_exact(root):
 def test_pixels_give_back_the_pose(root):
     for record in read_objectron(root).records:
         labels = labels_of(record)
-        found = solve_cuboids(
-            torch.from_numpy(labels.uv_source[0, :, 1:]), torch.from_numpy(labels.size_xyz), torch.from_numpy(labels.K)
-        )
+        found = solve_cuboids(labels.uv_source[0, :, 1:], labels.size_xyz, labels.K)
         assert found.valid.all()
         np.testing.assert_allclose(found.cuboids.cuboid_to_camera, labels.cuboid_to_camera, atol=1e-6)
 

@@ -10,6 +10,7 @@ from cogkp.data.dataset import ItemKey
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.errors import DataError, ImageError
+from cogkp.tasks.keypoint.task import KeypointTask
 from tests.builders.discs import SIZE_WH, disc_config, disc_root, encode
 
 
@@ -33,6 +34,16 @@ def centroid(weights):
 
 def test_the_config_class_is_part_of_the_data_set():
     assert AugmentedKeypointDataset.Config is KeypointConfig
+
+
+def test_without_an_encoder_the_targets_are_those_of_training(tmp_path):
+    settings = disc_config(disc_root(tmp_path / "a"))
+    task = KeypointTask(settings)
+    for ours, trained in zip(AugmentedKeypointDataset(settings), task.datasets("train"), strict=True):
+        for one, other in zip(ours, trained, strict=True):
+            assert np.array_equal(one.sample.image, other.sample.image)
+            assert all(np.array_equal(a, b) for a, b in zip(one.targets, other.targets, strict=True))
+            assert one.targets.uv_crop.shape == (settings.num_keypoints, 2)
 
 
 def test_pixels_masks_and_points_move_by_the_same_map(tmp_path):

@@ -15,7 +15,7 @@ from cogkp.config.augment import Affine, Crop, Flip
 from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.data.augment import AugmentPipeline
-from cogkp.data.images import write_png
+from cogkp.data.images import encode_image
 from cogkp.data.keypoint.dataset import open_roots
 from cogkp.data.keypoint.scene.rig import stereo_head
 from cogkp.data.keypoint.scene.tool import sample_tool
@@ -139,7 +139,7 @@ def test_one_frame_of_another_size_among_many_is_named(recording, tmp_path):
     picture = recording / "LR.image" / "000002.png"
     kept = picture.read_bytes()
     try:
-        write_png(picture, np.zeros((100, 100), np.uint8))
+        picture.write_bytes(encode_image(np.zeros((100, 100), np.uint8)))
         with pytest.raises(DataError, match=r"000002\.png.*got 100x100"):
             build_task(config).datasets("train")
     finally:

@@ -163,7 +163,7 @@ def test_reports_are_ready_for_json_and_for_people():
     assert len(written["once"]["precision"]["add_s"]) == 21
     text = report.text()
     assert "published protocol: 2 boxes found, 2 matched" in text
-    assert "1 image, 0 without objects to judge; 2 objects asked for" in text
+    assert "1 image, 0 without objects to evaluate; 2 objects to find" in text
     assert max(map(len, text.splitlines())) < 170
     assert torch.isfinite(torch.tensor(list(report.scalars().values()))).all()
     assert K.shape == (3, 3)

@@ -219,6 +219,14 @@ def test_suppression_is_the_published_one(seed, threshold, sigma):
     np.testing.assert_allclose(left, expected[1], rtol=1e-5)
 
 
+def test_objects_are_filtered_as_published():
+    assert FilterRules() == FilterRules(threshold=0.3, suppression=True, sigma=0.5)
+    assert PoseRules() == PoseRules(direct_weight=1.0, peak_weight=1.0, max_residual_px=math.inf)
+    boxes_uv = np.array([[0.0, 0.0, 9.0, 9.0], [0.0, 5.0, 9.0, 14.0]])  # a third of their union is shared
+    _, left = soft_suppression(boxes_uv, np.array([0.9, 0.8], np.float32), FilterRules())
+    assert left[1] == pytest.approx(0.8 * math.exp(-((1 / 3) ** 2) / 0.5), rel=1e-6)
+
+
 def test_pictures_of_a_batch_do_not_suppress_each_other():
     decoded = decoded_of([0.9, 0.85, 0.8, 0.6, 0.5], count=3)
     whole = find_objects(decoded, np.tile(STILL, (3, 1, 1)), 4, FilterRules())

@@ -274,6 +274,10 @@ def test_a_camera_with_a_lens_has_its_lens_undone():
     drawn = found.outlines()[0]
     ends = each.cuboid_to_camera[:3, 3] + 0.5 * each.size_xyz[1] * each.cuboid_to_camera[:3, :3].T
     np.testing.assert_allclose(drawn.uv[9:], camera.project(torch.from_numpy(ends)).uv.numpy(), atol=1e-6)
+    batch = batch_of(attrs.evolve(labels, uv_source=bent.uv.numpy()[None]))
+    detections = CODEC.decode(maps_of(batch), batch.source_to_crop)
+    for distortion in (lens.numpy(), lens.numpy()[None]):
+        assert_same(list(find_poses(detections, K, distortion=distortion, height=[0.4])), found.objects)
     plain = attrs.evolve(camera, distortion=torch.zeros(5))
     assert_same(found_in(ONE, camera=plain)[0].objects, found_in(ONE, camera=K)[0].objects)
 
@@ -339,6 +343,9 @@ def test_drawings_have_the_size_of_the_image_and_show_its_boxes(tmp_path):
     sixteen = PROCESSOR.prepare(IMAGE.astype(np.uint16) * 257)
     assert np.array_equal(found_in(ONE, [sixteen], camera=K)[0].draw(), drawn)
     assert found.draw(least_side_px=1000).shape == (1600, 1200, 3)
+    assert found.draw(least_side_px=800).shape == IMAGE.shape
+    assert np.array_equal(found.draw(axis_size=0.5), drawn)
+    assert not np.array_equal(found.draw(axis_size=1.0), drawn)
     bare = Prepared(*PROCESSOR.prepare(IMAGE)[:3])
     assert found_in(ONE, [bare])[0].draw().shape == IMAGE.shape
     assert IMAGE.tolist() == np.random.default_rng(0).integers(0, 255, IMAGE.shape, np.uint8).tolist()
@@ -366,6 +373,10 @@ def test_plain_values_are_json_and_name_what_was_found():
         ({"camera": 0 * K}, "focal lengths > 0 px"),
         ({"camera": np.nan * K}, "not a camera"),
         ({"camera": "phone"}, "got 'phone'"),
+        ({"camera": K.T}, r"Rows are \(fx, skew, cx\)"),
+        ({"camera": 2 * K}, "not a camera"),
+        ({"camera": K + np.outer([0, 0.1, 0], [1, 0, 0])}, "not a camera"),
+        ({"camera": K * [[1], [-1], [1]]}, "not a camera"),
         ({"height": 0.0}, "not a height: expected a finite number > 0, got 0.0"),
         ({"height": "tall"}, "got 'tall'"),
         ({"height": np.inf}, "not a height"),

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from cogkp.config.keypoint.io import structure
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.heatmap import gaussian_heatmap
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointOutputs
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.coverage import NOTHING_COVERED, CoverageMetrics, advice
 from cogkp.tasks.keypoint.metrics import KeypointMetrics
 

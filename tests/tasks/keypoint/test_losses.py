@@ -6,11 +6,11 @@ import torch
 from torch.nn import functional as F
 
 from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm, Targets
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.geometry.heatmap import centred_heatmap, expectation, spatial_softmax
 from cogkp.models.keypoint import KeypointMaskOutputs
-from cogkp.tasks.keypoint.codec import KeypointTargets
 from cogkp.tasks.keypoint.losses import HeatmapRegularization, Segmentation, SupervisedKeypoints, build_loss
 
 B, N, C, S = 3, 4, 3, 8

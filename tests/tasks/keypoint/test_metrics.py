@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointMaskOutputs, KeypointOutputs
-from cogkp.tasks.keypoint.codec import KeypointCodec, KeypointTargets
+from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.metrics import KeypointMetrics, KeypointReport, PointRow
 
 S = 8

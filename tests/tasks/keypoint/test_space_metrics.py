@@ -261,6 +261,14 @@ def test_a_point_counts_where_both_crops_show_it():
     cut, _ = batch_of(xyz, labelled=none, valid=none, warps=warps)
     rows = report_of((predicting(frame, cut), cut)).points
     assert [row.count for row in rows] == [PAIRS, PAIRS - 1, PAIRS - 1]
+    # A crop that shows more than the frame does not show what lies beside the frame.
+    aside = (xyz + torch.tensor([0.0, 3.5, 0.0])).double()
+    wide = [ImageWarp.fit((-320.5, -256.5), (960, 768), 256)] * (2 * PAIRS)
+    black, below = batch_of(aside, labelled=none, valid=none, warps=wide)
+    in_frame = ((below >= -0.5) & (below <= torch.tensor([319.5, 255.5]))).all(-1).reshape(PAIRS, 2, N).all(1)
+    assert 0 < in_frame.sum() < in_frame.numel()
+    rows = report_of((predicting(below, black), black)).points
+    assert [row.count for row in rows] == in_frame.sum(0).tolist()
     # A label knows better than the calibration whether its crop shows the point.
     outside = torch.ones(2 * PAIRS, N, dtype=torch.bool)
     outside[3, 2] = False

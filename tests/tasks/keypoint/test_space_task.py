@@ -38,11 +38,27 @@ def test_a_task_judges_space_whatever_its_loss_terms_and_only_segments_whose_poi
     assert [row.name for row in metrics.compute().space.segments] == ["turn-tip"]
 
 
+@pytest.mark.parametrize(
+    ("term", "judged"),
+    [
+        (RigidityTerm(), []),
+        (RigidityTerm(weight=0.0, segments=((0, 1, 3.0),)), ["tip-turn"]),
+        (RigidityTerm(weight=1.0), ["tip-turn"]),
+    ],
+)
+def test_only_lengths_that_somebody_stands_for_are_judged(tmp_path, term, judged):
+    task = KeypointTask(stereo_config(tmp_path, triangulation_rigidity_loss=term))
+    assert [
+        f"{task.codec.point_names[s.start]}-{task.codec.point_names[s.end]}" for s in task.metrics()._space.segments
+    ] == judged
+    assert RigidityTerm().segments == ((0, 1, 1.5), (1, 2, 2.0))  # the documented default stays
+
+
 @pytest.mark.parametrize("change", [{"calibration_file": None}, {"stereo_pairing": StereoPairing()}])
 def test_without_calibrated_pairs_nothing_is_said_of_space(tmp_path, change):
     task = KeypointTask(attrs.evolve(stereo_config(tmp_path), **change))
     assert task.metrics()._space is None
-    with pytest.raises(EvaluationError, match="no lengths to tell in millimetres"):
+    with pytest.raises(EvaluationError, match="no lengths to report in millimetres"):
         task.metrics().in_millimetres(30.0)
 
 

@@ -28,6 +28,7 @@ FULL = 255
 
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 8192
+MOST_BOXES = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -47,10 +48,10 @@ class BoxScene:
     most_boxes: int = 1
 
     def __attrs_post_init__(self) -> None:
-        if self.turns not in ALIKE or self.most_boxes < 1:
+        if self.turns not in ALIKE or not 1 <= self.most_boxes <= MOST_BOXES:
             raise DataError(
                 "such boxes cannot be rendered",
-                expected=f"turns of {', '.join(map(str, ALIKE))}, and at least one box",
+                expected=f"turns of {', '.join(map(str, ALIKE))}, and 1 to {MOST_BOXES} boxes",
                 got=f"{self.turns} turns, {self.most_boxes} boxes",
             )
         if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.size_wh):

@@ -1,16 +1,15 @@
 """Import label tables of DeepLabCut and Lightning Pose: CSV with the header rows scorer, bodyparts and coords.
 
 A row names an image, in one column (``labeled-data/m4s1/img0000.png``) or in three, and gives x and y for each point.
-An empty cell or ``NaN`` means not labelled. A ``likelihood`` column, which prediction tables have, is checked and left
-out; where a ``visible`` column holds 0 the point counts as not labelled. Pixels are taken as they are: both programs
-count from the centre of the top-left pixel, as we do.
+Not labelled is a point whose cells are empty, ``NaN`` or ``NA``, or (-1, -1), or (0, 0) with a ``likelihood`` of 0, or
+whose ``visible`` is 0. Else ``likelihood``, which prediction tables have, is checked and left out. Pixels are taken as
+they are: both programs count from the centre of the top-left pixel, as we do.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,13 +18,16 @@ import attrs
 
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, located
+from cogkp.data.keypoint.importers.table_cells import Row, number_in, read_cells
 from cogkp.errors import DataError, ImageError, Problem
+from cogkp.files import is_file, leads_out
 
 __all__ = ["read_deeplabcut"]
 
 COORDS = ("x", "y", "likelihood", "visible")
 HEADER = ("scorer", "bodyparts", "coords")
-MISSING = ("", "nan")
+MISSING_MARK = (-1.0, -1.0)
+REMEDY = "Numbers need decimal points where cells are separated by commas."
 PARENTS_SEARCHED = 3
 
 log = logging.getLogger("cogkp")
@@ -40,12 +42,14 @@ class LabelTable:
         index_columns: how many columns name the image.
         columns: for each point, the column of each coordinate it has.
         rows: line number and cells of each labelled image.
+        decimal_comma: whether numbers are written as in 50,5.
     """
 
     path: Path
     index_columns: int
     columns: Mapping[str, Mapping[str, int]]
-    rows: tuple[tuple[int, list[str]], ...]
+    rows: tuple[Row, ...]
+    decimal_comma: bool
 
 
 def _tables_in(source: Path) -> list[Path]:
@@ -59,19 +63,8 @@ def _tables_in(source: Path) -> list[Path]:
     return found
 
 
-def _read_cells(path: Path) -> list[tuple[int, list[str]]]:
-    """Read the rows that hold anything, with their line numbers."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            numbered = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError("the label table cannot be read", where=str(path), got=str(error)) from error
-    return [(number, row) for number, row in numbered if any(row)]
-
-
-def _check_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
-    firsts = [row[0] for _, row in rows[:4]]
+def _check_header(path: Path, rows: Sequence[Row]) -> None:
+    firsts = [row.cells[0].lower() for row in rows[:4]]
     if "individuals" in firsts:
         raise DataError(
             "label tables of several animals are not supported",
@@ -87,6 +80,7 @@ def _check_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
             where=str(path),
             expected=f"first cells {', '.join(HEADER)}",
             got=f"first cells {shown}",
+            hint="Cells may be separated by commas, semicolons or tabs.",
         )
 
 
@@ -114,7 +108,8 @@ def _key(name: str) -> str:
 
 
 def _open_table(path: Path) -> LabelTable:
-    rows = _read_cells(path)
+    found = read_cells(path, HEADER)
+    rows = found.rows
     _check_header(path, rows)
     (_, scorers), (_, names), (number, coords) = rows[:3]
     index_columns = next((i for i, cell in enumerate(scorers) if i and cell), len(scorers))
@@ -124,60 +119,59 @@ def _open_table(path: Path) -> LabelTable:
         raise DataError.listing(problems)
     if len(rows) == len(HEADER):
         raise DataError("the label table has no rows", where=str(path))
-    return LabelTable(path, index_columns, columns, tuple(rows[3:]))
+    return LabelTable(path, index_columns, columns, rows[3:], found.decimal_comma)
 
 
-def _number(cell: str) -> float | None:
-    """Read a cell; None where nothing is labelled; ValueError for anything that is not a finite number."""
-    if cell.lower() in MISSING:
-        return None
-    value = float(cell)
-    if not math.isfinite(value):
-        raise ValueError(f"not a finite number: {cell!r}")
-    return value
-
-
-def _point(cells: Mapping[str, str]) -> tuple[list[float] | None, str]:
-    """Read one point of one row; also say what is wrong with it, if anything."""
+def _point(cells: Mapping[str, str], decimal_comma: bool) -> tuple[list[float] | None, str, str]:
+    """Read one point of one row; with it what is wrong with it, and why it counts as not labelled, if any."""
     try:
-        values = {coord: _number(cell) for coord, cell in cells.items()}
+        values = {coord: number_in(cell, decimal_comma) for coord, cell in cells.items()}
     except ValueError as error:
-        return None, str(error)
+        return None, f"{error}. {REMEDY}" if "," in "".join(cells.values()) else str(error), ""
     x, y = values["x"], values["y"]
     if (x is None) != (y is None):
-        return None, "only one of x and y"
-    if x is None or y is None or values.get("visible") == 0:
-        return None, ""
-    return [x, y], ""
+        return None, "only one of x and y", ""
+    if x is None or y is None:
+        return None, "", "empty"
+    if values.get("visible") == 0:
+        return None, "", "visible is 0"
+    if (x, y) == MISSING_MARK:
+        return None, "", "(-1, -1), a mark for missing"
+    if x == y == values.get("likelihood") == 0:
+        return None, "", "(0, 0) with a likelihood of 0"
+    return [x, y], "", ""
 
 
 def _find_image(table: Path, cells: Sequence[str]) -> Path:
     """Look for a named image beside its table, below the folders above it, and under its bare name; decode it."""
     name = PurePosixPath("/".join(cells).replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or not name.name:
+    if not name.name or leads_out(str(name)):
         raise ImageError("an image must lie within the project", got=repr(str(name)))
     folders = [table.parent, *list(table.resolve().parents)[1 : PARENTS_SEARCHED + 1]]
     candidates = [*(folder / name for folder in folders), table.parent / name.name]
-    found = next((path for path in candidates if path.is_file()), None)
+    found = next((path for path in candidates if is_file(path)), None)
     if found is None:
         raise ImageError("no such image", got=repr(str(name)))
     read_grey(found)
     return found
 
 
-def _line(table: LabelTable, number: int, row: list[str]) -> tuple[ImportedLine | None, list[Problem]]:
+def _line(
+    table: LabelTable, number: int, row: list[str], unlabelled: Counter[str]
+) -> tuple[ImportedLine | None, list[Problem]]:
     where = f"{table.path}:{number}"
     expected = table.index_columns + sum(map(len, table.columns.values()))
     if len(row) != expected:
         return None, [Problem("wrong number of cells", where, str(expected), str(len(row)))]
     read = {
-        name: _point({coord: row[column] for coord, column in columns.items()})
+        name: _point({coord: row[column] for coord, column in columns.items()}, table.decimal_comma)
         for name, columns in table.columns.items()
     }
-    points = {name: point for name, (point, _) in read.items()}
+    points = {name: point for name, (point, _, _) in read.items()}
+    unlabelled.update(f"{name} {mark}" for name, (_, _, mark) in read.items() if mark)
     problems = [
         Problem(f"bad label of {name!r}", where, "two numbers, or empty cells", wrong)
-        for name, (_, wrong) in read.items()
+        for name, (_, wrong, _) in read.items()
         if wrong
     ]
     try:
@@ -223,13 +217,16 @@ def read_deeplabcut(source: Path) -> Imported:
     """
     tables = [_open_table(path) for path in _tables_in(source)]
     _check_same_points(tables)
-    results = [_line(table, number, row) for table in tables for number, row in table.rows]
+    unlabelled: Counter[str] = Counter()
+    results = [_line(table, number, row, unlabelled) for table in tables for number, row in table.rows]
     lines = tuple(line for line, _ in results if line is not None)
     problems = [problem for _, found in results for problem in found] + _repeated(lines)
     if problems:
         raise DataError.listing(problems)
     names = list(tables[0].columns)
     log.info("%d images with %d points from %d tables", len(lines), len(names), len(tables))
+    for why, count in sorted(unlabelled.items()):
+        log.info("%s: not labelled %d times: %s", source, count, why)
     return Imported(
         lines=lines, config={"data_mappings": {"x": ["image"], "y": [[f"points.{name}" for name in names]]}}
     )

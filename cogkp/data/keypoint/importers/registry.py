@@ -12,6 +12,7 @@ from cogkp.config.keypoint.default_losses import starting_loss_terms
 from cogkp.data.images import tell_orientations
 from cogkp.data.importing import Imported, ImportedLine, Importer, divide, importer_of
 from cogkp.data.keypoint.importers.deeplabcut import read_deeplabcut
+from cogkp.data.keypoint.importers.label_counts import say_labels
 from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.keypoint.structured import write_structured
 from cogkp.errors import DataError
@@ -116,6 +117,7 @@ def import_dataset(
     imported = importer_of(format, IMPORTERS, validation)(source)
     images = [path for line in imported.lines for path in _paths(line.record)]
     tell_orientations(images, str(source), oriented=False, switch="images.apply_exif_orientation")
+    say_labels(str(source), imported)
     parts = divide(imported.lines, validation, seed, "validation")
     if "train" not in parts:
         raise DataError("no line is left to train on", where=str(source))

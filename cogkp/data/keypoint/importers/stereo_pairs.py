@@ -1,8 +1,9 @@
 """Import stereo pairs: a folder with ``pairs.jsonl``, one calibrated pair of images per line.
 
-A line holds ``LL`` and ``LR``; each has ``image``, optionally ``mask`` (class indices), and points by name. ``split``,
-if present, is ``train`` or ``val``. Calibration is read from ``calibration.config.json``, else from a file in units of
-30 mm, else from one in mm; the world unit of the imported set is the unit of that file.
+A line holds ``LL`` and ``LR``; each has ``image``, optionally ``mask`` (class indices), and points by name, which are
+not labelled where they are null, NaN or (-1, -1). ``split``, if present, is ``train`` or ``val``. Calibration is read
+from ``calibration.config.json``, else from a file in units of 30 mm, else from one in mm; the world unit of the
+imported set is the unit of that file.
 
 The source counts pixels from the left and top EDGE of the image; we count from the centre of the top-left pixel. Half
 a pixel is therefore taken from every point and from both coordinates of the principal point, which leaves every ray
@@ -12,6 +13,7 @@ where it was.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from cogkp.data.calibration import calibration_content, read_calibration
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, Part, located
 from cogkp.errors import DataError, ImageError, Problem
+from cogkp.files import is_file, leads_out
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -34,6 +37,8 @@ CALIBRATIONS = ("calibration.config.json", "calibration.s6.unit30mm.json", "cali
 TRAINED = ("tip", "turn", "end")
 PARTS: Mapping[Any, Part | None] = {None: None, "train": "train", "val": "validation", "validation": "validation"}
 EDGE_TO_CENTRE = 0.5
+MISSING_MARK = [-1, -1]
+LARGEST = 2**63
 RIGID = 0.01
 LENGTH_DIGITS = 4
 
@@ -42,14 +47,19 @@ def _is_point(value: Any) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 2  # noqa: PLR2004
-        and all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value)
+        and all(
+            isinstance(number, float)
+            or (isinstance(number, int) and not isinstance(number, bool) and abs(number) < LARGEST)
+            for number in value
+        )
     )
 
 
 def _from_edge(value: Any) -> Any:
-    """Move a point, or a list of points, from edge to centre counting; leave anything else."""
+    """Move a point, or a list of points, from edge to centre counting; null for a point that is marked as missing."""
     if _is_point(value):
-        return [number - EDGE_TO_CENTRE for number in value]
+        missing = value == MISSING_MARK or not all(map(math.isfinite, value))
+        return None if missing else [number - EDGE_TO_CENTRE for number in value]
     if isinstance(value, list) and value and all(_is_point(item) for item in value):
         return [_from_edge(item) for item in value]
     return value
@@ -59,7 +69,7 @@ def _image_path(root: Path, name: Any) -> Path:
     if not isinstance(name, str):
         raise ImageError("an image is missing", got=repr(name))
     path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts or not path.is_file():
+    if leads_out(name) or not is_file(path):
         raise ImageError("no such image within the folder", got=repr(name))
     read_grey(path)
     return path
@@ -70,9 +80,10 @@ def _view(root: Path, camera: str, view: Any) -> dict[str, Any]:
     if not isinstance(view, dict):
         raise DataError("a camera is missing", expected=f"an object {camera!r}", got=repr(view))
     images = {key: _image_path(root, view.get(key)) for key in ("image", "mask") if key == "image" or key in view}
-    missing = [name for name in TRAINED if not _is_point(view.get(name))]
+    missing = [name for name in TRAINED if name not in view or not (view[name] is None or _is_point(view[name]))]
     if missing:
-        raise DataError(f"{camera} lacks points", expected="[x, y]", got=", ".join(missing))
+        hint = "A point that nobody labelled is null."
+        raise DataError(f"{camera} lacks points", expected="[x, y]", got=", ".join(missing), hint=hint)
     return {**{key: _from_edge(value) for key, value in view.items()}, **images}
 
 
@@ -87,9 +98,9 @@ def _line_or_problem(root: Path, number: int, text: str) -> ImportedLine | Probl
 def _line(root: Path, where: str, text: str) -> ImportedLine:
     try:
         pair = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError("broken JSON", got=str(error)) from error
-    if not isinstance(pair, dict) or pair.get("split") not in PARTS:
+    if not isinstance(pair, dict) or not isinstance(pair.get("split"), str | None) or pair.get("split") not in PARTS:
         raise DataError("not a pair", expected="an object; split train or val", got=text[:60])
     views = {camera: _view(root, camera, pair.get(camera)) for camera in CAMERAS}
     rest = {key: value for key, value in pair.items() if key not in (*CAMERAS, "split")}
@@ -113,7 +124,10 @@ def _counted_from_centres(camera: PinholeCamera) -> PinholeCamera:
 
 def _rigid_segments(lines: Sequence[ImportedLine], rig: CameraRig) -> tuple[tuple[int, int, float], ...]:
     """Measure the distances between neighbouring points in space, and keep those that are the same in every line."""
-    uv = [[[line.record[camera][name] for name in TRAINED] for camera in CAMERAS] for line in lines]
+    pairs = [[[line.record[camera][name] for name in TRAINED] for camera in CAMERAS] for line in lines]
+    uv = [pair for pair in pairs if all(point is not None for view in pair for point in view)]
+    if not uv:
+        return ()
     found = rig.triangulate(torch.tensor(uv, dtype=torch.float64))
     if not bool(found.valid.all()):
         return ()

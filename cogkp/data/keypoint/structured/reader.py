@@ -9,100 +9,45 @@ from __future__ import annotations
 import json
 import logging
 import os
-import stat
 import sys
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.keypoint.spec import DataMappings
-from cogkp.data.keypoint.records import Index, Record, View
+from cogkp.data.keypoint.records import Index
+from cogkp.data.keypoint.structured.lines import (
+    ABSENT,
+    LINES_FILE,
+    RecordedLine,
+    lookup,
+    parse_lines,
+    read_lines,
+    steps_of,
+)
+from cogkp.data.keypoint.structured.named_files import Folder, NamedFile, NameList
 from cogkp.errors import DataError, Problem
 
-__all__ = ["LINES_FILE", "RecordedLine", "StructuredDataset", "find", "read_lines"]
-
-LINES_FILE = "data.jsonl"
+__all__ = ["StructuredDataset"]
 
 log = logging.getLogger("cogkp")
 
+FLOAT_MAX = sys.float_info.max
+FLOATS = {float}
+MISSING_MARK = -1
+"""Both coordinates of a point that many tools write where there is none."""
 
-class RecordedLine(NamedTuple):
-    """One line of ``data.jsonl``: its number, counted from 1, and its content."""
-
-    number: int
-    content: Mapping[str, Any]
+VISIBILITY_KEYS = ("visibility", "visible", "v")
 
 
 class _Dropped(Exception):  # noqa: N818 - a line left out is no error
     """A line that carries nothing to learn from; the reason is its message."""
-
-
-def find(content: Any, datakey: str) -> Any:
-    """Look up a dotted path; a literal key wins, integer parts index lists, and None means absent.
-
-    Example:
-        >>> find({"LL": {"tips": [[1, 2], [3, 4]]}}, "LL.tips.1")
-        [3, 4]
-        >>> find({"LL.image": "a.png", "LL": {"image": "b.png"}}, "LL.image")
-        'a.png'
-    """
-    if isinstance(content, Mapping) and datakey in content:
-        return content[datakey]
-    head, dot, rest = datakey.partition(".")
-    if isinstance(content, Mapping):
-        return find(content[head], rest) if dot and head in content else None
-    if isinstance(content, list) and head.isdecimal() and int(head) < len(content):
-        return find(content[int(head)], rest) if dot else content[int(head)]
-    return None
-
-
-def read_lines(root: Path | str) -> list[RecordedLine]:
-    """Read all lines of a data set.
-
-    Raises:
-        DataError: there is no ``data.jsonl``, or lines in it are not JSON objects; all of them are listed.
-    """
-    parsed = list(_parse(Path(root)))
-    problems = [line for line in parsed if isinstance(line, Problem)]
-    if problems:
-        raise DataError.listing(problems)
-    return [line for line in parsed if isinstance(line, RecordedLine)]
-
-
-def _parse(root: Path) -> Iterator[RecordedLine | Problem]:
-    try:
-        file = (root / LINES_FILE).open("rb")
-    except OSError as error:
-        raise _no_data_set(root, error) from error
-    with file:
-        for number, raw in enumerate(file, start=1):
-            if raw.strip():
-                yield _parsed(raw, number, f"{file.name}:{number}")
-
-
-def _no_data_set(root: Path, error: OSError) -> DataError:
-    if not root.is_dir():
-        return DataError("the data set's folder does not exist", where=str(root), hint="Check base_dir in the config.")
-    if isinstance(error, FileNotFoundError):
-        return DataError("the folder is not a data set", where=str(root), expected=f"a file {LINES_FILE} in it")
-    return DataError("the data set cannot be read", where=str(root / LINES_FILE), got=error.strerror or str(error))
-
-
-def _parsed(raw: bytes, number: int, where: str) -> RecordedLine | Problem:
-    try:
-        content = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return Problem("the line is not text", where, expected="UTF-8")
-    except (ValueError, RecursionError) as error:
-        return Problem("the line is not JSON", where, got=str(error))
-    if not isinstance(content, dict):
-        return Problem("the line is not an object", where, expected="a JSON object", got=type(content).__name__)
-    return RecordedLine(number, content)
 
 
 @attrs.frozen
@@ -122,141 +67,208 @@ class StructuredDataset:
             mappings: which entries of a line are images, points and masks.
 
         Returns:
-            The usable lines; the others are counted by reason and logged.
+            The usable lines; the others are counted by reason and logged. A point counts as not labelled where it is
+            null, NaN or infinite, [-1, -1], or has a visibility of 0.
 
         Raises:
             DataError: the data set or some lines are faulty; all faulty lines are listed.
         """
-        reader = _LineReader(self.root, os.path.realpath(self.root).rstrip(os.sep) + os.sep, mappings)
-        records: list[Record] = []
+        reader = _LineReader(self.root, mappings)
         problems: list[Problem] = []
         dropped: Counter[str] = Counter()
-        for line in _parse(self.root):
-            outcome = reader.read(line)
-            if isinstance(outcome, Record):
-                records.append(outcome)
-            elif isinstance(outcome, Problem):
-                problems.append(outcome)
-            else:
-                dropped[str(outcome)] += 1
+        read = 0
+        for line in parse_lines(self.root):
+            read += 1
+            if isinstance(line, Problem):
+                problems.append(line)
+                continue
+            try:
+                reader.take(*line)
+            except DataError as error:
+                problems.append(error.problem)
+            except _Dropped as reason:
+                dropped[str(reason)] += 1
         if problems:
             raise DataError.listing(problems)
         for why, count in dropped.items():
-            log.warning("%s: %d of %d lines left out: %s", self.root, count, dropped.total() + len(records), why)
-        return Index(self.root, tuple(records), dict(dropped))
+            log.warning("%s: %d of %d lines left out: %s", self.root, count, read, why)
+        for why, count in reader.unlabelled.items():
+            log.info("%s: %d points count as not labelled: %s", self.root, count, why)
+        return reader.index(dropped, read)
 
 
-@attrs.frozen
 class _LineReader:
-    """Turns lines of one folder into records; ``real_root`` is free of links and ends with a separator."""
+    """Gathers what the usable lines of one folder say, in flat arrays."""
 
-    root: Path
-    real_root: str
-    mappings: DataMappings
+    def __init__(self, root: Path, mappings: DataMappings) -> None:
+        self.mappings = mappings
+        self.unlabelled: Counter[str] = Counter()
+        self._root = root
+        self._files = Folder(root)
+        self._masks = mappings.mask or (None,) * len(mappings.x)
+        self._steps = {key: steps_of(key) for key in mappings.datakeys}
+        self._absent = dict.fromkeys(mappings.datakeys, 0)
+        self._lines = array("q")
+        self._images, self._mask_files = NameList(), NameList()
+        self._uv, self._labelled = array("d"), bytearray()
+        self._xyz, self._located = array("d"), bytearray()
 
-    def read(self, line: RecordedLine | Problem) -> Record | Problem | _Dropped:
-        """Return the record of a line, or why there is none."""
-        if isinstance(line, Problem):
-            return line
-        try:
-            return self._record(line)
-        except DataError as error:
-            return error.problem
-        except _Dropped as reason:
-            return reason
+    def take(self, number: int, content: Mapping[str, Any]) -> None:
+        """Keep one line; raises DataError where it is faulty, and _Dropped where it carries nothing."""
+        values = {}
+        for key, steps in self._steps.items():
+            values[key] = value = lookup(content, steps)
+            if value is ABSENT:
+                self._absent[key] += 1
+        mappings = self.mappings
+        if mappings.valid:
+            self._check_valid_flag(number, mappings.valid, values[mappings.valid])
+        images, masks, points = [], [], []
+        for image_key, row, mask_key in zip(mappings.x, mappings.y, self._masks, strict=True):
+            images.append(self._file(number, image_key, values[image_key]))
+            if images[-1] is None:
+                raise _Dropped(f"no {image_key}")
+            points += [self._point(number, key, values[key], 2) for key in row]
+            masks.append(self._file(number, mask_key, values[mask_key]) if mask_key else None)
+        places = [self._point(number, key, values[key], 3) for key in mappings.xyz_world or ()]
+        self._lines.append(number)
+        self._images.extend(images)
+        if mappings.mask:
+            self._mask_files.extend(masks)
+        _extend(self._uv, self._labelled, points, (0.0, 0.0))
+        if places:
+            _extend(self._xyz, self._located, places, (0.0, 0.0, 0.0))
 
-    def _record(self, line: RecordedLine) -> Record:
-        self._check_valid_flag(line)
-        masks = self.mappings.mask or (None,) * len(self.mappings.x)
-        rows = zip(self.mappings.x, self.mappings.y, masks, strict=True)
-        views = tuple(self._view(line, *row) for row in rows)
-        places = self.mappings.xyz_world or (None,) * len(self.mappings.y[0])
-        xyz_world, located = self._points(line, places, 3)
-        return Record(self.root, line.number, views, xyz_world, located)
+    def index(self, dropped: Mapping[str, int], read: int) -> Index:
+        """Hand over what was kept."""
+        mappings, lines = self.mappings, np.array(self._lines, np.int64)
+        views, points = len(mappings.x), len(mappings.y[0])
+        xyz_world, located = np.zeros((1, points, 3)), np.zeros((1, points), np.bool_)
+        if mappings.xyz_world:
+            xyz_world, located = _floats(self._xyz, points, 3), _flags(self._located, points)
+        return Index(
+            root=self._root,
+            cameras=tuple(key.rpartition(".")[0] or key for key in mappings.x),
+            lines=lines,
+            images=self._images.packed(),
+            masks=self._mask_files.packed() if mappings.mask else None,
+            uv_source=_floats(self._uv, views, points, 2),
+            labelled=_flags(self._labelled, views, points),
+            xyz_world=np.broadcast_to(xyz_world, (len(lines), points, 3)),
+            located=np.broadcast_to(located, (len(lines), points)),
+            dropped=dict(dropped),
+            read=read,
+            occurrences={key: read - count for key, count in self._absent.items()},
+        )
 
-    def _points(
-        self, line: RecordedLine, keys: Sequence[str | None], width: int
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Read points under their datakeys; (N, width), zero and False where there is none."""
-        points = [_point(find(line.content, key), self._where(line, key), width) if key else None for key in keys]
-        known = np.array([point is not None for point in points], np.bool_)
-        return np.array([point or (0.0,) * width for point in points], np.float64).reshape(-1, width), known
+    def _where(self, number: int, datakey: str) -> str:
+        return f"{self._root}{os.sep}{LINES_FILE}:{number} {datakey}"
 
-    def _where(self, line: RecordedLine, datakey: str) -> str:
-        return f"{self.root}{os.sep}{LINES_FILE}:{line.number} {datakey}"
-
-    def _check_valid_flag(self, line: RecordedLine) -> None:
-        flag = find(line.content, self.mappings.valid) if self.mappings.valid else None
-        if flag is None:
+    def _check_valid_flag(self, number: int, key: str, flag: Any) -> None:
+        if flag is None or flag is ABSENT or flag is True:
             return
         if flag not in (True, False):
-            where = self._where(line, str(self.mappings.valid))
-            raise DataError("the flag cannot be read", where=where, expected="true or false", got=repr(flag))
+            where = self._where(number, key)
+            raise DataError("the flag cannot be read", where=where, expected="true or false", got=_short_repr(flag))
         if not flag:
-            raise _Dropped(f"{self.mappings.valid} is false")
+            raise _Dropped(f"{key} is false")
 
-    def _view(self, line: RecordedLine, image_key: str, point_keys: tuple[str, ...], mask_key: str | None) -> View:
-        image = self._file(line, image_key)
-        if image is None:
-            raise _Dropped(f"no {image_key}")
-        uv, labelled = self._points(line, point_keys, 2)
-        mask = self._file(line, mask_key) if mask_key else None
-        return View(image_key.rpartition(".")[0] or image_key, image, uv, labelled, mask)
+    def _point(self, number: int, datakey: str, value: Any, width: int) -> Sequence[float] | None:
+        """Read a point; None where nobody labelled it, counted where the line says so by a mark."""
+        if value is ABSENT or value is None:
+            return None
+        if _is_plain(value, width):
+            return value  # type: ignore[no-any-return]
+        try:
+            point, mark = _read_point(value, width)
+        except ValueError:
+            names = ", ".join("xyz"[:width])
+            raise DataError(
+                "the point cannot be read",
+                where=self._where(number, datakey),
+                expected=f"[{names}], numbers or null",
+                got=_short_repr(value),
+            ) from None
+        if mark:
+            self.unlabelled[mark] += 1
+        return point
 
-    def _file(self, line: RecordedLine, datakey: str) -> Path | None:
-        value = find(line.content, datakey)
+    def _file(self, number: int, datakey: str, value: Any) -> NamedFile | None:
+        """Check a file that a line names; its name within the folder, and its size in bytes."""
         if isinstance(value, Mapping):
             value = value.get("path")
-        if value is None:
+        if value is ABSENT or value is None:
             return None
-        where = self._where(line, datakey)
         if not isinstance(value, str) or not value.strip():
-            raise DataError("the file name cannot be read", where=where, expected="a relative path", got=repr(value))
-        return _inside(self.root, self.real_root, value, where)
+            where = self._where(number, datakey)
+            raise DataError(
+                "the file name cannot be read", where=where, expected="a relative path", got=_short_repr(value)
+            )
+        try:
+            return self._files.checked(value)
+        except DataError as error:
+            raise _at(error, self._where(number, datakey)) from error
 
 
-def _inside(root: Path, real_root: str, name: str, where: str) -> Path:
-    """Resolve a name within the folder; refuse what leaves it, and what is not a file with content."""
-    path = root / name
-    if _points_away(name) or not os.path.realpath(path).startswith(real_root):
-        raise DataError(
-            "the path leaves the data set", where=where, expected="a file inside its folder", got=repr(name)
-        )
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise DataError("the file does not exist", where=where, got=str(path)) from error
-    except OSError as error:
-        raise DataError("the file cannot be read", where=where, got=f"{path}: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
-        raise DataError("the file is empty", where=where, expected="an image", got=str(path))
-    return path
+def _extend(
+    numbers: array[float], flags: bytearray, points: Sequence[Sequence[float] | None], empty: tuple[float, ...]
+) -> None:
+    listed: list[float] = []
+    for point in points:
+        listed += empty if point is None else point
+        flags.append(point is not None)
+    numbers.fromlist(listed)
 
 
-def _points_away(name: str) -> bool:
-    """Tell whether a path leaves the folder on any operating system, so that a data set means the same on each."""
-    parts = name.replace("\\", "/").split("/")
-    return parts[0] == "" or parts[0][1:2] == ":" or ".." in parts or "\0" in name
+def _floats(numbers: array[float], *shape: int) -> npt.NDArray[np.float64]:
+    return np.array(numbers, np.float64).reshape(-1, *shape)
 
 
-def _point(value: Any, where: str, width: int) -> tuple[float, ...] | None:
-    """Read [x, y] or {"x": .., "y": ..}, with z for three; None where nobody labelled it."""
-    names = "xyz"[:width]
-    if isinstance(value, Mapping) and set(names) <= value.keys():
+def _flags(flags: bytearray, *shape: int) -> npt.NDArray[np.bool_]:
+    return np.array(flags, np.bool_).reshape(-1, *shape)
+
+
+def _at(error: DataError, where: str) -> DataError:
+    problem = error.problem
+    return DataError(problem.what, where=where, expected=problem.expected, got=problem.got, hint=problem.hint)
+
+
+def _is_plain(value: Any, width: int) -> bool:
+    """Tell quickly whether a value is a list of finite floats and no mark, as nearly all points are."""
+    if type(value) is not list or len(value) != width or value[0] == MISSING_MARK or {*map(type, value)} != FLOATS:
+        return False
+    total = sum(value)
+    return bool(total - total == 0.0)  # infinity and NaN stay in a sum, and leave NaN here
+
+
+def _read_point(value: Any, width: int) -> tuple[tuple[float, ...] | None, str]:
+    """Read [x, y] or {"x": .., "y": ..}, with z for three.
+
+    Returns:
+        The point, or None where nobody labelled it; and by which mark the value says so, if by any.
+
+    Raises:
+        ValueError: it is no point.
+    """
+    if isinstance(value, dict):
+        names = "xyz"[:width]
+        if not set(names) <= value.keys():
+            raise ValueError
+        if width == len("xy") and any(value.get(key, 1) == 0 for key in VISIBILITY_KEYS):
+            return None, "a visibility of 0"
         value = [value[name] for name in names]
-    if value is None:
-        return None
-    if not isinstance(value, list) or len(value) != width or not all(map(_is_coordinate, value)):
-        expected = f"[{', '.join(names)}], numbers or null"
-        raise DataError("the point cannot be read", where=where, expected=expected, got=_short_repr(value))
+    if not isinstance(value, list) or len(value) != width:
+        raise ValueError
+    for number in value:
+        if type(number) is not float and (isinstance(number, bool) or not isinstance(number, int | None)):
+            raise ValueError
     # The comparison is false for NaN and infinity, and holds for integers too large for a float.
-    if not all(number is not None and abs(number) <= sys.float_info.max for number in value):
-        return None
-    return tuple(map(float, value))
-
-
-def _is_coordinate(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    for number in value:
+        if number is None or not -FLOAT_MAX <= number <= FLOAT_MAX:
+            return None, "NaN or infinite" if number is not None else ""
+    if width == len("xy") and value[0] == value[1] == MISSING_MARK:
+        return None, "[-1, -1], a mark for missing"
+    return tuple(map(float, value)), ""
 
 
 def _short_repr(value: Any, most: int = 60) -> str:

@@ -94,6 +94,9 @@ class CenterPoseAdapter(Adapter):
     def check(self, config: CenterPoseConfig, options: TrainOptions) -> Sequence[Problem]:
         return rules.check(config, "train")
 
+    def check_loading(self, config: CenterPoseConfig, options: TrainOptions) -> Sequence[Problem]:
+        return rules.check(config, "train")
+
     def splits(self, config: CenterPoseConfig) -> Mapping[Split, str]:
         return {"train": "dataset.train_data", "validation": "dataset.val_data"}
 

@@ -91,7 +91,10 @@ def prediction_job(config: CenterPoseConfig, work: AtWork) -> Iterator[Predictio
 
     def count(found: CenterPosePrediction) -> dict[str, int]:
         posed = found.found
-        return {"objects": len(found), "up_to_scale": sum(~posed.metric) if isinstance(posed, ObjectPoses) else 0}
+        return {
+            "objects": len(found),
+            "up_to_scale": int((~posed.metric).sum()) if isinstance(posed, ObjectPoses) else 0,
+        }
 
     def finished(result: PredictResult) -> None:
         kpi = {"pictures": result.images, "objects": result.counts["objects"], "unusable": len(result.problems)}

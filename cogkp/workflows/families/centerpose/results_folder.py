@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from cogkp.artifacts.checkpoint import is_checkpoint_file
@@ -20,6 +21,7 @@ from cogkp.files import has_mark, in_own_folder, make_folder, require_replaceabl
 __all__ = ["AtWork", "at_work"]
 
 OUR_NAMES = ("experiment.yaml", "status.json", RECORD_NAME, METRICS_NAME, TABLE_NAME)
+EARLIER_START, EARLIER_KEY = b"model_name: ", b"\n  camera_frame: "
 OUR_CHECKPOINTS = ("centerpose_model_*.pth", "model_epoch_*.pth")
 
 
@@ -38,16 +40,24 @@ class AtWork(NamedTuple):
 def _require_own(results: Results) -> None:
     """Refuse a folder whose files of our names somebody else wrote, as another program does.
 
-    The experiment bears our mark, and the folder of an earlier release at least a checkpoint of ours.
+    The experiment bears our mark. Earlier releases set none: theirs lists every key in order, one of which no other
+    program knows; their folder may also hold a checkpoint alone.
     """
     newest = results.checkpoint
     if newest.is_file() and is_checkpoint_file(newest):
         return
-    if results.experiment.is_file() and has_mark(results.experiment):
+    if results.experiment.is_file() and _is_ours(results.experiment):
         return
     named = [results.path / name for name in OUR_NAMES]
     found = [path for pattern in OUR_CHECKPOINTS for path in results.path.glob(pattern)]
     require_replaceable([*named, *found], lambda _: False)
+
+
+def _is_ours(experiment: Path) -> bool:
+    if has_mark(experiment):
+        return True
+    text = experiment.read_bytes()
+    return text.startswith(EARLIER_START) and EARLIER_KEY in text
 
 
 @contextmanager

@@ -271,9 +271,11 @@ class ExperimentCheckpointer:
         """Name a state that stays; None for one that only a resumed training needs."""
         every, last = self.train.checkpoint_interval, state.epoch == state.target_epochs
         if self.train.checkpoint_interval_unit == "step":
-            steps = state.epoch * self.steps_per_epoch + state.step
+            steps = state.steps_taken
+            if steps is None:
+                steps = state.epoch * self.steps_per_epoch + state.step
             due = steps > 0 and (steps % every == 0 or last)
-            return checkpoint_name(max(steps - 1, 0) // self.steps_per_epoch, steps) if due else None
+            return checkpoint_name(state.epoch if state.step else state.epoch - 1, steps) if due else None
         due = state.step == 0 and state.epoch > 0 and (state.epoch % every == 0 or last)
         return checkpoint_name(state.epoch - 1) if due else None
 
@@ -314,7 +316,7 @@ class StatusSink:
             "epoch": event.epoch,
             "step": event.step,
             "max_epoch": self._epochs,
-            "max_step": self._epochs * self._steps,
+            "max_step": event.step + (self._epochs - done) * self._steps,
             "time_per_epoch": _clock(seconds),
             "time_per_step": _clock(seconds / self._steps),
             "eta": _clock(seconds * (self._epochs - done)),

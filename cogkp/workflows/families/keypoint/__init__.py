@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -11,7 +12,8 @@ import attrs
 from cogkp.artifacts.weight_file import find_weights, read_weights
 from cogkp.config.images import ImageFiles
 from cogkp.config.keypoint.io import dump, structure
-from cogkp.config.keypoint.rules import check_training
+from cogkp.config.keypoint.remarks import deployment_remarks, training_remarks
+from cogkp.config.keypoint.rules import check_loading, check_training
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
@@ -20,7 +22,7 @@ from cogkp.models.encoder_weights import LoadedEncoder, load_encoder
 from cogkp.models.resnet import RESNET18_WEIGHTS
 from cogkp.tasks.keypoint.task import KeypointTask
 from cogkp.training.distributed import Ranks
-from cogkp.workflows.adapter import Adapter
+from cogkp.workflows.adapter import Adapter, ExportJob, ExportRequest
 from cogkp.workflows.training_job import TrainingJob, TrainingRequest
 
 __all__ = ["ADAPTER", "KeypointAdapter", "start_encoder"]
@@ -39,6 +41,9 @@ class KeypointAdapter(Adapter):
 
     def check(self, config: KeypointConfig, options: TrainOptions) -> Sequence[Problem]:
         return check_training(config, options)
+
+    def check_loading(self, config: KeypointConfig, options: TrainOptions) -> Sequence[Problem]:
+        return check_loading(config, options)
 
     def splits(self, config: KeypointConfig) -> Mapping[Split, str]:
         held_out: dict[Split, str] = {"validation": "validation.base_dir"} if config.validation.base_dir else {}
@@ -80,7 +85,19 @@ class KeypointAdapter(Adapter):
                 hint="To train other points from that checkpoint's encoder, name it in --encoder-weights alone.",
             )
             raise ConfigError([problem])
+        _warn(training_remarks(config))
         return super().training(config, asked, ranks)
+
+    @contextmanager
+    def export(self, config: KeypointConfig, asked: ExportRequest) -> Iterator[ExportJob]:
+        _warn(deployment_remarks(config))
+        with super().export(config, asked) as job:
+            yield job
+
+
+def _warn(remarks: Sequence[Problem]) -> None:
+    for remark in remarks:
+        log.warning("%s", remark)
 
 
 def start_encoder(task: KeypointTask, options: TrainOptions) -> LoadedEncoder | None:

@@ -22,6 +22,7 @@ from cogkp.data.calibration import (
 )
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.records import Records
 from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_views
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -109,10 +110,10 @@ def _compare(calibration: Calibration, config: KeypointConfig, data: Sequence[st
             hint="Leave the configuration out to look at the calibration alone.",
         )
     pair = rig_of_views(calibration, config)
-    indices = open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None))
-    records = [record for index in indices for record in index.records]
-    check_frames(records, pair)
-    return pair_consistency(records, pair)
+    oriented = config.images.apply_exif_orientation
+    records = Records(open_roots(data or config.base_dir, attrs.evolve(mappings, mask=None), oriented=oriented))
+    check_frames(records, pair, oriented=oriented)
+    return pair_consistency(records, pair, oriented=oriented)
 
 
 def _draw(rig: CameraRig, report: CalibrationReport, title: str) -> npt.NDArray[np.uint8]:

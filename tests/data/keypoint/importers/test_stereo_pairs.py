@@ -64,6 +64,19 @@ def test_the_source_says_where_its_lines_belong(tmp_path):
     assert [line.part for line in imported.lines] == ["train", "validation", None]
 
 
+@pytest.mark.parametrize("tip", [None, [-1, -1], [-1.0, -1.0], [float("nan"), 3.0], [float("-inf"), 1.0]])
+def test_a_point_marked_as_missing_is_null_and_measures_no_length(tmp_path, tip):
+    imported = read_stereo_pairs(pairs(tmp_path, {}, {"LL": {**view("left"), "tip": tip}}))
+    first, second = (line.record["LL"]["tip"] for line in imported.lines)
+    assert (first, second) == ([0.5, 1.5], None)
+    assert imported.segments == read_stereo_pairs(pairs(tmp_path)).segments
+
+
+def test_the_first_pixel_is_no_mark(tmp_path):
+    (line,) = read_stereo_pairs(pairs(tmp_path, {"LL": {**view("left"), "tip": [0, 0]}})).lines
+    assert line.record["LL"]["tip"] == [-0.5, -0.5]
+
+
 def test_masks_are_trained_only_where_all_pictures_have_one(tmp_path):
     assert read_stereo_pairs(pairs(tmp_path)).config["data_mappings"]["mask"] == ["LL.mask", "LR.mask"]
     assert "mask" not in read_stereo_pairs(pairs(tmp_path, masked=False)).config["data_mappings"]

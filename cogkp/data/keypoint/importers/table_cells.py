@@ -1,0 +1,158 @@
+"""The cells of a label table as programs and spreadsheets write it: any common encoding, separator and decimal mark.
+
+What can be read in two ways is refused, with what to do.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import logging
+import math
+import re
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import attrs
+
+from cogkp.errors import DataError
+
+__all__ = ["Cells", "Row", "number_in", "read_cells"]
+
+log = logging.getLogger("cogkp")
+
+SEPARATORS = (",", ";", "\t")
+REMEDY = "Save the table again as CSV in UTF-8, cells separated by commas, decimal points in numbers."
+# The marks of UTF-32 begin like those of UTF-16, so they come first.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+MISSING = frozenset({"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "none", "null"})
+WITH_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+WITH_POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?')
+
+
+class Row(NamedTuple):
+    """One row: the number of its last line in the file, and its cells, without blanks at their ends."""
+
+    number: int
+    cells: list[str]
+
+
+@attrs.frozen
+class Cells:
+    """A table.
+
+    Args:
+        rows: those that hold anything, without cells beyond the last column that has a heading.
+        decimal_comma: whether numbers are written as in 50,5.
+    """
+
+    rows: tuple[Row, ...]
+    decimal_comma: bool
+
+
+def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
+    """Read a table.
+
+    Args:
+        path: a text file.
+        first_cells: what the first column holds in the rows of headings, in lower case; it tells the separator.
+
+    Raises:
+        DataError: the file cannot be read, or its numbers can be read in two ways.
+    """
+    text = _text(path)
+    told = SEPARATOR_LINE.match(text)
+    candidates = (told.group(1),) if told else SEPARATORS
+    try:
+        separator = next((each for each in candidates if _headings(text, each, first_cells)), candidates[0])
+        rows = [row for row in _rows(text, separator) if any(row.cells)]
+    except csv.Error as error:
+        raise DataError("the label table cannot be read", where=str(path), got=str(error), hint=REMEDY) from error
+    rows = rows[1:] if told else rows
+    width = max(
+        (place + 1 for row in rows[: len(first_cells)] for place, cell in enumerate(row.cells) if cell), default=0
+    )
+    rows = [Row(number, _trimmed(cells, width)) for number, cells in rows]
+    return Cells(tuple(rows), separator != "," and _has_commas(path, rows[len(first_cells) :]))
+
+
+def _text(path: Path) -> str:
+    """Decode a file by its mark, else as UTF-16 where every other byte is zero, else as UTF-8, else as Windows does."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError("the label table cannot be read", where=str(path), got=error.strerror or str(error)) from error
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), _unmarked(raw))
+    if encoding == "cp1252":
+        log.warning("%s: not UTF-8, read as Latin-1 (Windows-1252); check names with letters beyond a-z", path)
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError("the label table cannot be read", where=str(path), got=str(error), hint=REMEDY) from error
+
+
+def _unmarked(raw: bytes) -> str:
+    start = raw[:64]
+    if start.count(0) * 3 >= len(start) > 0:
+        return "utf-16-be" if start[0] == 0 else "utf-16-le"
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _rows(text: str, separator: str) -> list[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    return [Row(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+
+
+def _headings(text: str, separator: str, first_cells: Sequence[str]) -> bool:
+    lines = "".join(islice(io.StringIO(text, newline=""), 2 * len(first_cells)))
+    firsts = [row.cells[0].lower() for row in _rows(lines, separator) if any(row.cells)]
+    return all(cell in firsts for cell in first_cells)
+
+
+def _trimmed(cells: list[str], width: int) -> list[str]:
+    """Leave out empty cells beyond the last heading."""
+    return cells if any(cells[width:]) else cells[:width]
+
+
+def _has_commas(path: Path, rows: Sequence[Row]) -> bool:
+    """Tell whether numbers have decimal commas; raises DataError where some have points and some have commas."""
+    with_comma = next((row for row in rows if any(map(WITH_COMMA.fullmatch, row.cells))), None)
+    with_point = next((row for row in rows if any(map(WITH_POINT.fullmatch, row.cells))), None)
+    if with_comma is not None and with_point is not None:
+        raise DataError(
+            "numbers can be read in two ways",
+            where=f"{path}:{with_comma.number}",
+            expected="decimal points or decimal commas, not both",
+            got=f"commas here, points in line {with_point.number}",
+            hint=REMEDY,
+        )
+    return with_comma is not None
+
+
+def number_in(cell: str, decimal_comma: bool) -> float | None:
+    """Read a cell; None where nothing is labelled; ValueError for anything that is not a finite number.
+
+    Example:
+        >>> number_in("50,5", decimal_comma=True), number_in("NA", decimal_comma=False)
+        (50.5, None)
+    """
+    if cell.lower() in MISSING:
+        return None
+    value = float(cell.replace(",", ".") if decimal_comma and WITH_COMMA.fullmatch(cell) else cell)
+    if not math.isfinite(value):
+        raise ValueError(f"not a finite number: {cell!r}")
+    return value

@@ -1,0 +1,38 @@
+"""Read files that somebody named, which may be anything that has a name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["DOCUMENT_BYTES", "read_whole"]
+
+DOCUMENT_BYTES = 1 << 26
+"""More than any document that people write: configurations, annotations, manifests."""
+
+
+def read_whole(path: Path, most: int | None = DOCUMENT_BYTES) -> bytes:
+    """Read a file or a pipe to its end.
+
+    Args:
+        path: the file; a pipe that nobody writes to is empty.
+        most: bytes it may have; None for files that may be large.
+
+    Raises:
+        OSError: it cannot be read, is too large, or is a device, which may have no end.
+    """
+    # Opening a pipe would else wait for a writer, perhaps for ever.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(handle, "rb") as stream:
+        kind = os.fstat(handle).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):
+            raise OSError(errno.EINVAL, "a device, and no file", str(path))
+        os.set_blocking(handle, True)
+        content = stream.read() if most is None else stream.read(most + 1)
+    if most is not None and len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most >> 20} MiB", str(path))
+    return content

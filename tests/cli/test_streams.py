@@ -1,0 +1,105 @@
+"""Standard streams that are closed, full or without a reader never end the work."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cogkp.artifacts.checkpoint import load_checkpoint
+from tests.builders.processes import FAMILIES, PATIENCE_S, S6, start, words_of
+
+SCHEMA = [str(S6), "cog", "schema"]
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """A device of our own that is always full."""
+    path = tmp_path / "full"
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
+        path.open("wb").close()
+    except OSError as error:
+        pytest.skip(f"no device can be made here: {error}")
+    return path
+
+
+def closed(number: int):
+    return lambda: os.close(number)
+
+
+def epochs_of(folder: Path) -> int:
+    return load_checkpoint(next(iter(folder.rglob("*_latest.pth")))).state.epoch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("which", ["stdout", "stderr"])
+def test_a_full_disk_under_a_stream_does_not_end_a_training(tmp_path, full, family, which):
+    with full.open("wb") as stream, start(words_of(family, tmp_path, epochs=2), tmp_path, **{which: stream}) as process:
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert epochs_of(tmp_path) == 2
+    if which == "stdout":  # the results did not reach whoever asked for them there
+        assert process.returncode == 1
+        assert err.splitlines()[-1] == "error: standard output cannot be written: No space left on device"
+        assert "Traceback" not in err
+    else:
+        assert process.returncode == 0
+        assert "checkpoint" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("numbers", [(2,), (0, 1, 2)])
+def test_closed_streams_do_not_end_a_training_and_nothing_takes_their_place(tmp_path, family, numbers):
+    def close() -> None:
+        for number in numbers:
+            os.close(number)
+
+    with start(words_of(family, tmp_path, epochs=2), tmp_path, preexec_fn=close) as process:
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert epochs_of(tmp_path) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_does_not_end_a_training(tmp_path, which):
+    with start(words_of("keypoint", tmp_path, epochs=2), tmp_path) as process:
+        getattr(process, which).close()
+        (process.stderr if which == "stdout" else process.stdout).read()
+        process.wait(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert epochs_of(tmp_path) == 2
+
+
+def test_results_that_are_lost_are_told(full):
+    with full.open("wb") as stream:
+        done = subprocess.run(SCHEMA, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: standard output cannot be written: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("words", [SCHEMA, [str(S6), "--help"], [str(S6), "cog", "nonsense"]])
+def test_commands_without_streams_keep_their_exit_codes(words, full):
+    with full.open("wb") as stream:
+        for streams in ({"preexec_fn": closed(1)}, {"preexec_fn": closed(2)}, {"stderr": stream}):
+            done = subprocess.run(words, check=False, **{"stdout": subprocess.DEVNULL, **streams})
+            assert done.returncode == (2 if "nonsense" in words else 0)
+
+
+def test_a_pipe_that_does_not_block_is_waited_for():
+    """Some parents hand out pipes that refuse to wait; a schema is longer than such a pipe holds."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    os.set_blocking(reading, True)
+    with subprocess.Popen([*SCHEMA, "--help"], stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as stream:
+            assert stream.read().startswith(b"Usage")
+    assert process.returncode == 0
