@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -74,6 +75,10 @@ class ImageDataset(Protocol):
     @property
     def size_report(self) -> SizeReport:
         """How much there is."""
+
+    @property
+    def some_images(self) -> Sequence[Path]:
+        """Files of images, spread over each root; about as many as ``SOME_IMAGES`` of each."""
 
     @property
     def fingerprint(self) -> Sequence[Mapping[str, Any]]:

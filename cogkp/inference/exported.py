@@ -10,6 +10,7 @@ import numpy as np
 
 from cogkp.artifacts.manifest import Manifest, Signature, read_engine_manifest, read_manifest
 from cogkp.artifacts.model_files import manifest_path
+from cogkp.data.images import FULL, Levels
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, read_onnx
 from cogkp.inference.runner import Array, Runner
@@ -22,6 +23,7 @@ __all__ = [
     "ONNX_SUFFIX",
     "Exported",
     "described_onnx",
+    "image_reading",
     "infer_rows",
     "open_exported",
     "runner_predictor",
@@ -83,6 +85,30 @@ def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:
         return read_onnx(path)
     manifest = read_manifest(path)
     return manifest.signature, manifest
+
+
+def image_reading(facts: Mapping[str, Any], where: str) -> tuple[bool, Levels | None]:
+    """Say whether images are turned as their files note, and which levels of 16 bits are black and white.
+
+    Files of older versions say nothing of it: their images were taken as stored.
+    """
+    images = facts.get("images", {})
+    oriented = images.get("apply_exif_orientation", False) if isinstance(images, Mapping) else None
+    levels = images.get("levels_16bit") if isinstance(images, Mapping) else None
+    fits = levels is None or (
+        isinstance(levels, list | tuple)
+        and [type(level) for level in levels] == [int, int]
+        and 0 <= levels[0] <= levels[1] <= FULL[1]
+    )
+    if not isinstance(oriented, bool) or not fits:
+        raise ArtifactError(
+            "the model file does not say how its images are read",
+            where=where,
+            expected="facts.images with apply_exif_orientation, true or false, and levels_16bit, two numbers or null",
+            got=repr(images)[:60],
+            hint="Export the model again.",
+        )
+    return oriented, None if levels is None else (levels[0], levels[1])
 
 
 def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], Any]:

@@ -6,6 +6,7 @@ The file says what it is, so that no configuration is needed. An ONNX file is op
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,19 +16,31 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images import as_image, read_image
+from cogkp.data.images import (
+    UPRIGHT,
+    ImageFile,
+    as_image,
+    misfit,
+    noted_orientation,
+    read_image,
+    stretched,
+)
 from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ModelError, closest
 from cogkp.families import Family, family_named, family_of
-from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, infer_rows, open_exported
+from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, image_reading, infer_rows, open_exported
 from cogkp.inference.processor import Prediction, Prepared, Processor, Shapes
 from cogkp.inference.runner import Runner
 
 __all__ = ["Model", "load", "model_of_task"]
 
+log = logging.getLogger("cogkp")
+
 ImageLike = npt.NDArray[Any] | str | os.PathLike[str]
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NEWEST = "*_latest.pth"
+MUCH_DARKER = 8.0
+"""One image may be so many times darker than the range of the training before that is told."""
 GROUP = 16
 """Images that pass together through a model which takes any number."""
 
@@ -181,6 +194,8 @@ class Model:
         self._look = _keywords(processor.prepare, 1)
         self._known = _keywords(processor.predictions, 2)
         self._closed = False
+        self._oriented, self._levels = image_reading(facts, str(path))
+        self._told_orientation = self._told_levels = False
         runner.open()
 
     @property
@@ -281,12 +296,29 @@ class Model:
         self, image: Any, bgr: bool, max_value: float | None, where: str, look: Mapping[str, Any]
     ) -> Prepared:
         if isinstance(image, str | os.PathLike):
-            path = Path(image)
-            pixels = read_image(path)
+            path, oriented = Path(image), self._oriented
+            if not oriented and not self._told_orientation and noted_orientation(path) != UPRIGHT:
+                self._told_orientation = True
+                told = "%s notes an orientation (EXIF), which this model does not apply: pixels are taken as stored"
+                log.warning(told + ", also those of further images", path)
+            pixels = read_image(path, oriented=oriented)
             if max_value is not None:
                 pixels = as_image(pixels, max_value=max_value, where=str(path))
-            return self._processor.prepare(pixels, **look)._replace(image=path)
-        return self._processor.prepare(as_image(image, bgr=bgr, max_value=max_value, where=where), **look)
+                return self._processor.prepare(pixels, **look)
+            file = ImageFile(path, oriented, self._levels)
+            return self._processor.prepare(self._levelled(pixels, str(path)), **look)._replace(image=file)
+        pixels = as_image(image, bgr=bgr, max_value=max_value, where=where)
+        return self._processor.prepare(self._levelled(pixels, where), **look)
+
+    def _levelled(self, pixels: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+        """Spread the levels of the training over 0..1, and tell once of an image far outside them."""
+        levels = self._levels
+        if pixels.dtype != np.uint16:
+            return pixels
+        if not self._told_levels and (told := misfit(int(pixels.min()), int(pixels.max()), levels, MUCH_DARKER)):
+            self._told_levels = True
+            log.warning("%s: %s; max_value=... says which value is white", where, told)
+        return pixels if levels is None else stretched(pixels, levels)
 
     def answer(self, prepared: Sequence[Prepared], **known: Any) -> list[Prediction]:
         """Say what is found in images that were prepared; a list in ``known`` holds one value for each."""

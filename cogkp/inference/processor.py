@@ -7,17 +7,23 @@ It works on NumPy arrays without torch. A family has one, used by its codec for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prediction", "Prepared", "Processor", "Shapes"]
+__all__ = ["Prediction", "Prepared", "Processor", "Readable", "Shapes"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Shapes = Mapping[str, tuple[int | str, ...]]
 """Lengths of the axes of each input or output, by name; a word stands for any length."""
+
+
+class Readable(Protocol):
+    """An image that is read when it is needed; see :class:`cogkp.data.images.ImageFile`."""
+
+    def read(self) -> npt.NDArray[Any]:
+        """Read it; raises ImageError where it cannot be used."""
 
 
 class Prepared(NamedTuple):
@@ -34,7 +40,7 @@ class Prepared(NamedTuple):
     input: npt.NDArray[np.float32]
     source_to_crop: npt.NDArray[np.float64]
     size_wh: tuple[int, int]
-    image: npt.NDArray[Any] | Path | None = None
+    image: npt.NDArray[Any] | Readable | None = None
 
 
 class Prediction(Protocol):

@@ -24,6 +24,7 @@ from cogkp.artifacts.names import engine_path, onnx_name, timestamp
 from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.runs import LATEST, own_name
 from cogkp.config.export import ExportOptions
+from cogkp.config.images import ImageFiles
 from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
@@ -42,6 +43,7 @@ from cogkp.training.distributed import Ranks
 from cogkp.training.precision import resolve_precision
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.evaluation_page import Words
+from cogkp.workflows.image_levels import with_exported_levels
 from cogkp.workflows.report_writer import EvaluationResult
 from cogkp.workflows.result_files import names_of, require_apart
 from cogkp.workflows.setup import OpenedModel, is_exported, open_model, restored_task, spread
@@ -323,7 +325,7 @@ class Adapter:
         Raises:
             ArtifactError: it takes other images, or finds something else.
         """
-        task = build_task(config)
+        task = build_task(with_exported_levels(config, found.facts, str(path)))
         spec, shape = task.export_spec(1), found.runner.signature.inputs[0].shape
         wanted = next(iter(spec.inputs.values())).shape[1:]
         if tuple(shape[1:]) != tuple(wanted):
@@ -342,6 +344,14 @@ class Adapter:
                 got=", ".join(map(str, names)),
             )
         return task, namedtuple("Outputs", [output.name for output in spec.outputs])
+
+    def image_files(self, config: Any) -> ImageFiles | None:
+        """Say how image files are read; None where the configuration says nothing of it."""
+        return None
+
+    def with_image_files(self, config: Any, files: ImageFiles) -> Any:
+        """Change how image files are read."""
+        raise NotImplementedError
 
     def check_loading(self, config: Any, options: TrainOptions) -> Sequence[Problem]:
         """List what prevents the data of a configuration from being loaded in batches."""

@@ -15,6 +15,7 @@ from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.training.evaluator import evaluate as measure
 from cogkp.workflows.adapter import EvaluationJob, EvaluationRequest, adapter_of
+from cogkp.workflows.image_levels import tell_dataset
 from cogkp.workflows.report_writer import EvaluationResult, metrics_in, surroundings, training_facts, write_report
 from cogkp.workflows.setup import open_loader
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
@@ -77,6 +78,7 @@ def evaluate(
         started, opened = time.perf_counter(), job.model
         metrics = metrics_in(opened.task.metrics(thresholds_px), world_unit_mm)
         dataset = opened.task.datasets(job.split)
+        tell_dataset(opened.task.config, dataset, job.split)
         loader = open_loader(dataset, job.loading, shuffle=False)
         if output_dir is not None:
             require_evaluation_folder(make_folder(output_dir))  # before the work, which would be lost

@@ -12,6 +12,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.drawing import draw_batch
 from cogkp.tasks.registry import build_task
 from cogkp.workflows.adapter import adapter_of, require
+from cogkp.workflows.image_levels import with_found_levels
 from cogkp.workflows.setup import open_loader
 
 __all__ = ["preview_data"]
@@ -35,5 +36,8 @@ def preview_data(config: Any, *, batch_size: int = 32, num_workers: int = 0) -> 
     options = TrainOptions(batch_size=batch_size, num_workers=num_workers)
     require(adapter_of(config).check_loading(config, options))
     task = build_task(config)
-    for batch in open_loader(task.datasets("preview"), options, shuffle=False):
+    dataset = task.datasets("preview")
+    if (levelled := with_found_levels(config, dataset)) is not config:
+        dataset = build_task(levelled).datasets("preview")
+    for batch in open_loader(dataset, options, shuffle=False):
         yield draw_batch(task.codec, batch)

@@ -26,6 +26,7 @@ from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.evaluator import Predict, torch_predictor
 from cogkp.training.precision import resolve_precision
+from cogkp.workflows.image_levels import with_trained_levels
 
 __all__ = [
     "OpenedModel",
@@ -122,7 +123,7 @@ def restored_task(config: Any, restored: Restored) -> Task:
         CheckpointError: the checkpoint is of another family or shape.
     """
     require_family(restored, config)
-    task = build_task(config)
+    task = build_task(with_trained_levels(config, restored.checkpoint))
     load_weights(restored.checkpoint, task.model, str(restored.path), averaged=True)
     return task
 

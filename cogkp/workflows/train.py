@@ -34,6 +34,7 @@ from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
+from cogkp.workflows.image_levels import tell_dataset, with_found_levels, with_trained_levels
 from cogkp.workflows.loggers import tensorboard, usual_loggers
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.resume import changed_data, without_best
@@ -134,7 +135,7 @@ def dry_run(config: Any, options: TrainOptions | None = None, *, log_dir: Path |
     task = build_task(config)
     job.adapter.start_weights(config, task, plan.options)
     run_log = None if log_dir is None else log_dir / timestamp()
-    loaders = _loaders(_open_data(job, task), plan.options, job, Launch())
+    loaders = _loaders(_open_data(job, task, fresh=True), plan.options, job, Launch())
     result = _rehearsed(task, plan, loaders, tensorboard(task, plan.options, run_log), job.device)
     return DryRunResult(
         loss=result.scalars["loss"],
@@ -224,16 +225,18 @@ class _Run:
         """Train from the checkpoint, the data and the folder that the job names."""
         job, ranks = self.job, self.ranks
         restored = ranks.from_first(job.restored)
+        if restored is not None:
+            job.config = with_trained_levels(job.config, restored.checkpoint)
         changes = [] if restored is None else job.config_changes(restored)
         plan = job.plan(restored)
         seed_everything(plan.options.seed)
-        task = build_task(self.config)
+        task = build_task(job.config)
         # Weights come before the data, so that a misfit is reported early, with its file.
         if restored is None:
-            job.adapter.start_weights(self.config, task, plan.options)
+            job.adapter.start_weights(job.config, task, plan.options)
         else:
             load_weights(restored.checkpoint, task.model, str(restored.path))
-        data = _open_data(job, task)
+        data = _open_data(job, task, fresh=restored is None)
         fingerprint: dict[str, Any] = {split: dataset.fingerprint for split, dataset in data.items()}
         ranks.require_same(fingerprint, "data")
         changed = [] if restored is None else changed_data(restored, fingerprint)
@@ -299,7 +302,7 @@ class _Run:
         return Session(
             plan=plan.line,
             options=attrs.asdict(plan.options),
-            config_sha256=plain_hash(self.job.adapter.dump(self.config)),
+            config_sha256=plain_hash(self.job.adapter.dump(self.job.config)),
             data=fingerprint,
             restored=None if restored is None else str(restored.path),
             changes=tuple(changes),
@@ -310,7 +313,7 @@ class _Run:
         source = place.best if place.best.is_file() else place.checkpoint
         try:
             found = evaluate(
-                self.config,
+                self.job.config,
                 model=str(source),
                 split="validation",
                 batch_size=plan.options.batch_size // self.ranks.launch.ranks,
@@ -342,11 +345,19 @@ class _Run:
         )
 
 
-def _open_data(job: TrainingJob, task: Task) -> dict[Split, ImageDataset]:
-    """Open the data sets by split, and say how much they hold; refuse one that teaches or checks nothing."""
+def _open_data(job: TrainingJob, task: Task, *, fresh: bool) -> dict[Split, ImageDataset]:
+    """Open the data sets by split, and say how much they hold; refuse one that teaches or checks nothing.
+
+    The levels of the training images are found for a fresh network; a trained one keeps those it was trained with.
+    """
     data: dict[Split, ImageDataset] = {}
     for split, key in job.adapter.splits(job.config).items():
-        dataset = data[split] = task.datasets(split)
+        dataset = task.datasets(split)
+        if fresh and split == "train" and (config := with_found_levels(job.config, dataset)) is not job.config:
+            job.config = task.config = config
+            dataset = task.datasets(split)
+        tell_dataset(job.config, dataset, split)
+        data[split] = dataset
         log.info("%s data: %s", split, dataset.size_report)
         if job.adapter.needs_labels(job.config) and not any(dataset.size_report.labelled.values()):
             raise DataError("no point is labelled", where=key, got=str(dataset.size_report))

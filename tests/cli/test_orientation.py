@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.images import ImageFiles
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.images.orientation import turned
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
@@ -100,7 +101,8 @@ def boxes(tmp_path):
 
 
 def test_the_switch_makes_turned_pictures_of_boxes_what_upright_ones_are(boxes):
-    upright, noted = (ObjectDataset([root], "validation", lambda _: None, oriented=True) for root in boxes)
+    files = ImageFiles(apply_exif_orientation=True)
+    upright, noted = (ObjectDataset([root], "validation", lambda _: None, files=files) for root in boxes)
     for index in range(3):
         one, other = upright[index][0].sample, noted[index][0].sample
         np.testing.assert_array_equal(one.image, other.image)
@@ -112,7 +114,7 @@ def test_validate_tells_of_turned_pictures(boxes, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     _code, _out, err = run_s6(monkeypatch, capfd, "cog", "centerpose", "validate", noted)
     assert err.count(TOLD) == 1
-    assert "dataset.apply_exif_orientation=true" in err
+    assert "dataset.images.apply_exif_orientation=true" in err
 
 
 @pytest.mark.parametrize("applied", [False, True])
@@ -123,7 +125,7 @@ def test_inference_tells_of_turned_pictures_and_takes_their_size(boxes, caplog, 
         del content["camera_data"]["width"], content["camera_data"]["height"]
         path.write_text(json.dumps(content))
     config = CenterPoseConfig.default()
-    data = attrs.evolve(config.dataset, inference_data=str(noted), apply_exif_orientation=applied)
+    data = attrs.evolve(config.dataset, inference_data=str(noted), images=ImageFiles(apply_exif_orientation=applied))
     found = find_inference_images(attrs.evolve(config, dataset=data))
     first = found.usable[0]
     assert first.size_wh == (SIZE_WH if applied else SIZE_WH[::-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from cogkp.config.fields import LARGEST_SIDE, at_least, between, exactly, more_than, multiple_of, one_of, setting
+from cogkp.config.images import ImageFiles
 
 __all__ = ["CORNERS", "DatasetSpec"]
 
@@ -44,11 +45,7 @@ class DatasetSpec:
         "Camera axes of the label files: 'objectron' as the published data, 'opengl', or 'opencv'.",
         one_of("opencv", "opengl", "objectron"),
     )
-    apply_exif_orientation: bool = setting(
-        False,
-        "Turn images by the orientation that their files note, for labels made in a viewer that does so; off: pixels "
-        "as stored.",
-    )
+    images: ImageFiles = setting(ImageFiles, "How image files are read.")
     batch_size: int = setting(4, "Images per step on each GPU, also in validation.", at_least(1))
     workers: int = setting(8, "Loader processes; 0 loads in the training process.", at_least(0))
     pin_memory: bool = setting(True, "Load into memory that a GPU copies from quickly.")

@@ -6,11 +6,11 @@ import attrs
 
 from cogkp.config.augment import Crop, Stage, default_stages
 from cogkp.config.fields import at_least, between, matching, more_than, one_of, setting
+from cogkp.config.images import ImageFiles
 
 __all__ = [
     "DataMappings",
     "HeatmapTerm",
-    "ImageFiles",
     "KeypointConfig",
     "LossTerm",
     "LossTerms",
@@ -51,17 +51,6 @@ class DataMappings:
         points = (key for row in self.y for key in row)
         keys = (*self.x, *points, *(self.mask or ()), *(self.xyz_world or ()), *filter(None, [self.valid]))
         return tuple(dict.fromkeys(keys))
-
-
-@attrs.frozen(kw_only=True)
-class ImageFiles:
-    """How image files are read, in training, evaluation and prediction."""
-
-    apply_exif_orientation: bool = setting(
-        False,
-        "Turn images by the orientation that their files note, for labels made in a viewer that does so; off: pixels "
-        "as stored.",
-    )
 
 
 @attrs.frozen(kw_only=True)

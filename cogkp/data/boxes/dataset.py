@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cogkp.config.images import AS_STORED, ImageFiles
 from cogkp.data.boxes.augment import BoxAugment, change_colours, point_order, sample_warp
 from cogkp.data.boxes.fingerprint import fingerprint
 from cogkp.data.boxes.labels import ObjectLabels, labels_of
@@ -18,6 +19,7 @@ from cogkp.data.boxes.reader import Need, read_objectron
 from cogkp.data.boxes.records import BoxDataSize, ImageIndex, ImageRecord
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import ItemKey, SingleViewDataset, Split
+from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.data.sample import Encoded, Sample
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
@@ -40,7 +42,7 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
         intrinsics: (3, 3) for images whose file has none, pixels.
-        oriented: whether images are turned as their files note.
+        files: how images are read.
         need: what every image or box must have.
         category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 
@@ -59,7 +61,7 @@ class ObjectDataset(SingleViewDataset):
         camera_frame: CameraFrame | None = None,
         num_symmetry: int = 1,
         intrinsics: npt.NDArray[np.float64] | None = None,
-        oriented: bool = False,
+        files: ImageFiles = AS_STORED,
         need: Collection[Need] = NEEDED,
         category: str | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class ObjectDataset(SingleViewDataset):
                 root,
                 camera_frame=camera_frame,
                 intrinsics=intrinsics,
-                oriented=oriented,
+                files=files,
                 need=need,
                 category=category,
             )
@@ -91,6 +93,12 @@ class ObjectDataset(SingleViewDataset):
     def symmetries(self) -> int:
         """S of all labels: the largest number of equal turns."""
         return self._rows
+
+    @property
+    def some_images(self) -> list[Path]:
+        """Files of images, spread over each root."""
+        paths = ([record.image for record in index.records] for index in self._indices)
+        return [path for each in paths for path in spread(each, SOME_IMAGES)]
 
     @cached_property
     def size_report(self) -> BoxDataSize:

@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.images import AS_STORED, ImageFiles
 from cogkp.data.boxes.box_fields import read_box
 from cogkp.data.boxes.clip import intrinsics_of
 from cogkp.data.boxes.fields import Fields, read_annotation
@@ -48,7 +49,7 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 """The axes of files that do not say theirs: those the form was made with."""
 
 FRAMES = {frame.value: frame for frame in CameraFrame}
-ORIENTED = "dataset.apply_exif_orientation"
+ORIENTED = "dataset.images.apply_exif_orientation"
 """The switch that turns images, for messages."""
 TINY = float(np.nextafter(0.0, 1.0))
 FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
@@ -84,7 +85,7 @@ def scan_objectron(
     *,
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
-    oriented: bool = False,
+    files: ImageFiles = AS_STORED,
     need: Collection[Need] = (),
     category: str | None = None,
 ) -> Scan:
@@ -95,8 +96,10 @@ def scan_objectron(
     """
     root = Path(root)
     found = find_labelled(root)
-    tell_orientations([pair.image for pair in found.labelled], str(root), oriented=oriented, switch=ORIENTED)
-    reader = _AnnotationReader(root, camera_frame, intrinsics, oriented, frozenset(need), category)
+    tell_orientations(
+        [pair.image for pair in found.labelled], str(root), oriented=files.apply_exif_orientation, switch=ORIENTED
+    )
+    reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset(need), category)
     outcomes = [reader.read(pair) for pair in found.labelled]
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
@@ -124,7 +127,7 @@ def read_objectron(
     *,
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
-    oriented: bool = False,
+    files: ImageFiles = AS_STORED,
     need: Collection[Need] = (),
     category: str | None = None,
 ) -> ImageIndex:
@@ -135,7 +138,7 @@ def read_objectron(
         camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
             those of Objectron. A file that says something else is refused.
         intrinsics: (3, 3) for images whose file has none, pixels.
-        oriented: whether images are turned as their files note.
+        files: how images are read.
         need: what every image ('intrinsics') or box ('scale', 'pose') must have.
         category: the class of the objects wanted; objects whose file says no class are taken for it. None takes all.
 
@@ -147,7 +150,7 @@ def read_objectron(
         DataError: there is no such folder or no labelled image, or files are faulty; all faults are listed.
     """
     scan = scan_objectron(
-        root, camera_frame=camera_frame, intrinsics=intrinsics, oriented=oriented, need=need, category=category
+        root, camera_frame=camera_frame, intrinsics=intrinsics, files=files, need=need, category=category
     )
     if scan.problems:
         raise DataError.listing(scan.problems)
@@ -169,7 +172,7 @@ def read_unlabelled(
     *,
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
-    oriented: bool = False,
+    files: ImageFiles = AS_STORED,
 ) -> ImageRecord:
     """Read size and camera of an image without labels, from its header and the file beside it, if there is one.
 
@@ -178,7 +181,7 @@ def read_unlabelled(
         image: an image in it.
         camera_frame: as in :func:`read_objectron`.
         intrinsics: as in :func:`read_objectron`.
-        oriented: as in :func:`read_objectron`.
+        files: as in :func:`read_objectron`.
 
     Returns:
         The image; boxes of the file are not looked at.
@@ -186,7 +189,7 @@ def read_unlabelled(
     Raises:
         DataError: image or file cannot be used.
     """
-    reader = _AnnotationReader(root, camera_frame, intrinsics, oriented, frozenset())
+    reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset())
     annotation = image.with_suffix(ANNOTATION)
     fields = read_annotation(annotation) if annotation.is_file() else Fields(str(annotation), {})
     return reader.surroundings(Labelled(image, annotation), fields)
@@ -243,7 +246,7 @@ class _AnnotationReader:
     root: Path
     camera_frame: CameraFrame | None
     intrinsics: FloatArray | None
-    oriented: bool
+    files: ImageFiles
     need: frozenset[Need]
     category: str | None = None
 
@@ -270,14 +273,14 @@ class _AnnotationReader:
     def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
         camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
-        size_wh = _checked_size(camera, image_size(pair.image, oriented=self.oriented))
+        size_wh = _checked_size(camera, image_size(pair.image, oriented=self.files.apply_exif_orientation))
         frame = self._frame(camera)
         return ImageRecord(
             root=self.root,
             image=pair.image,
             annotation=pair.annotation,
             size_wh=size_wh,
-            oriented=self.oriented,
+            files=self.files,
             K=self._intrinsics(camera, size_wh, frame),
             camera_frame=frame,
             boxes=(),

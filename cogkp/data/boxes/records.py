@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.images import AS_STORED, ImageFiles
 from cogkp.data.images import read_colour
 from cogkp.errors import printable
 from cogkp.geometry.camera_frame import CameraFrame
@@ -95,7 +96,7 @@ class ImageRecord:
         camera_frame: the axes of the file, which are OpenCV's no more.
         boxes: in the order of the file.
         ground: what they stand on; None where the file does not say.
-        oriented: whether the image is turned as its file notes; ``size_wh`` and boxes are of the turned one then.
+        files: how the image is read; where it is turned, ``size_wh`` and boxes are of the turned one.
         object_height: true height of the objects, length unit of the file; None where the file does not say.
     """
 
@@ -108,11 +109,11 @@ class ImageRecord:
     boxes: tuple[BoxRecord, ...]
     ground: Ground | None
     object_height: float | None = None
-    oriented: bool = False
+    files: ImageFiles = AS_STORED
 
     def pixels(self) -> npt.NDArray[np.float32]:
         """Read the image: (H, W, 3) float32 RGB in 0..1; raises ImageError where it cannot be used."""
-        return read_colour(self.image, oriented=self.oriented)
+        return read_colour(self.image, oriented=self.files.apply_exif_orientation, levels=self.files.levels_16bit)
 
     @property
     def name(self) -> str:

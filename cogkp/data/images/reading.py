@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import attrs
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ from cogkp.files import marked, write_bytes
 __all__ = [
     "MAX_PIXELS",
     "MISSING_MASK_IGNORE_INDEX",
+    "ImageFile",
+    "Levels",
     "encode_image",
     "image_size",
     "noted_orientation",
@@ -37,6 +40,7 @@ __all__ = [
     "read_grey",
     "read_image",
     "read_mask",
+    "stretched",
     "write_png",
 ]
 
@@ -52,15 +56,23 @@ METADATA_BYTES = 1 << 26
 
 Pixels = npt.NDArray[Any]
 
+Levels = tuple[int, int]
+"""Values of black and white in images of 16 bits."""
+
+FULL: Levels = (0, 65535)
+
 THIRDS = np.full(3, 1.0 / 3.0, np.float32)
 
 
-def read_grey(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
+def read_grey(
+    path: Path, *, oriented: bool = False, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.float32]:
     """Read an image as the mean of its colour channels; transparency is dropped.
 
     Args:
         path: a file of 8 or 16 bits per channel.
         oriented: whether the image is turned as the file notes.
+        levels: values of black and white in an image of 16 bits that does not state them; None for 0 and 65535.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
@@ -69,7 +81,8 @@ def read_grey(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXEL
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    return grey_of(*_channels(path, oriented, max_pixels))
+    pixels, full = _channels(path, oriented, max_pixels)
+    return _levelled(grey_of(pixels, full), pixels, full, levels)
 
 
 def grey_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
@@ -80,12 +93,15 @@ def grey_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
     return np.asarray(pixels @ (THIRDS * full), np.float32)
 
 
-def read_colour(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.float32]:
+def read_colour(
+    path: Path, *, oriented: bool = False, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.float32]:
     """Read an image with its colours; transparency is dropped, and a grey image has three equal channels.
 
     Args:
         path: a file of 8 or 16 bits per channel.
         oriented: whether the image is turned as the file notes.
+        levels: values of black and white in an image of 16 bits that does not state them; None for 0 and 65535.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
@@ -94,7 +110,8 @@ def read_colour(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIX
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
-    return colour_of(*_channels(path, oriented, max_pixels))
+    pixels, full = _channels(path, oriented, max_pixels)
+    return _levelled(colour_of(pixels, full), pixels, full, levels)
 
 
 def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
@@ -103,25 +120,63 @@ def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
     return np.asarray(cv2.cvtColor(pixels, how) * full, np.float32)
 
 
-def read_image(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(
+    path: Path, *, oriented: bool = False, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
+) -> Pixels:
     """Read an image as it is stored; transparency is dropped.
 
     Args:
         path: a file of 8 or 16 bits per channel.
         oriented: whether the image is turned as the file notes.
+        levels: values of black and white in an image of 16 bits that does not state them; None for 0 and 65535.
         max_pixels: larger files are refused before they take any memory.
 
     Returns:
         (H, W) for a grey image, else (H, W, 3) RGB; uint8 or uint16, or float32 in 0..1 where the file states which
-        value is white.
+        value is white, or levels are given for its 16 bits.
 
     Raises:
         ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
     pixels, full = _channels(path, oriented, max_pixels)
     image = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    whole = np.float32(1.0 / np.iinfo(image.dtype).max)
-    return image if full == whole else np.asarray(image * full, np.float32)
+    if full != _full(pixels):
+        return np.asarray(image * full, np.float32)
+    return image if levels is None else stretched(image, levels)
+
+
+@attrs.frozen
+class ImageFile:
+    """An image file, and how :func:`read_image` reads it."""
+
+    path: Path
+    oriented: bool = False
+    levels: Levels | None = None
+
+    def read(self) -> Pixels:
+        """Read it; raises ImageError where it cannot be used any more."""
+        return read_image(self.path, oriented=self.oriented, levels=self.levels)
+
+
+def stretched(image: Pixels, levels: Levels) -> Pixels:
+    """Spread levels over 0..1, float32; an image of other than 16 bits is left as it is."""
+    return _levelled(image * _full(image), image, _full(image), levels) if image.dtype == np.uint16 else image
+
+
+def _levelled(
+    unit: npt.NDArray[np.float32], pixels: Pixels, full: np.float32, levels: Levels | None
+) -> npt.NDArray[np.float32]:
+    """Spread levels over 0..1 where they are those of these pixels; ``unit`` is what the factor ``full`` led to."""
+    if levels is None or levels == FULL or pixels.dtype != np.uint16 or full != _full(pixels):
+        return unit
+    black, span = levels[0], max(levels[1] - levels[0], 1)
+    moved = unit * np.float32(FULL[1] / span) - np.float32(black / span)
+    return np.asarray(np.clip(moved, np.float32(0.0), np.float32(1.0)), np.float32)
+
+
+def _full(pixels: Pixels) -> np.float32:
+    full: np.float32 = np.float32(1.0 / np.iinfo(pixels.dtype).max)
+    return full
 
 
 def _channels(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, np.float32]:
@@ -196,6 +251,12 @@ def image_size(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXE
     with _opened(path) as file:
         header = _checked_header(file, path, max_pixels)
         return turned_size(header.size_wh, _noted(file, header)) if oriented else header.size_wh
+
+
+def image_bits(path: Path) -> int:
+    """Read how many bits a channel has, from the header alone; raises ImageError as :func:`image_size`."""
+    with _opened(path) as file:
+        return _checked_header(file, path, MAX_PIXELS).bits
 
 
 def noted_orientation(path: Path) -> int:

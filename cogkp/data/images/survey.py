@@ -11,8 +11,10 @@ from cogkp.data.images.orientation import UPRIGHT
 from cogkp.data.images.reading import noted_orientation
 from cogkp.errors import ImageError, counted
 
-__all__ = ["spread", "tell_orientations"]
+__all__ = ["SOME_IMAGES", "spread", "tell_orientations"]
 
+SOME_IMAGES = 256
+"""So many files of a folder say what its images are like."""
 MOST_HEADERS = 5000
 """So many files are looked into at most, spread over all: a quarter of a second."""
 TURNS = {

@@ -17,6 +17,7 @@ from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
 from cogkp.data.augment import AugmentPipeline
 from cogkp.data.dataset import ItemKey, Split
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask, tell_orientations
+from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.data.keypoint.fingerprint import fingerprint
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.keypoint.outside import inside_image, say_origin, without_outside
@@ -83,6 +84,11 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
             check_labels(self._records, rig, str(config.calibration_file), oriented=self._oriented)
 
     @property
+    def some_images(self) -> list[Path]:
+        """Files of images, spread over each root."""
+        return [path for index in self._indices for path in spread(index.image_paths, SOME_IMAGES)]
+
+    @property
     def views_per_item(self) -> int:
         """How many images an item has: two for a stereo pair, else one."""
         return len(self.config.data_mappings.x) if self.config.stereo_pairing.enabled else 1
@@ -139,7 +145,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         return tuple(Encoded(sample, self._encode(sample)) for sample in samples)
 
     def _sample(self, record: Record, view: View, generator: np.random.Generator) -> Sample[KeypointLabels]:
-        image = read_grey(view.image, oriented=self._oriented)
+        image = read_grey(view.image, oriented=self._oriented, levels=self.config.images.levels_16bit)
         size_wh = (image.shape[1], image.shape[0])
         if not self.config.data_mappings.keep_points_outside_image:
             view = attrs.evolve(view, labelled=view.labelled & inside_image(view.uv_source, size_wh))

@@ -6,14 +6,13 @@ import base64
 import html
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images import encode_image, read_image, to_colour
+from cogkp.data.images import encode_image, to_colour
 from cogkp.errors import counted
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.inference.processor import Prepared
@@ -178,7 +177,7 @@ class CenterPosePrediction:
         image = self.seen.image
         if image is None:
             return np.zeros(self.size_wh[::-1], np.uint8)
-        pixels = read_image(image) if isinstance(image, Path) else image
+        pixels = image if isinstance(image, np.ndarray) else image.read()
         return pixels if pixels.dtype == np.uint8 else to_colour(pixels)
 
     def to_dict(self, frame: CameraFrame = CameraFrame.OPENCV) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class CenterPoseTask:
             augment=_augment(self.config),
             camera_frame=CameraFrame(data.camera_frame),
             num_symmetry=data.symmetry_count,
-            oriented=data.apply_exif_orientation,
+            files=data.images,
             need=NEEDED if split in ("train", "preview") else (*NEEDED, "intrinsics"),
             category=None if data.all_classes else data.category,
         )
@@ -123,6 +123,7 @@ class CenterPoseTask:
         return {
             "family": "centerpose",
             "category": data.category,
+            "images": data.images.facts,
             "input": {
                 "size_wh_px": [export.input_width, export.input_height],
                 "range": [min(low for low, _ in ends), max(high for _, high in ends)],

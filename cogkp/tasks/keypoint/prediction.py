@@ -6,7 +6,6 @@ import base64
 import html
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images import encode_image, read_image, to_colour, warp_mask
+from cogkp.data.images import encode_image, to_colour, warp_mask
 from cogkp.geometry.plane_map import inverse_map
 from cogkp.inference.processor import Prepared
 from cogkp.visual.canvas import RgbImage, as_rgb, write_text
@@ -87,7 +86,7 @@ class KeypointPrediction:
         image = self.seen.image
         if image is None:
             image = np.zeros(self.size_wh[::-1], np.uint8)
-        pixels = read_image(image) if isinstance(image, Path) else image
+        pixels = image if isinstance(image, np.ndarray) else image.read()
         drawn = as_rgb(pixels if pixels.dtype == np.uint8 else to_colour(pixels))
         if self.mask is not None:
             drawn = tint_mask(drawn, self.mask)

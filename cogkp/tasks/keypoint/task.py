@@ -98,6 +98,7 @@ class KeypointTask:
         return {
             "family": "keypoint",
             "prefix": self.config.prefix,
+            "images": self.config.images.facts,
             "input": {
                 "size_px": crop.output_size,
                 "range": [0.0, 1.0],

@@ -83,7 +83,8 @@ OTHERWISE = {"wandb.enable": False, **{f"inference.{name}": None for name in CAM
 RENAMED = {"dataset._eig_val": "dataset.eig_val", "dataset._eig_vec": "dataset.eig_vec"}
 ADDED = {
     "dataset.camera_frame": "objectron",
-    "dataset.apply_exif_orientation": False,
+    "dataset.images.apply_exif_orientation": False,
+    "dataset.images.levels_16bit": None,
     "dataset.all_classes": False,
     "model.backbone.width": 1.0,
     "dataset.scale": 0.4,

@@ -38,7 +38,7 @@ BEYOND_THE_PAGE = {
     "validation": {"base_dir": []},
     "uncertainty": {"noise_px": 0.1},
     "model": {"preset": "small"},
-    "images": {"apply_exif_orientation": False},
+    "images": {"apply_exif_orientation": False, "levels_16bit": None},
 }
 
 

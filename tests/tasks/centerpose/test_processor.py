@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cogkp.config.centerpose.dataset import DatasetSpec
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.boxes.view import BoxInput
-from cogkp.data.images import encode_image, read_colour
+from cogkp.data.images import ImageFile, encode_image, read_colour
 from cogkp.errors import ArtifactError, ModelError, NotFiniteError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.camera_frame import CameraFrame
@@ -345,7 +345,7 @@ def test_drawings_have_the_size_of_the_image_and_show_its_boxes(tmp_path):
     assert (drawn != IMAGE).any(-1).mean() > 0.005
     path = tmp_path / "image.png"
     path.write_bytes(encode_image(IMAGE))
-    (again,) = found_in(ONE, [PROCESSOR.prepare(IMAGE)._replace(image=path)], camera=K)
+    (again,) = found_in(ONE, [PROCESSOR.prepare(IMAGE)._replace(image=ImageFile(path))], camera=K)
     assert np.array_equal(again.draw(), drawn)
     sixteen = PROCESSOR.prepare(IMAGE.astype(np.uint16) * 257)
     assert np.array_equal(found_in(ONE, [sixteen], camera=K)[0].draw(), drawn)

@@ -21,6 +21,7 @@ from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
 from cogkp.config.centerpose.results import onnx_path
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.images import ImageFiles
 from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
 from cogkp.data.boxes.view import BoxInput
@@ -59,6 +60,7 @@ from cogkp.workflows.families.centerpose.model import (
 )
 from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES, Training, begin_training, start_network
+from cogkp.workflows.image_levels import with_exported_levels
 from cogkp.workflows.report_writer import EvaluationResult
 from cogkp.workflows.setup import evenly, restored_task
 from cogkp.workflows.training_job import TrainingRequest
@@ -144,10 +146,17 @@ class CenterPoseAdapter(Adapter):
                 finished=partial(_evaluated, work, split),
             )
 
+    def image_files(self, config: CenterPoseConfig) -> ImageFiles:
+        return config.dataset.images
+
+    def with_image_files(self, config: CenterPoseConfig, files: ImageFiles) -> CenterPoseConfig:
+        return attrs.evolve(config, dataset=attrs.evolve(config.dataset, images=files))
+
     def fitted(self, config: CenterPoseConfig, found: Exported, path: Path) -> tuple[CenterPoseTask, type[Any]]:
         """Compare an exported model with the experiment, and take its input size."""
         require_outputs(found.runner.signature, found.facts, path)
         require_colours(found, path, config)
+        config = with_exported_levels(config, found.facts, str(path))
         return CenterPoseTask(config, size_wh=input_size(found, path, config)), DecodedObjects
 
     @contextmanager

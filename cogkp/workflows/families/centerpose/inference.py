@@ -32,6 +32,7 @@ from cogkp.workflows.families.centerpose.model import (
     require_outputs,
 )
 from cogkp.workflows.families.centerpose.results_folder import AtWork
+from cogkp.workflows.image_levels import with_exported_levels
 from cogkp.workflows.predict import PredictResult
 from cogkp.workflows.result_files import names_of, require_apart
 from cogkp.workflows.setup import is_exported, restored_task
@@ -137,6 +138,7 @@ def _opened(config: CenterPoseConfig) -> Model:
     found = open_exported(path)
     require_outputs(found.runner.signature, found.facts, path)
     require_colours(found, path, config)
+    config = with_exported_levels(config, found.facts, str(path))
     facts = facts_of(config, input_size(found, path, config))
     processor: Any = processor_of(facts, str(path), threshold=threshold)
     return Model(path, FAMILY, found.runner, processor, facts)

@@ -56,7 +56,7 @@ def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
     if not usable:
         blind = [problem for problem in problems if problem.what == NO_CAMERA]
         raise _no_camera(root, len(blind)) if len(blind) == len(problems) else DataError.listing(problems)
-    applied = config.dataset.apply_exif_orientation
+    applied = config.dataset.images.apply_exif_orientation
     tell_orientations([each.image for each in usable], str(root), oriented=applied, switch=ORIENTED)
     _remark_camera(usable, config)
     return InferenceImages(usable, problems)
@@ -70,7 +70,7 @@ def _read(root: Path, image: Path, config: CenterPoseConfig) -> ImageRecord | Pr
             image,
             camera_frame=CameraFrame(config.dataset.camera_frame),
             intrinsics=None if K is None else np.array(K, np.float64),
-            oriented=config.dataset.apply_exif_orientation,
+            files=config.dataset.images,
         )
     except DataError as error:
         return error.problem

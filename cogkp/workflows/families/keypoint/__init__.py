@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
+
 from cogkp.artifacts.weight_file import find_weights, read_weights
+from cogkp.config.images import ImageFiles
 from cogkp.config.keypoint.io import dump, structure
 from cogkp.config.keypoint.remarks import deployment_remarks, training_remarks
 from cogkp.config.keypoint.rules import check_loading, check_training
@@ -60,6 +63,12 @@ class KeypointAdapter(Adapter):
 
     def subject(self, config: KeypointConfig) -> str:
         return config.prefix
+
+    def image_files(self, config: KeypointConfig) -> ImageFiles:
+        return config.images
+
+    def with_image_files(self, config: KeypointConfig, files: ImageFiles) -> KeypointConfig:
+        return attrs.evolve(config, images=files)
 
     def needs_labels(self, config: KeypointConfig) -> bool:
         return not config.targets.segmentation
