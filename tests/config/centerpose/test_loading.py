@@ -187,7 +187,7 @@ results_dir: 2024
             + ", got 'categroy'. Did you mean 'category'?",
             "wrong type @ train.optim.lr in spec.yaml, line 6: expected a number, got 'fast'",
             "wrong type @ train.optim.lr_steps[1] in spec.yaml, line 7: expected an integer, got 'x'",
-            "out of range @ train.num_epochs in spec.yaml, line 8: expected a number >= 1, got 0",
+            "out of range @ train.num_epochs in spec.yaml, line 8: expected a number from 1 to 1000000, got 0",
             "wrong type @ train.gpu_ids in the override 'train.gpu_ids=0': expected a list of integers, got 0",
             "unknown key @ modell in spec.yaml, line 10: expected one of "
             + ", ".join(repr(key) for key in dump_experiment(CenterPoseConfig()))
