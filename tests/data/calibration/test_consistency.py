@@ -97,7 +97,7 @@ def test_the_residual_is_the_distance_to_opencvs_lines():
     assert found.p95_px == pytest.approx(np.percentile(np.mean(distances, 0), 95), rel=1e-3)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(turn=st.tuples(*[st.floats(-1, 1)] * 3), move=st.tuples(*[st.floats(-9, 9)] * 3), scale=st.floats(0.01, 100))
 def test_the_world_and_its_unit_do_not_matter(turn, move, scale):
     world = torch.tensor(pose_of(turn, move))
