@@ -117,9 +117,8 @@ def test_full_ranges_stay_as_they_were(tmp_path, factor):
 def test_an_exported_model_reads_as_its_checkpoint(eight, twelve, tmp_path):
     """Files, arrays as a camera gives them, and arrays whose white is stated."""
     (config, _), (deep, result) = eight, twelve
-    exported = export(
-        deep, ExportOptions(path=str(tmp_path / "a.onnx"), engine=False), checkpoint=str(result.checkpoint)
-    )
+    options = ExportOptions(path=str(tmp_path / "a.onnx"), engine=False)
+    exported = export(deep, options, checkpoint=str(result.checkpoint))
     assert read_manifest(exported.onnx).facts["images"]["levels_16bit"] == list(LEVELS)
     dark = next(Path(deep.base_dir[0]).rglob("0.png"))
     plain = next(Path(config.base_dir[0]).rglob("0.png"))
