@@ -144,7 +144,9 @@ def _value(draw: st.DrawFn, tp: Any, limits: dict[str, Any]) -> Any:
     if typing.get_origin(tp) is tuple:
         items = typing.get_args(tp)
         kinds = [items[0]] * draw(st.integers(0, 3)) if items[-1] is Ellipsis else items
-        return tuple(_value(draw, kind, limits) for kind in kinds)
+        values = [_value(draw, kind, limits) for kind in kinds]
+        is_interval = items[-1] is not Ellipsis and {"minimum", "maximum"} <= limits.keys()
+        return tuple(sorted(values) if is_interval else values)
     if tp is bool:
         return draw(st.booleans())
     if tp is str:
