@@ -6,6 +6,7 @@ then cannot be told apart, so that whoever sees a message decodes once more, alo
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
@@ -22,8 +23,13 @@ __all__ = ["Heard", "decoder_messages"]
 STDERR = 2
 LONGEST_S = 0.1
 """Lines of other threads are held back for at most about so long."""
+# A decoder may write a line and its end apart, so that a line of another thread stands between the two.
 OF_DECODERS = re.compile(
-    r"\[ ?(WARN|ERROR):|libpng |.*JPEG|.*\bSOS\b|.*JFIF|Inconsistent progression|Unknown Adobe|\s*$"
+    r"(Corrupt JPEG data: (?:premature end of data segment|bad Huffman code|bad arithmetic code|bad ICC marker"
+    r"|\d+ extraneous bytes before marker 0x[0-9a-f]{2}|found marker 0x[0-9a-f]{2} instead of RST\d)"
+    r"|Premature end of JPEG file|Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code \d+"
+    r"|Inconsistent progression sequence for component \d+ coefficient \d+|Application transferred too many scanlines"
+    r"|Warning: unknown JFIF revision number \d+\.\d+|libpng (?:error|warning): .*|\[ ?(?:WARN|ERROR):.*)\n?"
 )
 
 
@@ -82,7 +88,12 @@ class _Redirection:
 
     def _begin(self, level: int) -> None:
         memory = getattr(os, "memfd_create", None)
-        self.file = os.fdopen(memory("decoders"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115
+        if memory:
+            handle = memory("decoders")
+            fcntl.fcntl(handle, fcntl.F_SETFL, os.O_APPEND)  # else two threads may write to one place
+            self.file = os.fdopen(handle, "rb")
+        else:
+            self.file = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         try:
             self.before = os.dup(STDERR)
         except OSError:  # closed
@@ -102,14 +113,13 @@ class _Redirection:
 
     def _end(self) -> list[str]:
         self.restore()
-        with self.file as file:
-            file.seek(0)
-            lines = file.read().splitlines(keepends=True)
-        said = [line.decode(errors="replace") for line in lines]
-        if self.before >= 0:
-            others = [line for line, words in zip(lines, said, strict=True) if not OF_DECODERS.match(words)]
-            os.write(STDERR, b"".join(others)) if others else None
-        return [words.strip() for words in said if OF_DECODERS.match(words)]
+        with self.file as file:  # read in place: somebody may still be writing at its end
+            text = os.pread(file.fileno(), self.written(), 0).decode("utf-8", "surrogateescape")
+        said = [found[1] for found in OF_DECODERS.finditer(text)]
+        others = re.sub("\n+", "\n", OF_DECODERS.sub("", text)).lstrip("\n") if said else text
+        if others and self.before >= 0:
+            os.write(STDERR, others.encode("utf-8", "surrogateescape"))
+        return said
 
 
 def _set_log_level(level: int) -> int:
