@@ -1,4 +1,4 @@
-"""Standard streams that may fail without ending the work: closed, full, or a pipe whose reader has gone."""
+"""Standard streams that may be closed, full, or a broken pipe, without ending the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands whose files do not replace those of others, unless they are told so."""
+"""Protect existing files of others from being overwritten by a command."""
 
 from __future__ import annotations
 

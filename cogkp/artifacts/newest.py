@@ -1,4 +1,4 @@
-"""Which checkpoint is the newest of all runs, told by what the files say; the clock is the last resort.
+"""Find the newest checkpoint of all runs, by what the files say; file times are the last resort.
 
 The mirror is written by every save, so its run was saved last, however files were copied and clocks were set. One run
 may be newer: the one that died within a save, before the mirror followed. When its session began, it noted the
@@ -68,7 +68,7 @@ def newest_of(root: Path) -> Path:
 
 
 def notes_for(folder: Path, root: Path) -> dict[str, str]:
-    """Say what a session notes when it begins, so that its checkpoints can be told from those before it.
+    """Say what a session notes when it begins, so that its checkpoints can be distinguished from those before it.
 
     Args:
         folder: of the run.
@@ -105,8 +105,8 @@ class _SavedRun:
     @property
     def moment(self) -> float:
         """When it was last at work, seconds since 1970: as its history says, else its file; in the future, never."""
-        told = _last_time(self.newest.parent / METRICS_NAME)
-        moment = _saved_at(self.newest) if told is None else told
+        last_time = _last_time(self.newest.parent / METRICS_NAME)
+        moment = _saved_at(self.newest) if last_time is None else last_time
         return 0.0 if moment > time.time() + FUTURE_S else moment
 
 

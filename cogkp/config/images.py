@@ -1,4 +1,4 @@
-"""How image files are read: the section that all families share."""
+"""The ``images`` section, shared by all families: how image files are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write files so that a reader finds the old content or the new one, never half of it, and nobody loses a file.
+"""Read and write files safely: atomic replacement, staging folders, and no file of others overwritten.
 
 What lies at a name that is to be written decides what happens: a link is followed, a device or a pipe is written
 through, and a file is replaced only where this program wrote it, which it sees by a mark in the file or by a test that

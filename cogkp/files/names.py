@@ -1,4 +1,4 @@
-"""Names that come out of files of others, before they become paths."""
+"""Check names that come from other people's files before they become paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files this program wrote, and so may replace."""
+"""Recognise files that this program wrote, and so may replace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and folders under way: names nobody else has, held while somebody works on them, swept after his death."""
+"""Temporary files and folders: unique names, locked while in use, removed after a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read files that somebody named, which may be anything that has a name."""
+"""Read files that a user named, which may be pipes, devices or folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several files that appear together, or not at all."""
+"""Write several files that appear together, or not at all."""
 
 from __future__ import annotations
 

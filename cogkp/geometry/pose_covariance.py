@@ -1,4 +1,4 @@
-"""How well the pose of a known object is known, from how well the pixels of its points are.
+"""Covariance of an object's pose, propagated from the covariances of its pixels.
 
 A pose changes by a turn about the object's own origin, with its axis in the camera's frame, and by a shift, in this
 order: six numbers. OpenCV axes; pixels without lens distortion.

@@ -40,7 +40,7 @@ ImageLike = npt.NDArray[Any] | str | os.PathLike[str]
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NEWEST = "*_latest.pth"
 MUCH_DARKER = 8.0
-"""One image may be so many times darker than the range of the training before that is told."""
+"""One image may be so many times darker than the range of the training before there is a warning."""
 GROUP = 16
 """Images that pass together through a model which takes any number."""
 
@@ -195,7 +195,7 @@ class Model:
         self._known = _keywords(processor.predictions, 2)
         self._closed = False
         self._oriented, self._levels = image_reading(facts, str(path))
-        self._told_orientation = self._told_levels = False
+        self._told_orientation = self._levels_warned = False
         runner.open()
 
     @property
@@ -299,8 +299,8 @@ class Model:
             path, oriented = Path(image), self._oriented
             if not oriented and not self._told_orientation and noted_orientation(path) != UPRIGHT:
                 self._told_orientation = True
-                told = "%s notes an orientation (EXIF), which this model does not apply: pixels are taken as stored"
-                log.warning(told + ", also those of further images", path)
+                message = "%s notes an orientation (EXIF), which this model does not apply: pixels are taken as stored"
+                log.warning(message + ", also those of further images", path)
             pixels = read_image(path, oriented=oriented)
             if max_value is not None:
                 pixels = as_image(pixels, max_value=max_value, where=str(path))
@@ -315,9 +315,9 @@ class Model:
         levels = self._levels
         if pixels.dtype != np.uint16:
             return pixels
-        if not self._told_levels and (told := misfit(int(pixels.min()), int(pixels.max()), levels, MUCH_DARKER)):
-            self._told_levels = True
-            log.warning("%s: %s; max_value=... says which value is white", where, told)
+        if not self._levels_warned and (message := misfit(int(pixels.min()), int(pixels.max()), levels, MUCH_DARKER)):
+            self._levels_warned = True
+            log.warning("%s: %s; max_value=... says which value is white", where, message)
         return pixels if levels is None else stretched(pixels, levels)
 
     def answer(self, prepared: Sequence[Prepared], **known: Any) -> list[Prediction]:

@@ -1,4 +1,4 @@
-"""What to draw over images: points, masks and outlines, as plain arrays in the pixels of the image they belong to."""
+"""Marks to draw over images: points, masks and outlines as plain arrays, in pixels of the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text in pages and drawings of SVG."""
+"""Escape and format text for HTML and SVG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Levels of images of 16 bits: found in the training data, kept in the checkpoint's configuration, taken from there."""
+"""Black and white levels of 16-bit images: found in the training data, kept in the checkpoint's configuration."""
 
 from __future__ import annotations
 

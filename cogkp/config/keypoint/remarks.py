@@ -1,4 +1,4 @@
-"""What a configuration may say and hardly means: nothing is refused, each line says what to change."""
+"""Warnings about a valid keypoint configuration that probably means something else."""
 
 from __future__ import annotations
 

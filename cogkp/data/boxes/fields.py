@@ -157,7 +157,7 @@ class Fields:
 
 def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
     if not shape:
-        # NaN and infinity are told with other words. What is larger is no pixel and no length.
+        # NaN and infinity have a message of their own. What is larger is no pixel and no length.
         return _is_number(value) and not LARGEST < abs(value) < math.inf
     return isinstance(value, list) and len(value) == shape[0] and all(_has_shape(item, shape[1:]) for item in value)
 

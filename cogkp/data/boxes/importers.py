@@ -120,7 +120,7 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
     edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
     middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel
-    with a corner that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and told.
+    with a corner that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and reported.
 
     Args:
         source: folder with the images and ``annotations.json``.

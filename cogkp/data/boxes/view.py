@@ -1,4 +1,4 @@
-"""From an image to the network's input, as training, evaluation and deployed models make it; NumPy and OpenCV only.
+"""Prepare an image as CenterPose input, for training, evaluation and deployed models; NumPy and OpenCV only.
 
 The map is that of :mod:`cogkp.geometry.letterbox`.
 """

@@ -65,7 +65,7 @@ class PairConsistency:
 
     @property
     def fits(self) -> bool:
-        """Whether enough pairs were judged and nothing is known to be wrong."""
+        """Whether enough pairs were checked and nothing is known to be wrong."""
         return self.count >= LEAST_PAIRS and self.problem() is None
 
     def problem(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Text of a calibration file to plain values: JSON, TOML, YAML and XML, bounded in depth and number of values.
+"""Parse calibration files (JSON, TOML, YAML, XML) to plain values, bounded in depth and number of values.
 
 OpenCV's own parser is not used: it ends the process on deeply nested files. Its YAML and XML need no more than this.
 """

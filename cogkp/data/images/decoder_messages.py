@@ -1,7 +1,7 @@
-"""What decoders write to the standard error of the process, collected while they work.
+"""Collect the messages that image decoders write to the standard error of the process.
 
 libjpeg, libpng and libtiff tell of faults there and nowhere else. Threads decode at the same time; what was written
-then cannot be told apart, so that whoever sees a message decodes once more, alone.
+then cannot be distinguished, so that a caller that sees a message decodes once more, alone.
 """
 
 from __future__ import annotations

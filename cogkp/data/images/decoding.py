@@ -1,4 +1,4 @@
-"""Decode the bytes of an image file, and refuse what is only half there.
+"""Decode the bytes of an image file, and refuse incomplete ones.
 
 Decoders fill what is missing with grey and go on; what they tell of it on standard error is collected, which costs 20
 microseconds an image. OpenCV before version 5 hides what libtiff tells.

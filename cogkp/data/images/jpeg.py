@@ -1,4 +1,4 @@
-"""Walk through the scans of a JPEG file, which decoders do not miss where they are absent.
+"""Check that all scans of a JPEG file are present; decoders do not notice missing ones.
 
 Source: ITU-T T.81, annexes B and G.
 """

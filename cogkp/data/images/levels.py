@@ -1,4 +1,4 @@
-"""Which values are black and white in images of 16 bits that do not fill their range.
+"""Find the black and white levels of 16-bit images that do not use the full range.
 
 A camera of 12 bits fills a sixteenth of a file of 16 bits, a thermal camera a narrow band in the middle. Networks and
 augmentation are sized for 0..1, so such images are stretched by levels that are found in the training data once and
@@ -74,8 +74,8 @@ def tell_levels(images: Sequence[Path], where: str, levels: Levels | None) -> No
         levels: of the training; None where its images fill their range.
     """
     ends = list(_ends(spread(images, SOME_IMAGES)))
-    if ends and (told := misfit(min(low for low, _ in ends), max(high for _, high in ends), levels, MUCH)):
-        log.warning("%s, %s of 16 bits: %s", where, counted(len(ends), "image"), told)
+    if ends and (problem := misfit(min(low for low, _ in ends), max(high for _, high in ends), levels, MUCH)):
+        log.warning("%s, %s of 16 bits: %s", where, counted(len(ends), "image"), problem)
 
 
 def misfit(low: int, high: int, levels: Levels | None, darker: float) -> str:

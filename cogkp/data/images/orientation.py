@@ -1,4 +1,4 @@
-"""The orientation that a camera notes in an image file, and how to turn an image by it.
+"""The EXIF orientation of an image file, and how to rotate an image by it.
 
 A phone held upright stores lying pixels and the note "turn me by 90 degrees" (EXIF). Whoever labels the image in a
 viewer that follows the note labels other pixels than those stored.

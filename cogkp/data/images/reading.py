@@ -288,8 +288,8 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise ImageError("the image file does not exist", where=str(path)) from error
     except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        raise ImageError("the image file cannot be read", where=str(path), got=told) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError("the image file cannot be read", where=str(path), got=reason) from error
 
 
 def _stored(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, Header, int]:

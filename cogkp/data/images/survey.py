@@ -1,4 +1,4 @@
-"""Look at the image files of a data set as a whole, and tell what would go wrong without a word."""
+"""Check the image files of a data set as a whole, and warn of what would silently go wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the tags of a TIFF file's first image; the metadata that cameras write (EXIF) has the same form.
+"""Read the tags of a TIFF file's first image; EXIF metadata has the same format.
 
 Source: TIFF 6.0, section 2; the BigTIFF extension; CIPA DC-008 (EXIF), section 4.6.
 """

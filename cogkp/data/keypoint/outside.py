@@ -1,4 +1,4 @@
-"""Labels outside their own image, which no image can show: they are left out unless the configuration keeps them.
+"""Leave out labels that lie outside their own image, unless the configuration keeps them.
 
 A point lies inside where its pixel does: from -0.5 to the width or height less 0.5, both included.
 """

@@ -1,4 +1,4 @@
-"""What one view teaches a keypoint network: its labels on the crop that the network sees.
+"""Training targets of one view: its labels in pixels of the crop.
 
 Axes: N keypoints, S side of the crop.
 """

@@ -1,4 +1,4 @@
-"""What a CenterPose model found in one image."""
+"""The prediction of a CenterPose model for one image."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class FoundObject:
 
     def __repr__(self) -> str:
         u, v = self.uv[0]
-        told = f"{self.category} {self.score:.2f} at ({u:.0f}, {v:.0f}) px"
+        found = f"{self.category} {self.score:.2f} at ({u:.0f}, {v:.0f}) px"
         if self.cuboid_to_camera is None or self.residual_px is None:
-            return f"<{told}>"
+            return f"<{found}>"
         place = ", ".join(f"{part:.3f}" for part in self.cuboid_to_camera[:3, 3])
         unit = "" if self.metric else " up to scale"
-        return f"<{told}, ({place}){unit}, fits to {self.residual_px:.1f} px{', ambiguous' * self.ambiguous}>"
+        return f"<{found}, ({place}){unit}, fits to {self.residual_px:.1f} px{', ambiguous' * self.ambiguous}>"
 
 
 @attrs.frozen(eq=False, kw_only=True, repr=False, slots=False)
@@ -184,7 +184,7 @@ class CenterPosePrediction:
         """Return everything as plain values, ready for JSON.
 
         Args:
-            frame: axes of the camera in which places and poses are told.
+            frame: axes of the camera in which positions and poses are given.
 
         Returns:
             ``size_wh``, ``camera_known``, ``left_out``, and ``objects`` with the keys of the inference's JSON files;
@@ -202,12 +202,12 @@ class CenterPosePrediction:
         }
 
     def __repr__(self) -> str:
-        told = [", ".join(map(repr, self.objects)) or f"no {self.category}"]
+        parts = [", ".join(map(repr, self.objects)) or f"no {self.category}"]
         if self.camera is None:
-            told.append(NO_CAMERA)
+            parts.append(NO_CAMERA)
         if self.left_out:
-            told.append(f"{counted(self.left_out, 'object')} left out, since no box fits the corners")
-        return f"<{'{} x {}'.format(*self.size_wh)} pixels: {'; '.join(told)}>"
+            parts.append(f"{counted(self.left_out, 'object')} left out, since no box fits the corners")
+        return f"<{'{} x {}'.format(*self.size_wh)} pixels: {'; '.join(parts)}>"
 
     def _repr_html_(self) -> str:
         source = base64.b64encode(encode_image(self.draw(least_side_px=LEAST_NOTEBOOK_PX))).decode()

@@ -1,4 +1,4 @@
-"""Images to the input of a CenterPose network, and what it decodes back to the pixels of the images, and into space.
+"""Pre- and postprocessing of CenterPose models: image to network input, outputs to objects in pixels and in space.
 
 NumPy and OpenCV only. An exported network decodes its maps itself; see :mod:`cogkp.tasks.centerpose.decode`.
 Axes: B images, K objects decoded.
@@ -129,8 +129,8 @@ class CenterPoseProcessor:
         rules = self.filtering if threshold is None else attrs.evolve(self.filtering, threshold=_share(threshold))
         found = find_objects(decoded, np.stack([each.source_to_crop for each in prepared]), self.stride, rules)
         count = len(prepared)
-        told = _each("camera", camera, (3, 3), count)
-        cameras = [_camera(one, seen.size_wh) for one, seen in zip(told, prepared, strict=True)]
+        given = _each("camera", camera, (3, 3), count)
+        cameras = [_camera(one, seen.size_wh) for one, seen in zip(given, prepared, strict=True)]
         heights = np.array([_height(each) for each in _each("height", height, (), count)])
         grounds = [_plane(each) for each in _each("ground", ground, (2, 3), count)]
         poses = self._posed(found, cameras, heights, Plane(*map(np.stack, zip(*grounds, strict=True))))
@@ -222,8 +222,8 @@ def _height(value: Any) -> float:
 def _plane(value: Any) -> Plane:
     if value is None:
         return Plane(UNKNOWN, UNKNOWN)
-    told = (value.center, value.normal) if hasattr(value, "normal") else value
-    numbers = _numbers(told)
+    given = (value.center, value.normal) if hasattr(value, "normal") else value
+    numbers = _numbers(given)
     if numbers is None or numbers.shape != (2, 3) or not np.isfinite(numbers).all() or not numbers[1].any():
         raise ModelError("not a ground", expected=GROUND, got=_told(value))
     return Plane(*numbers)

@@ -1,4 +1,4 @@
-"""How many labels of each point a source holds, and which of them lie outside their image."""
+"""Count the labels of each point of a source, and those that lie outside their image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cells of a label table as programs and spreadsheets write it: any common encoding, separator and decimal mark.
+"""Read the cells of a label table in any common encoding, with any separator and decimal mark.
 
 What can be read in two ways is refused, with what to do.
 """
@@ -71,14 +71,14 @@ def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
         DataError: the file cannot be read, or its numbers can be read in two ways.
     """
     text = _text(path)
-    told = SEPARATOR_LINE.match(text)
-    candidates = (told.group(1),) if told else SEPARATORS
+    declared = SEPARATOR_LINE.match(text)
+    candidates = (declared.group(1),) if declared else SEPARATORS
     try:
         separator = next((each for each in candidates if _headings(text, each, first_cells)), candidates[0])
         rows = [row for row in _rows(text, separator) if any(row.cells)]
     except csv.Error as error:
         raise DataError("the label table cannot be read", where=str(path), got=str(error), hint=REMEDY) from error
-    rows = rows[1:] if told else rows
+    rows = rows[1:] if declared else rows
     width = max(
         (place + 1 for row in rows[: len(first_cells)] for place, cell in enumerate(row.cells) if cell), default=0
     )

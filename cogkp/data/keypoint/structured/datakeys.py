@@ -1,4 +1,4 @@
-"""Whether the mapped datakeys stand in the lines of a data set: a misspelt one would pass for "never labelled"."""
+"""Check that the mapped datakeys occur in a data set: a misspelt one would look like "never labelled"."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PointLabels", "check_datakeys"]
 log = logging.getLogger("cogkp")
 
 FEW = 0.5
-"""A datakey that stands in a smaller share of the lines is told."""
+"""A datakey that stands in a smaller share of the lines is reported."""
 
 LINES_SEARCHED = 10_000
 MOST_LISTED = 8

@@ -47,7 +47,7 @@ def steps_of(datakey: str) -> tuple[tuple[str, str], ...]:
 
 
 def lookup(content: Any, steps: tuple[tuple[str, str], ...]) -> Any:
-    """Look up as :func:`find` does; ABSENT and null are told apart."""
+    """Look up as :func:`find` does; ABSENT and null are distinguished."""
     for rest, part in steps:
         if isinstance(content, dict):
             if rest in content:

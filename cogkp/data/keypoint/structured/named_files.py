@@ -1,4 +1,4 @@
-"""The files that the lines of a StructuredDataset name: inside its folder, there, and not empty."""
+"""Check the files that a StructuredDataset names: inside its folder, existing, and not empty."""
 
 from __future__ import annotations
 
