@@ -187,6 +187,7 @@ def test_a_prediction_is_plain_values_and_survives_pickling():
     found = outputs(np.random.default_rng(0), 1, 3)
     prediction = processor.predictions(found, [processor.prepare(scene())])[0]
     again = pickle.loads(pickle.dumps(prediction))
+    assert len({prediction, prediction, again}) == 2, "predictions are told apart by identity"
     assert again.to_dict() == prediction.to_dict()
     plain = prediction.to_dict()
     assert plain["size_wh"] == [120, 90]
