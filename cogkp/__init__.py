@@ -5,8 +5,9 @@ Every public name is listed here and found on first use, so that ``import cogkp`
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cogkp.lazy import lazy_names
 
 if TYPE_CHECKING:
     from cogkp.config.centerpose.spec import CenterPoseConfig
@@ -108,15 +109,7 @@ _HOMES = {
         "train",
     ),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'cogkp' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cogkp.lazy import lazy_names
 
 if TYPE_CHECKING:
     from cogkp.config.keypoint.schema import json_schema
@@ -39,12 +40,4 @@ _HOMES = {
     "cogkp.workflows.families.centerpose.label_check": ("check_box_labels",),
     "cogkp.workflows.families.centerpose.torchrun": ("ranks_to_start",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'cogkp.cli_api' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 
@@ -80,6 +80,9 @@ class Problem:
         return printable(f"{line}. {self.hint}" if self.hint else line)
 
 
+ErrorT = TypeVar("ErrorT", bound="CogkpError")
+
+
 class CogkpError(Exception):
     """Base of all errors raised on purpose; carries its parts as :class:`Problem`.
 
@@ -91,6 +94,10 @@ class CogkpError(Exception):
     def __init__(self, what: str, *, where: str = "", expected: str = "", got: str = "", hint: str = "") -> None:
         self.problem = Problem(what, where, expected, got, hint)
         super().__init__(str(self.problem))
+
+    def changed(self: ErrorT, **parts: str) -> ErrorT:
+        """Make the same error with other parts, which are named as those of :class:`Problem`."""
+        return type(self)(**attrs.asdict(attrs.evolve(self.problem, **parts)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders whole; the default would call __init__ with the finished message.

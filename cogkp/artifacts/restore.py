@@ -140,6 +140,4 @@ def _age(path: Path) -> int:
 
 
 def _naming(good: list[Path], error: CheckpointError) -> CheckpointError:
-    problem = error.problem
-    hint = f"Good ones beside it: {', '.join(map(str, good))}." if good else problem.hint
-    return CheckpointError(problem.what, where=problem.where, expected=problem.expected, got=problem.got, hint=hint)
+    return error.changed(hint=f"Good ones beside it: {', '.join(map(str, good))}." if good else error.problem.hint)

@@ -225,10 +225,9 @@ def _release(draft: Path, onnx_path: Path, manifest: Manifest) -> DeployOutcome:
 
 def _kept(error: EngineError, onnx_path: Path, engine_path: Path) -> EngineError:
     """Repeat an error with what the user still has."""
-    problem = error.problem
     stale = f" {engine_path} is left from an earlier model." if engine_path.exists() else ""
-    hint = " ".join(part for part in (problem.hint, f"The ONNX file is complete: {onnx_path}.{stale}") if part)
-    return EngineError(problem.what, where=problem.where, expected=problem.expected, got=problem.got, hint=hint)
+    hint = " ".join(part for part in (error.problem.hint, f"The ONNX file is complete: {onnx_path}.{stale}") if part)
+    return error.changed(hint=hint)
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prediction", "Prepared", "Processor", "Readable", "Shapes"]
+from cogkp.errors import ArtifactError
+
+__all__ = ["Prediction", "Prepared", "Processor", "Readable", "Shapes", "disagreement", "shape_text", "unusable_facts"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Shapes = Mapping[str, tuple[int | str, ...]]
@@ -90,3 +92,30 @@ class Processor(Protocol):
             known: what a family can use about the images, as their cameras; a list has one value for each image, all
                 else is the same for all of them.
         """
+
+
+def shape_text(shape: tuple[int | str, ...]) -> str:
+    """Write a shape for people."""
+    return f"({', '.join(map(str, shape))})"
+
+
+def disagreement(where: str, expected: str, found: Shapes) -> ArtifactError:
+    """Say that the inputs or outputs of a file are not what its facts say."""
+    return ArtifactError(
+        "the model file and its facts disagree",
+        where=where,
+        expected=expected,
+        got=", ".join(f"{name} {shape_text(shape)}" for name, shape in found.items()) or "none",
+        hint="Export the model again, so that both are written together.",
+    )
+
+
+def unusable_facts(where: str, expected: str, got: str) -> ArtifactError:
+    """Say that the facts of a file are missing or make no sense."""
+    return ArtifactError(
+        "the model file does not say what its network needs",
+        where=where,
+        expected=expected,
+        got=got,
+        hint="Export the model again.",
+    )

@@ -5,14 +5,13 @@ Functions return pieces of HTML. Everything that users named is escaped; pieces 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 
 import attrs
 
 from cogkp.files import MARK
 from cogkp.measures.evidence import Table
-from cogkp.visual.markup import escape
+from cogkp.visual.markup import data_uri, escape
 from cogkp.visual.page_style import STYLE
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 # Figures line up to the right; what is longer is a sentence.
 LONGEST_FIGURE = 34
-TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 @attrs.frozen
@@ -143,7 +141,7 @@ def image(data: bytes, description: str, caption: str = "") -> str:
         ValueError: the data is neither.
     """
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure class="picture"><img src="{_uri(data)}" alt="{escape(description)}">{below}</figure>'
+    return f'<figure class="picture"><img src="{data_uri(data)}" alt="{escape(description)}">{below}</figure>'
 
 
 def gallery(images: Sequence[tuple[bytes, str, str]]) -> str:
@@ -153,7 +151,7 @@ def gallery(images: Sequence[tuple[bytes, str, str]]) -> str:
         images: file, strong line, small line.
     """
     each = (
-        f'<figure><img src="{_uri(data)}" alt="{escape(name)}">'
+        f'<figure><img src="{data_uri(data)}" alt="{escape(name)}">'
         f"<figcaption><b>{escape(name)}</b><br>{escape(note)}</figcaption></figure>"
         for data, name, note in images
     )
@@ -169,10 +167,3 @@ def _row(cells: Sequence[str]) -> str:
 def _cell(text: str) -> str:
     kind = ' class="words"' if len(text) > LONGEST_FIGURE else ""
     return f"<td{kind}>{escape(text)}</td>"
-
-
-def _uri(data: bytes) -> str:
-    kind = next((kind for start, kind in TYPES.items() if data.startswith(start)), None)
-    if kind is None:
-        raise ValueError("an image must be a PNG or a JPEG file")
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

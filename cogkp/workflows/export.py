@@ -78,9 +78,7 @@ def missing_builder(options: ExportOptions) -> str:
 
 def _or_without(error: EngineError) -> EngineError:
     """Add that an export may do without an engine."""
-    problem = error.problem
-    hint = f"{problem.hint} {WITHOUT_ENGINE}".lstrip()
-    return EngineError(problem.what, where=problem.where, expected=problem.expected, got=problem.got, hint=hint)
+    return error.changed(hint=f"{error.problem.hint} {WITHOUT_ENGINE}".lstrip())
 
 
 def export(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from abc import ABC, abstractmethod
 from pathlib import Path
+
+from cogkp.visual.markup import data_uri
 
 __all__ = ["Printable"]
 
@@ -30,5 +31,4 @@ class Printable(ABC):
         text, drawing = f"<pre>{html.escape(self.summary())}</pre>", self.drawing()
         if drawing is None or not drawing.is_file():
             return text
-        data = base64.b64encode(drawing.read_bytes()).decode("ascii")
-        return f'{text}<img src="data:image/png;base64,{data}" style="max-width: min(100%, {WIDEST_PX}px)">'
+        return f'{text}<img src="{data_uri(drawing.read_bytes())}" style="max-width: min(100%, {WIDEST_PX}px)">'

@@ -27,6 +27,7 @@ def room(ours: str, others: str) -> Room:
 
 ROOMS = {
     "errors": room("", "attrs"),
+    "lazy": room("", ""),
     "progress": room("", ""),
     "files": room("errors", ""),
     "families": room("errors", "attrs"),
@@ -65,7 +66,7 @@ ROOMS = {
         "errors families progress geometry data.images tasks.base artifacts",
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
-    "inference.processor": room("", "numpy"),
+    "inference.processor": room("errors", "numpy"),
     "visual": room("errors files measures", "attrs cv2 numpy"),
     "drawing": room("errors data geometry measures tasks.base training.evaluator visual", "attrs cv2 numpy torch"),
     "workflows": room(
@@ -87,12 +88,13 @@ ROOMS = {
         "errors files progress config config.keypoint data data.keypoint artifacts training drawing workflows", "attrs"
     ),
     "front door": room(
-        "errors families config config.keypoint config.centerpose geometry data data.keypoint models inference "
+        "errors lazy families config config.keypoint config.centerpose geometry data data.keypoint models inference "
         "workflows workflows.families.keypoint demonstration",
         "",
     ),
     "cli_api": room(
-        "progress config config.keypoint data.boxes training.distributed workflows workflows.families.centerpose", ""
+        "lazy progress config config.keypoint data.boxes training.distributed workflows workflows.families.centerpose",
+        "",
     ),
     "cli": room("errors files progress cli_api", "attrs rich typer"),
     "cli.window": room("files", "cv2"),

@@ -1,6 +1,6 @@
 """Read and write images, and turn them into network inputs, the same way for training and deployment."""
 
-from cogkp.data.images.arrays import as_image, to_colour, to_grey
+from cogkp.data.images.arrays import as_image, to_colour, to_display, to_grey
 from cogkp.data.images.levels import find_levels, misfit, tell_levels
 from cogkp.data.images.orientation import UPRIGHT
 from cogkp.data.images.reading import (
@@ -43,6 +43,7 @@ __all__ = [
     "tell_levels",
     "tell_orientations",
     "to_colour",
+    "to_display",
     "to_grey",
     "warp_image",
     "warp_mask",

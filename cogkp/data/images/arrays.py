@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cogkp.data.images.reading import MAX_PIXELS, check_size, colour_of, grey_of
 from cogkp.errors import ImageError
 
-__all__ = ["as_image", "to_colour", "to_grey"]
+__all__ = ["as_image", "to_colour", "to_display", "to_grey"]
 
 Pixels = npt.NDArray[Any]
 
@@ -88,6 +88,25 @@ def to_colour(image: Pixels) -> npt.NDArray[np.float32]:
     if image.ndim == 2:  # noqa: PLR2004
         return colour_of(image[..., None], _full(image))
     return image if image.dtype == np.float32 else colour_of(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _full(image))
+
+
+def to_display(image: Any, size_wh: tuple[int, int]) -> Pixels:
+    """Take an image to what can be drawn over.
+
+    Args:
+        image: from :func:`as_image`, an :class:`cogkp.data.images.ImageFile`, or None for a black one.
+        size_wh: width and height of the black one, pixels.
+
+    Returns:
+        (H, W) or (H, W, 3) uint8, or (H, W, 3) float32 RGB in 0..1.
+
+    Raises:
+        ImageError: the file cannot be read any more.
+    """
+    if image is None:
+        return np.zeros(size_wh[::-1], np.uint8)
+    pixels = image if isinstance(image, np.ndarray) else image.read()
+    return pixels if pixels.dtype == np.uint8 else to_colour(pixels)
 
 
 def _full(image: Pixels) -> np.float32:

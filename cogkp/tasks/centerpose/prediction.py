@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -12,8 +10,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images import encode_image, to_colour
-from cogkp.errors import counted
+from cogkp.data.images import encode_image, to_display
+from cogkp.errors import counted, printable
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.inference.processor import Prepared
 from cogkp.tasks.centerpose.detections import Detections
@@ -23,6 +21,7 @@ from cogkp.tasks.centerpose.poses import ObjectPoses
 from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.marks import Outline
+from cogkp.visual.markup import data_uri, escape
 from cogkp.visual.outline import draw_outlines
 
 __all__ = ["CenterPosePrediction", "FoundObject", "KnownCamera"]
@@ -86,7 +85,7 @@ class FoundObject:
 
     def __repr__(self) -> str:
         u, v = self.uv[0]
-        found = f"{self.category} {self.score:.2f} at ({u:.0f}, {v:.0f}) px"
+        found = f"{printable(self.category)} {self.score:.2f} at ({u:.0f}, {v:.0f}) px"
         if self.cuboid_to_camera is None or self.residual_px is None:
             return f"<{found}>"
         place = ", ".join(f"{part:.3f}" for part in self.cuboid_to_camera[:3, 3])
@@ -169,16 +168,9 @@ class CenterPosePrediction:
         Raises:
             ImageError: the file of the image cannot be read any more.
         """
-        tile, factor = enlarged_tile(self._pixels(), None, least_side_px)
+        tile, factor = enlarged_tile(to_display(self.seen.image, self.size_wh), None, least_side_px)
         text_px = max(LEAST_TEXT_PX, round(TEXT_SHARE * min(tile.shape[:2])))
         return draw_outlines(tile, self.outlines(axis_size), factor=factor, text_px=text_px)
-
-    def _pixels(self) -> npt.NDArray[Any]:
-        image = self.seen.image
-        if image is None:
-            return np.zeros(self.size_wh[::-1], np.uint8)
-        pixels = image if isinstance(image, np.ndarray) else image.read()
-        return pixels if pixels.dtype == np.uint8 else to_colour(pixels)
 
     def to_dict(self, frame: CameraFrame = CameraFrame.OPENCV) -> dict[str, Any]:
         """Return everything as plain values, ready for JSON.
@@ -202,7 +194,7 @@ class CenterPosePrediction:
         }
 
     def __repr__(self) -> str:
-        parts = [", ".join(map(repr, self.objects)) or f"no {self.category}"]
+        parts = [", ".join(map(repr, self.objects)) or f"no {printable(self.category)}"]
         if self.camera is None:
             parts.append(NO_CAMERA)
         if self.left_out:
@@ -210,7 +202,7 @@ class CenterPosePrediction:
         return f"<{'{} x {}'.format(*self.size_wh)} pixels: {'; '.join(parts)}>"
 
     def _repr_html_(self) -> str:
-        source = base64.b64encode(encode_image(self.draw(least_side_px=LEAST_NOTEBOOK_PX))).decode()
-        lines = "<br>".join(html.escape(repr(each)) for each in self.objects)
-        note = html.escape("" if self.camera is not None else NO_CAMERA)
-        return f'<img src="data:image/png;base64,{source}"><br>{lines}<br>{note}'
+        source = data_uri(encode_image(self.draw(least_side_px=LEAST_NOTEBOOK_PX)))
+        lines = "<br>".join(escape(repr(each)) for each in self.objects)
+        note = escape("" if self.camera is not None else NO_CAMERA)
+        return f'<img src="{source}"><br>{lines}<br>{note}'

@@ -7,7 +7,7 @@ Axes: B images, K objects decoded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 import numpy as np
@@ -17,7 +17,7 @@ from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import to_colour
 from cogkp.errors import ArtifactError, ModelError, NotFiniteError
 from cogkp.geometry.cuboid_fit import Plane
-from cogkp.inference.processor import Prepared, Shapes
+from cogkp.inference.processor import Prepared, Shapes, disagreement, unusable_facts
 from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
 from cogkp.tasks.centerpose.prediction import CenterPosePrediction, KnownCamera
@@ -72,20 +72,11 @@ class CenterPoseProcessor:
         """
         width, height = self.view.size_wh or (self.view.side, self.view.side)
         if [shape[1:] for shape in takes.values()] != [(3, height, width)]:
-            self._disagree(f"one input (B, 3, {height}, {width})", takes)
+            raise disagreement(self.where, f"one input (B, 3, {height}, {width})", takes)
         for name, length in LENGTHS.items():
             shape = gives.get(name, ())
             if len(shape) != 3 or shape[2] != length:  # noqa: PLR2004
-                self._disagree(f"an output {name} (B, K, {length})", gives)
-
-    def _disagree(self, expected: str, found: Shapes) -> NoReturn:
-        raise ArtifactError(
-            "the model file and its facts disagree",
-            where=self.where,
-            expected=expected,
-            got=", ".join(f"{name} ({', '.join(map(str, shape))})" for name, shape in found.items()) or "none",
-            hint="Export the model again, so that both are written together.",
-        )
+                raise disagreement(self.where, f"an output {name} (B, K, {length})", gives)
 
     def prepare(self, image: Array) -> Prepared:
         """Make the network's input of a whole image, as evaluation does.
@@ -286,10 +277,4 @@ def _fact(facts: Any, name: str, shape: tuple[int, ...], expected: str, where: s
 
 
 def _unusable(where: str, expected: str, got: Any) -> ArtifactError:
-    return ArtifactError(
-        "the model file does not say what its network needs",
-        where=where,
-        expected=f"facts.{expected}",
-        got="nothing" if got is None else _told(got),
-        hint="Export the model again.",
-    )
+    return unusable_facts(where, f"facts.{expected}", "nothing" if got is None else _told(got))

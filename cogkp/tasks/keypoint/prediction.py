@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -13,10 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images import encode_image, to_colour, warp_mask
+from cogkp.data.images import encode_image, to_display, warp_mask
+from cogkp.errors import printable
 from cogkp.geometry.plane_map import inverse_map
 from cogkp.inference.processor import Prepared
 from cogkp.visual.canvas import RgbImage, as_rgb, write_text
+from cogkp.visual.markup import data_uri, escape
 from cogkp.visual.overlay import draw_points, tint_mask
 from cogkp.visual.palette import point_colours
 
@@ -83,11 +83,7 @@ class KeypointPrediction:
         Raises:
             ImageError: the file of the image cannot be read any more.
         """
-        image = self.seen.image
-        if image is None:
-            image = np.zeros(self.size_wh[::-1], np.uint8)
-        pixels = image if isinstance(image, np.ndarray) else image.read()
-        drawn = as_rgb(pixels if pixels.dtype == np.uint8 else to_colour(pixels))
+        drawn = as_rgb(to_display(self.seen.image, self.size_wh))
         if self.mask is not None:
             drawn = tint_mask(drawn, self.mask)
         radius = max(LEAST_RADIUS_PX, RADIUS_SHARE * max(self.size_wh))
@@ -115,7 +111,7 @@ class KeypointPrediction:
 
     def __repr__(self) -> str:
         rows = zip(self.names, self.points.tolist(), self.confidence.tolist(), strict=True)
-        points = ", ".join(f"{name} ({u:.1f}, {v:.1f}) {sure:.2f}" for name, (u, v), sure in rows)
+        points = ", ".join(f"{printable(name)} ({u:.1f}, {v:.1f}) {sure:.2f}" for name, (u, v), sure in rows)
         mask = ", mask" * (self.mask_crop is not None)
         return f"<{'{} x {}'.format(*self.size_wh)} pixels: {points}{mask}>"
 
@@ -123,18 +119,18 @@ class KeypointPrediction:
         drawn = self.draw()
         scale = min(1.0, NOTEBOOK_PX / max(drawn.shape[:2]))
         small = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else drawn
-        source = base64.b64encode(encode_image(np.asarray(small, np.uint8))).decode()
+        source = data_uri(encode_image(np.asarray(small, np.uint8)))
         sigmas = [""] * len(self.names)
         if self.covariance is not None:
             sigmas = [f"{np.sqrt(np.trace(each) / 2):.1f}" for each in self.covariance]
         rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{u:.1f}</td><td>{v:.1f}</td><td>{sigma}</td><td>{sure:.2f}</td></tr>"
+            f"<tr><td>{escape(name)}</td><td>{u:.1f}</td><td>{v:.1f}</td><td>{sigma}</td><td>{sure:.2f}</td></tr>"
             for name, (u, v), sigma, sure in zip(
                 self.names, self.points.tolist(), sigmas, self.confidence.tolist(), strict=True
             )
         )
         head = "<tr><th>point</th><th>u px</th><th>v px</th><th>+- px</th><th>confidence</th></tr>"
-        return f'<img src="data:image/png;base64,{source}"><table>{head}{rows}</table>'
+        return f'<img src="{source}"><table>{head}{rows}</table>'
 
 
 def _runs(mask: npt.NDArray[np.uint8]) -> list[list[int]]:

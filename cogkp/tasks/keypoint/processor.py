@@ -20,9 +20,9 @@ from cogkp.config.fields import between, setting
 from cogkp.config.issues import RefusedError
 from cogkp.data.crop import Bounds, crop_map
 from cogkp.data.images import to_grey, warp_image
-from cogkp.errors import ArtifactError, CogkpError, ModelError, NotFiniteError
+from cogkp.errors import CogkpError, ModelError, NotFiniteError
 from cogkp.geometry.plane_map import inverse_map, map_points
-from cogkp.inference.processor import Prepared, Shapes
+from cogkp.inference.processor import Prepared, Shapes, disagreement, shape_text, unusable_facts
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.prediction import KeypointPrediction
 
@@ -67,22 +67,13 @@ class KeypointProcessor:
         """
         side, count = self.crop.output_size, len(self.names)
         if len(takes) != 1 or not _fits(next(iter(takes.values())), ("B", 1, side, side)):
-            self._disagree("an input", f"(B, 1, {side}, {side})", takes)
+            raise disagreement(self.where, f"an input (B, 1, {side}, {side})", takes)
         wanted: dict[str, tuple[int | str, ...]] = {"keypoints": ("B", count, 2), "heatmaps": ("B", count, "h", "w")}
         if self.num_classes is not None:
             wanted["mask_logits"] = ("B", self.num_classes, side, side)
         for name, shape in wanted.items():
             if not _fits(gives.get(name), shape):
-                self._disagree("an output", f"{name} {_shown(shape)}", gives)
-
-    def _disagree(self, what: str, expected: str, found: Shapes) -> NoReturn:
-        raise ArtifactError(
-            "the model file and its facts disagree",
-            where=self.where,
-            expected=f"{what} {expected}",
-            got=", ".join(f"{name} {_shown(shape)}" for name, shape in found.items()) or "none",
-            hint="Export the model again, so that both are written together.",
-        )
+                raise disagreement(self.where, f"an output {name} {shape_text(shape)}", gives)
 
     def prepare(self, image: Array, *, box: Any = None) -> Prepared:
         """Cut the network's input out of an image, as evaluation does.
@@ -192,7 +183,7 @@ def processor_of(
     """
     crop, uncertainty = _part(facts, "crop", where), _part({"uncertainty": {}, **facts}, "uncertainty", where)
     if missing := [name for name in FACTS if name not in crop]:
-        raise _unusable(where, "facts.crop with " + ", ".join(FACTS), f"no {', '.join(missing)}")
+        raise unusable_facts(where, "facts.crop with " + ", ".join(FACTS), f"no {', '.join(missing)}")
     raw = {
         "crop": {"output_size": _part(facts, "input", where).get("size_px"), **{name: crop[name] for name in FACTS}},
         "names": _part(facts, "points", where).get("names"),
@@ -205,11 +196,11 @@ def processor_of(
         crop_map(processor.crop, (1, 1))
     except RefusedError as refused:
         problem = refused.findings[0].problem()
-        raise _unusable(where, f"{problem.where}: {problem.expected}", problem.got) from refused
+        raise unusable_facts(where, f"{problem.where}: {problem.expected}", problem.got) from refused
     except CogkpError as error:
-        raise _unusable(where, "a rectangle in facts.crop.box", str(crop["box"])) from error
+        raise unusable_facts(where, "a rectangle in facts.crop.box", str(crop["box"])) from error
     if not processor.names:
-        raise _unusable(where, "names of points", "none")
+        raise unusable_facts(where, "names of points", "none")
     if processor.noise_px is None or processor.kernel_sigma_px is None:
         told_line = (
             "%s does not say how uncertain its points are, so that no covariance is stated; "
@@ -223,18 +214,8 @@ def processor_of(
 def _part(facts: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     part = facts.get(name)
     if not isinstance(part, Mapping):
-        raise _unusable(where, f"facts.{name}", "nothing" if part is None else repr(part)[:60])
+        raise unusable_facts(where, f"facts.{name}", "nothing" if part is None else repr(part)[:60])
     return part
-
-
-def _unusable(where: str, expected: str, got: str) -> ArtifactError:
-    return ArtifactError(
-        "the model file does not say what its network needs",
-        where=where,
-        expected=expected,
-        got=got,
-        hint="Export the model again.",
-    )
 
 
 def _fits(found: tuple[int | str, ...] | None, wanted: tuple[int | str, ...]) -> bool:
@@ -244,10 +225,6 @@ def _fits(found: tuple[int | str, ...] | None, wanted: tuple[int | str, ...]) ->
         and len(found) == len(wanted)
         and all(one == other or str in (type(one), type(other)) for one, other in zip(found, wanted, strict=True))
     )
-
-
-def _shown(shape: tuple[int | str, ...]) -> str:
-    return f"({', '.join(map(str, shape))})"
 
 
 def _numbers(box: Any) -> npt.NDArray[np.float64] | None:

@@ -186,6 +186,15 @@ def test_a_trained_model_is_asked_through_the_facts_of_its_export(tmp_path):
     assert processor.metric == config.dataset.use_absolute_scale
 
 
+def test_a_category_from_a_file_is_shown_and_not_obeyed():
+    (found,) = found_in(ONE)
+    odd = attrs.evolve(found, category="box\x1b[2J\n")
+    none = attrs.evolve(odd, found=odd.found.pick(np.zeros(len(odd), bool)))
+    for shown in (repr(odd), repr(none), odd._repr_html_()):
+        assert r"box\x1b[2J\n" in shown
+        assert "\x1b" not in shown
+
+
 def test_without_a_camera_there_are_corners_and_no_poses_and_that_is_said():
     (found,) = found_in(ONE)
     posed = found_in(ONE, camera=K)[0]

@@ -218,6 +218,15 @@ def test_a_prediction_shows_itself():
     assert alone.draw().shape == (200, 200, 3)
 
 
+def test_names_from_a_file_are_shown_and_not_obeyed():
+    processor = attrs.evolve(PROCESSOR, names=("tip\x1b[2J\nerror", "turn", "end"))
+    found = outputs(np.random.default_rng(0), 1)
+    prediction = processor.predictions(found, [processor.prepare(np.zeros((64, 64), np.uint8))])[0]
+    for shown in (repr(prediction), prediction._repr_html_()):
+        assert r"tip\x1b[2J\nerror" in shown
+        assert "\x1b" not in shown
+
+
 def changed(path, value):
     """Change or drop (None) one of the facts."""
     facts, *keys = FACTS, *path.split(".")

@@ -207,7 +207,7 @@ class _LineReader:
         try:
             return self._files.checked(value)
         except DataError as error:
-            raise _at(error, self._where(number, datakey)) from error
+            raise error.changed(where=self._where(number, datakey)) from error
 
 
 def _extend(
@@ -226,11 +226,6 @@ def _floats(numbers: array[float], *shape: int) -> npt.NDArray[np.float64]:
 
 def _flags(flags: bytearray, *shape: int) -> npt.NDArray[np.bool_]:
     return np.array(flags, np.bool_).reshape(-1, *shape)
-
-
-def _at(error: DataError, where: str) -> DataError:
-    problem = error.problem
-    return DataError(problem.what, where=where, expected=problem.expected, got=problem.got, hint=problem.hint)
 
 
 def _is_plain(value: Any, width: int) -> bool:
