@@ -18,13 +18,16 @@ from cogkp.config.images import ImageFiles
 from cogkp.errors import ArtifactError
 from cogkp.inference.exported import image_reading
 from cogkp.inference.model import load
+from cogkp.progress import SILENT
 from cogkp.tasks.registry import build_task
-from cogkp.workflows.adapter import adapter_of
+from cogkp.workflows.adapter import PredictionRequest, adapter_of
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.export import export
+from cogkp.workflows.families.centerpose.int8 import calibration_images
 from cogkp.workflows.image_levels import with_found_levels
 from cogkp.workflows.preview import preview_data
 from cogkp.workflows.train import train
+from tests.builders.experiment_model import save_checkpoint, with_section
 from tests.builders.tiny_boxes import tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
@@ -167,12 +170,7 @@ def test_a_model_file_that_says_nonsense_of_its_levels_is_refused(twelve, tmp_pa
 def test_boxes_know_levels_too(tmp_path):
     config = tiny_experiment(tmp_path)
     plain = build_task(config).datasets("validation")[0][0].sample.image
-    for path in plain_images(config):
-        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)).astype(np.uint16) * 16)
-        if path.suffix != ".png":
-            path.unlink()
-    dataset = build_task(config).datasets("train")
-    found = with_found_levels(config, dataset)
+    found = deepened(config)
     assert found.dataset.images.levels_16bit == LEVELS
     adapter = adapter_of(config)
     assert adapter.structure(adapter.dump(found)) == found
@@ -181,5 +179,26 @@ def test_boxes_know_levels_too(tmp_path):
     np.testing.assert_allclose(task.datasets("validation")[0][0].sample.image, plain, atol=0.03)
 
 
-def plain_images(config):
-    return build_task(config).datasets("train").some_images
+def test_inference_and_calibration_read_images_as_the_model_was_trained(tmp_path):
+    config = tiny_experiment(tmp_path, width=0.125)
+    plain = build_task(config).datasets("validation")[0][0].sample.image
+    checkpoint = save_checkpoint(deepened(config), tmp_path / "a.pth")
+    dark = attrs.evolve(config.dataset, inference_data=config.dataset.train_data)
+    config = attrs.evolve(config, results_dir=str(tmp_path / "out"), dataset=dark)
+    sections = with_section(config, "export", checkpoint=str(checkpoint), onnx_file=str(tmp_path / "a.onnx"))
+    onnx = export(sections).onnx
+    for model in (checkpoint, onnx):
+        with adapter_of(config).prediction(config, PredictionRequest(model=str(model))) as job:
+            seen = job.model.prepare(job.images[0].path)
+        np.testing.assert_allclose(seen.input, plain, atol=0.03)
+    images = calibration_images([job.images[0].path], read_manifest(onnx), onnx, SILENT)
+    np.testing.assert_allclose(next(images.batches(1, 1, "calibrate"))[0], plain, atol=0.03)
+
+
+def deepened(config):
+    """Store the images in 16 bits, of which 12 are used, and return the experiment with their levels."""
+    for path in build_task(config).datasets("train").some_images:
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)).astype(np.uint16) * 16)
+        if path.suffix != ".png":
+            path.unlink()
+    return with_found_levels(config, build_task(config).datasets("train"))

@@ -22,7 +22,7 @@ from cogkp.tasks.centerpose.loss_config import LossSettings
 from cogkp.tasks.centerpose.losses import CenterPoseLoss, build_loss
 from cogkp.tasks.centerpose.metrics import CenterPoseMetrics, EvaluationRules
 
-__all__ = ["CenterPoseTask"]
+__all__ = ["CenterPoseTask", "needed_facts"]
 
 # Unit and tolerance. A cell is four pixels of the input.
 CELLS = ("cell", 1e-4)
@@ -118,28 +118,41 @@ class CenterPoseTask:
 
     def _facts(self) -> dict[str, Any]:
         data, export = self.config.dataset, self.config.export
+        needed = needed_facts(self.config, (export.input_width, export.input_height))
         # The ends of the scale 0..1, as the network takes them; the widest over the colours.
         ends = [((0.0 - mean) / std, (1.0 - mean) / std) for mean, std in zip(data.mean, data.std, strict=True)]
         return {
-            "family": "centerpose",
-            "category": data.category,
-            "images": data.images.facts,
+            **needed,
             "input": {
-                "size_wh_px": [export.input_width, export.input_height],
+                **needed["input"],
                 "range": [min(low for low, _ in ends), max(high for _, high in ends)],
                 "channels": export.input_channel,
                 "colour": "blue, green, red on the scale 0..1, less mean, divided by std",
-                "mean": list(data.mean),
-                "std": list(data.std),
             },
             "crop": {"region": "the whole image, as large as fits into the input, centred, black around it"},
             "points": {"names": [str(corner) for corner in range(1, 9)], "unit": "cells of the grid"},
-            "stride_px": self.config.model.down_ratio,
             "num_select": export.num_select,
             "missing": MISSING,
-            "scale": "metres" if data.use_absolute_scale else "units of the object's height",
             "model": self.config.model.backbone.model_type,
         }
+
+
+def needed_facts(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
+    """Say what whoever asks a network must know; also of a model of another program, whose file says nothing.
+
+    Args:
+        config: the experiment that the network is used with.
+        size_wh: width and height of its input, pixels.
+    """
+    data = config.dataset
+    return {
+        "family": "centerpose",
+        "category": data.category,
+        "images": data.images.facts,
+        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
+        "stride_px": config.model.down_ratio,
+        "scale": "metres" if data.use_absolute_scale else "units of the object's height",
+    }
 
 
 def _augment(config: CenterPoseConfig) -> BoxAugment:

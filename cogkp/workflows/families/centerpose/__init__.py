@@ -170,7 +170,7 @@ class CenterPoseAdapter(Adapter):
         with at_work(config, "export") as work:
             path, checkpoint = onnx_path(section), Path(str(section.checkpoint))
             _require_new(path)
-            samples = _samples(config)
+            task = restored_task(config, open_experiment_checkpoint(checkpoint, config))
 
             def finished(parity: Mapping[str, float]) -> None:
                 kpi = {f"parity_{name}": off for name, off in parity.items()}
@@ -178,14 +178,14 @@ class CenterPoseAdapter(Adapter):
 
             yield ExportJob(
                 folder=work.results.path,
-                task=restored_task(config, open_experiment_checkpoint(checkpoint, config)),
+                task=task,
                 origin=Origin(plain_hash(dump_experiment(config)), str(checkpoint), file_sha256(checkpoint)),
                 onnx=path,
                 engine=None,
                 precision="fp32",
                 batch_size=None if section.batch_size < 1 else section.batch_size,
                 builder="auto",
-                samples=samples,
+                samples=_samples(task.config),
                 opset=section.opset_version,
                 fold=section.do_constant_folding,
                 verbose=section.verbose,
@@ -256,10 +256,13 @@ def _require_new(path: Path) -> None:
 def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
     """Take a few real images where they are at hand; exporting must not depend on them."""
     export, data = config.export, config.dataset
+    files = data.images
     view = BoxInput(size_wh=(export.input_width, export.input_height), mean=data.mean, std=data.std)
     try:
         paths = available_images(config)
-        return {paths[row].name: view.of(read_colour(paths[row]))[0] for row in evenly(len(paths), PARITY_SAMPLES)}
+        chosen = [paths[row] for row in evenly(len(paths), PARITY_SAMPLES)]
+        read = partial(read_colour, oriented=files.apply_exif_orientation, levels=files.levels_16bit)
+        return {path.name: view.of(read(path))[0] for path in chosen}
     except DataError as error:
         log.warning("comparing on synthetic inputs alone, since an image cannot be read: %s", error)
         return {}

@@ -22,9 +22,10 @@ from cogkp.exporter.engine_options import EngineOptions
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.exporter.typed_onnx import read_onnx
 from cogkp.inference.exported import described_onnx
+from cogkp.tasks.centerpose.task import needed_facts
 from cogkp.workflows.adapter import EngineJob, EngineRequest
 from cogkp.workflows.families.centerpose.int8 import with_int8_layers
-from cogkp.workflows.families.centerpose.model import facts_of, require_outputs
+from cogkp.workflows.families.centerpose.model import require_outputs
 from cogkp.workflows.families.centerpose.results_folder import AtWork
 
 __all__ = ["engine_job"]
@@ -144,7 +145,7 @@ def _described(config: CenterPoseConfig, onnx: Path) -> Manifest:
         opset=max(entry.version for entry in read_onnx(onnx).opset_import if entry.domain in ("", "ai.onnx")),
         inputs=signature.inputs,
         outputs=signature.outputs,
-        facts=facts_of(config, (width, height)),
+        facts=needed_facts(config, (width, height)),
         parity=(),
         onnx_sha256=file_sha256(onnx),
     )

@@ -20,11 +20,11 @@ from cogkp.tasks.centerpose.inference_json import detection_record, inference_re
 from cogkp.tasks.centerpose.poses import ObjectPoses
 from cogkp.tasks.centerpose.prediction import CenterPosePrediction
 from cogkp.tasks.centerpose.processor import processor_of
+from cogkp.tasks.centerpose.task import needed_facts
 from cogkp.workflows.adapter import AskedImage, PredictionJob
 from cogkp.workflows.families.centerpose.inference_images import find_inference_images
 from cogkp.workflows.families.centerpose.model import (
     FAMILY,
-    facts_of,
     input_size,
     model_path,
     open_experiment_checkpoint,
@@ -139,6 +139,6 @@ def _opened(config: CenterPoseConfig) -> Model:
     require_outputs(found.runner.signature, found.facts, path)
     require_colours(found, path, config)
     config = with_exported_levels(config, found.facts, str(path))
-    facts = facts_of(config, input_size(found, path, config))
+    facts = needed_facts(config, input_size(found, path, config))
     processor: Any = processor_of(facts, str(path), threshold=threshold)
     return Model(path, FAMILY, found.runner, processor, facts)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -15,11 +16,12 @@ from cogkp.artifacts.manifest import Manifest
 from cogkp.config.centerpose.deploy import CalibrationSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.view import BoxInput
-from cogkp.data.images import read_colour
+from cogkp.data.images import Levels, read_colour
 from cogkp.data.images.finding import find_images
 from cogkp.errors import DataError
 from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
 from cogkp.exporter.typed_onnx import read_onnx
+from cogkp.inference.exported import image_reading
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
@@ -27,7 +29,7 @@ from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.centerpose.quantization_error import Agreement
 from cogkp.workflows.setup import evenly
 
-__all__ = ["with_int8_layers"]
+__all__ = ["ImageBatches", "calibration_images", "with_int8_layers"]
 
 COMPARED = 8
 MUCH_PX = 2.0
@@ -66,42 +68,62 @@ def with_int8_layers(
     """
     wanted, model = config.gen_trt_engine.tensorrt.calibration, read_onnx(onnx)
     images = [path for each in wanted.cal_image_dir for path in find_images(Path(each))]
-    view = processor_of(manifest.facts, str(onnx)).view
-    largest = _largest(wanted, onnx, model, manifest, _ImageBatches(images, view, manifest.batch_size, progress))
+    read = calibration_images(images, manifest, onnx, progress)
+    largest = _largest(wanted, onnx, model, manifest, read)
     copy = folder / onnx.name
     copy.write_bytes(quantised(model, largest, layers).SerializeToString())
     threshold = config.inference.visualization_threshold
-    return copy, _cost(onnx, copy, manifest, _ImageBatches(images, view, manifest.batch_size, progress), threshold)
+    return copy, _cost(onnx, copy, manifest, read, threshold)
 
 
-class _ImageBatches:
+@attrs.frozen(kw_only=True)
+class ImageBatches:
     """Images as batches, as many rows at a time as the network takes.
 
     Args:
         paths: the files.
         view: how they become inputs.
+        oriented: whether they are turned as they note.
+        levels: of black and white in images of 16 bits.
         rows: fixed number of rows; None for any.
         progress: shows batches.
     """
 
-    def __init__(self, paths: Sequence[Path], view: BoxInput, rows: int | None, progress: Progress) -> None:
-        self.paths = paths
-        self._view = view
-        self._rows = rows
-        self._progress = progress
+    paths: Sequence[Path]
+    view: BoxInput
+    oriented: bool
+    levels: Levels | None
+    rows: int | None
+    progress: Progress
 
     def batches(self, count: int, size: int, label: str) -> Iterator[Batch]:
         """Read some of them, evenly spread; where the last batch is short, it begins again with the first images."""
-        chosen, rows = [self.paths[row] for row in evenly(len(self.paths), count)], self._rows or size
-        with self._progress.work(label, -(-len(chosen) // rows)) as step:
+        chosen, rows = [self.paths[row] for row in evenly(len(self.paths), count)], self.rows or size
+        with self.progress.work(label, -(-len(chosen) // rows)) as step:
             for start in range(0, len(chosen), rows):
                 group = [chosen[(start + row) % len(chosen)] for row in range(rows)]
-                yield np.stack([self._view.of(read_colour(path))[0] for path in group])
+                yield np.stack([self._input(path) for path in group])
                 step.advance()
+
+    def _input(self, path: Path) -> Batch:
+        return self.view.of(read_colour(path, oriented=self.oriented, levels=self.levels))[0]
+
+
+def calibration_images(paths: Sequence[Path], manifest: Manifest, onnx: Path, progress: Progress) -> ImageBatches:
+    """Read images as the network was trained on them, which its manifest says."""
+    oriented, levels = image_reading(manifest.facts, str(onnx))
+    return ImageBatches(
+        paths=paths,
+        view=processor_of(manifest.facts, str(onnx)).view,
+        oriented=oriented,
+        levels=levels,
+        rows=manifest.batch_size,
+        progress=progress,
+    )
 
 
 def _largest(
-    wanted: CalibrationSpec, onnx: Path, model: Any, manifest: Manifest, images: _ImageBatches
+    wanted: CalibrationSpec, onnx: Path, model: Any, manifest: Manifest, images: ImageBatches
 ) -> Mapping[str, float]:
     """Read the ranges, or find them and write them down."""
     path, names, key = Path(str(wanted.cal_cache_file)), read_by_convolutions(model), graph_sha256(model)
@@ -126,7 +148,7 @@ def _largest(
     return largest
 
 
-def _cost(onnx: Path, copy: Path, manifest: Manifest, images: _ImageBatches, threshold: float) -> dict[str, float]:
+def _cost(onnx: Path, copy: Path, manifest: Manifest, images: ImageBatches, threshold: float) -> dict[str, float]:
     """Run both on images; say how far what they find is apart."""
     agreement = Agreement(threshold, int(manifest.facts["stride_px"]))
     name = manifest.inputs[0].name

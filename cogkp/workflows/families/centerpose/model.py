@@ -22,7 +22,6 @@ from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_
 
 __all__ = [
     "FAMILY",
-    "facts_of",
     "input_size",
     "model_path",
     "open_experiment_checkpoint",
@@ -70,18 +69,6 @@ def model_path(config: CenterPoseConfig, verb: Literal["evaluate", "inference"])
         message = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
         log.warning(message, verb, verb, verb)
     return Path(section.model_file)
-
-
-def facts_of(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
-    """Describe a model of another program, whose file says nothing, by the experiment it is used with."""
-    data = config.dataset
-    return {
-        "family": FAMILY,
-        "category": data.category,
-        "input": {"size_wh_px": list(size_wh), "mean": list(data.mean), "std": list(data.std)},
-        "stride_px": config.model.down_ratio,
-        "scale": "metres" if data.use_absolute_scale else "units of the object's height",
-    }
 
 
 def open_experiment_checkpoint(path: Path, config: CenterPoseConfig) -> Restored:
