@@ -61,7 +61,8 @@ def newest_of(root: Path) -> Path:
     runs = runs_newest_first(root)
     _warn_of_future([*([mirror] if mirror.is_file() else []), *(run.newest for run in runs)])
     if mirror.is_file():
-        return next((run.newest for run in runs if run.is_ahead_of(mirror)), mirror)
+        here = checksum_of_file(mirror)
+        return next((run.newest for run in runs if run.is_ahead_of(mirror, here)), mirror)
     if not runs:
         raise CheckpointError("there is no checkpoint yet", where=str(mirror), hint="Train first, or give a path.")
     return runs[0].newest
@@ -81,19 +82,14 @@ def notes_for(folder: Path, root: Path) -> dict[str, str]:
 
 @attrs.frozen
 class _SavedRun:
-    """A run and its newest checkpoint."""
+    """A run and its newest checkpoint, with the checksum that it bears; empty where it bears none."""
 
     newest: Path
+    checksum: str
     record: Mapping[str, Any]
 
-    @property
-    def checksum(self) -> str:
-        """That of the newest checkpoint; empty where it bears none."""
-        return checksum_of_file(self.newest)
-
-    def is_ahead_of(self, mirror: Path) -> bool:
-        """Say whether it was saved after the mirror was."""
-        here = checksum_of_file(mirror)
+    def is_ahead_of(self, mirror: Path, here: str) -> bool:
+        """Say whether it was saved after the mirror, whose checksum is ``here``."""
         if self.newest.samefile(mirror) or (here and self.checksum == here):
             return False
         if MIRROR in self.record:
@@ -115,7 +111,8 @@ def runs_newest_first(root: Path) -> list[_SavedRun]:
     folders = [RunFolder(path, root) for path in root.glob("*")]
     saved = [(newest, folder) for folder in folders if (newest := _newest_in(folder)) is not None]
     left = sorted(
-        (_SavedRun(newest, _last_session(folder.path)) for newest, folder in saved), key=lambda run: -run.moment
+        (_SavedRun(newest, checksum_of_file(newest), _last_session(folder.path)) for newest, folder in saved),
+        key=lambda run: -run.moment,
     )
     ordered: list[_SavedRun] = []
     while left:

@@ -10,12 +10,13 @@ import json
 import re
 import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
 from cogkp.errors import Problem
 
-__all__ = ["Finding", "RefusedError", "Step", "Steps", "dotted", "overlap", "short_repr"]
+__all__ = ["Finding", "RefusedError", "Step", "Steps", "dotted", "overlap", "short_json", "short_repr"]
 
 Step = str | int
 Steps = tuple[Step, ...]
@@ -23,6 +24,7 @@ Steps = tuple[Step, ...]
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlong = 40
+TOO_LONG = "a number too long to show"
 
 
 @attrs.frozen
@@ -103,4 +105,13 @@ def short_repr(raw: object) -> str:
     try:
         return _SHORT.repr(raw)
     except ValueError:  # Python refuses to spell out integers of thousands of digits
-        return "a number too long to show"
+        return TOO_LONG
+
+
+def short_json(value: Any, most: int = 60) -> str:
+    """Return a value as JSON, shortened to fit a line."""
+    try:
+        text = json.dumps(value)
+    except ValueError:  # Python refuses to spell out integers of thousands of digits
+        return TOO_LONG
+    return text if len(text) <= most else text[:most] + "..."

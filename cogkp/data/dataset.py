@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -42,7 +43,7 @@ class SizeReport(Protocol):
         """How often each point or box is labelled, by name; a training needs one that is not 0."""
 
 
-class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
+class SingleViewDataset(Dataset[tuple[Encoded, ...]], ABC):
     """Base of a data set whose items are single images, each taken once an epoch."""
 
     views_per_item = 1
@@ -53,8 +54,9 @@ class SingleViewDataset(Dataset[tuple[Encoded, ...]]):
         """How many items an epoch draws."""
         return len(self)
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Count the images."""
 
 
 class ImageDataset(Protocol):

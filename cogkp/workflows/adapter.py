@@ -8,6 +8,7 @@ family from end to end.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -256,7 +257,7 @@ class PredictionJob:
     finished: Callable[[Any], None] = _nothing
 
 
-class Adapter:
+class Adapter(ABC):
     """What one family answers above its task.
 
     As it stands it serves a family whose models live in runs under a root of checkpoints, and whose options come from
@@ -272,25 +273,25 @@ class Adapter:
     )
     """What the page of an evaluation calls things."""
 
+    @abstractmethod
     def structure(self, plain: Mapping[str, Any]) -> Any:
         """Turn plain values of a checkpoint into a configuration; raises ConfigError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dump(self, config: Any) -> dict[str, Any]:
         """Return a configuration as plain values."""
-        raise NotImplementedError
 
     def check(self, config: Any, options: TrainOptions) -> Sequence[Problem]:
         """List what stands between a configuration and its training with these options."""
         return ()
 
+    @abstractmethod
     def splits(self, config: Any) -> Mapping[Split, str]:
         """Name the data that a training opens, each with the key of the configuration that names it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def points(self, config: Any) -> tuple[str, ...]:
         """Name what the network finds, in its order."""
-        raise NotImplementedError
 
     def roots(self, config: Any) -> tuple[str, ...]:
         """Name the roots of the training data."""
@@ -312,7 +313,7 @@ class Adapter:
         """Whether data without any label of a point is refused."""
         return True
 
-    def start_weights(self, config: Any, task: Any, options: TrainOptions) -> None:
+    def start_weights(self, config: Any, task: Any, options: TrainOptions) -> None:  # noqa: B027 - nothing is usual
         """Give a fresh network the published or earlier weights that configuration or options name."""
 
     def to_ask(self, config: Any) -> Any:
@@ -350,8 +351,8 @@ class Adapter:
         return None
 
     def with_image_files(self, config: Any, files: ImageFiles) -> Any:
-        """Change how image files are read."""
-        raise NotImplementedError
+        """Change how image files are read; asked of those families alone whose configuration says it."""
+        raise NotImplementedError(f"{type(self).__name__} has image_files, and needs with_image_files too")
 
     def check_loading(self, config: Any, options: TrainOptions) -> Sequence[Problem]:
         """List what prevents the data of a configuration from being loaded in batches."""

@@ -16,9 +16,15 @@ from cogkp.errors import ConfigError
 from cogkp.families import family_of
 from cogkp.inference.exported import image_reading
 
-__all__ = ["tell_dataset", "with_exported_levels", "with_found_levels", "with_trained_levels"]
+__all__ = ["lacks_levels", "tell_dataset", "with_exported_levels", "with_found_levels", "with_trained_levels"]
 
 log = logging.getLogger("cogkp")
+
+
+def lacks_levels(config: Any) -> bool:
+    """Say whether a configuration leaves the levels to whoever finds or knows them."""
+    files = _files(config)
+    return files is not None and files.levels_16bit is None
 
 
 def with_found_levels(config: Any, dataset: ImageDataset) -> Any:
@@ -31,8 +37,7 @@ def with_found_levels(config: Any, dataset: ImageDataset) -> Any:
     Returns:
         The configuration itself where there is nothing to find: images of 8 bits, or such that fill their range.
     """
-    files = _files(config)
-    if files is None or files.levels_16bit is not None or (levels := find_levels(dataset.some_images)) is None:
+    if not lacks_levels(config) or (levels := find_levels(dataset.some_images)) is None:
         return config
     said = "the training images of 16 bits do not fill their range: values %d to %d are spread over it, here and in %s"
     log.info(said, *levels, "every use of the model")
@@ -41,8 +46,7 @@ def with_found_levels(config: Any, dataset: ImageDataset) -> Any:
 
 def with_trained_levels(config: Any, checkpoint: Checkpoint) -> Any:
     """Put the levels that a checkpoint was trained with into a configuration that does not state them."""
-    files = _files(config)
-    if files is None or files.levels_16bit is not None:
+    if not lacks_levels(config):
         return config
     try:
         trained = _files(family_of(config).part("adapter").structure(checkpoint.provenance.config))
@@ -57,8 +61,7 @@ def with_exported_levels(config: Any, facts: Mapping[str, Any], where: str) -> A
     Raises:
         ArtifactError: what the model file says of them makes no sense.
     """
-    files = _files(config)
-    if files is None or files.levels_16bit is not None or "images" not in facts:
+    if not lacks_levels(config) or "images" not in facts:
         return config
     return _with_levels(config, image_reading(facts, where)[1])
 

@@ -17,6 +17,7 @@ from cogkp.artifacts.run_record import describe_machine, library_versions
 from cogkp.artifacts.runs import METRICS_NAME
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import write_png
+from cogkp.data.images.survey import evenly
 from cogkp.data.sample import collate
 from cogkp.drawing import draw_comparison, draw_pairs
 from cogkp.errors import EvaluationError
@@ -29,7 +30,7 @@ from cogkp.visual.canvas import RgbImage
 from cogkp.workflows.evaluation_page import PageContent, Words, evaluation_page, interval_text
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.report_parts import draw_worst, jpeg, read_epochs
-from cogkp.workflows.setup import OpenedModel, evenly, spread
+from cogkp.workflows.setup import OpenedModel, spread
 
 __all__ = ["EvaluationResult", "metrics_in", "surroundings", "training_facts", "write_report"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, load_weights
@@ -17,6 +16,7 @@ from cogkp.artifacts.runs import own_name
 from cogkp.config.torchrun import ALONE, Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset
+from cogkp.data.images.survey import evenly
 from cogkp.data.loader import BatchLoader, build_loader
 from cogkp.data.sample import Batch, collate
 from cogkp.errors import ArtifactError, CheckpointError
@@ -30,7 +30,6 @@ from cogkp.workflows.image_levels import with_trained_levels
 
 __all__ = [
     "OpenedModel",
-    "evenly",
     "is_exported",
     "open_loader",
     "open_model",
@@ -81,17 +80,6 @@ def open_loader(
         launch=launch,
         parts=options.accumulate,
     )
-
-
-def evenly(total: int, count: int) -> list[int]:
-    """Choose indices spread evenly over ``total`` things; all of them where there are no more than ``count``.
-
-    Example:
-        >>> evenly(10, 4), evenly(2, 4)
-        ([0, 3, 6, 9], [0, 1])
-    """
-    places: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
-    return sorted(set(places))
 
 
 def spread(dataset: ImageDataset, count: int) -> Batch[Any]:

@@ -34,7 +34,7 @@ from cogkp.training.sinks import Sink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
-from cogkp.workflows.image_levels import tell_dataset, with_found_levels, with_trained_levels
+from cogkp.workflows.image_levels import lacks_levels, tell_dataset, with_found_levels, with_trained_levels
 from cogkp.workflows.loggers import tensorboard, usual_loggers
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.resume import changed_data, without_best
@@ -205,7 +205,7 @@ def train(
     )
     job = adapter_of(config).training(config, asked, ranks)
     with job.held():
-        run = _Run(config, job, ranks, profile, tuple(sinks), report, progress if ranks.first else SILENT)
+        run = _Run(job, ranks, profile, tuple(sinks), report, progress if ranks.first else SILENT)
         return attrs.evolve(run.trained(), seconds=time.perf_counter() - started)
 
 
@@ -213,7 +213,6 @@ def train(
 class _Run:
     """One call of ``train``."""
 
-    config: Any
     job: TrainingJob
     ranks: Ranks
     profile: bool
@@ -353,10 +352,13 @@ def _open_data(job: TrainingJob, task: Task, *, fresh: bool) -> dict[Split, Imag
     data: dict[Split, ImageDataset] = {}
     for split, key in job.adapter.splits(job.config).items():
         dataset = task.datasets(split)
-        if fresh and split == "train" and (config := with_found_levels(job.config, dataset)) is not job.config:
-            job.config = task.config = config
-            dataset = task.datasets(split)
-        tell_dataset(job.config, dataset, split)
+        if fresh and split == "train" and lacks_levels(job.config):
+            config = with_found_levels(job.config, dataset)
+            if config is not job.config:
+                job.config = task.config = config
+                dataset = task.datasets(split)
+        else:
+            tell_dataset(job.config, dataset, split)
         data[split] = dataset
         log.info("%s data: %s", split, dataset.size_report)
         if job.adapter.needs_labels(job.config) and not any(dataset.size_report.labelled.values()):

@@ -19,6 +19,7 @@ from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.run import InferenceSpec
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.images import read_colour
+from cogkp.data.images.survey import evenly
 from cogkp.errors import CheckpointError, ConfigError, ExportError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.tasks.centerpose.processor import processor_of
@@ -29,7 +30,7 @@ from cogkp.workflows.families.centerpose.inputs import available_images
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 from cogkp.workflows.predict import predict
-from cogkp.workflows.setup import evenly, restored_task
+from cogkp.workflows.setup import restored_task
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
 from tests.builders.warps import letterbox
 

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.issues import short_json
 from cogkp.data.images import read_grey
 from cogkp.errors import DataError, ImageError, Problem
 from cogkp.files import read_whole
@@ -55,14 +56,6 @@ def image_problem(path: Path) -> Problem | None:
     return None
 
 
-def _short_repr(value: Any, most: int = 60) -> str:
-    try:
-        text = json.dumps(value)
-    except ValueError:  # Python refuses to spell out integers of thousands of digits
-        return "a number too long to show"
-    return text if len(text) <= most else text[:most] + "..."
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -88,7 +81,7 @@ class Fields:
 
     def wrong(self, key: str, expected: str, hint: str = "") -> DataError:
         """Make the error for a value that is not what it should be."""
-        got = _short_repr(self.content[key]) if key in self.content else "nothing"
+        got = short_json(self.content[key]) if key in self.content else "nothing"
         return DataError("the value cannot be used", where=self.place(key), expected=expected, got=got, hint=hint)
 
     def within(self, key: str) -> Fields | None:

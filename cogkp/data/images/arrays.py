@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images.reading import MAX_PIXELS, check_size, colour_of, grey_of
+from cogkp.data.images.reading import MAX_PIXELS, check_size, colour_of, full_scale, grey_of
 from cogkp.errors import ImageError
 
 __all__ = ["as_image", "to_colour", "to_display", "to_grey"]
@@ -71,9 +71,9 @@ def to_grey(image: Pixels) -> npt.NDArray[np.float32]:
         (H, W) float32 in 0..1; the image itself where it is that.
     """
     if image.ndim == 2:  # noqa: PLR2004
-        return image if image.dtype == np.float32 else grey_of(image[..., None], _full(image))
+        return image if image.dtype == np.float32 else grey_of(image[..., None], full_scale(image))
     # The sum of three floats depends on their order, which is that of stored pixels.
-    return grey_of(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _full(image))
+    return grey_of(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), full_scale(image))
 
 
 def to_colour(image: Pixels) -> npt.NDArray[np.float32]:
@@ -86,8 +86,8 @@ def to_colour(image: Pixels) -> npt.NDArray[np.float32]:
         (H, W, 3) float32 RGB in 0..1; the image itself where it is that.
     """
     if image.ndim == 2:  # noqa: PLR2004
-        return colour_of(image[..., None], _full(image))
-    return image if image.dtype == np.float32 else colour_of(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _full(image))
+        return colour_of(image[..., None], full_scale(image))
+    return image if image.dtype == np.float32 else colour_of(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), full_scale(image))
 
 
 def to_display(image: Any, size_wh: tuple[int, int]) -> Pixels:
@@ -107,11 +107,6 @@ def to_display(image: Any, size_wh: tuple[int, int]) -> Pixels:
         return np.zeros(size_wh[::-1], np.uint8)
     pixels = image if isinstance(image, np.ndarray) else image.read()
     return pixels if pixels.dtype == np.uint8 else to_colour(pixels)
-
-
-def _full(image: Pixels) -> np.float32:
-    full: np.float32 = np.float32(1.0 if image.dtype == np.float32 else 1.0 / np.iinfo(image.dtype).max)
-    return full
 
 
 def _check_shape(shape: tuple[int, ...], where: str) -> None:

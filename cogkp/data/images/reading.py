@@ -34,6 +34,7 @@ __all__ = [
     "ImageFile",
     "Levels",
     "encode_image",
+    "full_scale",
     "image_size",
     "noted_orientation",
     "read_colour",
@@ -140,7 +141,7 @@ def read_image(
     """
     pixels, full = _channels(path, oriented, max_pixels)
     image = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    if full != _full(pixels):
+    if full != full_scale(pixels):
         return np.asarray(image * full, np.float32)
     return image if levels is None else stretched(image, levels)
 
@@ -160,23 +161,24 @@ class ImageFile:
 
 def stretched(image: Pixels, levels: Levels) -> Pixels:
     """Spread levels over 0..1, float32; an image of other than 16 bits is left as it is."""
-    return _levelled(image * _full(image), image, _full(image), levels) if image.dtype == np.uint16 else image
+    return _levelled(image * full_scale(image), image, full_scale(image), levels) if image.dtype == np.uint16 else image
 
 
 def _levelled(
     unit: npt.NDArray[np.float32], pixels: Pixels, full: np.float32, levels: Levels | None
 ) -> npt.NDArray[np.float32]:
     """Spread levels over 0..1 where they are those of these pixels; ``unit`` is what the factor ``full`` led to."""
-    if levels is None or levels == FULL or pixels.dtype != np.uint16 or full != _full(pixels):
+    if levels is None or levels == FULL or pixels.dtype != np.uint16 or full != full_scale(pixels):
         return unit
     black, span = levels[0], max(levels[1] - levels[0], 1)
     moved = unit * np.float32(FULL[1] / span) - np.float32(black / span)
     return np.asarray(np.clip(moved, np.float32(0.0), np.float32(1.0)), np.float32)
 
 
-def _full(pixels: Pixels) -> np.float32:
-    full: np.float32 = np.float32(1.0 / np.iinfo(pixels.dtype).max)
-    return full
+def full_scale(pixels: Pixels) -> np.float32:
+    """Return the factor that leads from stored values of the full range of their type, or from 0..1, to 0..1."""
+    factor: np.float32 = np.float32(1.0 if pixels.dtype == np.float32 else 1.0 / np.iinfo(pixels.dtype).max)
+    return factor
 
 
 def _channels(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, np.float32]:

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from cogkp.data.images.orientation import UPRIGHT
 from cogkp.data.images.reading import noted_orientation
 from cogkp.errors import ImageError, counted
 
-__all__ = ["SOME_IMAGES", "spread", "tell_orientations"]
+__all__ = ["SOME_IMAGES", "evenly", "spread", "tell_orientations"]
 
 SOME_IMAGES = 256
 """So many files of a folder say what its images are like."""
@@ -30,9 +32,20 @@ TURNS = {
 log = logging.getLogger("cogkp")
 
 
-def spread(images: Sequence[Path], most: int) -> Sequence[Path]:
+def evenly(total: int, count: int) -> list[int]:
+    """Choose indices spread evenly over ``total`` things; all of them where there are no more than ``count``.
+
+    Example:
+        >>> evenly(10, 4), evenly(2, 4)
+        ([0, 3, 6, 9], [0, 1])
+    """
+    places: list[int] = np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+    return sorted(set(places))
+
+
+def spread(images: Sequence[Path], most: int) -> list[Path]:
     """Take some files, evenly spread over all; all where there are no more."""
-    return images if len(images) <= most else [images[row * len(images) // most] for row in range(most)]
+    return [images[row] for row in evenly(len(images), most)]
 
 
 def tell_orientations(images: Sequence[Path], where: str, *, oriented: bool, switch: str) -> None:

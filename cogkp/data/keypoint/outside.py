@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import image_size
+from cogkp.data.images.survey import evenly
 from cogkp.data.keypoint.records import Index
 from cogkp.data.keypoint.structured import LINES_FILE
 from cogkp.errors import ImageError, counted
@@ -109,7 +110,7 @@ def _chosen(having: npt.NDArray[np.int64], reach: npt.NDArray[np.float64]) -> np
     """Choose the images whose size is looked up: all that have labels, or a spread of them and the farthest labels."""
     if len(having) <= IMAGES_LOOKED_AT:
         return having
-    spread = having[np.linspace(0, len(having) - 1, IMAGES_LOOKED_AT).round().astype(np.int64)]
+    spread = having[evenly(len(having), IMAGES_LOOKED_AT)]
     return np.unique(np.concatenate([spread, having[np.argsort(reach[having])[-EXTREMES:]]]))
 
 

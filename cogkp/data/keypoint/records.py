@@ -7,6 +7,7 @@ Axes: R lines, V views, N keypoints.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,9 +145,9 @@ class Index:
 class _Lazy(Sequence[ItemT]):
     """A sequence whose items are made when they are asked for."""
 
+    @abstractmethod
     def make(self, place: int) -> ItemT:
         """Return the item at a place from 0 on."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, place: int) -> ItemT: ...

@@ -6,7 +6,6 @@ a folder are reported in one error, before any pixel is read.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -20,6 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.issues import short_json
 from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.keypoint.records import Index
 from cogkp.data.keypoint.structured.lines import (
@@ -169,7 +169,7 @@ class _LineReader:
             return
         if flag not in (True, False):
             where = self._where(number, key)
-            raise DataError("the flag cannot be read", where=where, expected="true or false", got=_short_repr(flag))
+            raise DataError("the flag cannot be read", where=where, expected="true or false", got=short_json(flag))
         if not flag:
             raise _Dropped(f"{key} is false")
 
@@ -187,7 +187,7 @@ class _LineReader:
                 "the point cannot be read",
                 where=self._where(number, datakey),
                 expected=f"[{names}], numbers or null",
-                got=_short_repr(value),
+                got=short_json(value),
             ) from None
         if mark:
             self.unlabelled[mark] += 1
@@ -202,7 +202,7 @@ class _LineReader:
         if not isinstance(value, str) or not value.strip():
             where = self._where(number, datakey)
             raise DataError(
-                "the file name cannot be read", where=where, expected="a relative path", got=_short_repr(value)
+                "the file name cannot be read", where=where, expected="a relative path", got=short_json(value)
             )
         try:
             return self._files.checked(value)
@@ -264,8 +264,3 @@ def _read_point(value: Any, width: int) -> tuple[tuple[float, ...] | None, str]:
     if width == len("xy") and value[0] == value[1] == MISSING_MARK:
         return None, "[-1, -1], a mark for missing"
     return tuple(map(float, value)), ""
-
-
-def _short_repr(value: Any, most: int = 60) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= most else text[:most] + "..."

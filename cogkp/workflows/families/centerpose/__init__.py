@@ -27,6 +27,7 @@ from cogkp.config.train import TrainOptions
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import Split
 from cogkp.data.images import read_colour
+from cogkp.data.images.survey import evenly
 from cogkp.errors import ConfigError, DataError, ExportError, Problem, printable
 from cogkp.files import write_text
 from cogkp.inference.exported import Exported
@@ -62,7 +63,7 @@ from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES, Training, begin_training, start_network
 from cogkp.workflows.image_levels import with_exported_levels
 from cogkp.workflows.report_writer import EvaluationResult
-from cogkp.workflows.setup import evenly, restored_task
+from cogkp.workflows.setup import restored_task
 from cogkp.workflows.training_job import TrainingRequest
 
 __all__ = ["ADAPTER", "CenterPoseAdapter", "rows_of"]

@@ -18,6 +18,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import Levels, read_colour
 from cogkp.data.images.finding import find_images
+from cogkp.data.images.survey import evenly
 from cogkp.errors import DataError
 from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
 from cogkp.exporter.typed_onnx import read_onnx
@@ -27,7 +28,6 @@ from cogkp.inference.ranges import largest_values
 from cogkp.progress import Progress
 from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.centerpose.quantization_error import Agreement
-from cogkp.workflows.setup import evenly
 
 __all__ = ["ImageBatches", "calibration_images", "with_int8_layers"]
 

@@ -14,6 +14,7 @@ from cogkp.data.boxes.frames import project
 from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.boxes.report import LabelReport
 from cogkp.data.images import write_png
+from cogkp.data.images.survey import evenly
 from cogkp.errors import DataError, ImageError, closest, counted
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import POINTS
@@ -24,7 +25,6 @@ from cogkp.visual.grid import image_grid
 from cogkp.visual.outline import draw_outlines
 from cogkp.visual.overlay import draw_points
 from cogkp.visual.palette import WHITE
-from cogkp.workflows.setup import evenly
 
 __all__ = ["BoxLabelCheck", "check_box_labels"]
 
