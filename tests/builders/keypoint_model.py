@@ -8,14 +8,12 @@ import attrs
 import numpy as np
 import torch
 
-from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
-from cogkp.artifacts.manifest import Origin
+from cogkp.artifacts.checkpoint import Provenance
 from cogkp.config.augment import Crop
 from cogkp.config.keypoint.io import dump
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, Targets
-from cogkp.exporter.deploy import deploy
-from cogkp.inference.parity import verify_onnx
 from cogkp.tasks.keypoint.task import KeypointTask
+from tests.builders.model_files import write_checkpoint
 
 POINTS = ("tip", "turn", "end")
 SIDE = 64
@@ -45,16 +43,6 @@ def keypoint_task(config: KeypointConfig, seed: int = 0) -> KeypointTask:
 
 def save_checkpoint(path: Path, task: KeypointTask, *, average: dict | None = None, family: str = "keypoint") -> Path:
     """Write a checkpoint as a training does."""
-    state = TrainingState(
-        weights=task.model.state_dict(),
-        optimizer={},
-        schedule={},
-        rng={},
-        epoch=1,
-        step=0,
-        target_epochs=1,
-        average=average,
-    )
     provenance = Provenance(
         config=dump(task.config),
         options={},
@@ -63,23 +51,7 @@ def save_checkpoint(path: Path, task: KeypointTask, *, average: dict | None = No
         data=(),
         family=family,
     )
-    path.write_bytes(Checkpoint(state=state, provenance=provenance).to_bytes())
-    return path
-
-
-def save_onnx(path: Path, task: KeypointTask, batch_size: int | None = 1) -> Path:
-    """Export as the verb does."""
-    return deploy(
-        task,
-        onnx_path=path,
-        engine_path=None,
-        precision="fp32",
-        batch_size=batch_size,
-        builder="auto",
-        origin=Origin("ab" * 32),
-        verify=lambda module, onnx, signature: verify_onnx(module, onnx, signature, {}),
-        log=lambda line: None,
-    ).onnx
+    return write_checkpoint(path, task.model.state_dict(), provenance, average=average)
 
 
 def scene(seed: int = 0, size_wh: tuple[int, int] = (120, 90), channels: int = 3) -> np.ndarray:

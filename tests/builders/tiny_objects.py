@@ -7,14 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cogkp.artifacts.manifest import Origin
 from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.exporter.deploy import deploy
-from cogkp.inference.parity import verify_onnx
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
 from cogkp.tasks.base import ExportSpec, OutputSpec
 from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, DecodingNetwork
 from cogkp.tasks.centerpose.task import MAPS, OUTPUTS
+from tests.builders.model_files import write_onnx
 
 SIDE = 64
 FOUND = 10
@@ -70,14 +68,4 @@ class TinyObjects:
 
 def tiny_objects_onnx(path: Path, batch_size: int | None = None, **task) -> Path:
     """Deploy the stand-in; batch None takes any."""
-    return deploy(
-        TinyObjects(**task),
-        onnx_path=path,
-        engine_path=None,
-        precision="fp32",
-        batch_size=batch_size,
-        builder="auto",
-        origin=Origin("ab" * 32),
-        verify=lambda module, file, signature: verify_onnx(module, file, signature, {}),
-        log=lambda line: None,
-    ).onnx
+    return write_onnx(path, TinyObjects(**task), batch_size)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from cogkp.artifacts.checkpoint import load_checkpoint
+from tests.builders.devices import FULL, device_node
 from tests.builders.processes import FAMILIES, PATIENCE_S, S6, start, words_of
 
 SCHEMA = [str(S6), "cog", "schema"]
@@ -18,13 +18,7 @@ SCHEMA = [str(S6), "cog", "schema"]
 @pytest.fixture
 def full(tmp_path: Path) -> Path:
     """A device of our own that is always full."""
-    path = tmp_path / "full"
-    try:
-        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
-        path.open("wb").close()
-    except OSError as error:
-        pytest.skip(f"no device can be made here: {error}")
-    return path
+    return device_node(tmp_path / "full", FULL)
 
 
 def closed(number: int):

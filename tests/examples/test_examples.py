@@ -13,7 +13,8 @@ import pytest
 from cogkp.config.keypoint.io import dump
 from cogkp.data.keypoint.synthetic import write_recording
 from cogkp.files import write_json
-from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_onnx, scene
+from tests.builders.keypoint_model import keypoint_config, keypoint_task, scene
+from tests.builders.model_files import write_onnx
 from tests.builders.tiny_keypoints import tiny_config
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -59,7 +60,7 @@ def test_own_sink(tmp_path):
 
 
 def test_ask_a_model(tmp_path):
-    save_onnx(tmp_path / "tool.onnx", keypoint_task(keypoint_config()))
+    write_onnx(tmp_path / "tool.onnx", keypoint_task(keypoint_config()))
     cv2.imwrite(str(tmp_path / "image.png"), scene())
     said = run("ask_a_model.py", tmp_path / "tool.onnx", tmp_path / "image.png", tmp_path / "image.png").splitlines()
     assert said[0].startswith("<keypoint model ")

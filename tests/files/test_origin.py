@@ -25,6 +25,7 @@ from cogkp.files import (
     write_bytes,
     write_text,
 )
+from tests.builders.devices import FULL, SWALLOWS, device_node
 
 REPOSITORY = Path(__file__).parents[2]
 REFUSED = r"will not replace a file that this program did not write @ .*{}.* --overwrite"
@@ -107,18 +108,8 @@ def test_links_that_lead_round_in_a_circle_are_told(tmp_path):
         write_text(tmp_path / "a", "")
 
 
-def node(path: Path, minor: int) -> Path:
-    """Make a character device of our own: 3 swallows, 7 is always full."""
-    try:
-        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, minor))
-        path.write_bytes(b"")
-    except OSError as error:
-        pytest.skip(f"no device can be made here: {error}")
-    return path
-
-
 def test_a_device_is_written_through_and_stays_one(tmp_path):
-    device = node(tmp_path / "null", 3)
+    device = device_node(tmp_path / "null", SWALLOWS)
     write_bytes(device, b"swallowed")
     with atomic_path(device) as draft:
         draft.write_bytes(b"swallowed")
@@ -128,7 +119,7 @@ def test_a_device_is_written_through_and_stays_one(tmp_path):
 
 def test_a_device_that_is_full_is_told(tmp_path):
     with pytest.raises(OutputError, match="the disk is full"):
-        write_bytes(node(tmp_path / "full", 7), b"too much")
+        write_bytes(device_node(tmp_path / "full", FULL), b"too much")
 
 
 def test_a_pipe_carries_what_is_written_and_stays_one(tmp_path):

@@ -17,6 +17,7 @@ from cogkp.config.keypoint.io import load
 from cogkp.data.images import read_grey
 from cogkp.errors import CogkpError
 from cogkp.files import read_whole
+from tests.builders.devices import ENDLESS, device_node
 
 READERS = {
     "config": lambda path: load(str(path)),
@@ -35,11 +36,7 @@ def no_file(request, tmp_path):
     elif request.param == "pipe without a writer":
         os.mkfifo(path)
     else:
-        try:
-            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
-            path.open("rb").close()
-        except OSError as error:
-            pytest.skip(f"no device can be made here: {error}")
+        device_node(path, ENDLESS)
     return path
 
 

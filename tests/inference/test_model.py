@@ -24,9 +24,9 @@ from tests.builders.keypoint_model import (
     keypoint_config,
     keypoint_task,
     save_checkpoint,
-    save_onnx,
     scene,
 )
+from tests.builders.model_files import write_onnx
 from tests.builders.shared_data import shared
 
 # The tolerance of exported points, in pixels of the crop.
@@ -51,9 +51,9 @@ def home(tmp_path_factory):
     for name, masks in (("plain", False), ("masked", True)):
         task = keypoint_task(keypoint_config(masks=masks))
         save_checkpoint(folder / f"{name}.pth", task)
-        save_onnx(folder / f"{name}.onnx", task)
-        save_onnx(folder / f"{name}_any.onnx", task, None)
-        save_onnx(folder / f"{name}_four.onnx", task, 4)
+        write_onnx(folder / f"{name}.onnx", task)
+        write_onnx(folder / f"{name}_any.onnx", task, None)
+        write_onnx(folder / f"{name}_four.onnx", task, 4)
     cv2.imwrite(str(folder / "image.png"), scene(1)[..., ::-1])
     return folder
 
@@ -186,7 +186,7 @@ def test_good_files_beside_a_damaged_one_are_named(home, tmp_path):
 def test_a_model_that_looks_at_a_part_is_told_where(tmp_path):
     task = keypoint_task(keypoint_config(region="points"))
     image = scene()
-    with load(save_onnx(tmp_path / "part.onnx", task, None)) as model:
+    with load(write_onnx(tmp_path / "part.onnx", task, None)) as model:
         with pytest.raises(ModelError, match=r"needs to know where to look @ .*part\.onnx"):
             model(image)
         here, there = (30, 20, 60, 50), (60, 40, 90, 70)

@@ -9,7 +9,8 @@ import numpy as np
 
 import cogkp
 from cogkp.config.keypoint.io import dump
-from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, save_onnx, scene
+from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, scene
+from tests.builders.model_files import write_onnx
 
 PAGE = Path(__file__).parents[2] / "docs" / "predicting.md"
 
@@ -25,7 +26,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     exec(first, names)
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said[1:]] == ["tip", "turn", "end"]
-    save_onnx(tmp_path / "tool.onnx", task, None)
+    write_onnx(tmp_path / "tool.onnx", task, None)
     exec(exported, names)
     np.testing.assert_allclose(names["predictions"][1].points, names["found"].points, atol=0.02 * 120 / 64)
     looking = keypoint_task(keypoint_config(region="points"))

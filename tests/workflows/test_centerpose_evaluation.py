@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
-from cogkp.artifacts.checkpoint import Checkpoint, TrainingState, load_checkpoint
+from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.manifest import Origin
 from cogkp.config.centerpose.io import load_experiment
 from cogkp.errors import ArtifactError, CheckpointError, ConfigError, DataError
@@ -23,6 +23,7 @@ from cogkp.workflows.compare import compare
 from cogkp.workflows.evaluate import evaluate
 from tests.builders.experiment_model import save_checkpoint, with_section
 from tests.builders.html import check_page
+from tests.builders.model_files import write_checkpoint
 from tests.builders.said_objects import truth_of, write_said
 from tests.builders.tiny_boxes import SIDE, tiny_experiment
 from tests.builders.tiny_keypoints import tiny_config
@@ -143,17 +144,8 @@ def values_of(found):
 def test_models_of_the_other_family_are_refused_in_one_line(experiment, tmp_path):
     config = tiny_config(tmp_path / "points", frames=1)
     seed_everything(0)
-    state = TrainingState(
-        weights=build_task(config).model.state_dict(),
-        optimizer={},
-        schedule={},
-        rng={},
-        epoch=1,
-        step=0,
-        target_epochs=1,
-    )
-    points = tmp_path / "points.pth"
-    points.write_bytes(Checkpoint(state=state, provenance=provenance(config, OPTIONS)).to_bytes())
+    weights = build_task(config).model.state_dict()
+    points = write_checkpoint(tmp_path / "points.pth", weights, provenance(config, OPTIONS))
     with pytest.raises(CheckpointError, match="another family") as refused:
         judged(experiment, points, tmp_path / "out")
     assert "\n" not in str(refused.value)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 
-from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
+from cogkp.artifacts.checkpoint import Provenance
 from cogkp.artifacts.manifest import read_manifest
 from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.io import dump_experiment, load_experiment
@@ -31,6 +31,7 @@ from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 from cogkp.workflows.predict import predict
 from cogkp.workflows.setup import restored_task
+from tests.builders.model_files import write_checkpoint
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
 from tests.builders.warps import letterbox
 
@@ -45,13 +46,9 @@ def narrow_experiment(folder: Path) -> CenterPoseConfig:
 
 def saved(task, path: Path, points=CORNER_NAMES) -> Path:
     """Write a checkpoint as a training leaves it."""
-    state = TrainingState(
-        weights=task.model.state_dict(), optimizer={}, schedule={}, rng={}, epoch=1, step=0, target_epochs=1
-    )
     config = dump_experiment(task.config) if points == CORNER_NAMES else {}
     provenance = Provenance(config=config, options={}, points=points, num_classes=None, data=())
-    path.write_bytes(Checkpoint(state=state, provenance=provenance).to_bytes())
-    return path
+    return write_checkpoint(path, task.model.state_dict(), provenance)
 
 
 @pytest.fixture(scope="module")
