@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import logging
 import multiprocessing
-import os
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import attrs
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -24,31 +18,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cogkp.config.torchrun import ALONE, Launch
 from cogkp.data.dataset import ImageDataset, ItemKey
 from cogkp.data.sample import Batch, Encoded, collate
-from cogkp.errors import CogkpError, DataError, counted
+from cogkp.data.workers import DEATH_WATCH, reasonable_workers, require_open_files, start_worker, workers_failed
+from cogkp.errors import CogkpError, DataError
 
-__all__ = ["BatchLoader", "EpochSampler", "build_loader", "worker_deaths_told"]
+__all__ = ["BatchLoader", "EpochSampler", "build_loader"]
 
 T = TypeVar("T")
 
-# Windows has no such limits.
-resource: Any = importlib.import_module("resource") if importlib.util.find_spec("resource") else None
-
-log = logging.getLogger("cogkp")
-
 # Keeps the order of items apart from the draws of item 0, which start from the same seed and epoch.
 ORDER_STREAM = 0x0DE7
-
-LEAST_BOUND, WORKERS_PER_CORE = 16, 4
-FILES_OF_A_PROCESS, FILES_PER_WORKER = 64, 32
-"""Open files: logs, checkpoints and libraries; of each loader process its pipes, and its batches in shared memory."""
-
-GRACE_S = 20
-"""How long a loader process that was told to end may still serve the step under way."""
-
-WORKER = "DataLoader worker"
-DEATHS = ("is killed by signal", "exited unexpectedly", "Cannot allocate memory", "out of memory", "can't allocate")
-SHORTAGES = ("Too many open files", "received 0 items of ancdata", "shared memory")
-"""What torch says where a loader process is gone, or starves."""
 
 
 @attrs.frozen(eq=False)
@@ -142,48 +120,12 @@ class _Guarded(Dataset[Any]):
         except CogkpError as error:
             return error
         except MemoryError:
-            return _workers_failed("an image does not fit into memory", "no more memory")
+            return workers_failed("an image does not fit into memory", "no more memory")
 
 
 def _collate(items: Sequence[tuple[Encoded, ...] | CogkpError]) -> Batch[Any] | CogkpError:
     errors = [item for item in items if isinstance(item, CogkpError)]
     return errors[0] if errors else collate([item for item in items if not isinstance(item, CogkpError)])
-
-
-@contextmanager
-def worker_deaths_told() -> Iterator[None]:
-    """Say what to do where a loader process died, or could not be started; torch may say so anywhere in the block.
-
-    Raises:
-        DataError: in place of torch's or the system's own words.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        said = str(error)
-        if not (any(sign in said for sign in SHORTAGES) or (WORKER in said and any(sign in said for sign in DEATHS))):
-            raise
-        raise _workers_failed("a loader process failed", said.strip().splitlines()[-1].rstrip(".")) from error
-
-
-def _workers_failed(what: str, got: str) -> DataError:
-    return DataError(
-        what,
-        got=got,
-        hint="Mostly memory is short: fewer loader processes (--num-workers, dataset.workers; 0 loads in the training "
-        "process) and smaller batches need less. In a container give more shared memory (docker run --shm-size=8g); "
-        "raise the limit of open files (ulimit -n) where these ran out.",
-    )
-
-
-def _start_worker(_number: int) -> None:
-    # The training decides when to stop: a terminal or scheduler that signals all processes must not tear a batch.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_S))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    # One process, one thread: threads of several processes on the same cores slow each other down many times over.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 class BatchLoader:
@@ -195,6 +137,7 @@ class BatchLoader:
     def __init__(self, loader: DataLoader[Any], batches: _EpochBatches) -> None:
         self._loader = loader
         self._batches = batches
+        self._started = False
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
         """Choose what the next pass gives: an epoch, and how many of its batches are already done."""
@@ -205,28 +148,25 @@ class BatchLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch[Any]]:
-        with worker_deaths_told():
-            yield from self._pass()
-
-    def _pass(self) -> Iterator[Batch[Any]]:
-        if self._loader.num_workers:
-            _require_files(self._loader.num_workers)
-        with _quiet_about_cores(), _starting(self._loader.num_workers):
-            batches = iter(self._loader)
-        for number, batch in enumerate(batches, self._batches.start_batch):
+        for number, batch in enumerate(self._loaded(), self._batches.start_batch):
             if isinstance(batch, CogkpError):
                 raise batch
             repeated = self._batches.is_repeated(self._batches.items_of(number))
             yield attrs.evolve(batch, repeated=True) if repeated else batch
 
-
-@contextmanager
-def _starting(workers: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what = f"{counted(workers, 'loader process', 'es')} cannot be started"
-        raise _workers_failed(what, error.strerror or str(error)) from error
+    def _loaded(self) -> Iterator[Batch[Any] | CogkpError]:
+        workers = self._loader.num_workers
+        require_open_files(workers)
+        watched = DEATH_WATCH.awaiting if self._started else DEATH_WATCH.starting
+        with _quiet_about_cores(), watched(workers):
+            batches = iter(self._loader)
+        self._started = True
+        while True:
+            with DEATH_WATCH.awaiting(workers):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
 @contextmanager
@@ -273,7 +213,7 @@ def build_loader(
     views = dataset.views_per_item
     _check_batch_size(batch_size, views, launch)
     batches = _dealt(_sampler(dataset, seed, shuffle), batch_size // views, epoch, launch, parts)
-    num_workers = _reasonable(num_workers, len(batches))
+    num_workers = reasonable_workers(num_workers, len(batches))
     workers = _worker_options(prefetch_factor) if num_workers else {}
     with _quiet_about_cores():
         loader: DataLoader[Any] = DataLoader(
@@ -287,37 +227,6 @@ def build_loader(
             **workers,
         )
     return BatchLoader(loader, batches)
-
-
-def _reasonable(num_workers: int, batches: int) -> int:
-    """Choose how many processes are started: not more than have something to do, or than help on this machine."""
-    most = max(LEAST_BOUND, WORKERS_PER_CORE * (os.cpu_count() or 1))
-    if num_workers > most:
-        log.warning("%d loader processes are more than this machine has use for: %d are started", num_workers, most)
-    return min(num_workers, most, batches)
-
-
-def _require_files(workers: int) -> None:
-    """Allow this process as many open files as the system lets it; torch hangs where they run out half-way.
-
-    Raises:
-        DataError: there are too few for the loader processes.
-    """
-    if resource is None:
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    needed = FILES_OF_A_PROCESS + FILES_PER_WORKER * workers
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        raise DataError(
-            f"too few open files are allowed for {counted(workers, 'loader process', 'es')}",
-            expected=f"at least {needed}",
-            got=f"{soft}",
-            hint="Raise the limit (ulimit -n), or take fewer (--num-workers, dataset.workers).",
-        )
 
 
 def _check_batch_size(batch_size: int, views: int, launch: Launch) -> None:
@@ -352,7 +261,7 @@ def _worker_options(prefetch_factor: int) -> dict[str, Any]:
     # Forked processes share the index instead of copying it, and start at once.
     context = multiprocessing.get_context("fork") if sys.platform == "linux" else None
     return {
-        "worker_init_fn": _start_worker,
+        "worker_init_fn": start_worker,
         "prefetch_factor": prefetch_factor,
         "persistent_workers": True,
         "multiprocessing_context": context,

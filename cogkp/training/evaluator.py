@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from cogkp.data.loader import worker_deaths_told
 from cogkp.data.sample import Batch
 from cogkp.progress import SILENT, Progress
 from cogkp.tasks.base import Metrics, Report, Task
@@ -63,7 +62,7 @@ def measure(
     predict: Predict, metrics: Metrics, loader: Batches, progress: Progress = SILENT, *, label: str = "evaluate"
 ) -> None:
     """Predict every batch and update the metrics; the arguments are those of :func:`evaluate`."""
-    with worker_deaths_told(), undisturbed_rng(), progress.work(label, len(loader)) as work:
+    with undisturbed_rng(), progress.work(label, len(loader)) as work:
         for batch in loader:
             metrics.update(predict(batch.image), batch)
             work.advance()

@@ -17,7 +17,6 @@ import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint
 from cogkp.config.train import SaveInterval
-from cogkp.data.loader import worker_deaths_told
 from cogkp.data.sample import Batch
 from cogkp.errors import CogkpError, NotFiniteError, TrainingError
 from cogkp.progress import SILENT, Progress, Step
@@ -113,7 +112,6 @@ def fit(
     keep_large_blocks()
     steps = (plan.last_epoch - plan.epoch) * len(loaders.train) - plan.step
     with (
-        worker_deaths_told(),
         listening() as interrupt,
         opened(sinks, learner.model, learner.example),
         progress.work("train", steps) as work,
