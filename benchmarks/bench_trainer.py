@@ -31,9 +31,7 @@ from benchmarks.bench_loader import textured_frame
 from benchmarks.harness import Timing, compare, provenance, summary, table
 from cogkp.artifacts.checkpoint import Provenance
 from cogkp.artifacts.runs import create_run
-from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.config.centerpose.deploy import ExportSection
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import CenterPoseConfig, DatasetSpec, ExportSection
 from cogkp.config.keypoint.spec import DataMappings, HeatmapTerm, KeypointConfig, LossTerms, Sampling
 from cogkp.config.train import TrainOptions
 from cogkp.data.boxes.synthetic import render_boxes
@@ -44,11 +42,10 @@ from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
 from cogkp.training.allocator import keep_large_blocks
 from cogkp.training.checkpointer import RunCheckpointer
-from cogkp.training.compiled import compiled
 from cogkp.training.history import HistorySink
 from cogkp.training.optim import build_optimizer
 from cogkp.training.plan import plan_training
-from cogkp.training.precision import Precision
+from cogkp.training.precision import Precision, compiled
 from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import EpochEvent, StepEvent, TensorBoardSink
 from cogkp.training.trainer import Loaders, fit

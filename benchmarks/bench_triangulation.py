@@ -18,8 +18,9 @@ import torch
 
 from benchmarks.harness import compare, provenance, table
 from benchmarks.peers import Peer, cpu_clock, environment, one_thread, start
-from cogkp.geometry.robust_triangulation import triangulate_robust
-from cogkp.geometry.triangulate import covariance, refine, triangulate_pair, triangulate_views
+from cogkp.geometry.gauss_newton import refine
+from cogkp.geometry.triangulate import triangulate_pair, triangulate_robust, triangulate_views
+from cogkp.geometry.uncertainty import covariance
 
 NOISE_PX = 0.5
 VIEWS = 4

@@ -20,12 +20,10 @@ import torch
 from torch import nn
 
 from cogkp.artifacts.manifest import Signature
-from cogkp.config.centerpose.deploy import ExportSection
-from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import BackboneSpec, CenterPoseConfig, ExportSection, ModelSpec
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import read_colour
-from cogkp.data.images.finding import find_images
+from cogkp.data.images.survey import find_images
 from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
 from cogkp.inference.parity import Case, compare, parity_inputs, verify_onnx

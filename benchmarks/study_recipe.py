@@ -32,9 +32,9 @@ from cogkp.config.train import TrainOptions
 from cogkp.data.loader import build_loader
 from cogkp.tasks.base import Task
 from cogkp.tasks.registry import build_task
-from cogkp.training.ema import WeightAverage
 from cogkp.training.evaluator import evaluate, torch_predictor
 from cogkp.training.learner import Learner
+from cogkp.training.optim import WeightAverage
 from cogkp.training.plan import plan_training
 from cogkp.training.precision import resolve_precision
 from cogkp.training.seeding import seed_everything

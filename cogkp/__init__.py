@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from cogkp.models.keypoint import GenericKeypointModel
     from cogkp.workflows.compare import compare
     from cogkp.workflows.engine import build_engine
-    from cogkp.workflows.evaluate import EvaluationResult, evaluate
+    from cogkp.workflows.evaluate import evaluate
     from cogkp.workflows.export import ExportResult, export
     from cogkp.workflows.families.keypoint.calibration_check import check_calibration
     from cogkp.workflows.predict import PredictResult, predict
     from cogkp.workflows.preview import preview_data
+    from cogkp.workflows.report_writer import EvaluationResult
     from cogkp.workflows.train import TrainResult, dry_run, train
 
 __version__ = "0.1.0"

@@ -18,12 +18,11 @@ from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.files import make_folder, write_json
 from cogkp.progress import SILENT, Progress
 from cogkp.training.precision import fastest_precision
-from cogkp.workflows.evaluate import EvaluationResult, evaluate
+from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.export import ExportResult, export
 from cogkp.workflows.preview import preview_data
+from cogkp.workflows.report_writer import EvaluationResult
 from cogkp.workflows.train import TrainResult, train
-
-__all__ = ["DEMO_EPOCHS", "DEMO_FRAMES", "DemoResult", "demo"]
 
 DEMO_FRAMES = 160
 DEMO_EPOCHS = 56

@@ -13,16 +13,12 @@ import torch
 from cogkp.data.sample import Batch
 from cogkp.tasks.base import Codec, StereoMetrics
 from cogkp.training.evaluator import Predict
-from cogkp.visual.canvas import RgbImage, enlarged_uv
+from cogkp.visual.canvas import RgbImage, enlarged_uv, image_grid
 from cogkp.visual.figure import LabelledPrediction, comparison_sheet, comparison_tile, enlarged_tile, legend_bar
-from cogkp.visual.grid import image_grid
 from cogkp.visual.marks import Marks
-from cogkp.visual.outline import draw_outlines
-from cogkp.visual.overlay import draw_points
-from cogkp.visual.pairs import Pair, pair_sheet
+from cogkp.visual.overlay import draw_outlines, draw_points
 from cogkp.visual.palette import point_colours
-
-__all__ = ["draw_batch", "draw_comparison", "draw_pairs", "draw_single"]
+from cogkp.visual.space import Pair, pair_sheet
 
 MIN_TILE_PX = 256
 MIN_OUTLINED_PX = 512

@@ -29,30 +29,6 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 
-__all__ = [
-    "OBEYED",
-    "ArtifactError",
-    "CheckpointError",
-    "CogkpError",
-    "ConfigError",
-    "DataError",
-    "EngineError",
-    "EvaluationError",
-    "ExportError",
-    "GeometryError",
-    "ImageError",
-    "ModelError",
-    "NotFiniteError",
-    "OutputError",
-    "ParityError",
-    "Problem",
-    "RankError",
-    "TrainingError",
-    "closest",
-    "counted",
-    "printable",
-]
-
 # Control characters, invisible marks, changes of the writing direction, breaks of lines, and halves of characters;
 # the joiners of Persian and Indian scripts (U+200C, U+200D) are letters to those who need them.
 OBEYED = re.compile(

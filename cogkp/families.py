@@ -18,17 +18,6 @@ import attrs
 
 from cogkp.errors import CogkpError, closest
 
-__all__ = [
-    "Family",
-    "families",
-    "family_named",
-    "family_of",
-    "family_of_plain",
-    "load_config",
-    "register",
-    "write_template",
-]
-
 
 @attrs.frozen
 class Family:

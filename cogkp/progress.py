@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-__all__ = ["SILENT", "Progress", "Step"]
-
 
 class Step(Protocol):
     """One task in progress."""

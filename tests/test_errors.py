@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cogkp.errors import ConfigError, DataError, OutputError, Problem, printable
 from cogkp.files import json_text, write_json
 from cogkp.measures.evidence import Table
-from cogkp.measures.text_table import table_lines
+from cogkp.measures.figures import table_lines
 from cogkp.visual import page
 
 NASTY = {

@@ -15,8 +15,6 @@ from cogkp_cli.failures import FAILED, fault, reported, stoppable, stopped
 from cogkp_cli.streams import lost_output, steady_streams
 from cogkp_cli.writing import writing
 
-__all__ = ["app", "main"]
-
 COLUMNS = 100
 
 

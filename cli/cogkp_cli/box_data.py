@@ -9,8 +9,6 @@ from cogkp import cli_api
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console
 
-__all__ = ["import_boxes", "render_boxes"]
-
 
 def import_boxes(
     label_format: flag.BoxFormat,

@@ -14,8 +14,6 @@ from cogkp_cli.console import Console, complain
 from cogkp_cli.experiment import open_console, run_verb
 from cogkp_cli.failures import FAILED, stop_code
 
-__all__ = ["evaluate", "export", "gen_trt_engine", "inference", "train", "validate"]
-
 VALIDATION = "validation/"
 
 

@@ -14,8 +14,6 @@ import typer
 
 from cogkp.errors import printable
 
-__all__ = ["Console", "complain", "plain"]
-
 
 def complain(line: str) -> None:
     """Write a line for people to stderr."""

@@ -8,8 +8,6 @@ import cogkp
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console
 
-__all__ = ["demo"]
-
 
 def demo(
     output: flag.DemoDir = Path("demo"),

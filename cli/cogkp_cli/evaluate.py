@@ -8,8 +8,6 @@ import cogkp
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console
 
-__all__ = ["evaluate"]
-
 THRESHOLDS_PX = (2.0, 5.0, 10.0)
 
 

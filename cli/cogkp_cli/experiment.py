@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from cogkp import CenterPoseConfig
     from cogkp.cli_api import Progress
 
-__all__ = ["open_console", "run_verb"]
-
 Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
 Result = TypeVar("Result", covariant=True)
 

@@ -18,8 +18,6 @@ import typer
 import cogkp
 from cogkp_cli.console import complain
 
-__all__ = ["FAILED", "FAULT", "MISUSED", "fault", "reported", "stop_code", "stoppable", "stopped"]
-
 FAILED = 1
 MISUSED = 2
 FAULT = 70

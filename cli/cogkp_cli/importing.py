@@ -6,8 +6,6 @@ import cogkp
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console
 
-__all__ = ["import_dataset"]
-
 
 def import_dataset(
     label_format: flag.Format,

@@ -19,8 +19,6 @@ from cogkp_cli.failures import MISUSED, stop_code
 if TYPE_CHECKING:
     from cogkp import ExportOptions, KeypointConfig, TrainOptions, TrainResult
 
-__all__ = ["keypoint"]
-
 
 def keypoint(
     ctx: typer.Context,

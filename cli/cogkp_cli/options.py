@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["BuilderName", "CameraAxes", "PrecisionName", "Split", "spelled_out", "word"]
-
 MAX_FRACTION = 0.9
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from cogkp import Progress
     from cogkp.progress import Step
 
-__all__ = ["Bars", "Lines", "duration", "shown_progress"]
-
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_OF_SPEED = 300.0
 """A training's speed is averaged over this much of its past, so that a validation in between does not disturb it."""

@@ -11,8 +11,6 @@ from cogkp import cli_api
 if TYPE_CHECKING:
     from cogkp import CenterPoseConfig
 
-__all__ = ["on_every_gpu"]
-
 
 def on_every_gpu(config: CenterPoseConfig) -> None:
     """Become as many processes as a training asks for; do nothing where this one is enough.

@@ -10,8 +10,6 @@ from cogkp import cli_api
 from cogkp.files import write_text
 from cogkp_cli import options as flag
 
-__all__ = ["schema"]
-
 
 def schema(output: flag.SchemaFile = None) -> None:
     """Print the JSON schema of the config file."""

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["lost_output", "steady_streams"]
-
 STDOUT, STDERR = 1, 2
 READER_GONE = {errno.EPIPE, errno.EIO}
 """Nobody is there any more who would miss something: a closed pipe, a closed terminal."""

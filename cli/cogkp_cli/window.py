@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 from cogkp.files import marked, write_bytes
 
-__all__ = ["MAX_IMAGES", "TITLE", "CvDisplay", "Display", "TkDisplay", "leaf_through", "open_display", "show"]
-
 TITLE = "dataset preview"
 MAX_IMAGES = 16
 POLL_MS = 30

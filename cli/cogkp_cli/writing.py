@@ -11,8 +11,6 @@ import typer
 
 from cogkp.files import overwriting
 
-__all__ = ["writing"]
-
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files that this program did not write.")]
 
 

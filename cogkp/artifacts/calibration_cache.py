@@ -16,8 +16,6 @@ import attrs
 from cogkp.errors import ArtifactError
 from cogkp.files import is_json_with, read_whole, write_json
 
-__all__ = ["CalibrationCache", "graph_sha256", "read_calibration", "write_calibration"]
-
 KIND = "cogkp calibration"
 FORMAT_VERSION = 1
 

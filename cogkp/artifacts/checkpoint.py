@@ -24,17 +24,6 @@ from cogkp.errors import ArtifactError, CheckpointError
 from cogkp.families import family_of_plain
 from cogkp.files import is_plain_name, read_whole
 
-__all__ = [
-    "FORMAT_VERSION",
-    "Checkpoint",
-    "Provenance",
-    "TrainingState",
-    "are_weights",
-    "is_checkpoint_file",
-    "load_checkpoint",
-    "load_weights",
-]
-
 KIND = "cogkp checkpoint"
 LARGEST_COUNT = 2**53
 FORMAT_VERSION = 5

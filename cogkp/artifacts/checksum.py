@@ -11,8 +11,6 @@ from pathlib import Path
 
 from cogkp.errors import ArtifactError
 
-__all__ = ["checksum_of_file", "has_checksum", "verified", "with_checksum"]
-
 WORD = b"cogkp sha256 "
 DIGITS = 64
 LENGTH_BYTES = 2

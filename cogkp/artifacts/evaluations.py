@@ -15,18 +15,6 @@ from typing import Any
 from cogkp.errors import ArtifactError
 from cogkp.files import has_mark, is_json_with, json_text, read_whole, require_replaceable, staged_files, write_text
 
-__all__ = [
-    "EVALUATION_NAME",
-    "FORMAT_VERSION",
-    "PAGE_NAME",
-    "evaluation_files",
-    "find_evaluations",
-    "is_evaluation_file",
-    "read_evaluation",
-    "require_evaluation_folder",
-    "write_evaluation",
-]
-
 EVALUATION_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
 WRITTEN = (EVALUATION_NAME, PAGE_NAME, "predictions.png", "predictions_3d.png", "report.txt", "report.csv")

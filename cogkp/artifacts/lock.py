@@ -22,8 +22,6 @@ from cogkp.artifacts.names import timestamp
 from cogkp.errors import OutputError
 from cogkp.files import writing_to
 
-__all__ = ["LOCK_NAME", "abandoned", "locked"]
-
 LOCK_NAME = "run.lock"
 HELD_ELSEWHERE = {errno.EACCES, errno.EAGAIN}
 

@@ -16,32 +16,9 @@ from typing import Any
 import attrs
 import cattrs
 
-from cogkp.artifacts.model_files import file_sha256, manifest_path
-from cogkp.artifacts.names import ONNX_ENDINGS
+from cogkp.artifacts.names import ONNX_ENDINGS, file_sha256, manifest_path
 from cogkp.errors import ArtifactError
 from cogkp.files import is_json_with, json_text, read_whole, write_json
-
-__all__ = [
-    "ANY_BATCH",
-    "FORMAT_VERSION",
-    "EngineInfo",
-    "InputFacts",
-    "Manifest",
-    "Origin",
-    "OutputDifference",
-    "OutputFacts",
-    "Shape",
-    "Signature",
-    "from_metadata",
-    "is_described",
-    "is_manifest",
-    "is_release",
-    "read_engine_manifest",
-    "read_manifest",
-    "to_metadata",
-    "utc_now",
-    "write_manifest",
-]
 
 FORMAT_VERSION = 2
 READABLE = (1, FORMAT_VERSION)

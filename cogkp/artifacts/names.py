@@ -1,14 +1,13 @@
-"""File names of exported models and engines."""
+"""Names of exported models, and the files beside them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from cogkp.errors import ExportError
-
-__all__ = ["Clock", "engine_path", "onnx_name", "timestamp"]
 
 Clock = Callable[[], datetime]
 
@@ -50,3 +49,37 @@ def engine_path(onnx: Path) -> Path:
         if onnx.name.endswith(ending) and onnx.name != ending:
             return onnx.with_name(onnx.name.removesuffix(ending) + ENGINE_ENDING)
     raise ExportError("not the name of an ONNX file", where=str(onnx), expected="a name that ends in .onnx")
+
+
+_CHUNK_BYTES = 1 << 20
+
+
+def manifest_path(model_path: Path) -> Path:
+    """Say where the manifest of an ONNX file or of an engine lies.
+
+    Example:
+        >>> manifest_path(Path("tool.release.onnx")).name, manifest_path(Path("tool.trt")).name
+        ('tool.release.manifest.json', 'tool.trt.manifest.json')
+    """
+    return model_path.with_name(f"{model_path.name.removesuffix('.onnx')}.manifest.json")
+
+
+def unverified_path(onnx_path: Path) -> Path:
+    """Say where an ONNX file waits until it has been compared with its source.
+
+    Example:
+        >>> unverified_path(Path("tool.release.onnx")).name
+        'tool.unverified.onnx'
+    """
+    name = onnx_path.name
+    ending = next((ending for ending in ONNX_ENDINGS if name.endswith(ending)), "")
+    return onnx_path.with_name(f"{name.removesuffix(ending)}.unverified.onnx")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

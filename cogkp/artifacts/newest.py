@@ -23,8 +23,6 @@ from cogkp.artifacts.checksum import checksum_of_file
 from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, METRICS_NAME, RECORD_NAME, RunFolder
 from cogkp.errors import CheckpointError
 
-__all__ = ["newest_of", "notes_for", "resolve_restore", "runs_newest_first"]
-
 MIRROR, OWN = "mirror_sha256", "checkpoint_sha256"
 FUTURE_S = 300.0
 """Clocks of several machines differ; what lies further ahead was written by a clock that was wrong."""

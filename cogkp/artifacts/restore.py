@@ -18,8 +18,6 @@ from cogkp.artifacts.newest import resolve_restore, runs_newest_first
 from cogkp.artifacts.runs import BEST, LATEST, RunFolder, home_of, run_of
 from cogkp.errors import CheckpointError
 
-__all__ = ["Restored", "good_neighbours", "older_saves", "open_checkpoint", "was_left_behind"]
-
 log = logging.getLogger("cogkp")
 
 

@@ -25,8 +25,6 @@ from cogkp.artifacts.newest import notes_for
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
 from cogkp.files import in_own_folder, write_json
 
-__all__ = ["Session", "describe_machine", "library_versions", "read_sessions", "record_session", "training_seconds"]
-
 FORMAT_VERSION = 1
 LIBRARIES = ("cogkp", "torch", "numpy", "opencv-python-headless", "opencv-python", "tensorboardX")
 CPU_FACTS = Path("/proc/cpuinfo")

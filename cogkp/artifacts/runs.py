@@ -27,24 +27,6 @@ from cogkp.artifacts.names import Clock, timestamp
 from cogkp.errors import OutputError
 from cogkp.files import is_json_with, is_plain_name, make_folder, share_file, write_verified
 
-__all__ = [
-    "BEST",
-    "BEST_NAME",
-    "CHECKPOINT_NAME",
-    "CONFIG_NAME",
-    "LATEST",
-    "METRICS_NAME",
-    "RECORD_NAME",
-    "TABLE_NAME",
-    "RunFolder",
-    "continue_run",
-    "create_run",
-    "home_of",
-    "in_use",
-    "own_name",
-    "run_of",
-]
-
 CHECKPOINT_NAME = "checkpoint_latest.pth"
 BEST_NAME = "checkpoint_best.pth"
 CONFIG_NAME = "run_config.json"

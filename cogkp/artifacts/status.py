@@ -16,8 +16,6 @@ from typing import Any, Literal
 from cogkp.artifacts.names import Clock
 from cogkp.files import make_folder, writing_to
 
-__all__ = ["Status", "StatusLog", "Verbosity", "status_line"]
-
 Status = Literal["STARTED", "RUNNING", "SUCCESS", "FAILURE", "SKIPPED"]
 Verbosity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 

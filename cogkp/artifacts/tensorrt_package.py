@@ -13,8 +13,6 @@ from typing import Any
 
 from cogkp.errors import EngineError
 
-__all__ = ["forward_messages", "is_installed", "last_error", "tensorrt_logger", "tensorrt_package"]
-
 _LOG = logging.getLogger("cogkp.tensorrt")
 _COMPLAINTS: deque[str] = deque(maxlen=1)
 _LISTENERS: list[Callable[[str], None]] = []

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from cogkp.artifacts.checkpoint import KIND, are_weights, load_checkpoint
-from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import file_sha256
 from cogkp.config.issues import short_repr
 from cogkp.errors import CheckpointError
-
-__all__ = ["IMAGENET", "WeightFile", "find_weights", "read_weights"]
 
 IMAGENET = "imagenet"
 HASHED_NAME = re.compile(r".+-([0-9a-f]{8,64})\.pth")

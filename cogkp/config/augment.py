@@ -12,8 +12,6 @@ import attrs
 
 from cogkp.config.fields import LARGEST_SIDE, between, interval, multiple_of, one_of, setting
 
-__all__ = ["STAGES", "Affine", "Blur", "Crop", "Cutout", "Flip", "Intensity", "Noise", "Stage", "default_stages"]
-
 LARGE = 1e6
 
 

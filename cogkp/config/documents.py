@@ -13,8 +13,6 @@ from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import ConfigError, OutputError, Problem
 from cogkp.files import in_own_folder, read_whole, write_text
 
-__all__ = ["pretty", "read_document", "refusal", "text_of", "write_new"]
-
 INDENT = "  "
 
 

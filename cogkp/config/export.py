@@ -6,8 +6,6 @@ import attrs
 
 from cogkp.config.fields import LARGEST_BATCH, between, matching, one_of, setting
 
-__all__ = ["ExportOptions"]
-
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:

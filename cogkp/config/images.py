@@ -8,8 +8,6 @@ import attrs
 
 from cogkp.config.fields import interval, setting
 
-__all__ = ["AS_STORED", "ImageFiles"]
-
 
 @attrs.frozen(kw_only=True)
 class ImageFiles:

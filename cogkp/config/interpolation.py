@@ -15,8 +15,6 @@ from typing import Any
 from cogkp.config.issues import Finding, RefusedError, Steps, dotted
 from cogkp.errors import closest
 
-__all__ = ["BLANK", "interpolated", "literal"]
-
 BLANK = "???"  # a value that somebody must still give
 
 WORD = re.compile(r"(\\*)\$\{(?:([^${}]*)(\}))?")

@@ -16,8 +16,6 @@ import attrs
 
 from cogkp.errors import Problem
 
-__all__ = ["Finding", "RefusedError", "Step", "Steps", "dotted", "overlap", "short_json", "short_repr"]
-
 Step = str | int
 Steps = tuple[Step, ...]
 

@@ -14,8 +14,6 @@ from cogkp.config.issues import Steps, short_repr
 from cogkp.config.yaml_reading import DEEPEST, Document, plain_value
 from cogkp.errors import ConfigError, Problem
 
-__all__ = ["merged", "read_override", "read_overrides"]
-
 PIECE = re.compile(
     r"(?P<word>\\?\$\{[^{}]*\})|\\(?P<escaped>[\\()\[\]{}:=,\s])|(?P<stop>[\[\]{},:])|(?P<letter>.)", re.DOTALL
 )

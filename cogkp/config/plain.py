@@ -10,8 +10,6 @@ from typing import Any
 from cogkp.config.converter import TAG
 from cogkp.config.issues import Steps, dotted
 
-__all__ = ["plain_differences", "plain_hash"]
-
 
 def plain_hash(plain: Mapping[str, Any]) -> str:
     """Return a SHA-256 that is the same for equal configurations of any family, given as plain values."""

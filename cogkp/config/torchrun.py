@@ -9,8 +9,6 @@ import attrs
 
 from cogkp.errors import ConfigError, Problem
 
-__all__ = ["ALONE", "Launch", "launched"]
-
 
 @attrs.frozen
 class Launch:

@@ -10,8 +10,6 @@ import attrs
 from cogkp.config.fields import LARGEST_SEED, at_least, below, between, matching, more_than, one_of, setting
 from cogkp.errors import ConfigError, Problem
 
-__all__ = ["SaveInterval", "TrainOptions"]
-
 INTERVAL = r"0*[1-9]\d*( ?(steps?|s|min|h))?"
 INTERVAL_WORDS = "a number of steps or a time, as '200', '200steps', '90s', '10min' or '1h'"
 SECONDS = {"s": 1, "min": 60, "h": 3600}

@@ -15,8 +15,6 @@ from cogkp.config.augment import Crop
 from cogkp.errors import ConfigError, Problem
 from cogkp.geometry.plane_map import fit_map
 
-__all__ = ["Bounds", "crop_map"]
-
 Pair = npt.NDArray[np.float64]
 
 

@@ -13,8 +13,6 @@ from torch.utils.data import Dataset
 
 from cogkp.data.sample import Encoded
 
-__all__ = ["ImageDataset", "ItemKey", "SingleViewDataset", "SizeReport", "Split"]
-
 Split = Literal["train", "preview", "validation", "evaluation"]
 """'train' and 'preview' augment; 'validation' reads the validation data, 'evaluation' the main data, both plain."""
 

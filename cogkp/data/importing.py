@@ -16,17 +16,6 @@ import numpy as np
 
 from cogkp.errors import DataError, Problem, closest
 
-__all__ = [
-    "Imported",
-    "ImportedLine",
-    "Importer",
-    "Part",
-    "divide",
-    "importer_of",
-    "located",
-    "validation_count",
-]
-
 Part = Literal["train", "validation"]
 ReaderT = TypeVar("ReaderT")
 

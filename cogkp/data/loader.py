@@ -21,8 +21,6 @@ from cogkp.data.sample import Batch, Encoded, collate
 from cogkp.data.workers import DEATH_WATCH, reasonable_workers, require_open_files, start_worker, workers_failed
 from cogkp.errors import CogkpError, DataError
 
-__all__ = ["BatchLoader", "EpochSampler", "build_loader"]
-
 T = TypeVar("T")
 
 # Keeps the order of items apart from the draws of item 0, which start from the same seed and epoch.

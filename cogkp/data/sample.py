@@ -17,8 +17,6 @@ from torch import Tensor
 
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["Batch", "Encoded", "Sample", "collate"]
-
 LabelsT = TypeVar("LabelsT")
 TargetsT = TypeVar("TargetsT", bound=tuple[Any, ...])
 

@@ -17,8 +17,6 @@ import torch
 
 from cogkp.errors import DataError, counted
 
-__all__ = ["DEATH_WATCH", "reasonable_workers", "require_open_files", "start_worker", "workers_failed"]
-
 # Windows has no such limits.
 resource: Any = importlib.import_module("resource") if importlib.util.find_spec("resource") else None
 

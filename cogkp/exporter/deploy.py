@@ -27,15 +27,13 @@ from cogkp.artifacts.manifest import (
     utc_now,
     write_manifest,
 )
-from cogkp.artifacts.model_files import file_sha256, manifest_path, unverified_path
+from cogkp.artifacts.names import file_sha256, manifest_path, unverified_path
 from cogkp.errors import EngineError, ParityError
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.files import in_own_folder, require_replaceable, staged_files, write_bytes
 from cogkp.tasks.base import ExportSpec
-
-__all__ = ["DeployOutcome", "Exportable", "Verify", "build_engine", "deploy"]
 
 Verify = Callable[[nn.Module, Path, Signature], tuple[OutputDifference, ...]]
 """Compare an ONNX file with its source module; raises ParityError. ``cogkp.inference.parity.verify_onnx`` is one."""

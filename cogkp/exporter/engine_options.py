@@ -10,8 +10,6 @@ import attrs
 
 from cogkp.errors import EngineError
 
-__all__ = ["AS_THE_FILE_SAYS", "EngineOptions", "profile_of"]
-
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 

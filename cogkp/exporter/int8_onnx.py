@@ -18,8 +18,6 @@ import numpy.typing as npt
 from cogkp.errors import EngineError
 from cogkp.exporter.typed_onnx import OTHERS, layers_by_name, leading
 
-__all__ = ["INT8", "INT8_TOP", "quantised", "read_by_convolutions"]
-
 INT8 = "int8"
 INT8_TOP = 127
 """The largest magnitude; -128 is not used, so that signs are alike."""

@@ -22,8 +22,6 @@ from cogkp.errors import ExportError
 from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec, OutputSpec, TwoSteps
 
-__all__ = ["OPSET", "Tracing", "export_onnx", "signature_of", "with_metadata"]
-
 OPSET = 17
 """The documented operator set: old enough for every runtime in use, new enough for every layer here."""
 

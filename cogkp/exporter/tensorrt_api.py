@@ -20,8 +20,6 @@ from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profi
 from cogkp.exporter.typed_onnx import read_onnx, typed
 from cogkp.files import in_own_folder, require_replaceable, write_bytes
 
-__all__ = ["build_with_package", "parse"]
-
 RTX = "tensorrt_rtx"
 
 

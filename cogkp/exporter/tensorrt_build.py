@@ -16,8 +16,6 @@ from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.tensorrt_api import build_with_package
 from cogkp.exporter.trtexec import build_with_trtexec, find_trtexec
 
-__all__ = ["AUTOMATIC", "BUILDERS", "Build", "Builder", "choose_builder"]
-
 
 class Build(Protocol):
     """Turn an ONNX file into an engine file."""

@@ -19,8 +19,6 @@ from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profi
 from cogkp.exporter.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 from cogkp.files import in_own_folder, write_bytes
 
-__all__ = ["arguments", "build_with_trtexec", "find_trtexec"]
-
 _LOG = logging.getLogger("cogkp.export")
 _TAIL_LINES = 3
 _HELP_SECONDS = 60

@@ -18,8 +18,6 @@ import torch
 
 from cogkp.errors import EngineError, closest
 
-__all__ = ["HALF_PRECISIONS", "OTHERS", "float32_layers", "layers_by_name", "leading", "read_onnx", "typed"]
-
 OTHERS = "*"
 FULL = "fp32"
 EVERY_LAYER: Mapping[str, str] = MappingProxyType({})

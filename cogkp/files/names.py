@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["is_file", "is_plain_name", "leads_out"]
-
 
 def is_plain_name(name: str) -> bool:
     """Say whether a word names a file or folder within a folder, and leads nowhere else on any system.

@@ -14,18 +14,6 @@ from pathlib import Path
 
 from cogkp.errors import OutputError
 
-__all__ = [
-    "IN_THE_WAY",
-    "MARK",
-    "Ours",
-    "destination_of",
-    "has_mark",
-    "in_own_folder",
-    "is_json_with",
-    "marked",
-    "overwriting",
-]
-
 IN_THE_WAY = "Move it away, or choose another place."
 
 MARK = "written by cogkp"

@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["held", "partial_name", "sweep"]
-
 PARTIAL = re.compile(r"\..*\.cogkp_[0-9a-f]{8}(\.[^.]*)?")
 """Names of files and folders that are being written."""
 

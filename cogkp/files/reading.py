@@ -7,8 +7,6 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["DOCUMENT_BYTES", "read_whole"]
-
 DOCUMENT_BYTES = 1 << 26
 """More than any document that people write: configurations, annotations, manifests."""
 

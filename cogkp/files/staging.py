@@ -13,8 +13,6 @@ from cogkp.files.origin import Ours, has_mark, in_own_folder
 from cogkp.files.partial import held, partial_name, sweep
 from cogkp.files.writing import make_folder, require_replaceable, sync_folder, write_bytes, writing_to
 
-__all__ = ["staged_files", "staged_folder"]
-
 
 @contextmanager
 def staged_folder(destination: Path) -> Iterator[Path]:

@@ -19,21 +19,6 @@ from cogkp.errors import OBEYED, OutputError
 from cogkp.files.origin import IN_THE_WAY, Ours, destination_of, has_mark, in_own_folder
 from cogkp.files.partial import held, partial_name, sweep
 
-__all__ = [
-    "atomic_path",
-    "check_written",
-    "json_text",
-    "make_folder",
-    "require_replaceable",
-    "share_file",
-    "sync_folder",
-    "write_bytes",
-    "write_json",
-    "write_text",
-    "write_verified",
-    "writing_to",
-]
-
 FREE_SPACE = "Free some space or choose another folder."
 WRITABLE = "Choose a folder that may be written to."
 

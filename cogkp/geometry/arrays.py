@@ -13,18 +13,6 @@ import numpy as np
 
 from cogkp.errors import GeometryError
 
-__all__ = [
-    "Array",
-    "at_least_float32",
-    "cast",
-    "check_points",
-    "common_shape",
-    "counting",
-    "is_floating",
-    "like",
-    "namespace",
-]
-
 Array = Any
 """A NumPy array or a torch tensor; functions return the kind they are given."""
 

@@ -21,8 +21,6 @@ from cogkp.geometry.camera_frame import MIN_DEPTH
 from cogkp.geometry.distortion import check_distortion, distort, invertible, undo
 from cogkp.geometry.lens import all_finite, columns, only
 
-__all__ = ["MIN_DEPTH", "PinholeCamera", "Projection", "Rays"]
-
 
 class Projection(NamedTuple):
     """Pixels of projected points.

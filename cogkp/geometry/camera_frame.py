@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from cogkp.errors import GeometryError
 
-__all__ = ["MIN_DEPTH", "CameraFrame", "frame_to_frame", "objectron_projection"]
-
 FloatArray = npt.NDArray[np.float64]
 
 MIN_DEPTH = 1e-6

@@ -8,8 +8,6 @@ from __future__ import annotations
 from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import Array, at_least_float32, cast, counting, is_floating, namespace
 
-__all__ = ["check_square", "move_covariance", "remove_blur", "with_noise"]
-
 
 def check_square(covariance: Array, size: int | None = None) -> None:
     """Refuse what has not the shape (..., D, D), or holds no floating-point numbers.

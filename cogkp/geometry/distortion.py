@@ -18,10 +18,19 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.lens import Lens, all_finite, bend, columns, lens_of, move, only, through
-from cogkp.geometry.lens_inverse import CHUNK, find_source, is_unfolded
-
-__all__ = ["LENGTHS", "Undistorted", "check_distortion", "distort", "distort_jacobian", "invertible", "undistort"]
+from cogkp.geometry.lens import (
+    CHUNK,
+    Lens,
+    all_finite,
+    bend,
+    columns,
+    find_source,
+    is_unfolded,
+    lens_of,
+    move,
+    only,
+    through,
+)
 
 LENGTHS = (0, 4, 5, 8, 12, 14)
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from cogkp.geometry.arrays import Array, at_least_float32, cast, counting, namespace
 
-__all__ = ["Moments", "crop_to_grid", "grid_to_crop", "mass_near", "mean_and_deviations", "moments"]
-
 
 class Moments(NamedTuple):
     """Where the mass of heatmaps lies, and how far it is spread.

@@ -31,8 +31,6 @@ from cogkp.geometry.arrays import Array, common_shape
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.projection import cross
 
-__all__ = ["BestTurn", "best_turn_iou3d", "iou3d"]
-
 # Pairs at a time, so that intermediate results stay in a processor's second cache.
 CHUNK = 1024
 

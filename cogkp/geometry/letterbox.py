@@ -15,8 +15,6 @@ import numpy.typing as npt
 from cogkp.errors import GeometryError
 from cogkp.geometry.plane_map import affine_map
 
-__all__ = ["letterbox", "square_crop"]
-
 Matrix = npt.NDArray[np.float64]
 
 

@@ -17,8 +17,6 @@ import numpy.typing as npt
 from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import Array, cast, namespace
 
-__all__ = ["affine_map", "fit_map", "inverse_map", "map_jacobian", "map_points"]
-
 MIN_DETERMINANT = 1e-12
 
 # Points this close to the horizon of a perspective map are held here, so that values and gradients stay finite.

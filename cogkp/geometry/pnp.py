@@ -21,14 +21,11 @@ import numpy as np
 from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera_frame import MIN_DEPTH
-from cogkp.geometry.cuboid import CORNERS, UNIT_POINTS, Cuboids, posed
-from cogkp.geometry.cuboid_fit import Scale
+from cogkp.geometry.cuboid import CORNERS, UNIT_POINTS, Cuboids, Scale, posed
 from cogkp.geometry.pose import Array, Poses, check_objects, refine_poses
 
 if TYPE_CHECKING:
     from cogkp.geometry.camera import PinholeCamera
-
-__all__ = ["CuboidPoses", "PoseSolutions", "see_points", "solve_cuboids", "solve_pnp", "to_true_size"]
 
 MIN_POINTS = 4
 STEPS = 20
@@ -369,7 +366,7 @@ def to_true_size(found: CuboidPoses, scale: Scale) -> CuboidPoses:
 
     Args:
         found: M boxes, up to scale.
-        scale: (M,) from a known height or the ground; see :mod:`cogkp.geometry.cuboid_fit`.
+        scale: (M,) from a known height or the ground; see :mod:`cogkp.geometry.cuboid`.
 
     Returns:
         The boxes; those whose scale is not valid stay as they were, and are as metric as before.

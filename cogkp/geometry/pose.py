@@ -18,8 +18,6 @@ from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import check_points
 from cogkp.geometry.camera_frame import MIN_DEPTH
 
-__all__ = ["Array", "Poses", "check_objects", "refine_poses"]
-
 Array = np.ndarray[Any, Any]
 
 FIRST_DAMPING, LEAST_DAMPING, LESS, MORE = 1e-5, 1e-12, 0.1, 10.0

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.camera import MIN_DEPTH
+from cogkp.geometry.camera_frame import MIN_DEPTH
 from cogkp.geometry.pose import check_objects
 from cogkp.geometry.projection import cross
-
-__all__ = ["pose_covariance"]
 
 # A turn or shift is known if its share of the information is more than this, in units that make all six alike.
 MIN_RELATIVE_PIVOT = 1e-12

@@ -17,11 +17,16 @@ from cogkp.errors import GeometryError, closest
 from cogkp.geometry.camera import PinholeCamera, Projection
 from cogkp.geometry.covariance import move_covariance
 from cogkp.geometry.distortion import distort_jacobian
-from cogkp.geometry.point_covariance import least_squares_covariance
-from cogkp.geometry.robust_triangulation import THRESHOLD_PX, RobustTriangulated, triangulate_robust
-from cogkp.geometry.triangulate import MIN_ANGLE_RAD, Triangulated, triangulate_pair, triangulate_views
-
-__all__ = ["CameraRig"]
+from cogkp.geometry.gauss_newton import MIN_ANGLE_RAD
+from cogkp.geometry.triangulate import (
+    THRESHOLD_PX,
+    RobustTriangulated,
+    Triangulated,
+    triangulate_pair,
+    triangulate_robust,
+    triangulate_views,
+)
+from cogkp.geometry.uncertainty import least_squares_covariance
 
 PAIR = 2
 

@@ -12,8 +12,6 @@ import numpy as np
 from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import Array, is_floating, like, namespace
 
-__all__ = ["about_y", "quaternion_from_rotation", "rotation_from_quaternion", "rotation_from_vector"]
-
 # Below this squared angle a series is exact in float64.
 SMALL_SQUARED_RAD = 1e-8
 

@@ -13,9 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Factors", "factor", "solve"]
-
-
 TINY = 1e-100
 
 

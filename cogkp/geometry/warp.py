@@ -20,8 +20,6 @@ from torch import Tensor
 from cogkp.errors import GeometryError
 from cogkp.geometry.plane_map import Row, affine_map, fit_map, map_jacobian, map_points
 
-__all__ = ["ImageWarp"]
-
 
 def _check_matrix(_instance: object, _attribute: object, matrix: Tensor) -> None:
     if matrix.shape[-2:] != (3, 3) or not matrix.is_floating_point():

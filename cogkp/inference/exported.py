@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cogkp.artifacts.manifest import Manifest, Signature, read_engine_manifest, read_manifest
-from cogkp.artifacts.model_files import manifest_path
+from cogkp.artifacts.names import manifest_path
 from cogkp.data.images import FULL, Levels
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner, best_device, read_onnx
@@ -17,17 +17,6 @@ from cogkp.inference.runner import Array, Runner
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = [
-    "ENGINE_SUFFIXES",
-    "ONNX_SUFFIX",
-    "Exported",
-    "described_onnx",
-    "image_reading",
-    "infer_rows",
-    "open_exported",
-    "runner_predictor",
-]
 
 ONNX_SUFFIX = ".onnx"
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")

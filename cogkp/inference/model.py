@@ -31,8 +31,6 @@ from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, image_reading
 from cogkp.inference.processor import Prediction, Prepared, Processor, Shapes
 from cogkp.inference.runner import Runner
 
-__all__ = ["Model", "load", "model_of_task"]
-
 log = logging.getLogger("cogkp")
 
 ImageLike = npt.NDArray[Any] | str | os.PathLike[str]

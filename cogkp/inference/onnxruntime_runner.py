@@ -12,8 +12,6 @@ from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts, Signatur
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
-__all__ = ["OnnxRuntimeRunner", "best_device", "read_onnx"]
-
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}

@@ -22,8 +22,6 @@ from cogkp.inference.runner import Array, Runner
 from cogkp.inference.torch_runner import TorchRunner
 from cogkp.tasks.base import TwoSteps
 
-__all__ = ["Case", "ParityReport", "compare", "parity_inputs", "verify_onnx"]
-
 _IMAGE_AXES = 4
 _NOISE_SEED = 0
 _SIZES_OF_ANY = (1, 2)

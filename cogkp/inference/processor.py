@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from cogkp.errors import ArtifactError
 
-__all__ = ["Prediction", "Prepared", "Processor", "Readable", "Shapes", "disagreement", "shape_text", "unusable_facts"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 Shapes = Mapping[str, tuple[int | str, ...]]
 """Lengths of the axes of each input or output, by name; a word stands for any length."""

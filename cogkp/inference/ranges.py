@@ -18,8 +18,6 @@ import numpy.typing as npt
 from cogkp.errors import ArtifactError
 from cogkp.inference.runner import Array
 
-__all__ = ["Magnitudes", "largest_values"]
-
 BINS = 2048
 CANDIDATES = 128
 LEVELS = 127

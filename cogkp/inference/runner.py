@@ -13,8 +13,6 @@ import numpy.typing as npt
 from cogkp.artifacts.manifest import InputFacts, OutputFacts, Shape, Signature
 from cogkp.errors import ArtifactError, ModelError
 
-__all__ = ["Array", "Described", "Runner", "require_same"]
-
 Array = npt.NDArray[Any]
 Described = tuple[str, Shape, str]
 """Name, shape and numpy dtype word of one input or output."""

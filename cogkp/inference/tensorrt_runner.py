@@ -17,8 +17,6 @@ from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
-__all__ = ["TensorRTRunner", "rows_of"]
-
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
 
 _RUNTIMES = {"trtexec": "tensorrt", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx"}

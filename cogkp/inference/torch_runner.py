@@ -11,8 +11,6 @@ from torch import nn
 from cogkp.artifacts.manifest import Signature
 from cogkp.inference.runner import Array, Runner
 
-__all__ = ["TorchRunner"]
-
 
 class TorchRunner(Runner):
     """A torch module behind the runner interface; the reference that others are compared with.

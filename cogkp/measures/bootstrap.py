@@ -14,8 +14,6 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LEAST_FRAMES", "LEVEL", "RESAMPLES", "Interval", "Statistic", "bootstrap", "quantile_of", "share_of_sums"]
-
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 

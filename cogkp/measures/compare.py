@@ -12,8 +12,6 @@ from cogkp.measures.bootstrap import RESAMPLES, Interval, Statistic, bootstrap
 from cogkp.measures.evidence import Evidence, Measure
 from cogkp.measures.figures import Figure, statistics
 
-__all__ = ["FigureDifference", "aligned", "differences", "on_common_columns", "same_frames"]
-
 FloatArray = npt.NDArray[np.float64]
 
 ROUNDING = 1e-9

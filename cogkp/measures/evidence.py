@@ -14,8 +14,6 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Curve", "Evidence", "Line", "Measure", "Ratio", "Table"]
-
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DeepUp", "IterativeUp", "JoinUp"]
-
 
 def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1)

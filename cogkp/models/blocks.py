@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CoarseToFineHead", "ConvNorm", "MaskHead", "PyramidDecoder", "ResidualBlock", "residual_stage"]
-
 RESIDUAL_GAIN = 0.25  # a branch that starts weak keeps the first steps of a deep network close to linear
 VOTE_STD = 1e-3  # untrained heatmaps are nearly flat: the first prediction is the middle, not a random cell
 

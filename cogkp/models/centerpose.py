@@ -17,8 +17,6 @@ from cogkp.models.aggregation import DeepUp, JoinUp
 from cogkp.models.dla import DLA34
 from cogkp.models.fan import FullyAttentionalNetwork
 
-__all__ = ["BACKBONES", "Backbone", "CenterPoseNetwork", "CenterPoseOutputs"]
-
 Backbone = Literal["DLA34", "fan_small", "fan_base", "fan_large"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from cogkp.errors import ModelError
 from cogkp.models.blocks import ConvNorm
 
-__all__ = ["DLA34"]
-
 CHANNELS = (16, 32, 64, 128, 256, 512)
 DEPTHS = (1, 2, 2, 1)  # of the trees of levels 2 to 5
 STRIDE = 2  # of each tree

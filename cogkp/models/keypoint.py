@@ -15,8 +15,6 @@ from cogkp.geometry.heatmap import expectation, spatial_softmax
 from cogkp.models.blocks import CoarseToFineHead, ConvNorm, MaskHead, PyramidDecoder, residual_stage
 from cogkp.models.resnet import ResNet18
 
-__all__ = ["BACKBONES", "GenericKeypointModel", "KeypointMaskOutputs", "KeypointOutputs"]
-
 BACKBONES = ("plain", "resnet18")
 
 HEATMAP_STRIDE = 4
@@ -59,7 +57,7 @@ class GenericKeypointModel(nn.Module):
         num_keypoints: N, the number of points.
         in_channels: channels of the image.
         num_classes: classes of the mask head; None leaves the head out.
-        pretrained_backbone: must be False; weights come from :func:`cogkp.models.encoder_weights.load_encoder`.
+        pretrained_backbone: must be False; weights come from :func:`cogkp.models.backbone_weights.load_encoder`.
         width: half the channels of the decoder, a multiple of 8. The plain encoder has as many at stride 4, and twice
             as many at each deeper level; a ResNet has its own.
         backbone: one of ``BACKBONES``: the plain encoder, or ResNet-18, for which ImageNet weights are published.

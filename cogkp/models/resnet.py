@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from cogkp.models.blocks import RESIDUAL_GAIN
 
-__all__ = ["CLASSIFIER", "RESNET18_WEIGHTS", "STEM_KERNELS", "STEM_MEAN", "ResNet18", "for_grey_images"]
-
 RESNET18_WEIGHTS = "resnet18-f37072fd.pth"
 """The published file of ImageNet weights; the digits begin its SHA-256."""
 

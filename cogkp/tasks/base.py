@@ -19,20 +19,6 @@ from cogkp.data.sample import Batch, Sample
 from cogkp.measures.evidence import Curve, Evidence, Table
 from cogkp.visual.marks import Marks, SpaceMarks
 
-__all__ = [
-    "PCK_THRESHOLDS_PX",
-    "Codec",
-    "ExportSpec",
-    "Loss",
-    "LossReport",
-    "Metrics",
-    "OutputSpec",
-    "Report",
-    "StereoMetrics",
-    "Task",
-    "TwoSteps",
-]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 

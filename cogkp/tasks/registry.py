@@ -7,8 +7,6 @@ from typing import Any
 from cogkp.families import family_of
 from cogkp.tasks.base import Task
 
-__all__ = ["build_task"]
-
 
 def build_task(config: Any) -> Task:
     """Build the task of a configuration; its network has fresh weights.

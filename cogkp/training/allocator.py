@@ -9,8 +9,6 @@ from __future__ import annotations
 import ctypes
 import platform
 
-__all__ = ["keep_large_blocks"]
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD_BYTES = 256 << 20
 NEVER_TRIM = 2**31 - 1

@@ -15,12 +15,9 @@ from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState, lo
 from cogkp.artifacts.runs import RunFolder
 from cogkp.config.torchrun import ALONE, Launch
 from cogkp.errors import CheckpointError
-from cogkp.training.ema import WeightAverage
-from cogkp.training.grad_scaler import LossScale
-from cogkp.training.optim import Course
+from cogkp.training.optim import Course, WeightAverage
+from cogkp.training.precision import LossScale
 from cogkp.training.seeding import restore_rng, rng_of
-
-__all__ = ["Checkpointer", "RunCheckpointer", "capture_state", "restore_state"]
 
 
 class Checkpointer(Protocol):

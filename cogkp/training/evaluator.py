@@ -15,8 +15,6 @@ from cogkp.tasks.base import Metrics, Report, Task
 from cogkp.training.precision import Precision
 from cogkp.training.seeding import undisturbed_rng
 
-__all__ = ["Predict", "evaluate", "evaluating", "measure", "merged", "torch_predictor"]
-
 Predict = Callable[[Tensor], Any]
 """Images (B, 1, S, S) float32 on the CPU to the model's NamedTuple of tensors on the CPU."""
 

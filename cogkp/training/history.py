@@ -1,25 +1,149 @@
-"""Write ``metrics.jsonl``: the metrics of steps and epochs, one JSON object per line.
+"""Histories of a training: ``metrics.jsonl``, ``metrics.csv``, one line per epoch, and running means.
 
 Step lines come every few steps, an epoch line after each epoch. After a restored training the file reads as if nothing
 had happened: lines beyond the restored moment are dropped, the others stay.
+
+The table says nothing that ``metrics.jsonl`` does not: after a restored training its rows are those of the lines.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
 from torch import Tensor, nn
 
+from cogkp.errors import printable
 from cogkp.files import in_own_folder, write_text, writing_to
 from cogkp.training.sinks import EpochEvent, StepEvent
 
-__all__ = ["HistorySink", "epoch_facts", "lines_before"]
+FIRST = ("epoch", "step", "learning_rate", "loss")
+LEFT_OUT = ("event", "time")
+
+
+class EpochTableSink:
+    """Write ``metrics.csv``, whole after each epoch.
+
+    Columns keep their order: epoch, step, learning rate, loss, then all other figures by name. A figure that is not
+    there or no number leaves its cell empty.
+
+    Args:
+        path: the file.
+        kept: lines of the history that a restored training goes on from, see :class:`HistorySink`.
+    """
+
+    def __init__(self, path: Path, kept: Iterable[str] = ()) -> None:
+        self.path = path
+        facts = [json.loads(line) for line in kept]
+        self._rows: list[Mapping[str, Any]] = [each for each in facts if each["event"] == "epoch"]
+
+    def start(self, model: nn.Module, example: Tensor) -> None:
+        """Write the rows that are left of the history; a new run takes an older table away."""
+        if self._rows:
+            self._write()
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def step(self, event: StepEvent) -> None:
+        """Ignore steps."""
+
+    def epoch(self, event: EpochEvent) -> None:
+        """Add a row."""
+        self._rows.append(epoch_facts(event))
+        self._write()
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self) -> None:
+        names = {name for row in self._rows for name in row}
+        columns = [*FIRST, *sorted(names.difference(FIRST, LEFT_OUT))]
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(map(printable, columns))
+        table.writerows([row.get(name, "") for name in columns] for row in self._rows)
+        write_text(self.path, text.getvalue(), in_own_folder)
+
+
+SECONDS_BETWEEN_LINES = 5.0
+MIN_SHARE = 0.01
+
+log = logging.getLogger("cogkp")
+
+
+class EpochLines:
+    """Log epochs; the first, the last, and of the others those that come a while after the line before.
+
+    Every epoch is in the sinks, so a line left out is nothing lost.
+
+    Args:
+        last_epoch: the epoch count at which the training is finished.
+        clock: seconds.
+    """
+
+    def __init__(self, last_epoch: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._last_epoch = last_epoch
+        self._clock = clock
+        self._last_line: float | None = None
+
+    def log_epoch(self, epoch: int, loss: float, headline: str, seconds: float, waited: float = 0.0) -> None:
+        """Log an epoch that was just completed, where a line is due.
+
+        Args:
+            epoch: epochs completed before it.
+            loss: its mean.
+            headline: what else is worth a glance; may be empty.
+            seconds: it took.
+            waited: share of the time that it waited for data; reported from a percent on.
+        """
+        now = self._clock()
+        due = self._last_line is None or now - self._last_line >= SECONDS_BETWEEN_LINES
+        if not due and epoch + 1 != self._last_epoch:
+            return
+        self._last_line = now
+        data = f"{100 * waited:.0f} % waiting for data" if waited >= MIN_SHARE else ""
+        parts = (f"loss {loss:.3g}", headline, f"{seconds:.1f} s", data)
+        log.info("epoch %d/%d: %s", epoch + 1, self._last_epoch, ", ".join(filter(None, parts)))
+
+
+class Means:
+    """Mean of each scalar over the images seen.
+
+    Args:
+        saved: from :meth:`to_dict`; empty for a new epoch.
+    """
+
+    def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
+        found = saved or {"sums": {}, "images": 0}
+        self._sums: dict[str, float] = defaultdict(float, found["sums"])
+        self._images = int(found["images"])
+
+    def add(self, scalars: Mapping[str, float], images: int) -> None:
+        """Take in one batch."""
+        self._images += images
+        for name, value in scalars.items():
+            self._sums[name] += value * images
+
+    def values(self) -> dict[str, float]:
+        """Return the means; empty before the first batch."""
+        return {name: total / self._images for name, total in self._sums.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sums as plain values; floats come back from a file bit for bit."""
+        return {"sums": dict(self._sums), "images": self._images} if self._images else {}
 
 
 class HistorySink:

@@ -17,17 +17,11 @@ from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.tasks.base import Loss, Task
 from cogkp.training.checkpointer import capture_state, restore_state
-from cogkp.training.compiled import compiled
-from cogkp.training.distributed import SINGLE, Ranks
-from cogkp.training.ema import WeightAverage
-from cogkp.training.grad_scaler import MOST_SKIPPED, LossScale
-from cogkp.training.optim import build_optimizer, set_rate
+from cogkp.training.distributed import SINGLE, Ranks, normalise_over_ranks
+from cogkp.training.optim import WeightAverage, build_optimizer, set_rate
 from cogkp.training.plan import Plan
-from cogkp.training.precision import Precision, resolve_precision
+from cogkp.training.precision import MOST_SKIPPED, LossScale, Precision, compiled, resolve_precision
 from cogkp.training.seeding import capture_rng, joint_rng, seed_rank
-from cogkp.training.sync_batchnorm import normalise_over_ranks
-
-__all__ = ["BatchResult", "Learner", "kept", "not_finite"]
 
 NAMED_SAMPLES = 8
 NAMED_SAVES = 3

@@ -15,8 +15,6 @@ from cogkp.config.train import TrainOptions
 from cogkp.errors import CheckpointError, ConfigError
 from cogkp.training.optim import WEIGHT_DECAY, Course, Schedule
 
-__all__ = ["Plan", "plan_training", "steps_before", "with_other_data"]
-
 
 @attrs.frozen
 class Plan:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 from cogkp.config.train import SaveInterval
 
-__all__ = ["SaveClock"]
-
 
 class SaveClock:
     """Due after so many steps, or so many seconds since the last save.

@@ -12,8 +12,6 @@ import torch
 
 from cogkp.config.torchrun import Launch
 
-__all__ = ["capture_rng", "joint_rng", "restore_rng", "rng_of", "seed_everything", "seed_rank", "undisturbed_rng"]
-
 OTHERS = "other_ranks"
 
 

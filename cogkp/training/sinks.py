@@ -15,12 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.data.sample import Batch
-from cogkp.training.events import EVENT_FILES, EventFile
-from cogkp.training.graph import network_graph
+from cogkp.training.events import EVENT_FILES, EventFile, network_graph
 from cogkp.training.learner import BatchResult
 from cogkp.training.seeding import undisturbed_rng
-
-__all__ = ["DrawBatch", "EpochEvent", "Sink", "StepEvent", "TensorBoardSink", "opened"]
 
 DrawBatch = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
 """Render a batch with its labels, or, where outputs are given, with the predictions: (H, W, 3) uint8 RGB."""

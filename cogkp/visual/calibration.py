@@ -6,13 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cogkp.visual.canvas import RgbImage, fit_text, write_text
-from cogkp.visual.grid import DARK
+from cogkp.visual.canvas import DARK, RgbImage, fit_text, write_text
 from cogkp.visual.lens import DrawnLens, draw_lens
 from cogkp.visual.palette import GREY
 from cogkp.visual.rig import DrawnCamera, draw_rig
-
-__all__ = ["calibration_sheet"]
 
 TITLE_BAR_PX = 32
 TITLE_PX = 12

@@ -8,22 +8,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import RgbImage, as_rgb, enlarge, enlarged_uv, text_width, write_text
-from cogkp.visual.grid import DARK, image_grid
+from cogkp.visual.canvas import DARK, RgbImage, as_rgb, enlarge, enlarged_uv, image_grid, text_width, write_text
 from cogkp.visual.marks import ViewMarks
-from cogkp.visual.outline import RED
-from cogkp.visual.overlay import Shape, draw_errors, draw_mark, tint_mask
+from cogkp.visual.overlay import RED, Shape, draw_errors, draw_mark, tint_mask
 from cogkp.visual.palette import GREY, WHITE, Colour, point_colours
-
-__all__ = [
-    "LabelledPrediction",
-    "comparison_sheet",
-    "comparison_tile",
-    "enlarged_errors",
-    "enlarged_tile",
-    "error_caption",
-    "legend_bar",
-]
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]

@@ -9,11 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import RgbImage, fit_text, text_width, write_text
-from cogkp.visual.grid import DARK
+from cogkp.visual.canvas import DARK, RgbImage, fit_text, text_width, write_text
 from cogkp.visual.palette import BLACK, GREY, RAMP, WHITE, Colour
-
-__all__ = ["DrawnLens", "draw_lens"]
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]

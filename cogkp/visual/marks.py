@@ -8,8 +8,6 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Marks", "Outline", "SpaceMarks", "ViewMarks"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 

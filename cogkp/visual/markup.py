@@ -7,8 +7,6 @@ from html import escape as escape_html
 
 from cogkp.errors import printable
 
-__all__ = ["data_uri", "escape"]
-
 TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["BLACK", "GREY", "RAMP", "WHITE", "Colour", "mask_colours", "on_light", "point_colours"]
-
 Colour = tuple[int, int, int]
 
 WHITE: Colour = (255, 255, 255)

@@ -13,11 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import RgbImage, text_width, write_text
-from cogkp.visual.grid import DARK
+from cogkp.visual.canvas import DARK, RgbImage, text_width, write_text
 from cogkp.visual.palette import BLACK, GREY, WHITE, Colour, point_colours
-
-__all__ = ["DrawnCamera", "draw_rig"]
 
 FloatArray = npt.NDArray[np.floating]
 

@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.artifacts.manifest import Manifest, Origin
-from cogkp.artifacts.model_files import file_sha256
-from cogkp.artifacts.names import engine_path, onnx_name, timestamp
+from cogkp.artifacts.names import engine_path, file_sha256, onnx_name, timestamp
 from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.runs import LATEST, own_name
 from cogkp.config.export import ExportOptions
@@ -29,7 +28,7 @@ from cogkp.config.images import ImageFiles
 from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
-from cogkp.data.images.finding import find_images
+from cogkp.data.images.survey import find_images
 from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.onnx_export import OPSET
@@ -49,22 +48,6 @@ from cogkp.workflows.report_writer import EvaluationResult
 from cogkp.workflows.result_files import names_of, require_apart
 from cogkp.workflows.setup import OpenedModel, is_exported, open_model, restored_task, spread
 from cogkp.workflows.training_job import CHECKPOINT_ROOT, TrainingJob, TrainingRequest
-
-__all__ = [
-    "MODELS_ROOT",
-    "Adapter",
-    "AskedImage",
-    "EngineJob",
-    "EngineRequest",
-    "EvaluationJob",
-    "EvaluationRequest",
-    "ExportJob",
-    "ExportRequest",
-    "PredictionJob",
-    "PredictionRequest",
-    "adapter_of",
-    "require",
-]
 
 MODELS_ROOT = Path("assets/models")
 BATCH_SIZE = 32

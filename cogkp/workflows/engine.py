@@ -9,13 +9,11 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.model_files import manifest_path
+from cogkp.artifacts.names import manifest_path
 from cogkp.exporter.deploy import build_engine as build_and_describe
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import EngineRequest, adapter_of
 from cogkp.workflows.printing import Printable
-
-__all__ = ["EngineResult", "build_engine"]
 
 log = logging.getLogger("cogkp")
 

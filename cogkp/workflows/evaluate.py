@@ -20,8 +20,6 @@ from cogkp.workflows.report_writer import EvaluationResult, metrics_in, surround
 from cogkp.workflows.setup import open_loader
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
-__all__ = ["EvaluationResult", "evaluate"]
-
 WORST = 12
 
 

@@ -16,8 +16,6 @@ from cogkp.visual import page
 from cogkp.visual.charts import histogram_chart, interval_chart, line_chart
 from cogkp.workflows.report_parts import training_curves, words
 
-__all__ = ["PageContent", "Words", "between", "evaluation_page", "interval_tables", "interval_text"]
-
 MOST_HISTOGRAMS = 24
 
 

@@ -20,8 +20,6 @@ from cogkp.workflows.adapter import MODELS_ROOT, ExportRequest, adapter_of
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
-__all__ = ["ExportResult", "export", "missing_builder"]
-
 WITHOUT_ENGINE = "--no-engine leaves the engine out."
 
 log = logging.getLogger("cogkp")

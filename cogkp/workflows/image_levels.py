@@ -16,8 +16,6 @@ from cogkp.errors import ConfigError
 from cogkp.families import family_of
 from cogkp.inference.exported import image_reading
 
-__all__ = ["lacks_levels", "tell_dataset", "with_exported_levels", "with_found_levels", "with_trained_levels"]
-
 log = logging.getLogger("cogkp")
 
 

@@ -20,8 +20,6 @@ from cogkp.workflows.adapter import AskedImage, PredictionJob, PredictionRequest
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
-__all__ = ["PredictResult", "predict"]
-
 DRAWING_SUFFIX = ".jpg"
 
 

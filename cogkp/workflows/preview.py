@@ -15,8 +15,6 @@ from cogkp.workflows.adapter import adapter_of, require
 from cogkp.workflows.image_levels import with_found_levels
 from cogkp.workflows.setup import open_loader
 
-__all__ = ["preview_data"]
-
 
 def preview_data(config: Any, *, batch_size: int = 32, num_workers: int = 0) -> Iterator[npt.NDArray[np.uint8]]:
     """Draw augmented images with their labels, batch by batch, in the order of the data.

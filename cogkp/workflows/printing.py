@@ -8,8 +8,6 @@ from pathlib import Path
 
 from cogkp.visual.markup import data_uri
 
-__all__ = ["Printable"]
-
 WIDEST_PX = 900
 
 

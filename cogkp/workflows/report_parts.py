@@ -22,8 +22,6 @@ from cogkp.tasks.base import Codec
 from cogkp.training.evaluator import Predict
 from cogkp.visual.canvas import RgbImage
 
-__all__ = ["draw_worst", "jpeg", "read_epochs", "training_curves", "words"]
-
 WIDEST_PX = 1600
 WIDEST_TILE_PX = 512
 NOT_FIGURES = {"event", "epoch", "step", "time"}

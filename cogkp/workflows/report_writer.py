@@ -32,8 +32,6 @@ from cogkp.workflows.printing import Printable
 from cogkp.workflows.report_parts import draw_worst, jpeg, read_epochs
 from cogkp.workflows.setup import OpenedModel, spread
 
-__all__ = ["EvaluationResult", "metrics_in", "surroundings", "training_facts", "write_report"]
-
 DRAWN_VIEWS = 16
 DRAWN_PAIRS = 5
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from cogkp.errors import OutputError
 
-__all__ = ["names_of", "require_apart"]
-
 
 def names_of(images: Sequence[Path], root: Path, taken: Sequence[str] = ()) -> list[tuple[Path, str]]:
     """Pair each image with the path of its results below their folder, without the last suffix, as the images lie.

@@ -28,16 +28,6 @@ from cogkp.training.evaluator import Predict, torch_predictor
 from cogkp.training.precision import resolve_precision
 from cogkp.workflows.image_levels import with_trained_levels
 
-__all__ = [
-    "OpenedModel",
-    "is_exported",
-    "open_loader",
-    "open_model",
-    "require_family",
-    "restored_task",
-    "spread",
-]
-
 
 @attrs.frozen(eq=False, kw_only=True)
 class OpenedModel:

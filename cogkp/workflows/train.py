@@ -28,20 +28,26 @@ from cogkp.training.evaluator import torch_predictor
 from cogkp.training.learner import BatchResult
 from cogkp.training.plan import Plan, with_other_data
 from cogkp.training.precision import resolve_precision
-from cogkp.training.profiling import TRACE_NAME, ProfileSink
 from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
+from cogkp.training.stopwatch import TRACE_NAME, ProfileSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.image_levels import lacks_levels, tell_dataset, with_found_levels, with_trained_levels
-from cogkp.workflows.loggers import tensorboard, usual_loggers
 from cogkp.workflows.printing import Printable
-from cogkp.workflows.resume import changed_data, without_best
 from cogkp.workflows.setup import open_loader
-from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
-
-__all__ = ["DryRunResult", "TrainResult", "dry_run", "train"]
+from cogkp.workflows.training_job import (
+    CHECKPOINT_ROOT,
+    LOG_DIR,
+    RunPlace,
+    TrainingJob,
+    TrainingRequest,
+    changed_data,
+    tensorboard,
+    usual_loggers,
+    without_best,
+)
 
 log = logging.getLogger("cogkp")
 

@@ -1,33 +1,186 @@
-"""The parts of a training that a family may change: checkpoint, plan, folder, loggers.
+"""The parts of a training that a family may change: checkpoint, plan, folder, loggers, checks of a resumed run.
 
 :class:`TrainingJob` is what most families need: a run folder under a root of checkpoints, options from the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from cogkp.artifacts.checkpoint import Provenance
-from cogkp.artifacts.restore import Restored, open_checkpoint
-from cogkp.artifacts.runs import CONFIG_NAME, RunFolder, in_use, own_name
+from cogkp.artifacts.checkpoint import Provenance, is_checkpoint_file
+from cogkp.artifacts.restore import Restored, open_checkpoint, was_left_behind
+from cogkp.artifacts.runs import (
+    CHECKPOINT_NAME,
+    CONFIG_NAME,
+    METRICS_NAME,
+    TABLE_NAME,
+    RunFolder,
+    continue_run,
+    create_run,
+    in_use,
+    own_name,
+)
+from cogkp.config.plain import plain_differences
 from cogkp.config.train import TrainOptions
-from cogkp.errors import ConfigError
+from cogkp.data.fingerprint import changes
+from cogkp.data.sample import Batch
+from cogkp.drawing import draw_batch
+from cogkp.errors import CheckpointError, ConfigError
 from cogkp.families import family_of
-from cogkp.files import in_own_folder, write_json
+from cogkp.files import in_own_folder, require_replaceable, write_json
+from cogkp.tasks.base import Task
 from cogkp.training.checkpointer import Checkpointer, RunCheckpointer
 from cogkp.training.distributed import Ranks
-from cogkp.training.plan import Plan, plan_training
-from cogkp.training.sinks import Sink
+from cogkp.training.history import EpochTableSink, HistorySink
+from cogkp.training.plan import Plan, plan_training, steps_before
+from cogkp.training.sanity import Watchdog
+from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult
-from cogkp.workflows.resume import changed_config, folder_for
 
-__all__ = ["CHECKPOINT_ROOT", "LOG_DIR", "RunPlace", "TrainingJob", "TrainingRequest"]
+log = logging.getLogger("cogkp")
+
+
+def usual_loggers(
+    task: Task,
+    plan: Plan,
+    steps_per_epoch: int,
+    folder: Path,
+    *,
+    board: Path | None,
+    restored: Restored | None,
+) -> list[Sink]:
+    """Make the loggers of a training that writes into a folder.
+
+    Args:
+        task: draws images for TensorBoard, where the options ask for them.
+        plan: says where the training begins.
+        steps_per_epoch: length of an epoch.
+        folder: of the run.
+        board: folder of its TensorBoard events; None writes none.
+        restored: what it goes on from; what was logged after that is dropped or hidden.
+    """
+    position = hidden = earlier = None
+    if restored is not None:
+        position = (plan.epoch, plan.step)
+        hidden = (steps_before(plan, steps_per_epoch, restored.checkpoint), plan.epoch)
+        earlier = restored.home / METRICS_NAME
+    lines = HistorySink(
+        folder / METRICS_NAME, log_interval=plan.options.log_interval, restored=position, earlier=earlier
+    )
+    table = EpochTableSink(folder / TABLE_NAME, lines.kept)
+    return [lines, table, *tensorboard(task, plan.options, board, hidden), Watchdog()]
+
+
+def tensorboard(
+    task: Task, options: TrainOptions, log_dir: Path | None, restored: tuple[int, int] | None = None
+) -> list[Sink]:
+    """Open TensorBoard's files; none where no folder is given."""
+    if log_dir is None:
+        return []
+
+    log.info("TensorBoard log: %s", log_dir)
+
+    def draw(batch: Batch[Any], outputs: Any) -> npt.NDArray[np.uint8]:
+        return draw_batch(task.codec, batch, outputs)
+
+    sink = TensorBoardSink(
+        log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw, restored=restored
+    )
+    return [sink]
+
+
+MOST_SHOWN = 20
+
+
+def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bool) -> list[str]:
+    """List what changed in the configuration since a checkpoint was saved, and refuse it where nobody asked for it.
+
+    Args:
+        restored: knows the configuration it was trained with.
+        config: that of today.
+        adapter: of its family.
+        allowed: whether a changed one shall be trained with.
+
+    Raises:
+        CheckpointError: something changed and ``allowed`` is false; every change is named.
+    """
+    lines = plain_differences(_today(restored.checkpoint.provenance.config, adapter), adapter.dump(config))
+    if lines and not allowed:
+        raise CheckpointError(
+            "the configuration changed since this checkpoint was saved",
+            where=str(restored.path),
+            got=_listed(lines),
+            hint="Change it back, or add --allow-config-change (allow_config_change=True) to train on with it.",
+        )
+    for line in lines:
+        log.warning("changed since %s was saved: %s", restored.path, line)
+    return lines
+
+
+def changed_data(restored: Restored, fingerprint: Mapping[str, Any]) -> list[str]:
+    """List what changed in the data since a checkpoint was saved, and warn of it.
+
+    Args:
+        restored: knows the fingerprint of its data.
+        fingerprint: that of today, by split.
+    """
+    lines = changes(restored.checkpoint.provenance.fingerprint, fingerprint)
+    for line in lines:
+        log.warning("the data changed since %s was saved: %s", restored.path, line)
+    return lines
+
+
+def folder_for(restored: Restored | None, root: Path) -> RunFolder:
+    """Choose where a training writes: a new folder, or that of the run it goes on with.
+
+    A run that went further than the checkpoint keeps what it has: the training then gets a folder of its own. So it
+    does where the run's folder is gone or cannot be written.
+    """
+    require_replaceable([root / CHECKPOINT_NAME], is_checkpoint_file)
+    if restored is None:
+        return create_run(root)
+    run = restored.checkpoint.provenance.run
+    branch = was_left_behind(restored, root)
+    folder = continue_run(restored.path, run, root, branch=branch)
+    home = restored.run(root)
+    if home is None or folder.path != home.path:
+        why = (
+            "its run went further than this checkpoint"
+            if branch
+            else "the folder of its run cannot be written to, or holds files of others"
+        )
+        log.warning("%s: %s, so this training writes to %s", restored.path, why, folder.path)
+    return folder
+
+
+def without_best(restored: Restored) -> Restored:
+    """Forget the best validation: it was measured on other data, or its file lies in another folder."""
+    state = attrs.evolve(restored.checkpoint.state, best=None)
+    return attrs.evolve(restored, checkpoint=attrs.evolve(restored.checkpoint, state=state))
+
+
+def _today(saved: Mapping[str, Any], adapter: Any) -> Mapping[str, Any]:
+    """Read a saved configuration as this release does, so that what it adds by itself is no change."""
+    try:
+        today: Mapping[str, Any] = adapter.dump(adapter.structure(saved))
+    except ConfigError:
+        return saved
+    return today
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = f"; and {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
+    return "; ".join(lines[:MOST_SHOWN]) + more
+
 
 CHECKPOINT_ROOT = Path("checkpoints")
 LOG_DIR = Path("logs/cog")

@@ -15,7 +15,7 @@ from cogkp.artifacts.manifest import (
     to_metadata,
     write_manifest,
 )
-from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.artifacts.names import file_sha256, manifest_path
 from cogkp.errors import ArtifactError
 from tests.builders.tiny_export import manifest_of
 

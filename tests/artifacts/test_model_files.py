@@ -1,8 +1,7 @@
 import hashlib
 from pathlib import Path
 
-from cogkp.artifacts.model_files import file_sha256, manifest_path, unverified_path
-from cogkp.artifacts.names import engine_path, onnx_name
+from cogkp.artifacts.names import engine_path, file_sha256, manifest_path, onnx_name, unverified_path
 
 
 def test_all_files_of_a_release_lie_side_by_side_under_different_names():

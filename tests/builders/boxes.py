@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from cogkp.geometry.cuboid import Cuboids
-from cogkp.geometry.cuboid_fit import Plane
+from cogkp.geometry.cuboid import Cuboids, Plane
 
 SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 ROUNDS = ((4, 5, 7, 6), (0, 1, 3, 2), (2, 3, 7, 6), (0, 1, 5, 4), (1, 3, 7, 5), (0, 2, 6, 4))

@@ -3,7 +3,7 @@
 import torch
 
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
-from cogkp.tasks.centerpose.heatmaps import render_gaussians
+from cogkp.tasks.centerpose.targets import render_gaussians
 
 
 def perfect_maps(picked, cells, sure=20.0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import torch
 
-from cogkp.data.keypoint.scene.rig import stereo_head
+from cogkp.data.keypoint.scene.render import stereo_head
 from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.geometry.rig import CameraRig

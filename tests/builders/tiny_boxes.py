@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cogkp.config.centerpose.dataset import DatasetSpec
-from cogkp.config.centerpose.deploy import ExportSection
-from cogkp.config.centerpose.model import BackboneSpec, ModelSpec
-from cogkp.config.centerpose.run import InferenceSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import (
+    BackboneSpec,
+    CenterPoseConfig,
+    DatasetSpec,
+    ExportSection,
+    InferenceSpec,
+    ModelSpec,
+)
 from cogkp.data.boxes.synthetic import render_boxes
 
 SIDE = 64

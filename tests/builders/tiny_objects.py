@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cogkp.config.centerpose.dataset import DatasetSpec
+from cogkp.config.centerpose.spec import DatasetSpec
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
 from cogkp.tasks.base import ExportSpec, OutputSpec
-from cogkp.tasks.centerpose.decode import DecodedObjects, DecodeRules, DecodingNetwork
+from cogkp.tasks.centerpose.decode import DecodeRules, DecodingNetwork
+from cogkp.tasks.centerpose.detections import DecodedObjects
 from cogkp.tasks.centerpose.task import MAPS, OUTPUTS
 from tests.builders.model_files import write_onnx
 

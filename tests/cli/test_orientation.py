@@ -14,7 +14,7 @@ from cogkp.config.images import ImageFiles
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.images.orientation import turned
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
-from cogkp.workflows.families.centerpose.inference_images import find_inference_images
+from cogkp.workflows.families.centerpose.inference import find_inference_images
 from tests.builders.box_files import SIZE_WH, annotation, write_set
 from tests.builders.command import run_s6
 from tests.builders.oriented import write_oriented

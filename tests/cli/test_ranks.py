@@ -8,8 +8,7 @@ import sys
 import pytest
 from cogkp_cli.ranks import on_every_gpu
 
-from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.centerpose.train import TrainSpec
+from cogkp.config.centerpose.spec import CenterPoseConfig, TrainSpec
 
 
 class BecameError(Exception):

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from cogkp.config.keypoint.io import template
-from cogkp.config.keypoint.reference import markdown
+from cogkp.config.keypoint.schema import markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -13,7 +13,7 @@ def keys(document):
 
 def test_the_committed_page_is_what_is_generated():
     assert PAGE.read_text(encoding="utf-8") == markdown(), (
-        "run: python -m cogkp.config.keypoint.reference > docs/configuration.md"
+        "run: python -m cogkp.config.keypoint.schema > docs/configuration.md"
     )
 
 

@@ -115,7 +115,7 @@ def test_differences_name_path_and_both_values():
 
 def test_checking_a_file_loads_nothing_heavy():
     code = (
-        "import sys, cogkp.config.keypoint.io, cogkp.config.reference;"
+        "import sys, cogkp.config.keypoint.io, cogkp.config.schema;"
         "print([name for name in ('torch', 'numpy', 'cv2', 'onnx', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.config.interpolation import interpolated
-from cogkp.config.yaml_reading import plain_value, read_yaml
-from cogkp.config.yaml_writing import yaml_text
+from cogkp.config.yaml_reading import plain_value, read_yaml, yaml_text
 from cogkp.errors import ConfigError
 from tests.builders.experiments import NAMES, PAGE_EXAMPLE
 

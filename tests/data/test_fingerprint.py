@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from cogkp.data.fingerprint import changes
-from cogkp.data.keypoint.dataset import open_roots
-from cogkp.data.keypoint.fingerprint import fingerprint
+from cogkp.data.keypoint.dataset import fingerprint, open_roots
 from cogkp.geometry.rig import CameraRig
 from tests.builders.stereo_pairs import RIG
 from tests.builders.tiny_keypoints import tiny_config, write_recording

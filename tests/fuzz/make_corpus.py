@@ -24,11 +24,11 @@ from cogkp.artifacts.manifest import (
     to_metadata,
     write_manifest,
 )
-from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import file_sha256
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.keypoint.io import template
-from cogkp.config.yaml_writing import yaml_text
+from cogkp.config.yaml_reading import yaml_text
 from cogkp.data.calibration import calibration_content
 from tests.builders.calibrations import (
     anipose_text,

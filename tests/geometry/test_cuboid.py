@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame, objectron_projection
-from cogkp.geometry.cuboid import EDGES, FACES, Cuboids, relative_size, symmetry_angles
-from cogkp.geometry.cuboid_fit import Plane, fit_cuboids, scale_from_height, scale_from_plane
+from cogkp.geometry.cuboid import (
+    EDGES,
+    FACES,
+    Cuboids,
+    Plane,
+    fit_cuboids,
+    relative_size,
+    scale_from_height,
+    scale_from_plane,
+    symmetry_angles,
+)
 from tests.builders.boxes import array_boxes, boxes, corners, floor_under, pose, random_boxes, turn
 
 NAN, INF = math.nan, math.inf

@@ -8,8 +8,7 @@ import torch
 
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.camera_frame import CameraFrame
-from cogkp.geometry.cuboid import Cuboids
-from cogkp.geometry.cuboid_fit import Plane, fit_cuboids, scale_from_plane
+from cogkp.geometry.cuboid import Cuboids, Plane, fit_cuboids, scale_from_plane
 from cogkp.geometry.iou3d import iou3d
 from cogkp.geometry.pnp import solve_cuboids, to_true_size
 from tests.builders.shared_data import shared

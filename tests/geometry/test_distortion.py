@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.distortion import LENGTHS, distort, distort_jacobian, invertible, undistort
-from cogkp.geometry.lens_inverse import POINTS_FOR_A_GRID
+from cogkp.geometry.lens import POINTS_FOR_A_GRID
 
 FULL = np.array([-0.3, 0.1, 1e-3, -2e-3, 0.02, 0.1, -0.02, 0.01, 1e-3, 2e-3, -1e-3, 5e-4, 0.02, -0.03])
 SOME = [length for length in LENGTHS if length]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.epipolar import epipolar_distance, fundamental, reproject
+from cogkp.geometry.projection import epipolar_distance, fundamental, reproject
 from tests.builders.rigs import pixels, rig, rigid
 
 

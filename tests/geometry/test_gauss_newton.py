@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.geometry.triangulate import covariance, refine, triangulate_views
+from cogkp.geometry.gauss_newton import refine
+from cogkp.geometry.triangulate import triangulate_views
+from cogkp.geometry.uncertainty import covariance
 from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid, scene, t
 
 NAN, INF = math.nan, math.inf

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.geometry.gaussian_radius import gaussian_radius
+from cogkp.geometry.heatmap import gaussian_radius
 
 
 @pytest.mark.parametrize(

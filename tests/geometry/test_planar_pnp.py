@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.geometry.cuboid import Cuboids, posed
-from cogkp.geometry.cuboid_fit import Scale
+from cogkp.geometry.cuboid import Cuboids, Scale, posed
 from cogkp.geometry.pnp import see_points, solve_cuboids, solve_pnp, to_true_size
 from cogkp.geometry.pose import refine_poses
 from tests.builders.boxes import turn

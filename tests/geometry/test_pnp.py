@@ -10,8 +10,7 @@ import torch
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.camera_frame import CameraFrame
-from cogkp.geometry.cuboid import Cuboids
-from cogkp.geometry.cuboid_fit import Scale, scale_from_height, scale_from_plane
+from cogkp.geometry.cuboid import Cuboids, Scale, scale_from_height, scale_from_plane
 from cogkp.geometry.pnp import solve_cuboids, solve_pnp, to_true_size
 from cogkp.geometry.pose import refine_poses
 from cogkp.geometry.pose_covariance import pose_covariance

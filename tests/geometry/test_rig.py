@@ -7,9 +7,9 @@ import torch
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
-from cogkp.geometry.point_covariance import covariance, least_squares_covariance
 from cogkp.geometry.projection import reproject
 from cogkp.geometry.rig import CameraRig
+from cogkp.geometry.uncertainty import covariance, least_squares_covariance
 
 
 def a_camera(width=64):

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry.robust_triangulation import triangulate_robust
-from cogkp.geometry.triangulate import triangulate_views
+from cogkp.geometry.triangulate import triangulate_robust, triangulate_views
 from tests.builders.rigs import pixels, rig, rigid
 
 NAN = math.nan

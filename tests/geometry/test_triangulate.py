@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.errors import GeometryError
-from cogkp.geometry import normal_equations
+from cogkp.geometry import gauss_newton
+from cogkp.geometry.gauss_newton import refine
 from cogkp.geometry.projection import reproject
-from cogkp.geometry.triangulate import covariance, refine, triangulate_pair, triangulate_views
+from cogkp.geometry.triangulate import triangulate_pair, triangulate_views
+from cogkp.geometry.uncertainty import covariance
 from tests.builders.rigs import bundle, degenerate, pixels, rig, rigid, scene, svd_triangulate, t
 from tests.builders.shared_data import shared
 
@@ -228,7 +230,7 @@ def test_parts_change_nothing(monkeypatch):
     weights = np.random.default_rng(0).uniform(0.5, 1, uv.shape[:2])
     results = []
     for size in (1000, 7):
-        monkeypatch.setattr(normal_equations, "POINTS_AT_ONCE", size)
+        monkeypatch.setattr(gauss_newton, "POINTS_AT_ONCE", size)
         inputs = [t(value).requires_grad_() for value in (uv, P, weights)]
         found = triangulate_views(*inputs)
         found.xyz_world.square().sum().backward()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from cogkp.artifacts.manifest import InputFacts, OutputFacts, Signature, write_manifest
-from cogkp.artifacts.model_files import manifest_path
+from cogkp.artifacts.names import manifest_path
 from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.inference.exported import open_exported, runner_predictor
 from cogkp.inference.runner import Runner

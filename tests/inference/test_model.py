@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from cogkp.artifacts.manifest import read_manifest, to_metadata, write_manifest
-from cogkp.artifacts.model_files import file_sha256, manifest_path
+from cogkp.artifacts.names import file_sha256, manifest_path
 from cogkp.errors import ArtifactError, CheckpointError, CogkpError, EngineError, ImageError, ModelError
 from cogkp.exporter.onnx_export import with_metadata
 from cogkp.inference.model import load

@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from cogkp.artifacts.manifest import write_manifest
-from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import file_sha256
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.exporter.onnx_export import export_onnx, signature_of
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner

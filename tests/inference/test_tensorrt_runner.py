@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cogkp.artifacts.manifest import EngineInfo, write_manifest
-from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import file_sha256
 from cogkp.errors import ArtifactError, EngineError
 from cogkp.exporter.engine_options import EngineOptions
 from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cogkp.models.fan import FAN_SIZES, FullyAttentionalNetwork
-from cogkp.models.fan_blocks import ChannelProcessing, FullyAttentionalBlock, PositionCode
+from cogkp.models.fan import FAN_SIZES, ChannelProcessing, FullyAttentionalBlock, FullyAttentionalNetwork, PositionCode
 
 
 @pytest.mark.parametrize("name", sorted(FAN_SIZES))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cogkp.errors import ModelError
-from cogkp.models.encoder_weights import load_encoder
+from cogkp.models.backbone_weights import load_encoder
 from cogkp.models.keypoint import GenericKeypointModel
 from cogkp.models.resnet import ResNet18, for_grey_images
 from tests.builders.published import published_resnet18

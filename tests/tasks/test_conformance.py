@@ -16,8 +16,7 @@ import onnxruntime
 import pytest
 import torch
 
-from cogkp.config.centerpose.model import BackboneSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import BackboneSpec, CenterPoseConfig
 from cogkp.data.loader import build_loader
 from cogkp.data.sample import Batch
 from cogkp.drawing import draw_batch

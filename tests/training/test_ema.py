@@ -9,7 +9,7 @@ from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.restore import open_checkpoint
 from cogkp.config.train import TrainOptions
 from cogkp.errors import ConfigError
-from cogkp.training.ema import WeightAverage
+from cogkp.training.optim import WeightAverage
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.setup import restored_task
 from cogkp.workflows.train import train

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 
-from cogkp.training.epoch_lines import EpochLines
+from cogkp.training.history import EpochLines
 
 
 class Clock:

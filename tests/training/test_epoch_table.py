@@ -8,8 +8,7 @@ import json
 import pytest
 import torch
 
-from cogkp.training.epoch_table import EpochTableSink
-from cogkp.training.history import HistorySink
+from cogkp.training.history import EpochTableSink, HistorySink
 from cogkp.training.learner import BatchResult
 from cogkp.training.sinks import EpochEvent, StepEvent
 

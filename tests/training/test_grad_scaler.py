@@ -9,12 +9,10 @@ from torch import nn
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.errors import CheckpointError
-from cogkp.training.ema import WeightAverage
-from cogkp.training.grad_scaler import MOST_SKIPPED, LossScale
 from cogkp.training.learner import Learner, not_finite
-from cogkp.training.optim import build_optimizer
+from cogkp.training.optim import WeightAverage, build_optimizer
 from cogkp.training.plan import plan_training
-from cogkp.training.precision import Precision
+from cogkp.training.precision import MOST_SKIPPED, LossScale, Precision
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training
 from tests.training.test_learner import Guess, MeanSquare, batch_of

@@ -5,7 +5,7 @@ import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.tasks.registry import build_task
-from cogkp.training.overfit_batch import OneBatch
+from cogkp.training.sanity import OneBatch
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, loaders, run_training
 from tests.training.test_trainer import Stopper

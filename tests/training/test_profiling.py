@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cogkp.errors import OutputError
-from cogkp.training.profiling import ProfileSink
+from cogkp.training.stopwatch import ProfileSink
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training
 

@@ -11,8 +11,7 @@ from cogkp.data.loader import build_loader
 from cogkp.errors import OutputError
 from cogkp.tasks.registry import build_task
 from cogkp.training import events
-from cogkp.training.events import EventFile
-from cogkp.training.graph import network_graph
+from cogkp.training.events import EventFile, network_graph
 from cogkp.training.plan import plan_training
 from cogkp.training.sinks import TensorBoardSink
 from cogkp.training.trainer import rehearse

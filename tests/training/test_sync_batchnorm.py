@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cogkp.models.keypoint import GenericKeypointModel
-from cogkp.training.sync_batchnorm import StepBatchNorm, normalise_over_ranks
+from cogkp.training.distributed import StepBatchNorm, normalise_over_ranks
 
 
 def layers(momentum: float | None = 0.1, dtype=torch.float64) -> tuple[nn.BatchNorm2d, nn.BatchNorm2d]:

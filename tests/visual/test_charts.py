@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from cogkp.measures.bootstrap import Interval
 from cogkp.measures.evidence import Curve, Line
 from cogkp.measures.figures import histogram, hit_curve
-from cogkp.visual.axes import LEFT, RIGHT, TOP, WIDTH, Axis, ticks
-from cogkp.visual.charts import histogram_chart, interval_chart, line_chart
+from cogkp.visual.charts import LEFT, RIGHT, TOP, WIDTH, Axis, histogram_chart, interval_chart, line_chart, ticks
 from cogkp.visual.palette import HUES, RAMP, on_light
 from tests.builders.evidence import evidence, measure
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.visual.canvas import as_rgb, enlarge, enlarged_uv, fit_text, text_width
-from cogkp.visual.grid import image_grid
+from cogkp.visual.canvas import as_rgb, enlarge, enlarged_uv, fit_text, image_grid, text_width
 
 
 @settings(max_examples=30, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 
 from cogkp.visual.canvas import enlarged_uv
 from cogkp.visual.marks import Outline
-from cogkp.visual.outline import BLUE, GREEN, RED, draw_outlines
+from cogkp.visual.overlay import BLUE, GREEN, RED, draw_outlines
 from cogkp.visual.palette import WHITE
 
 UV = np.array([[40.0, 40.0], [100.0, 40.0], [100.0, 90.0], [40.0, 90.0]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cogkp.visual.grid import DARK
+from cogkp.visual.canvas import DARK
 from cogkp.visual.rig import PANEL_HW, DrawnCamera, draw_rig
 
 CORNERS = np.array([[-0.5, -0.4, 1.0], [0.5, -0.4, 1.0], [0.5, 0.4, 1.0], [-0.5, 0.4, 1.0]])

@@ -9,9 +9,8 @@ import pytest
 from cogkp.visual.canvas import enlarged_uv
 from cogkp.visual.marks import SpaceMarks, ViewMarks
 from cogkp.visual.overlay import draw_curves
-from cogkp.visual.pairs import Pair, pair_sheet, view_tile
 from cogkp.visual.palette import point_colours
-from cogkp.visual.space import space_plot, view_of
+from cogkp.visual.space import Pair, pair_sheet, space_plot, view_of, view_tile
 
 COLOURS = point_colours(3)
 TRUE = np.array([[-1.2, -0.9, 8.0], [0.0, 0.0, 8.1], [1.6, 1.2, 8.2]])

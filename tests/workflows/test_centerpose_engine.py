@@ -11,10 +11,8 @@ import onnx
 import pytest
 
 from cogkp.artifacts.manifest import read_manifest
-from cogkp.artifacts.model_files import manifest_path
-from cogkp.config.centerpose.deploy import CalibrationSpec, EngineSpec, TensorRTSpec
-from cogkp.config.centerpose.run import InferenceSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.artifacts.names import manifest_path
+from cogkp.config.centerpose.spec import CalibrationSpec, CenterPoseConfig, EngineSpec, InferenceSpec, TensorRTSpec
 from cogkp.data.boxes.synthetic import render_boxes
 from cogkp.errors import ArtifactError, ConfigError, DataError, EngineError
 from cogkp.exporter.onnx_export import export_onnx

@@ -13,11 +13,8 @@ import torch
 
 from cogkp.artifacts.checkpoint import Provenance
 from cogkp.artifacts.manifest import read_manifest
-from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.io import dump_experiment, load_experiment
-from cogkp.config.centerpose.model import BackboneSpec
-from cogkp.config.centerpose.run import InferenceSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import BackboneSpec, CenterPoseConfig, ExportSection, InferenceSpec
 from cogkp.data.images import read_colour
 from cogkp.data.images.survey import evenly
 from cogkp.errors import CheckpointError, ConfigError, ExportError
@@ -26,7 +23,7 @@ from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.export import export
-from cogkp.workflows.families.centerpose.inputs import available_images
+from cogkp.workflows.families.centerpose.int8 import available_images
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 from cogkp.workflows.predict import predict

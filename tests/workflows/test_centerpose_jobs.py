@@ -16,7 +16,7 @@ import torch
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.config.centerpose.io import write_experiment
 from cogkp.config.centerpose.results import results_of
-from cogkp.config.centerpose.train import OptimSpec, TrainSpec
+from cogkp.config.centerpose.spec import OptimSpec, TrainSpec
 from cogkp.workflows.train import train
 from tests.builders.tiny_boxes import tiny_experiment
 

@@ -11,7 +11,7 @@ import torch
 from cogkp.artifacts.checkpoint import TrainingState, load_checkpoint
 from cogkp.config.centerpose.io import load_experiment
 from cogkp.config.centerpose.results import results_of
-from cogkp.config.centerpose.train import OptimSpec, TrainSpec
+from cogkp.config.centerpose.spec import OptimSpec, TrainSpec
 from cogkp.errors import CheckpointError, TrainingError
 from cogkp.workflows.families.centerpose.training import ExperimentCheckpointer
 from cogkp.workflows.train import train

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from cogkp.config.keypoint.io import load
 from cogkp.config.train import TrainOptions
-from cogkp.data.keypoint.scene.tool import POINTS
+from cogkp.data.keypoint.scene.body import POINTS
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.workflows.train import train
 

@@ -13,30 +13,18 @@ from typing import Any
 
 import attrs
 
-from cogkp.config.aliases import with_known_keys, with_known_words
-from cogkp.config.centerpose import required, rules
+from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.schema import EXPERIMENT_SCHEMA_FILE, experiment_schema
 from cogkp.config.centerpose.spec import VERBS, CenterPoseConfig, Verb
-from cogkp.config.converter import CONVERTER
+from cogkp.config.converter import CONVERTER, cut, structured, without
 from cogkp.config.documents import write_new
-from cogkp.config.fields import DOC, fields_of
+from cogkp.config.fields import DOC, fields_of, with_known_keys, with_known_words
 from cogkp.config.interpolation import BLANK, interpolated
 from cogkp.config.issues import Finding, Step, Steps, short_repr
 from cogkp.config.overrides import merged, read_overrides
-from cogkp.config.structuring import cut, structured, without
-from cogkp.config.yaml_reading import Document, read_yaml
-from cogkp.config.yaml_writing import yaml_text
+from cogkp.config.yaml_reading import Document, read_yaml, yaml_text
 from cogkp.errors import ConfigError, Problem, closest
 from cogkp.files import MARK, Ours, has_mark, write_text
-
-__all__ = [
-    "dump_experiment",
-    "load_experiment",
-    "read_config",
-    "structure_experiment",
-    "write_experiment",
-    "write_experiment_template",
-]
 
 LOGGER = logging.getLogger("cogkp")
 POINTER = "# yaml-language-server: $schema=./{}\n"
@@ -137,7 +125,7 @@ def _checked(documents: Iterable[Document], verb: Verb | None, unreadable: Seque
     config, wrong = structured(with_known_words(sound, CenterPoseConfig), CenterPoseConfig)
     cuts = [cut(finding.path) for finding in (*unclear, *wrong)]
     # An override that nobody could read may be what would be missed.
-    absent = [] if verb is None or unreadable else required.missing(config, verb, blanks)
+    absent = [] if verb is None or unreadable else rules.missing(config, verb, blanks)
     broken = [finding for finding in (*rules.findings(config, verb), *absent) if not finding.depends_on(cuts)]
     found = map(_advised, (*document.findings, *unclear, *wrong, *broken))
     if problems := [*unreadable, *(finding.problem(document.place(finding.path)) for finding in found)]:

@@ -8,19 +8,8 @@ from pathlib import Path
 
 import attrs
 
-from cogkp.config.centerpose.deploy import ExportSection
-from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
+from cogkp.config.centerpose.spec import CenterPoseConfig, ExportSection, Verb
 from cogkp.errors import ConfigError, Problem
-
-__all__ = [
-    "LATEST_NAME",
-    "Results",
-    "checkpoint_epoch",
-    "checkpoint_name",
-    "onnx_path",
-    "results_of",
-    "resume_checkpoint",
-]
 
 EXPERIMENT_NAME = "experiment.yaml"
 STATUS_NAME = "status.json"

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["starting_loss_terms"]
-
 HEATMAP_WEIGHT = 20.0
 SEGMENTATION_WEIGHT = 50.0
 REPROJECTION_WEIGHT = 200.0

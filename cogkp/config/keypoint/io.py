@@ -11,26 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cogkp.config.converter import CONVERTER
+from cogkp.config.converter import CONVERTER, cut, structured
 from cogkp.config.documents import pretty, read_document, write_new
 from cogkp.config.issues import Finding, short_repr
 from cogkp.config.keypoint import legacy, rules
 from cogkp.config.keypoint.schema import SCHEMA_FILE, json_schema
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.plain import plain_differences, plain_hash
-from cogkp.config.structuring import cut, structured
 from cogkp.errors import ConfigError, Problem
-
-__all__ = [
-    "config_hash",
-    "differences",
-    "dump",
-    "load",
-    "read_config",
-    "structure",
-    "template",
-    "write_template",
-]
 
 LOGGER = logging.getLogger("cogkp")
 POINTER = "$schema"

@@ -8,8 +8,6 @@ from typing import Any
 
 from cogkp.config.keypoint.spec import LossTerms
 
-__all__ = ["migrate", "overruled"]
-
 OLD_WEIGHT = "segmentation_loss_weight"
 DEFAULT_WEIGHT = LossTerms().segmentation_loss.weight
 

@@ -9,8 +9,6 @@ from cogkp.config.augment import Crop, Flip
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.errors import Problem
 
-__all__ = ["deployment_remarks", "training_remarks"]
-
 OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
 SIDE_AT_AN_END = re.compile(r"^(left|right)|(left|right)$")

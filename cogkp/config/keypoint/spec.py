@@ -8,21 +8,6 @@ from cogkp.config.augment import Crop, Stage, default_stages
 from cogkp.config.fields import at_least, between, matching, more_than, one_of, setting
 from cogkp.config.images import ImageFiles
 
-__all__ = [
-    "DataMappings",
-    "HeatmapTerm",
-    "KeypointConfig",
-    "LossTerm",
-    "LossTerms",
-    "Network",
-    "RigidityTerm",
-    "Sampling",
-    "StereoPairing",
-    "Targets",
-    "Uncertainty",
-    "Validation",
-]
-
 
 @attrs.frozen(kw_only=True)
 class DataMappings:

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from cogkp.config.augment import Blur, Cutout, Intensity, Noise, Stage
 
-__all__ = ["change_pixels"]
-
 Crop = npt.NDArray[np.float32]
 
 # Below this a Gaussian's weight outside its centre pixel is less than one grey level of 8 bits.

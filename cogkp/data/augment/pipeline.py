@@ -14,8 +14,6 @@ from cogkp.data.augment.spatial import Scene, sample_stage_warp
 from cogkp.data.images import warp_image, warp_mask
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["AugmentPipeline"]
-
 
 @attrs.frozen
 class AugmentPipeline:

@@ -18,8 +18,6 @@ from cogkp.config.augment import Affine, Crop, Flip, Stage
 from cogkp.data.crop import Bounds, crop_map
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["SampledWarp", "Scene", "sample_stage_warp"]
-
 
 class Scene(NamedTuple):
     """The image as the stages before have left it.

@@ -17,8 +17,6 @@ from cogkp.geometry.cuboid import POINTS
 from cogkp.geometry.letterbox import square_crop
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["BoxAugment", "change_colours", "point_order", "sample_warp"]
-
 FloatImage = npt.NDArray[np.float32]
 Triple = tuple[float, float, float]
 

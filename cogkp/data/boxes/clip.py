@@ -7,8 +7,6 @@ import numpy.typing as npt
 
 from cogkp.geometry.camera_frame import CameraFrame, objectron_projection
 
-__all__ = ["clip_matrix", "intrinsics_of"]
-
 FloatArray = npt.NDArray[np.float64]
 
 # How rows and columns of the Objectron matrix must be ordered, and signed, to act on OpenGL axes.

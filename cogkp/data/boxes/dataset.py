@@ -25,8 +25,6 @@ from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.warp import ImageWarp
 
-__all__ = ["NEEDED", "ObjectDataset"]
-
 NEEDED: tuple[Need, ...] = ("scale",)
 
 

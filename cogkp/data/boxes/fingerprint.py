@@ -13,8 +13,6 @@ import numpy as np
 
 from cogkp.data.boxes.records import BoxRecord, ImageIndex, ImageRecord
 
-__all__ = ["fingerprint"]
-
 
 def fingerprint(indices: Sequence[ImageIndex]) -> list[dict[str, Any]]:
     """Describe several folders, ready for JSON, one entry each; the same wherever they lie.

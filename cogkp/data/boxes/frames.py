@@ -15,8 +15,6 @@ from cogkp.data.boxes.records import BoxRecord, ImageRecord
 from cogkp.errors import Problem
 from cogkp.geometry.camera_frame import MIN_DEPTH, CameraFrame, frame_to_frame
 
-__all__ = ["FRAME_TOLERANCE_PX", "PIXEL_KEY", "FrameFit", "centre_px", "fit_camera_frame", "project", "reprojection_px"]
-
 FloatArray = npt.NDArray[np.float64]
 
 FRAME_TOLERANCE_PX = 5.0

@@ -16,9 +16,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.boxes.fields import Fields, image_problem, read_annotation
-from cogkp.data.boxes.folders import find_labelled
-from cogkp.data.boxes.reader import MISSING_MARK, ORIENTED, scan_objectron
+from cogkp.data.boxes.box_fields import Fields, image_problem, read_annotation
+from cogkp.data.boxes.reader import MISSING_MARK, ORIENTED, find_labelled, scan_objectron
 from cogkp.data.boxes.records import BoxRecord
 from cogkp.data.boxes.writer import annotation_of
 from cogkp.data.images import image_size, read_grey, tell_orientations
@@ -28,8 +27,6 @@ from cogkp.files import leads_out, staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
 from cogkp.progress import SILENT, Progress
-
-__all__ = ["BOX_IMPORTERS", "BoxImportResult", "ImportedImage", "import_boxes", "read_cuboid_opengl", "read_tampar"]
 
 log = logging.getLogger("cogkp")
 

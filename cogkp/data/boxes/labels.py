@@ -15,8 +15,6 @@ from cogkp.data.boxes.frames import project
 from cogkp.data.boxes.records import Ground, ImageRecord
 from cogkp.geometry.cuboid import POINTS
 
-__all__ = ["ObjectLabels", "labels_of", "turned_pixels"]
-
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 

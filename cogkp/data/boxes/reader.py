@@ -3,13 +3,16 @@
 What a file leaves out is taken from what it says: pixels from points of space, points from pose and sizes, pose and
 sizes from points, intrinsics from the clip matrix. Nothing is made up: where nobody gives intrinsics there are none.
 All faults of a folder are reported in one error, before any pixel is read.
+
+For training only folders without folders in them are looked into, as the published code does; names that begin with a
+dot do not count. What is passed over is counted and said.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,26 +21,88 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.config.images import AS_STORED, ImageFiles
-from cogkp.data.boxes.box_fields import read_box
+from cogkp.data.boxes.box_fields import Fields, read_annotation, read_box
 from cogkp.data.boxes.clip import intrinsics_of
-from cogkp.data.boxes.fields import Fields, read_annotation
-from cogkp.data.boxes.folders import ANNOTATION, Labelled, find_labelled
 from cogkp.data.boxes.frames import FrameFit, fit_camera_frame
 from cogkp.data.boxes.records import BoxRecord, Ground, ImageIndex, ImageRecord
 from cogkp.data.images import image_size, tell_orientations
+from cogkp.data.images.survey import SUFFIXES, walk
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
-__all__ = [
-    "FALLBACK_FRAME",
-    "MISSING_MARK",
-    "ORIENTED",
-    "Need",
-    "Scan",
-    "read_objectron",
-    "read_unlabelled",
-    "scan_objectron",
-]
+ANNOTATION = ".json"
+
+
+class Labelled(NamedTuple):
+    """An image and its annotation."""
+
+    image: Path
+    annotation: Path
+
+
+class FolderContent(NamedTuple):
+    """What a folder holds.
+
+    Args:
+        labelled: images with an annotation, ordered by path.
+        problems: stems that several images share.
+        dropped: how many files were passed over, by reason.
+    """
+
+    labelled: tuple[Labelled, ...]
+    problems: tuple[Problem, ...]
+    dropped: Mapping[str, int]
+
+
+def find_labelled(root: Path) -> FolderContent:
+    """Look for labelled images in a folder and all folders below it.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise DataError("the data set's folder does not exist", where=str(root), expected="a folder of images")
+    labelled: list[Labelled] = []
+    problems: list[Problem] = []
+    dropped: Counter[str] = Counter()
+    for folder, has_folders in walk(root):
+        images, annotations = _files(folder)
+        if has_folders:
+            dropped["an image beside folders"] += sum(map(len, images.values()))
+            continue
+        dropped["an image without a JSON file"] += sum(len(images[stem]) for stem in images if stem not in annotations)
+        dropped["a JSON file without an image"] += sum(stem not in images for stem in annotations)
+        for stem in sorted(images.keys() & annotations.keys()):
+            if len(images[stem]) > 1:
+                problems.append(_shared(images[stem]))
+            else:
+                labelled.append(Labelled(images[stem][0], annotations[stem]))
+    return FolderContent(
+        tuple(labelled), tuple(problems), {reason: count for reason, count in dropped.items() if count}
+    )
+
+
+def _shared(images: list[Path]) -> Problem:
+    names = ", ".join(path.name for path in images)
+    return Problem("several images share one JSON file", str(images[0].parent), "one image per stem", names)
+
+
+def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, Path]]:
+    """List images and annotations of one folder by their stems."""
+    images: defaultdict[str, list[Path]] = defaultdict(list)
+    annotations: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            images[path.stem].append(path)
+        elif path.suffix == ANNOTATION:
+            annotations[path.stem] = path
+    return dict(images), annotations
+
 
 log = logging.getLogger("cogkp")
 
@@ -134,7 +199,7 @@ def read_objectron(
     """Find and check every labelled image of a folder.
 
     Args:
-        root: the folder; see :mod:`cogkp.data.boxes.folders` for which of its files count.
+        root: the folder; see :mod:`cogkp.data.boxes.reader` for which of its files count.
         camera_frame: the axes of the files; None takes what each file says (``camera_data.camera_frame``), else
             those of Objectron. A file that says something else is refused.
         intrinsics: (3, 3) for images whose file has none, pixels.

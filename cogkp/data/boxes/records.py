@@ -19,8 +19,6 @@ from cogkp.data.images import read_colour
 from cogkp.errors import printable
 from cogkp.geometry.camera_frame import CameraFrame
 
-__all__ = ["BoxDataSize", "BoxRecord", "Ground", "ImageIndex", "ImageRecord"]
-
 FloatArray = npt.NDArray[np.float64]
 
 

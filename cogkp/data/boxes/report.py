@@ -15,8 +15,6 @@ from cogkp.data.boxes.frames import FrameFit
 from cogkp.data.boxes.records import ImageRecord
 from cogkp.errors import Problem, counted, printable
 
-__all__ = ["BoxCheck", "FileCheck", "LabelReport"]
-
 MOST_LINES = 20
 NOTHING = "-"
 

@@ -18,8 +18,6 @@ from cogkp.files import staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.progress import SILENT, Progress
 
-__all__ = ["box_annotation", "render_boxes"]
-
 PROVENANCE = "rendered by cogkp"
 
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from cogkp.data.images import warp_image
 from cogkp.geometry.letterbox import letterbox
 
-__all__ = ["BoxInput"]
-
 Pixels = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 Triple = tuple[float, float, float]

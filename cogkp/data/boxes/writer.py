@@ -16,8 +16,6 @@ from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 from cogkp.geometry.cuboid import UNIT_POINTS
 from cogkp.geometry.rotation import quaternion_from_rotation
 
-__all__ = ["annotation_of", "placed_box"]
-
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -6,8 +6,7 @@ All of them count pixels from the centre of the top-left pixel, as we do, and ma
 from cogkp.data.calibration.consistency import PairConsistency, check_pairs
 from cogkp.data.calibration.own_json import calibration_content, write_calibration
 from cogkp.data.calibration.reading import FORMATS, Calibration, open_calibration, read_calibration
-from cogkp.data.calibration.report import CalibrationReport
-from cogkp.data.calibration.summary import LensShift, lens_shift, summarize
+from cogkp.data.calibration.report import CalibrationReport, LensShift, lens_shift, summarize
 
 __all__ = [
     "FORMATS",

@@ -25,8 +25,6 @@ from cogkp.data.calibration.checks import (
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 
-__all__ = ["is_anipose", "read_anipose"]
-
 FIELDS = ("size", "matrix", "distortions", "rotation", "translation")
 
 

@@ -20,20 +20,6 @@ from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.distortion import LENGTHS
 from cogkp.geometry.rig import CameraRig
 
-__all__ = [
-    "Cameras",
-    "FloatArray",
-    "camera_of",
-    "coefficients",
-    "each_camera",
-    "in_one_place",
-    "numbers",
-    "resolution",
-    "rigid",
-    "same_place",
-    "undone_share",
-]
-
 FloatArray = npt.NDArray[np.float64]
 Cameras = dict[str, PinholeCamera | DataError]
 """The cameras of a file in its order; in the place of one that cannot be used, the reason."""

@@ -19,10 +19,8 @@ from torch import Tensor
 
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
-from cogkp.geometry.epipolar import epipolar_distance, fundamental
-from cogkp.geometry.triangulate import MIN_ANGLE_RAD
-
-__all__ = ["PairConsistency", "check_pairs"]
+from cogkp.geometry.gauss_newton import MIN_ANGLE_RAD
+from cogkp.geometry.projection import epipolar_distance, fundamental
 
 FloatArray = npt.NDArray[np.float64]
 

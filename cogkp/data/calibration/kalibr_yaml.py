@@ -28,8 +28,6 @@ from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.distortion import LENGTHS
 
-__all__ = ["is_kalibr", "read_kalibr"]
-
 CAMERA = re.compile(r"cam(\d+)")
 COEFFICIENTS = {"radtan": (4, *LENGTHS), "none": (0,)}
 """How many there may be; Kalibr writes four for radtan, others write more in the same order."""

@@ -30,8 +30,6 @@ from cogkp.data.calibration.checks import (
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 
-__all__ = ["Storage", "read_opencv", "read_rectified", "storage_of"]
-
 # Names are compared without case and underscores.
 MATRIX = ("m", "k", "cm", "cameramatrix")
 LENS = ("d", "dist", "distcoeff", "distcoeffs", "distcoef", "distcoefs", "distortion", "distortioncoefficients")

@@ -17,8 +17,6 @@ from cogkp.files import write_json
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["calibration_content", "is_own", "read_own", "write_calibration"]
-
 SEE = "The form is on the page docs/calibration.md."
 FIELDS = ("extrinsic", "intrinsic", "distortion", "resolution")
 

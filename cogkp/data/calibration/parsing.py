@@ -14,8 +14,6 @@ from typing import Any
 from cogkp.config.yaml_reading import DEEPEST, plain_value
 from cogkp.errors import DataError
 
-__all__ = ["TOML_TABLE", "parse_json", "parse_toml", "parse_xml", "parse_yaml"]
-
 MOST_VALUES = 2_000_000
 """Also counts what aliases repeat, which could stand for more values than any memory holds."""
 TOML_TABLE = re.compile(r"""^\s*\[\s*[A-Za-z_"'][\w."' -]*\]\s*(?:\#.*)?$""", re.MULTILINE)

@@ -21,8 +21,6 @@ from cogkp.errors import DataError, closest
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["FORMATS", "Calibration", "open_calibration", "read_calibration"]
-
 log = logging.getLogger("cogkp")
 
 OWN, OPENCV, ANIPOSE, KALIBR = FORMATS = (

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from cogkp.data.images.reading import MAX_PIXELS, check_size, colour_of, full_scale, grey_of
 from cogkp.errors import ImageError
 
-__all__ = ["as_image", "to_colour", "to_display", "to_grey"]
-
 Pixels = npt.NDArray[Any]
 
 KINDS = {("u", 1): np.uint8, ("u", 2): np.uint16, ("f", 2): np.float32, ("f", 4): np.float32, ("f", 8): np.float32}

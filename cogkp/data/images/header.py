@@ -1,14 +1,16 @@
-"""What the header of an image file says, without decoding it.
+"""What the header of an image file says, without decoding it, and whether all of its data is there.
 
 Decoders reserve memory for whatever size a file claims, so sizes are settled here first. A format whose size is not
 read here is not accepted.
 
-Source: PNG specification (W3C, third edition), section 5; ITU-T T.81 (JPEG), annex B; ITU-T T.800 (JPEG 2000), annexes
-A and I; RFC 9649 (WebP); TIFF 6.0 and BigTIFF; the BMP headers of Windows; the Netpbm manual (PBM, PGM, PPM).
+Source: PNG specification (W3C, third edition), section 5; ITU-T T.81 (JPEG), annexes B and G; ITU-T T.800 (JPEG 2000),
+annexes A and I; RFC 9649 (WebP); TIFF 6.0 and BigTIFF; the BMP headers of Windows; the Netpbm manual (PBM, PGM, PPM);
+CIPA DC-008 (EXIF), section 4.6.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,18 +18,121 @@ from typing import BinaryIO, NamedTuple
 
 import attrs
 
-from cogkp.data.images.tiff import (
-    BITS_PER_SAMPLE,
-    HEIGHT,
-    SAMPLES_PER_PIXEL,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    WIDTH,
-    tiff_tags,
-)
 from cogkp.errors import ImageError
 
-__all__ = ["FORMATS", "STANDALONE", "START_OF_SCAN", "Chunk", "Header", "jpeg_segments", "png_chunks", "read_header"]
+WIDTH, HEIGHT, BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL = 256, 257, 258, 274, 277
+TILE_WIDTH, TILE_HEIGHT = 322, 323
+TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+"""Whole numbers without sign: of 1, 2, 4 and 8 bytes."""
+
+
+class Tag(NamedTuple):
+    """The first value of a tag, where it stands in the file, and its form for ``struct``."""
+
+    value: int
+    place: int
+    form: str
+
+
+def tiff_tags(file: BinaryIO, start: int = 0) -> dict[int, Tag]:
+    """Read the tags of the first image that hold whole numbers.
+
+    Args:
+        file: the whole file.
+        start: where the TIFF header begins, which all its offsets count from.
+
+    Raises:
+        struct.error: the file ends too early.
+        ValueError: this is no TIFF header.
+    """
+    file.seek(start)
+    order = {b"II": "<", b"MM": ">"}.get(file.read(2))
+    if order is None:
+        raise ValueError
+    (version,) = struct.unpack(f"{order}H", file.read(2))
+    big = version == 43  # noqa: PLR2004
+    offset, count, entry = ("HHQ", "Q", "HHQ8s") if big else ("I", "H", "HHI4s")
+    *_, first = struct.unpack(order + offset, file.read(struct.calcsize(order + offset)))
+    file.seek(start + first)
+    (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
+    size, inside = struct.calcsize(order + entry), 8 if big else 4
+    tags: dict[int, Tag] = {}
+    for number in range(min(entries, 4096)):
+        place = start + first + struct.calcsize(order + count) + number * size
+        file.seek(place)
+        tag, kind, values, field = struct.unpack(order + entry, file.read(size))
+        if kind not in TYPES or not values:
+            continue
+        form, place = order + TYPES[kind], place + size - inside
+        if values * struct.calcsize(form) > inside:
+            place = start + int(struct.unpack(order + ("Q" if big else "I"), field)[0])
+        file.seek(place)
+        tags.setdefault(tag, Tag(struct.unpack(form, file.read(struct.calcsize(form)))[0], place, form))
+    return tags
+
+
+END_OF_IMAGE = 0xD9
+PROGRESSIVE = frozenset({0xC2, 0xCA})
+COEFFICIENTS = 64
+# Within a scan, 0xFF is followed by zero where it is data, or by the number of a restart.
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+def end_of_scans(data: bytes) -> int | None:
+    """Find the end-of-image marker behind all scans of a JPEG file.
+
+    A sequential file has a scan for each colour component. The scans of a progressive file add coefficients and their
+    lower bits; the standard lets an encoder stop early, yet none does, while a file that was cut looks just so.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        Where the marker stands; None where it or a scan is missing.
+    """
+    try:
+        return _walk(data)
+    except (struct.error, ValueError, IndexError):
+        return None
+
+
+def _walk(data: bytes) -> int | None:
+    missing: dict[int, set[int]] = {}
+    position, progressive = 2, False
+    while True:
+        if data[position] != 0xFF:  # noqa: PLR2004 - bytes between segments are passed over
+            position = data.index(b"\xff", position)
+        marker = data[position + 1]
+        if marker == 0xFF or marker in STANDALONE:  # noqa: PLR2004 - fill bytes
+            position += 1 if marker == 0xFF else 2  # noqa: PLR2004
+            continue
+        if marker == END_OF_IMAGE:
+            return None if any(missing.values()) or not missing else position
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        content = data[position + 4 : position + 2 + length]
+        position += 2 + length
+        if marker in START_OF_FRAME:
+            progressive = marker in PROGRESSIVE
+            missing = {content[6 + 3 * n]: set(range(COEFFICIENTS)) for n in range(content[5])}
+        elif marker == START_OF_SCAN:
+            _strike_out(missing, content, progressive)
+            found = AFTER_SCAN.search(data, position)
+            if found is None:
+                return None
+            position = found.start()
+
+
+def _strike_out(missing: dict[int, set[int]], scan: bytes, progressive: bool) -> None:
+    """Note which coefficients a scan brings down to their last bit."""
+    components = [scan[1 + 2 * n] for n in range(scan[0])]
+    first, last, bits = scan[1 + 2 * scan[0] : 4 + 2 * scan[0]]
+    if progressive and bits & 0x0F:
+        return
+    brought = range(first, last + 1) if progressive else range(COEFFICIENTS)
+    for component in components:
+        if component in missing:
+            missing[component].difference_update(brought)
+
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_2000_STREAM = b"\xff\x4f\xff\x51"

@@ -17,8 +17,6 @@ from cogkp.data.images.reading import FULL, Levels, image_bits, read_image
 from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.errors import ImageError, counted
 
-__all__ = ["find_levels", "levels_of", "misfit", "tell_levels"]
-
 MUCH = 4.0
 """Images whose range is so many times as wide, or as narrow, as that of the training do not fit it."""
 

@@ -15,10 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images.header import Header, jpeg_segments, png_chunks
-from cogkp.data.images.tiff import ORIENTATION, Tag, tiff_tags
-
-__all__ = ["UPRIGHT", "orientation_tag", "turned", "turned_size"]
+from cogkp.data.images.header import ORIENTATION, Header, Tag, jpeg_segments, png_chunks, tiff_tags
 
 UPRIGHT = 1
 QUARTER_TURNS = frozenset({5, 6, 7, 8})

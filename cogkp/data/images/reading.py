@@ -28,23 +28,6 @@ from cogkp.data.images.orientation import UPRIGHT, orientation_tag, turned, turn
 from cogkp.errors import ImageError, OutputError
 from cogkp.files import marked, write_bytes
 
-__all__ = [
-    "MAX_PIXELS",
-    "MISSING_MASK_IGNORE_INDEX",
-    "ImageFile",
-    "Levels",
-    "encode_image",
-    "full_scale",
-    "image_size",
-    "noted_orientation",
-    "read_colour",
-    "read_grey",
-    "read_image",
-    "read_mask",
-    "stretched",
-    "write_png",
-]
-
 MISSING_MASK_IGNORE_INDEX = 255
 """Class id of a mask pixel nobody labelled."""
 

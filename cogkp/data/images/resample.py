@@ -18,8 +18,6 @@ import numpy.typing as npt
 from cogkp.data.images.reading import MISSING_MASK_IGNORE_INDEX
 from cogkp.geometry.plane_map import map_points
 
-__all__ = ["warp_image", "warp_mask"]
-
 Matrix = npt.NDArray[np.floating[Any]]
 
 # Source pixels per crop pixel up to which linear interpolation alone aliases little.

@@ -19,8 +19,6 @@ from cogkp.data.keypoint.records import Index
 from cogkp.data.keypoint.structured import LINES_FILE
 from cogkp.errors import ImageError, counted
 
-__all__ = ["inside_image", "say_origin", "say_outside", "without_outside"]
-
 log = logging.getLogger("cogkp")
 
 IMAGES_LOOKED_AT = 10_000

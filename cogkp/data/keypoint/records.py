@@ -19,8 +19,6 @@ import numpy.typing as npt
 
 from cogkp.errors import printable
 
-__all__ = ["FileNames", "Index", "Record", "RecordingSize", "Records", "View"]
-
 ItemT = TypeVar("ItemT")
 
 

@@ -14,8 +14,6 @@ from cogkp.data.keypoint.records import Record, View
 from cogkp.errors import DataError, Problem
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["check_frames", "check_labels", "pair_consistency", "paired_rig", "rig_of_views"]
-
 FloatArray = npt.NDArray[np.float64]
 
 ENOUGH_LINES = 1000

@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.config.keypoint.default_losses import starting_loss_terms
-from cogkp.data.keypoint.scene.body import CLASSES
-from cogkp.data.keypoint.scene.render import RenderedFrame, render_frame
-from cogkp.data.keypoint.scene.rig import CAMERAS, calibration, stereo_head
-from cogkp.data.keypoint.scene.tool import POINTS, TIP_TURN, TURN_END
+from cogkp.data.keypoint.scene.body import CLASSES, POINTS, TIP_TURN, TURN_END
+from cogkp.data.keypoint.scene.render import CAMERAS, RenderedFrame, calibration, render_frame, stereo_head
 from cogkp.data.keypoint.structured import write_structured
 from cogkp.files import write_json
 from cogkp.progress import SILENT, Progress
-
-__all__ = ["CALIBRATION_FILE", "TARGETS", "demo_config", "frame_line", "write_recording"]
 
 CALIBRATION_FILE = "calibration.config.json"
 TARGETS = "debug.training_targets.keypoint3_mask"

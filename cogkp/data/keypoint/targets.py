@@ -15,8 +15,6 @@ from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.labels import KeypointLabels
 from cogkp.data.sample import Sample
 
-__all__ = ["KeypointTargets", "keypoint_targets"]
-
 # No camera sees that far; larger labels would overflow float32 and pass for predictions that are no numbers.
 FARTHEST_PX = 1e6
 HALF_PX = 0.5

@@ -21,9 +21,7 @@ from cogkp.geometry.cuboid import CORNERS
 from cogkp.models.centerpose import CenterPoseOutputs
 from cogkp.tasks.base import TwoSteps
 from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects
-from cogkp.tasks.centerpose.heatmaps import read_cells
-
-__all__ = ["MISSING", "DecodeRules", "DecodedObjects", "DecodingNetwork", "decode_maps"]
+from cogkp.tasks.centerpose.targets import read_cells
 
 # A peak less likely than a tenth is none; the logit of that.
 MIN_PEAK = -math.log(9.0)

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from cogkp.geometry.arrays import Array
 from cogkp.geometry.cuboid import CORNERS
 
-__all__ = ["MISSING", "DecodedObjects", "Detections", "FilterRules", "find_objects", "soft_suppression"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from cogkp.geometry.cuboid import POINTS
 from cogkp.tasks.centerpose.targets import LabelledObjects
 
-__all__ = ["ObjectTruth", "PlacedObjects", "object_truth"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 

@@ -18,11 +18,12 @@ from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
-from cogkp.tasks.centerpose.average_precision import MEASURES, average_precision
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.matching import (
+    MEASURES,
     PoseErrors,
+    average_precision,
     corner_distances,
     corner_errors,
     ground_scale,
@@ -33,8 +34,6 @@ from cogkp.tasks.centerpose.matching import (
 from cogkp.tasks.centerpose.per_object import ObjectRows
 from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
 from cogkp.tasks.centerpose.report import CenterPoseReport, ProtocolScores
-
-__all__ = ["CenterPoseMetrics", "EvaluationRules"]
 
 Protocol = Literal["reference", "once"]
 PROTOCOLS: tuple[Protocol, ...] = ("reference", "once")

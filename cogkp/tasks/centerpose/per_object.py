@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from cogkp.measures.evidence import Evidence, Measure
 
-__all__ = ["ObjectRows"]
-
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 

@@ -12,13 +12,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.geometry.cuboid import CORNERS, Cuboids
-from cogkp.geometry.cuboid_fit import Plane, scale_from_height, scale_from_plane
+from cogkp.geometry.cuboid import CORNERS, Cuboids, Plane, scale_from_height, scale_from_plane
 from cogkp.geometry.pnp import CuboidPoses, see_points, solve_cuboids, to_true_size
 from cogkp.geometry.pose import Poses
 from cogkp.tasks.centerpose.detections import BoolArray, Detections, IntArray
-
-__all__ = ["ObjectPose", "ObjectPoses", "PoseRules", "find_poses"]
 
 FloatArray = npt.NDArray[np.float64]
 

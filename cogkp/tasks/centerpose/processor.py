@@ -16,13 +16,11 @@ import numpy.typing as npt
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import to_colour
 from cogkp.errors import ArtifactError, ModelError, NotFiniteError
-from cogkp.geometry.cuboid_fit import Plane
+from cogkp.geometry.cuboid import Plane
 from cogkp.inference.processor import Prepared, Shapes, disagreement, unusable_facts
 from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.poses import ObjectPoses, PoseRules, find_poses
 from cogkp.tasks.centerpose.prediction import CenterPosePrediction, KnownCamera
-
-__all__ = ["CenterPoseProcessor", "processor_of"]
 
 Array = npt.NDArray[Any]
 

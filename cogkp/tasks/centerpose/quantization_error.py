@@ -12,8 +12,6 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Agreement"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 CORNER_AXES = (-1, 8, 2)
 

@@ -17,12 +17,10 @@ from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.models.centerpose import CenterPoseNetwork, CenterPoseOutputs
 from cogkp.tasks.base import PCK_THRESHOLDS_PX, ExportSpec, OutputSpec
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
-from cogkp.tasks.centerpose.decode import MISSING, DecodedObjects, DecodeRules, DecodingNetwork
-from cogkp.tasks.centerpose.loss_config import LossSettings
-from cogkp.tasks.centerpose.losses import CenterPoseLoss, build_loss
+from cogkp.tasks.centerpose.decode import DecodeRules, DecodingNetwork
+from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects
+from cogkp.tasks.centerpose.losses import CenterPoseLoss, LossSettings, build_loss
 from cogkp.tasks.centerpose.metrics import CenterPoseMetrics, EvaluationRules
-
-__all__ = ["CenterPoseTask", "needed_facts"]
 
 # Unit and tolerance. A cell is four pixels of the input.
 CELLS = ("cell", 1e-4)

@@ -24,8 +24,6 @@ from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_cov
 from cogkp.tasks.keypoint.processor import KeypointProcessor
 from cogkp.visual.marks import Marks
 
-__all__ = ["KeypointCodec", "KeypointTargets", "Keypoints2D"]
-
 
 @attrs.frozen(eq=False)
 class Keypoints2D:

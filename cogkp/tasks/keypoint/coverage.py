@@ -19,8 +19,6 @@ from cogkp.geometry.uncertainty import inside_region, missing_noise
 from cogkp.measures.evidence import Curve, Line
 from cogkp.tasks.keypoint.codec import KeypointCodec
 
-__all__ = ["COVERED_HEAD", "COVERED_SHARES", "NOTHING_COVERED", "Coverage", "CoverageMetrics", "advice"]
-
 COVERED_SHARES = (0.5, 0.9)
 """Shares of a Gaussian for whose regions the coverage is reported."""
 

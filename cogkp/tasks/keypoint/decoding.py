@@ -10,8 +10,6 @@ from cogkp.geometry.covariance import move_covariance, remove_blur, with_noise
 from cogkp.geometry.heatmap_moments import mass_near, moments
 from cogkp.geometry.plane_map import map_jacobian
 
-__all__ = ["confidence", "heatmap_spread", "source_covariance"]
-
 CONFIDENCE_RADIUS_CELLS = 2.0
 
 

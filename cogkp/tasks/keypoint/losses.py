@@ -26,16 +26,6 @@ from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.base import LossReport
 from cogkp.tasks.keypoint.stereo import Reprojection, Rigidity, StereoGeometry
 
-__all__ = [
-    "HeatmapRegularization",
-    "KeypointLoss",
-    "KeypointLossTerm",
-    "Segmentation",
-    "SpaceTerms",
-    "SupervisedKeypoints",
-    "build_loss",
-]
-
 # Keeps the logarithm finite where a probability underflows; its product with the softmax's gradient stays exact.
 TINY = 1e-20
 VIEWS = 2

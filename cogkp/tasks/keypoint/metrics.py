@@ -21,8 +21,8 @@ from cogkp.data.keypoint.targets import KeypointTargets
 from cogkp.data.sample import Batch
 from cogkp.errors import EvaluationError, NotFiniteError, printable
 from cogkp.measures.evidence import Curve, Evidence, Table
-from cogkp.measures.text_table import aligned, share
-from cogkp.measures.text_table import number as number_of
+from cogkp.measures.figures import aligned, share
+from cogkp.measures.figures import number as number_of
 from cogkp.tasks.base import PCK_THRESHOLDS_PX
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD, NOTHING_COVERED, Coverage, CoverageMetrics, advice
@@ -31,8 +31,6 @@ from cogkp.tasks.keypoint.overlays_3d import space_marks
 from cogkp.tasks.keypoint.per_frame import FrameRows
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SpaceReport
 from cogkp.visual.marks import SpaceMarks
-
-__all__ = ["KeypointMetrics", "KeypointReport", "PointRow"]
 
 P95 = 95.0
 ALL_POINTS = "all"

@@ -25,8 +25,6 @@ from cogkp.tasks.keypoint.coverage import COVERED_SHARES
 from cogkp.tasks.keypoint.report_3d import LengthUnit, SegmentRow, SpaceReport, SpaceRow
 from cogkp.tasks.keypoint.stereo import Reconstruction, StereoGeometry
 
-__all__ = ["PairErrors", "Segment", "SpaceMetrics", "Truth", "pair_errors", "true_points"]
-
 ALL_POINTS = "all"
 
 

@@ -22,8 +22,6 @@ from cogkp.tasks.keypoint.metrics_3d import PairErrors, SpaceMetrics, pair_error
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 from cogkp.visual.marks import SpaceMarks, ViewMarks
 
-__all__ = ["epipolar_lines", "space_marks"]
-
 REGION_SHARE = 0.9
 LINE_SAMPLES = 512
 # Nothing nearer than this many baselines is worth a line: two image widths of disparity are beyond any image.

@@ -18,8 +18,6 @@ from cogkp.measures.evidence import Evidence, Measure, Ratio
 from cogkp.tasks.keypoint.codec import Keypoints2D
 from cogkp.tasks.keypoint.sanity import Places, complaints, missing_classes
 
-__all__ = ["FrameRows", "Rows"]
-
 FloatArray = npt.NDArray[np.float64]
 
 

@@ -20,8 +20,6 @@ from cogkp.visual.markup import data_uri, escape
 from cogkp.visual.overlay import draw_points, tint_mask
 from cogkp.visual.palette import point_colours
 
-__all__ = ["KeypointPrediction"]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 
 LEAST_RADIUS_PX, RADIUS_SHARE = 3.0, 1 / 90

@@ -26,8 +26,6 @@ from cogkp.inference.processor import Prepared, Shapes, disagreement, shape_text
 from cogkp.tasks.keypoint.decoding import confidence, heatmap_spread, source_covariance
 from cogkp.tasks.keypoint.prediction import KeypointPrediction
 
-__all__ = ["KeypointProcessor", "processor_of"]
-
 log = logging.getLogger("cogkp")
 
 Array = npt.NDArray[Any]

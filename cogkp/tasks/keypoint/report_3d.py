@@ -14,10 +14,8 @@ import numpy.typing as npt
 
 from cogkp.errors import EvaluationError, printable
 from cogkp.measures.evidence import Table
-from cogkp.measures.text_table import aligned, number, share
+from cogkp.measures.figures import aligned, number, share
 from cogkp.tasks.keypoint.coverage import COVERED_HEAD
-
-__all__ = ["LengthUnit", "SegmentRow", "SpaceReport", "SpaceRow"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

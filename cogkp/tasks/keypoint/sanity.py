@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Places", "complaints", "missing_classes"]
-
 FloatArray = npt.NDArray[np.float64]
 
 # Of fewer labels, the middle of all labels is one of them.

@@ -20,8 +20,6 @@ from cogkp.data.sample import Batch
 from cogkp.geometry.camera import Projection
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["Reconstruction", "Reprojection", "Rigidity", "StereoGeometry"]
-
 
 @attrs.frozen(eq=False)
 class Reconstruction:

@@ -22,8 +22,6 @@ from cogkp.tasks.keypoint.metrics_3d import Segment, SpaceMetrics
 from cogkp.tasks.keypoint.report_3d import LengthUnit
 from cogkp.tasks.keypoint.stereo import StereoGeometry
 
-__all__ = ["KeypointTask"]
-
 HEATMAP_STRIDE = 4
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from cogkp.config.centerpose.deploy import EngineSpec
 from cogkp.config.centerpose.io import dump_experiment, load_experiment, structure_experiment
 from cogkp.config.centerpose.rules import engine_size_problems
+from cogkp.config.centerpose.spec import EngineSpec
 from cogkp.errors import ConfigError
 
 DATA = """\

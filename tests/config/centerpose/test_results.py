@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.config.centerpose.deploy import ExportSection
 from cogkp.config.centerpose.io import load_experiment, structure_experiment, write_experiment
 from cogkp.config.centerpose.results import (
     LATEST_NAME,
@@ -14,7 +13,7 @@ from cogkp.config.centerpose.results import (
     results_of,
     resume_checkpoint,
 )
-from cogkp.config.centerpose.spec import VERBS
+from cogkp.config.centerpose.spec import VERBS, ExportSection
 from cogkp.errors import ConfigError
 
 

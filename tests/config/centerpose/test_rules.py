@@ -5,8 +5,7 @@ import pytest
 
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
 from cogkp.config.centerpose.rules import check
-from cogkp.config.centerpose.run import reconciled
-from cogkp.config.centerpose.spec import VERBS, CenterPoseConfig
+from cogkp.config.centerpose.spec import VERBS, CenterPoseConfig, reconciled
 from cogkp.errors import ConfigError
 
 CAMERA = {"principle_point_x": 300.7, "principle_point_y": 392.8, "focal_length_x": 615, "focal_length_y": 615.0}

@@ -18,9 +18,8 @@ from cogkp.config.centerpose.io import (
     write_experiment,
     write_experiment_template,
 )
-from cogkp.config.centerpose.reference import experiment_markdown
 from cogkp.config.centerpose.rules import check
-from cogkp.config.centerpose.schema import EXPERIMENT_SCHEMA_FILE, experiment_schema
+from cogkp.config.centerpose.schema import EXPERIMENT_SCHEMA_FILE, experiment_markdown, experiment_schema
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.fields import DOC, fields_of
 from cogkp.errors import ConfigError, OutputError
@@ -117,7 +116,7 @@ def test_the_schema_is_a_schema_with_every_sentence():
 class TestPage:
     def test_is_what_is_generated(self):
         assert PAGE.read_text(encoding="utf-8") == experiment_markdown(), (
-            "run: python -m cogkp.config.centerpose.reference > docs/centerpose-spec.md"
+            "run: python -m cogkp.config.centerpose.schema > docs/centerpose-spec.md"
         )
 
     def test_has_a_row_for_every_field(self):

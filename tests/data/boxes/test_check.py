@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cogkp.data.boxes.check import check_root
-from cogkp.data.boxes.order import ORDERS, best_order_of_pixels, best_order_of_points
+from cogkp.data.boxes.check import ORDERS, best_order_of_pixels, best_order_of_points, check_root
 from cogkp.data.boxes.writer import placed_box
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import K, annotation, box, spoilt, standing, write, write_set

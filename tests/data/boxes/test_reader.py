@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.data.boxes.box_fields import read_box
+from cogkp.data.boxes.box_fields import Fields, read_box
 from cogkp.data.boxes.clip import clip_matrix, intrinsics_of
-from cogkp.data.boxes.fields import Fields
 from cogkp.data.boxes.reader import read_objectron, scan_objectron
 from cogkp.data.boxes.records import BoxDataSize
 from cogkp.data.boxes.writer import annotation_of, placed_box

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cogkp.data.boxes.reader import read_objectron, read_unlabelled
-from cogkp.data.images.finding import find_images
+from cogkp.data.images.survey import find_images
 from cogkp.errors import DataError
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import annotation, write_set

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.data.calibration import check_pairs, read_calibration
-from cogkp.data.keypoint.scene.rig import stereo_head
+from cogkp.data.keypoint.scene.render import stereo_head
 from cogkp.errors import GeometryError
 from cogkp.geometry.rig import CameraRig
 from tests.builders.calibrations import camera, pose_of, rectified, toed_in

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cogkp.data.calibration import read_calibration
-from cogkp.data.keypoint.scene.rig import calibration, stereo_head
+from cogkp.data.keypoint.scene.render import calibration, stereo_head
 from cogkp.errors import DataError
 from tests.builders.shared_data import shared
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.images import write_png
-from cogkp.data.keypoint.fingerprint import fingerprint
+from cogkp.data.keypoint.dataset import fingerprint
 from cogkp.data.keypoint.records import RecordingSize, Records
 from cogkp.data.keypoint.structured import StructuredDataset
 

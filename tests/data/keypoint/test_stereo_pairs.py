@@ -17,13 +17,13 @@ from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.data.augment import AugmentPipeline
 from cogkp.data.images import encode_image
 from cogkp.data.keypoint.dataset import open_roots
-from cogkp.data.keypoint.scene.rig import stereo_head
-from cogkp.data.keypoint.scene.tool import sample_tool
+from cogkp.data.keypoint.scene.body import sample_tool
+from cogkp.data.keypoint.scene.render import stereo_head
 from cogkp.data.keypoint.stereo import check_labels, pair_consistency, paired_rig
 from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.data.loader import build_loader
 from cogkp.errors import DataError
-from cogkp.geometry.epipolar import epipolar_distance, fundamental
+from cogkp.geometry.projection import epipolar_distance, fundamental
 from cogkp.geometry.rig import CameraRig
 from cogkp.geometry.warp import ImageWarp
 from cogkp.tasks.registry import build_task

@@ -4,10 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from cogkp.data.boxes.scene.bodies import coverage, paint_body, silhouette, upright_body
-from cogkp.data.boxes.scene.faces import TEXELS, cylinder_textures, face_textures
-from cogkp.data.boxes.scene.render import BoxScene, render_box_image
-from cogkp.data.boxes.scene.world import SHAPES, sample_world
+from cogkp.data.boxes.scene.bodies import (
+    TEXELS,
+    coverage,
+    cylinder_textures,
+    face_textures,
+    paint_body,
+    silhouette,
+    upright_body,
+)
+from cogkp.data.boxes.scene.render import SHAPES, BoxScene, render_box_image, sample_world
 from cogkp.errors import DataError
 from cogkp.geometry.cuboid import FACES, UNIT_POINTS
 from tests.builders.box_files import standing

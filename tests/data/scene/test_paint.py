@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cogkp.data.scene.paint import Capsule, blend, cover
+from cogkp.data.scene.backdrop import Capsule, blend, cover
 
 
 def painted(capsule, shape_hw=(60, 80)):

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.data.keypoint.scene.body import HANDLE, POINTER, RADII, Look, draw_tool
-from cogkp.data.keypoint.scene.render import render_frame
-from cogkp.data.keypoint.scene.rig import calibration, project, stereo_head
-from cogkp.data.keypoint.scene.tool import TIP_TURN, TURN_END, sample_tool
+from cogkp.data.keypoint.scene.body import HANDLE, POINTER, RADII, TIP_TURN, TURN_END, Look, draw_tool, sample_tool
+from cogkp.data.keypoint.scene.render import calibration, project, render_frame, stereo_head
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera import PinholeCamera
 

@@ -12,15 +12,8 @@ from cogkp.errors import ModelError
 from cogkp.exporter.onnx_export import Tracing, export_onnx
 from cogkp.models.centerpose import CHANNELS, CenterPoseNetwork, CenterPoseOutputs
 from cogkp.tasks.base import ExportSpec, OutputSpec
-from cogkp.tasks.centerpose.decode import (
-    BEHIND,
-    MISSING,
-    DecodedObjects,
-    DecodeRules,
-    DecodingNetwork,
-    _peaks,
-    decode_maps,
-)
+from cogkp.tasks.centerpose.decode import BEHIND, DecodeRules, DecodingNetwork, _peaks, decode_maps
+from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects
 from tests.builders.tiny_objects import StandIn, TinyObjects
 
 NAMES = ("bboxes", "scores", "kps", "clses", "obj_scale", "kps_displacement_mean", "kps_heatmap_mean")

@@ -1,11 +1,11 @@
 import attrs
 import pytest
 
-from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.config.centerpose.spec import BackboneSpec
 from cogkp.exporter.onnx_export import Tracing, export_onnx, signature_of
 from cogkp.inference.parity import verify_onnx
 from cogkp.models.centerpose import CenterPoseOutputs
-from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.tasks.centerpose.detections import DecodedObjects
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.setup import spread

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from cogkp.config.centerpose.train import LossSpec
+from cogkp.config.centerpose.spec import LossSpec
 from cogkp.data.sample import Batch
 from cogkp.errors import TrainingError
 from cogkp.models.centerpose import CHANNELS, CenterPoseOutputs
-from cogkp.tasks.centerpose.heatmaps import render_gaussians
-from cogkp.tasks.centerpose.loss_config import UNDEFINED, LossSettings
-from cogkp.tasks.centerpose.losses import build_loss
-from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from cogkp.tasks.centerpose.losses import UNDEFINED, LossSettings, build_loss
+from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets, render_gaussians
 from tests.builders.perfect_maps import perfect_maps
 from tests.builders.placed import SIZE_WH, scene
 from tests.builders.warps import letterbox

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogkp.geometry.cuboid import Cuboids
-from cogkp.tasks.centerpose.average_precision import MEASURES, average_precision
 from cogkp.tasks.centerpose.matching import (
+    MEASURES,
+    average_precision,
     corner_distances,
     ground_scale,
     match_nearest,

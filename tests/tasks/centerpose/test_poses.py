@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from cogkp.data.sample import Encoded, Sample, collate
 from cogkp.errors import GeometryError
 from cogkp.geometry.camera_frame import CameraFrame
-from cogkp.geometry.cuboid_fit import Plane
+from cogkp.geometry.cuboid import Plane
 from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.decode import DecodeRules
 from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects, FilterRules, find_objects, soft_suppression
-from cogkp.tasks.centerpose.inference_json import inference_record
 from cogkp.tasks.centerpose.poses import PoseRules, find_poses
+from cogkp.tasks.centerpose.prediction import inference_record
 from cogkp.tasks.centerpose.targets import TargetRules
 from tests.builders.perfect_maps import perfect_maps
 from tests.builders.placed import SIZE_WH, K, placed

@@ -13,18 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.config.centerpose.dataset import DatasetSpec
+from cogkp.config.centerpose.spec import DatasetSpec
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import ImageFile, encode_image, read_colour
 from cogkp.errors import ArtifactError, ModelError, NotFiniteError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.camera_frame import CameraFrame
-from cogkp.geometry.cuboid_fit import Plane
+from cogkp.geometry.cuboid import Plane
 from cogkp.inference.processor import Prepared
 from cogkp.tasks.centerpose.detections import DecodedObjects
-from cogkp.tasks.centerpose.inference_json import inference_record
 from cogkp.tasks.centerpose.poses import find_poses
+from cogkp.tasks.centerpose.prediction import inference_record
 from cogkp.tasks.centerpose.processor import CenterPoseProcessor, processor_of
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from tests.builders.box_files import write_set

@@ -9,10 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cogkp.geometry.gaussian_radius import gaussian_radius
+from cogkp.geometry.heatmap import gaussian_radius
 from cogkp.geometry.warp import ImageWarp
-from cogkp.tasks.centerpose.heatmaps import read_cells, render_gaussians
-from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
+from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets, read_cells, render_gaussians
 from tests.builders.placed import SIZE_WH, scene
 from tests.builders.warps import letterbox, square_crop
 

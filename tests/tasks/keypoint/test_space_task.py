@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, LossTerms, RigidityTerm, StereoPairing
-from cogkp.data.keypoint.scene.rig import calibration, stereo_head
+from cogkp.data.keypoint.scene.render import calibration, stereo_head
 from cogkp.errors import DataError, EvaluationError
 from cogkp.files import write_json
 from cogkp.models.keypoint import KeypointOutputs

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.heatmap import expectation
-from cogkp.geometry.point_covariance import covariance
 from cogkp.geometry.rig import CameraRig
-from cogkp.geometry.uncertainty import inside_region
+from cogkp.geometry.uncertainty import covariance, inside_region
 from cogkp.geometry.warp import ImageWarp
 from cogkp.models.keypoint import KeypointOutputs
 from cogkp.tasks.keypoint.codec import KeypointCodec

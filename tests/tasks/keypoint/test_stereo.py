@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig, LossTerm, LossTerms, RigidityTerm, StereoPairing
-from cogkp.data.keypoint.scene.rig import calibration, stereo_head
+from cogkp.data.keypoint.scene.render import calibration, stereo_head
 from cogkp.data.keypoint.stereo import paired_rig
 from cogkp.errors import DataError
 from cogkp.files import write_json

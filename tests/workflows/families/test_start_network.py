@@ -10,7 +10,7 @@ import torch
 
 from cogkp.artifacts.checkpoint import Checkpoint, Provenance, TrainingState
 from cogkp.config.centerpose.io import dump_experiment
-from cogkp.config.centerpose.model import BackboneSpec
+from cogkp.config.centerpose.spec import BackboneSpec
 from cogkp.config.keypoint.io import dump
 from cogkp.errors import CheckpointError, CogkpError
 from cogkp.models.dla import DLA34

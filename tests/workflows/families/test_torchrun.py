@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cogkp.config.centerpose.train import TrainSpec
+from cogkp.config.centerpose.spec import TrainSpec
 from cogkp.errors import TrainingError
 from cogkp.workflows.families.centerpose.torchrun import ranks_to_start, require_started
 

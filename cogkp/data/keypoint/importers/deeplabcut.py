@@ -22,8 +22,6 @@ from cogkp.data.keypoint.importers.table_cells import Row, number_in, read_cells
 from cogkp.errors import DataError, ImageError, Problem
 from cogkp.files import is_file, leads_out
 
-__all__ = ["read_deeplabcut"]
-
 COORDS = ("x", "y", "likelihood", "visible")
 HEADER = ("scorer", "bodyparts", "coords")
 MISSING_MARK = (-1.0, -1.0)

@@ -29,8 +29,6 @@ from cogkp.files import is_file, leads_out
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
-__all__ = ["read_stereo_pairs"]
-
 CAMERAS = ("LL", "LR")
 PAIRS_FILE = "pairs.jsonl"
 CALIBRATIONS = ("calibration.config.json", "calibration.s6.unit30mm.json", "calibration.s6.mm.json")

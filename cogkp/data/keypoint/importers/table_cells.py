@@ -20,8 +20,6 @@ import attrs
 
 from cogkp.errors import DataError
 
-__all__ = ["Cells", "Row", "number_in", "read_cells"]
-
 log = logging.getLogger("cogkp")
 
 SEPARATORS = (",", ";", "\t")

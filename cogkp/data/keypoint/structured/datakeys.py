@@ -9,10 +9,8 @@ from typing import Any, Literal
 
 from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.keypoint.records import Index
-from cogkp.data.keypoint.structured.lines import LINES_FILE, RecordedLine, parse_lines
+from cogkp.data.keypoint.structured.reader import LINES_FILE, RecordedLine, parse_lines
 from cogkp.errors import DataError, Problem, closest, counted
-
-__all__ = ["PointLabels", "check_datakeys"]
 
 log = logging.getLogger("cogkp")
 

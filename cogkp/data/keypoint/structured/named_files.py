@@ -16,8 +16,6 @@ from cogkp.data.keypoint.records import FileNames
 from cogkp.errors import DataError
 from cogkp.files import leads_out
 
-__all__ = ["Folder", "NameList", "NamedFile"]
-
 NamedFile = tuple[bytes, int]
 """A file's name within the folder, and its size in bytes."""
 

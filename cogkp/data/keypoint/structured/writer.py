@@ -19,11 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.data.images import encode_image
-from cogkp.data.keypoint.structured.lines import LINES_FILE
+from cogkp.data.keypoint.structured.reader import LINES_FILE
 from cogkp.errors import DataError, OutputError
 from cogkp.files import atomic_path, json_text, writing_to
-
-__all__ = ["write_structured"]
 
 
 def write_structured(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.artifacts.manifest import Origin
-from cogkp.artifacts.model_files import file_sha256
+from cogkp.artifacts.names import file_sha256
 from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
 from cogkp.config.centerpose.results import onnx_path
@@ -32,9 +32,9 @@ from cogkp.errors import ConfigError, DataError, ExportError, Problem, printable
 from cogkp.files import write_text
 from cogkp.inference.exported import Exported
 from cogkp.measures.evidence import Evidence
-from cogkp.measures.text_table import table_lines
+from cogkp.measures.figures import table_lines
 from cogkp.tasks.base import Report
-from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.tasks.centerpose.detections import DecodedObjects
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.training.distributed import Ranks
 from cogkp.workflows.adapter import (
@@ -51,7 +51,7 @@ from cogkp.workflows.adapter import (
 from cogkp.workflows.evaluation_page import Words
 from cogkp.workflows.families.centerpose.engine import engine_job
 from cogkp.workflows.families.centerpose.inference import prediction_job, require_image_folder, to_ask
-from cogkp.workflows.families.centerpose.inputs import available_images
+from cogkp.workflows.families.centerpose.int8 import available_images
 from cogkp.workflows.families.centerpose.model import (
     input_size,
     open_experiment_checkpoint,

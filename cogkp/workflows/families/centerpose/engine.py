@@ -11,11 +11,10 @@ from pathlib import Path
 import attrs
 
 from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
-from cogkp.artifacts.model_files import file_sha256
-from cogkp.config.centerpose.deploy import EngineSpec, TensorRTSpec
+from cogkp.artifacts.names import file_sha256
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.rules import engine_size_problems
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import CenterPoseConfig, EngineSpec, TensorRTSpec
 from cogkp.config.plain import plain_hash
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.exporter.engine_options import EngineOptions
@@ -27,8 +26,6 @@ from cogkp.workflows.adapter import EngineJob, EngineRequest
 from cogkp.workflows.families.centerpose.int8 import with_int8_layers
 from cogkp.workflows.families.centerpose.model import require_outputs
 from cogkp.workflows.families.centerpose.results_folder import AtWork
-
-__all__ = ["engine_job"]
 
 PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
 LAYERS = "gen_trt_engine.tensorrt.layers_precision"

@@ -13,12 +13,10 @@ import numpy.typing as npt
 
 from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, read_calibration, write_calibration
 from cogkp.artifacts.manifest import Manifest
-from cogkp.config.centerpose.deploy import CalibrationSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import CalibrationSpec, CenterPoseConfig
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import Levels, read_colour
-from cogkp.data.images.finding import find_images
-from cogkp.data.images.survey import evenly
+from cogkp.data.images.survey import evenly, find_images
 from cogkp.errors import DataError
 from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
 from cogkp.exporter.typed_onnx import read_onnx
@@ -29,15 +27,27 @@ from cogkp.progress import Progress
 from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.centerpose.quantization_error import Agreement
 
-__all__ = ["ImageBatches", "calibration_images", "with_int8_layers"]
+log = logging.getLogger("cogkp")
+
+
+def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
+    """List the images of the first of an experiment's folders that has any; none where they cannot be had."""
+    data = config.dataset
+    for folder in (data.val_data, data.test_data, data.train_data, data.inference_data):
+        if folder is None or not Path(folder).is_dir():
+            continue
+        try:
+            return find_images(Path(folder))
+        except DataError as error:
+            log.warning("%s", error)
+    return ()
+
 
 COMPARED = 8
 MUCH_PX = 2.0
 CALIBRATION = "gen_trt_engine.tensorrt.calibration"
 
 Batch = npt.NDArray[np.float32]
-
-log = logging.getLogger("cogkp")
 
 
 def with_int8_layers(

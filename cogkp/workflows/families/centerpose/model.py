@@ -13,22 +13,11 @@ import torch
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.manifest import Signature
 from cogkp.artifacts.restore import Restored
-from cogkp.config.centerpose.run import EvaluateSpec, InferenceSpec
-from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.centerpose.spec import CenterPoseConfig, EvaluateSpec, InferenceSpec
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.inference.exported import Exported
-from cogkp.tasks.centerpose.decode import DecodedObjects
+from cogkp.tasks.centerpose.detections import DecodedObjects
 from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_family
-
-__all__ = [
-    "FAMILY",
-    "input_size",
-    "model_path",
-    "open_experiment_checkpoint",
-    "opened_model",
-    "require_colours",
-    "require_outputs",
-]
 
 COLOURS = 3
 FAMILY = "centerpose"

@@ -18,8 +18,6 @@ from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
 from cogkp.errors import CogkpError, ConfigError
 from cogkp.files import has_mark, in_own_folder, make_folder, require_replaceable
 
-__all__ = ["AtWork", "at_work"]
-
 OUR_NAMES = ("experiment.yaml", "status.json", RECORD_NAME, METRICS_NAME, TABLE_NAME)
 EARLIER_START, EARLIER_KEY = b"model_name: ", b"\n  camera_frame: "
 OUR_CHECKPOINTS = ("centerpose_model_*.pth", "model_epoch_*.pth")

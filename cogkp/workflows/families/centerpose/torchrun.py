@@ -9,10 +9,8 @@ from collections.abc import Mapping
 import attrs
 import torch
 
-from cogkp.config.centerpose.run import RunSpec
+from cogkp.config.centerpose.spec import RunSpec
 from cogkp.errors import TrainingError
-
-__all__ = ["Start", "ranks_to_start", "require_started"]
 
 TORCHRUN = "torch.distributed.run"
 ON_PROCESSORS = "to train with that many processes on this machine's processors, start: {}"

@@ -20,10 +20,8 @@ from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.status import StatusLog
 from cogkp.artifacts.weight_file import IMAGENET, find_weights, read_weights
 from cogkp.config.centerpose import rules
-from cogkp.config.centerpose.model import BackboneSpec
 from cogkp.config.centerpose.results import Results, checkpoint_name, results_of, resume_checkpoint
-from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.config.centerpose.train import TrainSpec
+from cogkp.config.centerpose.spec import BackboneSpec, CenterPoseConfig, TrainSpec
 from cogkp.config.train import TrainOptions
 from cogkp.errors import CheckpointError, ConfigError, Problem
 from cogkp.files import share_file, write_verified
@@ -38,8 +36,6 @@ from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
 from cogkp.workflows.families.centerpose.torchrun import require_started
 from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
-
-__all__ = ["ExperimentCheckpointer", "StatusSink", "Training", "begin_training", "start_network", "status_figures"]
 
 CORNER_NAMES = tuple(f"corner {number}" for number in range(1, 9))
 HIGHEST_SEED = 2**31

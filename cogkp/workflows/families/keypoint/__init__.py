@@ -18,7 +18,7 @@ from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import Split
 from cogkp.errors import ConfigError, Problem
-from cogkp.models.encoder_weights import LoadedEncoder, load_encoder
+from cogkp.models.backbone_weights import LoadedEncoder, load_encoder
 from cogkp.models.resnet import RESNET18_WEIGHTS
 from cogkp.tasks.keypoint.task import KeypointTask
 from cogkp.training.distributed import Ranks

@@ -31,8 +31,6 @@ from cogkp.visual.calibration import calibration_sheet
 from cogkp.visual.lens import DrawnLens
 from cogkp.visual.rig import DrawnCamera
 
-__all__ = ["CalibrationCheck", "check_calibration"]
-
 FloatArray = npt.NDArray[np.float64]
 
 DRAWING_SUFFIX = ".check.png"
