@@ -3,8 +3,6 @@
 Every public name is listed here and found on first use, so that ``import cogkp`` costs next to nothing.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from cogkp.lazy import lazy_names

@@ -1,7 +1,5 @@
 """Names that the command line needs beside the public ones; loaded on first use."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from cogkp.lazy import lazy_names

@@ -1,7 +1,5 @@
 """Draw batches, labels and predictions of any family."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

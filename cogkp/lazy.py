@@ -1,7 +1,5 @@
 """Load the names of a package when they are asked for, so that importing it stays fast."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module

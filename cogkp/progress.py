@@ -1,7 +1,5 @@
 """The interface for reporting progress; how it is shown is decided by the caller."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol

@@ -1,7 +1,5 @@
 """The console script ``s6``: groups of commands, each command one call of the library."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """``s6 cog centerpose import`` and ``render``: make folders of labelled images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

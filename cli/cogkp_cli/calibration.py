@@ -1,7 +1,5 @@
 """``s6 cog calibration``: check a calibration file and summarise it."""
 
-from __future__ import annotations
-
 import typer
 
 import cogkp

@@ -1,7 +1,5 @@
 """``s6 cog centerpose``: 3-D boxes of objects."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 

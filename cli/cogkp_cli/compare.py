@@ -1,7 +1,5 @@
 """``s6 cog compare``: two evaluations side by side."""
 
-from __future__ import annotations
-
 import cogkp
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console

@@ -1,7 +1,5 @@
 """Print results to stdout, and everything else to stderr."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -1,7 +1,5 @@
 """``s6 cog demo``: from images to a deployed model, on rendered data."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cogkp

@@ -1,7 +1,5 @@
 """``s6 cog evaluate``: the errors of a checkpoint's predictions."""
 
-from __future__ import annotations
-
 import typer
 
 import cogkp

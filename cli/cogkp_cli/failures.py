@@ -4,8 +4,6 @@
 stopped by SIGHUP, Ctrl-C and SIGTERM.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import traceback

@@ -1,7 +1,5 @@
 """``s6 cog import``: convert labels of other programs to a StructuredDataset."""
 
-from __future__ import annotations
-
 import cogkp
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console

@@ -1,7 +1,5 @@
 """Every flag of every command, declared once: its name, type, range and help."""
 
-from __future__ import annotations
-
 import math
 from enum import Enum
 from pathlib import Path

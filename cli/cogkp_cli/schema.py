@@ -1,7 +1,5 @@
 """``s6 cog schema``: print the JSON schema of a configuration file."""
 
-from __future__ import annotations
-
 import json
 
 import typer

@@ -1,7 +1,5 @@
 """Standard streams that may be closed, full, or a broken pipe, without ending the work."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

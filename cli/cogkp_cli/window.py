@@ -1,7 +1,5 @@
 """The preview window: OpenCV, else Tk, else numbered images on disk."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

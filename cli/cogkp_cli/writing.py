@@ -1,7 +1,5 @@
 """Protect existing files of others from being overwritten by a command."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 It belongs to one graph: weights and layers, not the ONNX file's metadata.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

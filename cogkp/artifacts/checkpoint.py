@@ -6,8 +6,6 @@ checksum was verified. Older formats are migrated while they are read. To save s
 field is in a file that lacks it.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Mapping
 from importlib import metadata

@@ -4,8 +4,6 @@ A checkpoint is a zip archive, and a zip archive ends with a comment of any text
 readers of the archive ignore it, and file and checksum are always written together.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -4,8 +4,6 @@
 evaluation can be compared with it years later. Its format is counted: a reader refuses what is newer than itself.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

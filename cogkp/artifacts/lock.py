@@ -4,8 +4,6 @@ The lock is the operating system's own, on a file that says who holds it. The sy
 dies, however it dies, so that a lock left behind is never an obstacle: only its text remains, and is logged.
 """
 
-from __future__ import annotations
-
 import errno
 import importlib
 import importlib.util

@@ -4,8 +4,6 @@ The manifest is a JSON file beside the model. The same facts travel inside the O
 key under the prefix ``cogkp.``, so that a file that lost its neighbour still explains itself.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping

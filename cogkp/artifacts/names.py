@@ -1,7 +1,5 @@
 """Names of exported models, and the files beside them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from datetime import datetime

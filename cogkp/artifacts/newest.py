@@ -7,8 +7,6 @@ checkpoint changed. Runs of earlier releases noted nothing: there the times of f
 future.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import time

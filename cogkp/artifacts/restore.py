@@ -5,8 +5,6 @@ warning that names both. ``best`` asks for the best validation of the run that w
 file. Where the best or the named file is damaged, it is refused, and its good neighbours named.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@
 command, with which versions, on which machine and data, and what it was to do.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -10,8 +10,6 @@
 - ``run.lock``: there while a training writes here.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -3,8 +3,6 @@
 Lines are only ever added. They hold what others read: date, time, status, verbosity, message, and figures.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

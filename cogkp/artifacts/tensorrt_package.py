@@ -1,7 +1,5 @@
 """Import TensorRT or TensorRT-RTX, and collect their log messages."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import logging

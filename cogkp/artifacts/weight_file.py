@@ -3,8 +3,6 @@
 Nothing is downloaded. Files are read with ``weights_only=True`` alone, so that one from elsewhere can never run code.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Spatial stages (crop, affine, flip) compose, in their listed order, into one 3x3
 Photometric stages (intensity, blur, noise, cutout) run on the crop, in their listed order.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import attrs

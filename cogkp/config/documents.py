@@ -1,7 +1,5 @@
 """Read text and JSON files strictly, and write JSON for people."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

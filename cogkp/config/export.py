@@ -1,7 +1,5 @@
 """Options of an export, as one frozen value."""
 
-from __future__ import annotations
-
 import attrs
 
 from cogkp.config.fields import LARGEST_BATCH, between, matching, one_of, setting

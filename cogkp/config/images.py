@@ -1,7 +1,5 @@
 """The ``images`` section, shared by all families: how image files are read."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

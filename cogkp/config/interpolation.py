@@ -6,8 +6,6 @@ r"""Interpolation of values: ``${train.num_epochs}`` stands for another value of
 - Words with a colon (``${oc.env:HOME}``) would fetch values from outside the document and are refused.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@ A value is a word, read as in the file; text in single or double quotes; ``[a, b
 is the empty text. A backslash before one of ``\ ( ) [ ] { } : = ,`` or a space makes it a plain letter.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

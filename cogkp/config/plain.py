@@ -1,7 +1,5 @@
 """Compare and hash configurations of any family as plain JSON values."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Read rank and number of processes from the environment that ``torchrun`` sets."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

@@ -4,8 +4,6 @@ Words become values by YAML's own rules, apart from four that surprise: ``6e-05`
 dates are text. Nothing but plain values is ever built.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import textwrap

@@ -4,8 +4,6 @@ Training moves the rectangle a little and turns it; evaluation and deployed mode
 Pixel rule: the centre of the top-left pixel is (0, 0).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

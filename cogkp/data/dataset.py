@@ -1,7 +1,5 @@
 """The protocol of a data set, for training and evaluation of any family."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 A file whose pixels changed while its size did not goes unnoticed; reading every image would cost minutes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

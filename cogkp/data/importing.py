@@ -3,8 +3,6 @@
 Knows nothing of: any format, any output folder.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence

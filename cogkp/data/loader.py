@@ -1,7 +1,5 @@
 """Load batches; their order and augmentation depend on the seed alone, never on the number of processes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import sys
 import warnings

@@ -1,7 +1,5 @@
 """Start loader processes as this machine can bear them, and say what to do where one dies."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import logging

@@ -3,8 +3,6 @@
 A file gets its release name only after it has been compared with its source.
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version

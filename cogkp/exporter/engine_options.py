@@ -1,7 +1,5 @@
 """Options of a TensorRT engine beside its precision, the same for every builder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

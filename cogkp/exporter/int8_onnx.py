@@ -7,8 +7,6 @@ Source: B. Jacob et al., Quantization and Training of Neural Networks for Effici
 CVPR 2018; R. Krishnamoorthi, Quantizing deep convolutional networks for efficient inference, 2018, section 3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 The names and order of the outputs are the fields of the NamedTuple the module returns; they are listed nowhere else.
 """
 
-from __future__ import annotations
-
 import copy
 import logging
 import tempfile

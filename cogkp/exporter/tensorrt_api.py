@@ -4,8 +4,6 @@ All three take the precision from the types in the graph. TensorRT 11 and RTX kn
 asked for it by a flag of the network; so one route serves them, and the head stays float32 in each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Choose a TensorRT builder; all have one signature, and a new one is a new row of the table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

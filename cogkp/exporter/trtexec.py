@@ -1,7 +1,5 @@
 """Build an engine with NVIDIA's command-line tool ``trtexec``."""
 
-from __future__ import annotations
-
 import logging
 import re
 import shlex

@@ -5,8 +5,6 @@ behind them stay float32: a pixel position above 128 has steps of one pixel in b
 a sixteenth. Inputs and outputs stay float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType

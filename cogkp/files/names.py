@@ -1,7 +1,5 @@
 """Check names that come from other people's files before they become paths."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -1,7 +1,5 @@
 """Recognise files that this program wrote, and so may replace."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Temporary files and folders: unique names, locked while in use, removed after a crash."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import os

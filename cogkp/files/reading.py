@@ -1,7 +1,5 @@
 """Read files that a user named, which may be pipes, devices or folders."""
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,7 +1,5 @@
 """Write several files that appear together, or not at all."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

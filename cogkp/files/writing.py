@@ -1,7 +1,5 @@
 """Write files atomically: a reader finds the old content or the new one, never half of it."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -4,8 +4,6 @@ Most of both libraries is spelt alike (operators, indexing, ``where``, ``stack``
 is not is here.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

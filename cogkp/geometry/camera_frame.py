@@ -3,8 +3,6 @@
 Everything inside the library is in OpenCV axes; data is converted where it enters and reports where they leave.
 """
 
-from __future__ import annotations
-
 import enum
 
 import numpy as np

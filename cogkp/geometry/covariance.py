@@ -3,8 +3,6 @@
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.2 and appendix A2.
 """
 
-from __future__ import annotations
-
 from cogkp.errors import GeometryError
 from cogkp.geometry.arrays import Array, at_least_float32, cast, counting, is_floating, namespace
 

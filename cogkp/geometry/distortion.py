@@ -10,8 +10,6 @@ Axes: N points, D coefficients, M points that need a closer look.
 Source: OpenCV manual, module calib3d, section "Detailed Description" (the camera model).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -11,8 +11,6 @@ Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section A6
 Source: R. Hartley and P. Sturm, Triangulation, Computer Vision and Image Understanding 68 (1997), section 5.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Axes: B batch, N keypoints, h rows and w columns of the grid. A grid of stride s
 the centre of cell i lies at pixel (i + 0.5) s - 0.5, where the centre of the top-left pixel is (0, 0).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

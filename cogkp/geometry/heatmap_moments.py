@@ -4,8 +4,6 @@ A grid of stride s has one cell for s x s pixels of the crop; the centre of cell
 where the centre of the top-left pixel is (0, 0).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from cogkp.geometry.arrays import Array, at_least_float32, cast, counting, namespace

@@ -15,8 +15,6 @@ Source: OpenCV manual, module calib3d, section "Detailed Description" (the camer
 Source: J. Nocedal and S. Wright, Numerical Optimization, 2nd ed., section 11.1 (Newton's method with a line search).
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from typing import NamedTuple

@@ -5,8 +5,6 @@ pixel that :meth:`cogkp.geometry.warp.ImageWarp.fit` allows for. Networks and we
 they put out, mean this map; the two differ by up to half a pixel of the crop.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

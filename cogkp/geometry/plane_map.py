@@ -6,8 +6,6 @@ Pixel rule: the centre of the top-left pixel is (0, 0).
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 2.4 (plane projective maps).
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

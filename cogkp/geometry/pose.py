@@ -8,8 +8,6 @@ Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., sections 7
 Axes: M objects, N points.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -7,8 +7,6 @@ Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.
 Axes: M objects, N points.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,8 +7,6 @@ Axes: N points; leading axes are batch axes and broadcast.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., chapters 6, 9 and 11.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -5,8 +5,6 @@ All functions take NumPy arrays or torch tensors, and return the same kind.
 Source: J. Solà, Quaternion kinematics for the error-state Kalman filter, 2017, sections 1 and 2.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from cogkp.errors import GeometryError

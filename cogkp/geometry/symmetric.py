@@ -5,8 +5,6 @@ Algorithms, 2nd ed., section 10.1), costs no more than Cramer's rule, and loses 
 singular. Entries are separate tensors, so that every operation runs along the points.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -22,8 +22,6 @@ Source: P. Torr and A. Zisserman, MLESAC, Computer Vision and Image Understandin
 O. Chum, J. Matas and J. Kittler, Locally Optimized RANSAC, DAGM 2003 (estimating again from the inliers).
 """
 
-from __future__ import annotations
-
 import math
 from itertools import combinations
 from typing import NamedTuple

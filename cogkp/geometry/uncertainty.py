@@ -12,8 +12,6 @@ axes and broadcast.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., section 5.2 and appendix A2.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Run an ONNX file with ONNX Runtime."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 A model in two steps is compared step by step: see :class:`cogkp.tasks.base.TwoSteps`.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ It works on NumPy arrays without torch. A family has one, used by its codec for 
 :func:`cogkp.load` for checkpoints, ONNX files and engines alike, so that the preparation of an image exists once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 

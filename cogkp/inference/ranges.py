@@ -6,8 +6,6 @@ Source: R. Banner, Y. Nahshan, D. Soudry, Post training 4-bit quantization of co
 rapid-deployment, NeurIPS 2019, section 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The interface of everything that runs a deployed model: {name: array} in, {name: array} out."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType

@@ -3,8 +3,6 @@
 Device memory is torch's, so that no CUDA binding besides torch is needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Run the source network itself, as the reference that others are compared with."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 

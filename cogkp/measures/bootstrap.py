@@ -5,8 +5,6 @@ same draw serves all figures, so that two networks are compared frame by frame o
 Axes: B resamples, F frames, K values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 

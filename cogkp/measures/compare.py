@@ -1,7 +1,5 @@
 """Compare two evaluations: the difference of each metric, with its bootstrap interval."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import attrs

@@ -1,7 +1,5 @@
 """Metrics of an evaluation (mean, median, share within a limit) with their intervals, curves and histograms."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Literal
 

@@ -5,8 +5,6 @@ Source: Yu, Wang, Shelhamer, Darrell, Deep Layer Aggregation, arXiv 1707.06484; 
 Points, arXiv 1904.07850. Convolutions are plain ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Load pretrained weights into the encoder of a keypoint network or the backbone of a CenterPose network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 

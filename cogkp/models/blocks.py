@@ -4,8 +4,6 @@ Axes: B batch, c channels, h rows, w columns. Dense 3x3 convolutions throughout:
 and each batch normalisation folds into the convolution before it at deployment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ Source: Lin, Tremblay, Tyree, Vela, Birchfield, Single-stage Keypoint-based Cate
 an RGB Image, arXiv 2109.06161.
 """
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple, get_args
 
 import torch

@@ -5,8 +5,6 @@ could reach no output are left out.
 Source: Yu, Wang, Shelhamer, Darrell, Deep Layer Aggregation, arXiv 1707.06484.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

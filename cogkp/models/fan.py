@@ -5,8 +5,6 @@ Source: Zhou et al., Understanding the Robustness in Vision Transformers, arXiv 
 the 2020s, arXiv 2201.03545; El-Nouby et al., XCiT, arXiv 2106.09681.
 """
 
-from __future__ import annotations
-
 import math
 from types import MappingProxyType
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Axes: B batch, c channels, H W image. K. He and others, "Deep Residual Learning for Image Recognition", CVPR 2016.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -4,8 +4,6 @@ A family answers six questions: its data sets, its codec, its model, its loss, i
 Nothing in the library asks a seventh.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 

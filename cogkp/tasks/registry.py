@@ -1,7 +1,5 @@
 """Build the task of a configuration."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from cogkp.families import family_of

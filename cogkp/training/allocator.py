@@ -4,8 +4,6 @@ glibc gives every large block back to the system and fetches it anew, page by pa
 activations that costs up to half of a CPU training step.
 """
 
-from __future__ import annotations
-
 import ctypes
 import platform
 

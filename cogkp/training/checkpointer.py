@@ -1,7 +1,5 @@
 """Save and restore the state of a running training."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Early stopping: end a training when the validation error no longer improves."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

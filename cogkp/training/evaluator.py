@@ -1,7 +1,5 @@
 """Run a predictor over all batches of a loader and compute the task's metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol

@@ -3,8 +3,6 @@
 tensorboardX's own writer hands events to a thread; when that dies of a full disk, those who add wait for ever.
 """
 
-from __future__ import annotations
-
 import socket
 import time
 import warnings

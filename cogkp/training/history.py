@@ -6,8 +6,6 @@ had happened: lines beyond the restored moment are dropped, the others stay.
 The table says nothing that ``metrics.jsonl`` does not: after a restored training its rows are those of the lines.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

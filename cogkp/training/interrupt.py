@@ -4,8 +4,6 @@ The first signal asks to stop after the step under way. A second Ctrl-C stops at
 not: schedulers and shells often send theirs twice.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

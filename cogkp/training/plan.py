@@ -3,8 +3,6 @@
 The rules are explained in docs/decisions/0002-restore.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 A loss that is no number is not warned of; it ends the training, see :func:`cogkp.training.learner.not_finite`.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol

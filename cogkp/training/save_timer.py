@@ -1,7 +1,5 @@
 """Decide when the next checkpoint is due, by steps or by seconds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

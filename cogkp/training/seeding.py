@@ -1,7 +1,5 @@
 """Seed, save and restore the global random number generators."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

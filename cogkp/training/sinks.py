@@ -1,7 +1,5 @@
 """Loggers of a training: their interface, and TensorBoard; a new log is a new sink."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Measure where a training spends its time: wall time of its parts, and operators of a few steps."""
 
-from __future__ import annotations
-
 import logging
 import os
 import time

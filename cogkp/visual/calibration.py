@@ -1,7 +1,5 @@
 """Draw a calibration on one sheet: the rig from two sides, and the distortion of each lens."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Draw predictions beside the labels on one sheet of frames."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import attrs

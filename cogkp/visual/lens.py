@@ -1,7 +1,5 @@
 """Draw lens distortion: how far, and in which direction, each pixel is moved."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import attrs

@@ -1,7 +1,5 @@
 """Marks to draw over images: points, masks and outlines as plain arrays, in pixels of the image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

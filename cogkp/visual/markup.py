@@ -1,7 +1,5 @@
 """Escape and format text for HTML and SVG."""
 
-from __future__ import annotations
-
 import base64
 from html import escape as escape_html
 

@@ -8,8 +8,6 @@ Boxes have red edges and green numbers, axes red, green and blue, as the drawing
 truth beside a prediction is white and thin.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -3,8 +3,6 @@
 Functions return pieces of HTML. Everything that users named is escaped; pieces are joined, never parsed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import attrs

@@ -6,8 +6,6 @@ violet to yellow whose lightness rises all the way, so that order can be seen ev
 Source: M. Okabe and K. Ito, Color Universal Design, 2008; the ramp follows matplotlib's 'viridis' at nine nodes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

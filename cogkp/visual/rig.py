@@ -3,8 +3,6 @@
 Space is shown in the axes of the rig's mean camera: right, down, forward. Cameras may look anywhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

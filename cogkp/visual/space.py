@@ -1,7 +1,5 @@
 """Draw stereo pairs: both views with epipolar lines, and points of space from obliquely above."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple

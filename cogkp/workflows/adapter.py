@@ -5,8 +5,6 @@ for each verb: what to check, which options hold, where results go and how they 
 family from end to end.
 """
 
-from __future__ import annotations
-
 import logging
 from abc import ABC, abstractmethod
 from collections import namedtuple

@@ -1,7 +1,5 @@
 """Build a TensorRT engine from an exported model of any family."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The HTML page of one evaluation, made of what any family reports."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

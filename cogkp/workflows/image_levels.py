@@ -1,7 +1,5 @@
 """Black and white levels of 16-bit images: found in the training data, kept in the checkpoint's configuration."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Preview augmented training images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Results that print themselves: a short text in a terminal, with a drawing in a notebook."""
 
-from __future__ import annotations
-
 import html
 from abc import ABC, abstractmethod
 from pathlib import Path

@@ -3,8 +3,6 @@
 They know what a task offers, never a family.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where the results of images go: in a tree that mirrors that of the images, apart from them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

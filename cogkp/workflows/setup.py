@@ -1,7 +1,5 @@
 """Building blocks of several verbs: data loaders, samples, and the model of a file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

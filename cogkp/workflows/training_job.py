@@ -3,8 +3,6 @@
 :class:`TrainingJob` is what most families need: a run folder under a root of checkpoints, options from the caller.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext

@@ -3,8 +3,6 @@
 Every mistake of a file and of the overrides is reported at once, one :class:`Problem` each, with path and line.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Folders and file names of each verb's results, and the checkpoint to resume from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 from pathlib import Path

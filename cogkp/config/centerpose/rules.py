@@ -3,8 +3,6 @@
 A rule assumes that each field alone is right, and names in ``reads`` what else it looked at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 ``python -m cogkp.config.centerpose.schema > docs/centerpose-spec.md`` brings the page up to date.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

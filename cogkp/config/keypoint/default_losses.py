@@ -5,8 +5,6 @@ several times faster, and a mask needs weight beside point errors, which are cou
 docs/decisions/0005-recipe.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Every mistake of a file is reported at once, one :class:`Problem` each, with its path.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Migrate older and shorter spellings of a document to the present one."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from typing import Any

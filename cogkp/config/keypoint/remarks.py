@@ -1,7 +1,5 @@
 """Warnings about a valid keypoint configuration that probably means something else."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

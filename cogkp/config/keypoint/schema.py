@@ -3,8 +3,6 @@
 ``python -m cogkp.config.keypoint.schema > docs/configuration.md`` brings the page up to date.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

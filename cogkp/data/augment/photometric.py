@@ -4,8 +4,6 @@ Crops are (S, S) float32 in 0..1; a stage may leave that range, the pipeline cli
 Randomness comes from the generator alone.
 """
 
-from __future__ import annotations
-
 from functools import singledispatch
 
 import cv2

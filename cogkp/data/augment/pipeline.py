@@ -1,7 +1,5 @@
 """The augmentation pipeline: one sampled warp for pixels, points and masks, then photometric changes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import attrs

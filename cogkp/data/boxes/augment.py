@@ -3,8 +3,6 @@
 Randomness comes from the generator alone. See :mod:`cogkp.data.boxes.view` for the input.
 """
 
-from __future__ import annotations
-
 import math
 
 import attrs

@@ -6,8 +6,6 @@ A cube looks the same after 48 changes of its axes: six orders of x, y, z, each 
 turns, the other half turns seen in a mirror.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from itertools import permutations, product

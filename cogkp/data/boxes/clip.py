@@ -1,7 +1,5 @@
 """Convert between intrinsics and the projection matrix of annotation files; see :func:`cogkp.geometry.camera_frame`."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

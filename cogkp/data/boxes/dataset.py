@@ -1,7 +1,5 @@
 """The data set of box images: read, sample a warp, crop, change colours, and encode targets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path

@@ -3,8 +3,6 @@
 The form is that of :mod:`cogkp.data.fingerprint`, whose ``changes`` compares both kinds.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any

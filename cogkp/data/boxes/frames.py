@@ -3,8 +3,6 @@
 Points of space and their pixels are two statements about one thing; only under the right axes do they agree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 A new format is one function that reads a source and one line in ``BOX_IMPORTERS``.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

@@ -8,8 +8,6 @@ For training only folders without folders in them are looked into, as the publis
 dot do not count. What is passed over is counted and said.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping

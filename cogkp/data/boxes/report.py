@@ -1,7 +1,5 @@
 """The report of a check of annotation files, as text and JSON."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

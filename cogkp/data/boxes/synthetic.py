@@ -3,8 +3,6 @@
 Lengths are in metres. Each file names its camera axes.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 The map is that of :mod:`cogkp.geometry.letterbox`.
 """
 
-from __future__ import annotations
-
 import attrs
 import numpy as np
 import numpy.typing as npt

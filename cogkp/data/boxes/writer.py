@@ -1,7 +1,5 @@
 """Write annotation files of boxes, with every documented key that is known."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@
 order. Tables without a matrix, such as ``[metadata]``, are ignored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import Any

@@ -3,8 +3,6 @@
 Knows nothing of: any file format.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations

@@ -7,8 +7,6 @@ Axes: N pairs of pixels.
 Source: R. Hartley and A. Zisserman, Multiple View Geometry, 2nd ed., sections 9.2 and 9.6.3 (points in front).
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import attrs

@@ -5,8 +5,6 @@ with ``radtan`` (OpenCV's k1 k2 p1 p2) or without a lens is the model used here;
 coefficients of ours can say.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import partial

@@ -4,8 +4,6 @@ A camera is ``extrinsic`` (3x4 or 4x4, world_to_camera), ``intrinsic`` (3x3, pix
 nesting) and ``resolution`` ([width, height]). Other keys are ignored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path

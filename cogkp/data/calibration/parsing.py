@@ -3,8 +3,6 @@
 OpenCV's own parser is not used: it ends the process on deeply nested files. Its YAML and XML need no more than this.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

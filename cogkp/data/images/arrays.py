@@ -1,7 +1,5 @@
 """Check images that are given as arrays, and convert them as the readers of image files do."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

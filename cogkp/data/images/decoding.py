@@ -7,8 +7,6 @@ Libraries of image formats tell of faults there and nowhere else. Threads decode
 then cannot be distinguished, so that a caller that sees a message decodes once more, alone.
 """
 
-from __future__ import annotations
-
 import fcntl
 import io
 import os

@@ -8,8 +8,6 @@ annexes A and I; RFC 9649 (WebP); TIFF 6.0 and BigTIFF; the BMP headers of Windo
 CIPA DC-008 (EXIF), section 4.6.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ augmentation are sized for 0..1, so such images are stretched by levels that are
 kept with the model.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ viewer that follows the note labels other pixels than those stored.
 Source: CIPA DC-008 (EXIF), tag 274; its numbers are those of TIFF 6.0.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO

@@ -5,8 +5,6 @@ Pixels are taken as stored, since calibrations and most labels count stored pixe
 Knows nothing of: torch, labels, augmentation.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -5,8 +5,6 @@ Pixel rule: the centre of the top-left pixel is (0, 0).
 Knows nothing of: torch, labels, which map is wanted.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Check the image files of a data set as a whole, and warn of what would silently go wrong."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """The labels of one image: points, their 3-D positions, and a mask."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

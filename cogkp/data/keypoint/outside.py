@@ -3,8 +3,6 @@
 A point lies inside where its pixel does: from -0.5 to the width or height less 0.5, both included.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

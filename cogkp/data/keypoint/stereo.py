@@ -1,7 +1,5 @@
 """The calibrated cameras of a configuration's stereo pairs, and checks of recorded frames against them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Points lie under ``debug.training_targets.keypoint3_mask`` as a recorder writes 
 ``truth.xyz_world``, in world units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Axes: N keypoints, S side of the crop.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

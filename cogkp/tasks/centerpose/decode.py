@@ -7,8 +7,6 @@ Axes: B batch, K objects found, J corners, h w grid.
 Source: X. Zhou, D. Wang, P. Krähenbühl, Objects as Points, 2019, sections 3 and 4; Y. Lin et al., arXiv 2109.06161.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

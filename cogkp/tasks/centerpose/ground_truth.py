@@ -3,8 +3,6 @@
 Axes: B batch, T objects of an image, filled up with zeros.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np

@@ -5,8 +5,6 @@ Source: A. Ahmadyan et al., Objectron, CVPR 2021, section 5, and the evaluation 
 Source: M. Everingham et al., The Pascal Visual Object Classes Challenge: a Retrospective, 2015, section 2.2.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

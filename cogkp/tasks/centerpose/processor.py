@@ -4,8 +4,6 @@ NumPy and OpenCV only. An exported network decodes its maps itself; see :mod:`co
 Axes: B images, K objects decoded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

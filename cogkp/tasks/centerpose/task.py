@@ -1,7 +1,5 @@
 """The CenterPose task: 3-D boxes of objects from single images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any

@@ -3,8 +3,6 @@
 Axes: B batch, N keypoints, h w heatmap.
 """
 
-from __future__ import annotations
-
 from cogkp.geometry.arrays import Array
 from cogkp.geometry.covariance import move_covariance, remove_blur, with_noise
 from cogkp.geometry.heatmap_moments import mass_near, moments

@@ -5,8 +5,6 @@ Where nothing is valid it is a zero that is still part of the graph: finite, wit
 in float32, also under autocast.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 

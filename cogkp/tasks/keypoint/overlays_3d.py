@@ -3,8 +3,6 @@
 Axes: B batch, P stereo pairs, N keypoints, K samples of a line; views are left, then right.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The prediction of a keypoint model for one image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any

@@ -3,8 +3,6 @@
 Axes: B batch, N keypoints, C classes, S side of the crop, h w heatmap.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial

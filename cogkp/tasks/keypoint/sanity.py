@@ -3,8 +3,6 @@
 Axes: R rows, N keypoints, C classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ Pixels are those of the sensor as it was calibrated; a frame that is a scaled co
 Axes: B batch, P stereo pairs, N keypoints; views are left, then right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

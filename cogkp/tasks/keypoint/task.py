@@ -1,7 +1,5 @@
 """The keypoint task: points, and optionally the class of each pixel, in single images."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any

@@ -1,7 +1,5 @@
 """Render one image of textured boxes from a seed and an index, with exact poses, sizes and visibility."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import attrs

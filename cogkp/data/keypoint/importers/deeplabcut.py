@@ -6,8 +6,6 @@ whose ``visible`` is 0. Else ``likelihood``, which prediction tables have, is ch
 they are: both programs count from the centre of the top-left pixel, as we do.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Import a data set of another format: read, split, write both parts and a configuration, all or nothing."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

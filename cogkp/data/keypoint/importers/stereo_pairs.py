@@ -10,8 +10,6 @@ a pixel is therefore taken from every point and from both coordinates of the pri
 where it was.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

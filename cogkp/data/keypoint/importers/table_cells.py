@@ -3,8 +3,6 @@
 What can be read in two ways is refused, with what to do.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -1,7 +1,5 @@
 """Check that the mapped datakeys occur in a data set: a misspelt one would look like "never labelled"."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -1,7 +1,5 @@
 """Check the files that a StructuredDataset names: inside its folder, existing, and not empty."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

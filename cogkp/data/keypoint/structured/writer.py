@@ -4,8 +4,6 @@ Everything is written into a hidden folder first and moved into place at the end
 disk leaves half a data set behind.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile

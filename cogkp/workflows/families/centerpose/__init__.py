@@ -1,7 +1,5 @@
 """The CenterPose adapter: an experiment file holds all options, its results folder all results."""
 
-from __future__ import annotations
-
 import csv
 import io
 import logging

@@ -1,7 +1,5 @@
 """Read the ``gen_trt_engine`` section: optimization profile, precision of layers, calibration."""
 
-from __future__ import annotations
-
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping

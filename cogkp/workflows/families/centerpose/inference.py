@@ -1,7 +1,5 @@
 """The verb ``inference``: which images an experiment asks its model about, and how results are written."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """INT8 calibration and quantization of an exported CenterPose network, and what it costs in accuracy."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

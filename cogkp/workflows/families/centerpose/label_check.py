@@ -1,7 +1,5 @@
 """Check annotation files of boxes, and draw some of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Open the model that an experiment names, and check that it fits the experiment."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Lock the results folder of a verb, and write ``experiment.yaml`` and ``status.json``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command that starts an experiment's processes, one per GPU."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping
