@@ -9,9 +9,8 @@ from cogkp.lazy import lazy_names
 
 if TYPE_CHECKING:
     from cogkp.config.centerpose.spec import CenterPoseConfig
-    from cogkp.config.export import ExportOptions
     from cogkp.config.keypoint.spec import KeypointConfig
-    from cogkp.config.train import TrainOptions
+    from cogkp.config.train import ExportOptions, TrainOptions
     from cogkp.data.calibration import read_calibration
     from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
     from cogkp.data.keypoint.importers.registry import import_dataset
@@ -69,9 +68,8 @@ __all__ = [
 
 _HOMES = {
     "cogkp.config.centerpose.spec": ("CenterPoseConfig",),
-    "cogkp.config.export": ("ExportOptions",),
     "cogkp.config.keypoint.spec": ("KeypointConfig",),
-    "cogkp.config.train": ("TrainOptions",),
+    "cogkp.config.train": ("ExportOptions", "TrainOptions"),
     "cogkp.data.calibration": ("read_calibration",),
     "cogkp.data.keypoint.dataset": ("AugmentedKeypointDataset",),
     "cogkp.data.keypoint.importers.registry": ("import_dataset",),

@@ -8,9 +8,8 @@ from typing import Any
 import attrs
 
 from cogkp.artifacts.names import timestamp
-from cogkp.config.export import ExportOptions
 from cogkp.config.keypoint.io import load
-from cogkp.config.train import TrainOptions
+from cogkp.config.train import ExportOptions, TrainOptions
 from cogkp.data.images import write_png
 from cogkp.data.keypoint.synthetic import demo_config, write_recording
 from cogkp.files import make_folder, write_json

@@ -7,10 +7,9 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import box_data, calibration, centerpose, compare, demo, evaluate, importing, keypoint, schema
-from cogkp_cli.console import complain
+from cogkp_cli import centerpose, commands, keypoint
+from cogkp_cli.console import complain, lost_output, steady_streams
 from cogkp_cli.failures import FAILED, fault, reported, stoppable, stopped
-from cogkp_cli.streams import lost_output, steady_streams
 from cogkp_cli.writing import writing
 
 COLUMNS = 100
@@ -60,14 +59,14 @@ cog.add_typer(cameras, name="calibration")
 cog.add_typer(poses, name="centerpose")
 
 cog.command("keypoint")(writing(keypoint.keypoint))
-cog.command("evaluate")(writing(evaluate.evaluate))
-cog.command("compare")(writing(compare.compare))
-cog.command("import")(importing.import_dataset)
-cog.command("schema")(writing(schema.schema))
-cog.command("demo")(demo.demo)
-cameras.command("check")(writing(calibration.check))
-poses.command("import")(box_data.import_boxes)
-poses.command("render")(box_data.render_boxes)
+cog.command("evaluate")(writing(commands.evaluate))
+cog.command("compare")(writing(commands.compare))
+cog.command("import")(commands.import_dataset)
+cog.command("schema")(writing(commands.schema))
+cog.command("demo")(commands.demo)
+cameras.command("check")(writing(commands.check))
+poses.command("import")(centerpose.import_boxes)
+poses.command("render")(centerpose.render_boxes)
 poses.command("validate")(writing(centerpose.validate))
 poses.command("train")(writing(centerpose.train))
 poses.command("evaluate")(writing(centerpose.evaluate))

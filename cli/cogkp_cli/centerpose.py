@@ -1,16 +1,121 @@
 """``s6 cog centerpose``: 3-D boxes of objects."""
 
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import cogkp
+from cogkp import cli_api
+from cogkp_cli.console import Console
+from cogkp_cli.ranks import on_every_gpu
+
+if TYPE_CHECKING:
+    from cogkp import CenterPoseConfig
+    from cogkp.cli_api import Progress
+
 from collections.abc import Mapping
 from functools import partial
 
 import typer
 
-import cogkp
-from cogkp import cli_api
 from cogkp_cli import options as flag
-from cogkp_cli.console import Console, complain
-from cogkp_cli.experiment import open_console, run_verb
+from cogkp_cli.console import complain
 from cogkp_cli.failures import FAILED, stop_code
+
+Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
+Result = TypeVar("Result", covariant=True)
+
+
+class Work(Protocol[Result]):
+    """A verb of the library."""
+
+    def __call__(self, config: CenterPoseConfig, *, progress: Progress) -> Result:
+        """Do it."""
+
+
+def open_console(as_json: bool) -> Console:
+    """Open the console of a command; of several processes the first one prints."""
+    return Console(as_json, silent=not cli_api.launched().first)
+
+
+def run_verb(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:
+    """Read an experiment for a command, and run it with a progress bar; the console is open before any warning."""
+    from cogkp_cli.progress import shown_progress
+
+    with cli_api.joined() if cli_api.launched().ranks > 1 else nullcontext():
+        config = cogkp.load_config(spec, overrides or (), verb=verb)
+        if verb == "train":
+            on_every_gpu(config)
+        with shown_progress() as progress:
+            return work(config, progress=progress)
+
+
+def import_boxes(
+    label_format: flag.BoxFormat,
+    source: flag.Source,
+    destination: flag.Destination,
+    validation: flag.ValidationShare = 0.1,
+    seed: flag.Seed = 0,
+    as_json: flag.Json = False,
+) -> None:
+    """Convert box labels of another format to folders that experiments are trained on."""
+    from cogkp_cli.progress import shown_progress
+
+    report = Console(as_json)
+    with shown_progress() as progress:
+        result = cli_api.import_boxes(
+            source, destination, format=label_format, validation=validation, seed=seed, progress=progress
+        )
+    report.say(", ".join(f"{part}: {count} images" for part, count in result.counts.items()))
+    _advise(report, destination, result.folders)
+    report.finish(folders=result.folders, counts=result.counts)
+
+
+def render_boxes(
+    destination: flag.Destination,
+    images: flag.BoxImageCount = 1000,
+    validation: flag.ValidationShare = 0.1,
+    shape: flag.BoxShape = "carton",
+    symmetric: flag.BoxTurns = 1,
+    most_boxes: flag.MostBoxes = 1,
+    size_wh: flag.RenderedSize = (320, 240),
+    seed: flag.Seed = 0,
+    as_json: flag.Json = False,
+) -> None:
+    """Render textured boxes or cans with exact labels, to try everything without a camera."""
+    from cogkp_cli.progress import shown_progress
+
+    report = Console(as_json)
+    held_out = int(images * validation)
+    # Neighbouring seeds name different series, so that no image of one part is in the other.
+    parts = {"train": (images - held_out, 2 * seed), "val": (held_out, 2 * seed + 1)}
+    folders = {part: destination / part for part, (count, _) in parts.items() if count}
+    with shown_progress() as progress:
+        for part, folder in folders.items():
+            count, series = parts[part]
+            cli_api.render_boxes(
+                folder,
+                images=count,
+                seed=series,
+                shape=shape,
+                symmetric=symmetric,
+                most_boxes=most_boxes,
+                size_wh=size_wh,
+                progress=progress,
+            )
+    report.say(", ".join(f"{part}: {parts[part][0]} images" for part in folders))
+    _advise(report, destination, folders, f" dataset.category={shape} dataset.num_symmetry={symmetric}")
+    report.finish(folders=folders, counts={part: parts[part][0] for part in folders})
+
+
+def _advise(report: Console, destination: Path, folders: Mapping[str, Path], more: str = "") -> None:
+    keys = {"train": "train_data", "val": "val_data", "test": "test_data"}
+    named = "".join(f" dataset.{keys[part]}={folder}" for part, folder in folders.items())
+    report.say(f"look: s6 cog centerpose validate {destination}")
+    report.say(f"next: s6 cog centerpose train -e SPEC.yaml results_dir=results{named}{more}")
+
 
 VALIDATION = "validation/"
 

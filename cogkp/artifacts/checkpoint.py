@@ -91,7 +91,7 @@ class Provenance:
         num_classes: classes of the mask, None without segmentation.
         data: names of the data set roots.
         run: name of the run folder.
-        fingerprint: what the data was, as :mod:`cogkp.data.fingerprint` tells it; empty where nobody recorded it.
+        fingerprint: what the data was, as :mod:`cogkp.data.dataset` tells it; empty where nobody recorded it.
         family: name of the model family, see :mod:`cogkp.families`; empty in files of before format 5.
         network: the network in a few words, for messages; empty in files of before format 5.
     """

@@ -6,9 +6,11 @@ refused, so that a file is corrected in one go.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -16,8 +18,35 @@ from cattrs import Converter
 
 from cogkp.config.augment import STAGES, Affine, Stage
 from cogkp.config.fields import LARGEST_NUMBER, WORDS, check_of, describe, fields_of, optional_of
-from cogkp.config.issues import Finding, RefusedError, Step, Steps, overlap, short_repr
+from cogkp.config.issues import Finding, RefusedError, Step, Steps, dotted, overlap, short_repr
 from cogkp.errors import closest
+
+
+def plain_hash(plain: Mapping[str, Any]) -> str:
+    """Return a SHA-256 that is the same for equal configurations of any family, given as plain values."""
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def plain_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """List in words what changes from one configuration to another, both as :func:`dump` gives them.
+
+    Unlike :func:`differences` it also compares what an older release wrote and this one would refuse.
+    """
+    changes = _changes((), dict(a), dict(b))
+    return [f"{dotted(path)}: {json.dumps(old)} -> {json.dumps(new)}" for path, old, new in changes]
+
+
+def _changes(path: Steps, old: Any, new: Any) -> Iterator[tuple[Steps, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict) and old.get(TAG) == new.get(TAG):
+        for key in {**old, **new}:
+            yield from _changes((*path, key), old.get(key), new.get(key))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, pair in enumerate(zip(old, new, strict=True)):
+            yield from _changes((*path, i), *pair)
+    elif old != new:
+        yield path, old, new
+
 
 TAG = "type"
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.errors import ModelError, closest
-from cogkp.models.aggregation import DeepUp, JoinUp
-from cogkp.models.dla import DLA34
+from cogkp.models.dla import DLA34, DeepUp, JoinUp
 from cogkp.models.fan import FullyAttentionalNetwork
 
 Backbone = Literal["DLA34", "fan_small", "fan_base", "fan_large"]

@@ -1,14 +1,75 @@
-"""Being stopped without loss: Ctrl-C, a scheduler's SIGTERM, and SIGHUP of a terminal that closes.
+"""When a training saves or ends: the save interval, early stopping, and signals of a user or a scheduler."""
 
-The first signal asks to stop after the step under way. A second Ctrl-C stops at once. A scheduler's second signal does
-not: schedulers and shells often send theirs twice.
-"""
+from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+import attrs
+
+from cogkp.config.train import SaveInterval
+
+
+@attrs.frozen
+class Patience:
+    """Stop after so many validations without a better one.
+
+    There is one validation per epoch, so the position and the best validation, which are both part of a checkpoint, say
+    all: a restored training stops where the undisturbed one would have.
+
+    Args:
+        limit: validations; 0 waits for ever.
+        first_epoch: epochs completed before the present course of the learning rate; a new course starts the wait anew.
+    """
+
+    limit: int
+    first_epoch: int
+
+    def reason(self, epoch: int, best: Mapping[str, Any] | None) -> str:
+        """Say why the training ends here; empty while it goes on.
+
+        Args:
+            epoch: epochs completed.
+            best: 'error' and 'epoch' of the best validation, None where none can be compared.
+        """
+        if not self.limit or best is None or epoch - max(best["epoch"], self.first_epoch) < self.limit:
+            return ""
+        return (
+            f"stopped early after epoch {epoch}: no validation was better than the error {best['error']:.4g} "
+            f"of epoch {best['epoch']}, patience {self.limit}"
+        )
+
+
+class SaveClock:
+    """Due after so many steps, or so many seconds since the last save.
+
+    Steps count from the beginning of the run, so that saves lie at the same ones however often it is restored.
+
+    Args:
+        interval: how far apart two saves may be.
+        clock: seconds.
+    """
+
+    def __init__(self, interval: SaveInterval, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._saved = clock()
+
+    def due(self, step: int) -> bool:
+        """Say whether a save is due after ``step`` steps of the run."""
+        if self._interval.steps is not None:
+            return step % self._interval.steps == 0
+        return self._interval.seconds is not None and self._clock() - self._saved >= self._interval.seconds
+
+    def saved(self) -> None:
+        """Begin to count seconds anew."""
+        self._saved = self._clock()
+
 
 # Windows has no SIGHUP.
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -24,14 +24,12 @@ from cogkp.tasks.base import Metrics, Report, Task
 from cogkp.training.allocator import keep_large_blocks
 from cogkp.training.checkpointer import Checkpointer
 from cogkp.training.distributed import SINGLE, Ranks
-from cogkp.training.early_stopping import Patience
 from cogkp.training.evaluator import Batches, evaluating, measure, merged, torch_predictor
 from cogkp.training.history import EpochLines, Means
-from cogkp.training.interrupt import Interrupt, listening
+from cogkp.training.interrupt import Interrupt, Patience, SaveClock, listening
 from cogkp.training.learner import BatchResult, Learner, kept, not_finite
 from cogkp.training.plan import Plan, steps_before
 from cogkp.training.sanity import EpochLoader, OneBatch
-from cogkp.training.save_timer import SaveClock
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent, opened
 from cogkp.training.stopwatch import DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE, DataAdvice, Stopwatch, share_text
 

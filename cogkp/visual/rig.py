@@ -1,7 +1,6 @@
-"""Draw a camera rig from above and from the side: positions, viewing directions and the common field of view.
+"""Draw a calibration: the rig from above and from the side, and the distortion of each lens."""
 
-Space is shown in the axes of the rig's mean camera: right, down, forward. Cameras may look anywhere.
-"""
+from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,8 +10,49 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.visual.canvas import DARK, RgbImage, text_width, write_text
+from cogkp.visual.canvas import DARK, RgbImage, fit_text, text_width, write_text
+from cogkp.visual.lens import DrawnLens, draw_lens
 from cogkp.visual.palette import BLACK, GREY, WHITE, Colour, point_colours
+
+TITLE_BAR_PX = 32
+TITLE_PX = 12
+LENSES_PER_ROW = 2
+
+
+def calibration_sheet(
+    cameras: Sequence[DrawnCamera], lenses: Sequence[DrawnLens], reach: float, *, title: str = ""
+) -> RgbImage:
+    """Draw a rig and its lenses.
+
+    Args:
+        cameras: at least one.
+        lenses: one per camera.
+        reach: how far the pyramids of sight are drawn, world unit.
+        title: one line on top; empty for none.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: there are no cameras.
+    """
+    views = draw_rig(cameras, reach)
+    width = views.shape[1]
+    tiles = [draw_lens(lens, width // LENSES_PER_ROW) for lens in lenses]
+    rows = [_row(tiles[start : start + LENSES_PER_ROW], width) for start in range(0, len(tiles), LENSES_PER_ROW)]
+    bar = np.full((TITLE_BAR_PX, width, 3), DARK, np.uint8)
+    write_text(bar, fit_text(title, TITLE_PX, width - 20), (10, 22), TITLE_PX, GREY)
+    return np.vstack([*([bar] if title else []), views, *rows])
+
+
+def _row(tiles: Sequence[RgbImage], width: int) -> RgbImage:
+    row = np.full((max(tile.shape[0] for tile in tiles), width, 3), DARK, np.uint8)
+    left = 0
+    for tile in tiles:
+        row[: tile.shape[0], left : left + tile.shape[1]] = tile
+        left += tile.shape[1]
+    return row
+
 
 FloatArray = npt.NDArray[np.floating]
 

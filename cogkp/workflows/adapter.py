@@ -21,10 +21,9 @@ from cogkp.artifacts.manifest import Manifest, Origin
 from cogkp.artifacts.names import engine_path, file_sha256, onnx_name, timestamp
 from cogkp.artifacts.restore import Restored, open_checkpoint
 from cogkp.artifacts.runs import LATEST, own_name
-from cogkp.config.export import ExportOptions
+from cogkp.config.converter import plain_hash
 from cogkp.config.images import ImageFiles
-from cogkp.config.plain import plain_hash
-from cogkp.config.train import TrainOptions
+from cogkp.config.train import ExportOptions, TrainOptions
 from cogkp.data.dataset import Split
 from cogkp.data.images.survey import find_images
 from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem

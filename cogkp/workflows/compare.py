@@ -13,8 +13,8 @@ import attrs
 from cogkp.artifacts.evaluations import find_evaluations, read_evaluation
 from cogkp.artifacts.run_record import training_seconds
 from cogkp.artifacts.runs import RunFolder
-from cogkp.config.plain import plain_differences
-from cogkp.data.fingerprint import changes
+from cogkp.config.converter import plain_differences
+from cogkp.data.dataset import changes
 from cogkp.errors import ArtifactError, EvaluationError
 from cogkp.files import write_text
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames

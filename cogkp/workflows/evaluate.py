@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.artifacts.evaluations import evaluation_files, require_evaluation_folder
-from cogkp.config.plain import plain_hash
+from cogkp.config.converter import plain_hash
 from cogkp.data.dataset import Split
 from cogkp.files import make_folder
 from cogkp.progress import SILENT, Progress

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts
-from cogkp.config.export import ExportOptions
+from cogkp.config.train import ExportOptions
 from cogkp.errors import EngineError, printable
 from cogkp.exporter.deploy import deploy
 from cogkp.exporter.tensorrt_build import choose_builder

@@ -13,7 +13,7 @@ from cogkp.artifacts.checkpoint import load_weights
 from cogkp.artifacts.names import timestamp
 from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.run_record import Session, record_session
-from cogkp.config.plain import plain_hash
+from cogkp.config.converter import plain_hash
 from cogkp.config.torchrun import Launch
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset, Split

@@ -27,9 +27,9 @@ from cogkp.artifacts.runs import (
     in_use,
     own_name,
 )
-from cogkp.config.plain import plain_differences
+from cogkp.config.converter import plain_differences
 from cogkp.config.train import TrainOptions
-from cogkp.data.fingerprint import changes
+from cogkp.data.dataset import changes
 from cogkp.data.sample import Batch
 from cogkp.drawing import draw_batch
 from cogkp.errors import CheckpointError, ConfigError

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.artifacts.lock import LOCK_NAME, abandoned, locked
+from cogkp.artifacts.runs import LOCK_NAME, abandoned, locked
 from cogkp.errors import OutputError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 HOLDER = """
     import os, sys, time
     from pathlib import Path
-    from cogkp.artifacts.lock import locked
+    from cogkp.artifacts.runs import locked
     with locked(Path(sys.argv[1])):
         if len(sys.argv) > 2 and os.fork() == 0:  # as a loader process, which outlives its parent for a while
             time.sleep(20)

@@ -2,10 +2,10 @@ import attrs
 import pytest
 
 from cogkp.config.augment import STAGES, default_stages
-from cogkp.config.export import ExportOptions
 from cogkp.config.fields import at_least, between, describe, interval, matching, more_than, multiple_of, one_of
 from cogkp.config.issues import Finding, dotted, overlap
 from cogkp.config.keypoint.spec import DataMappings, KeypointConfig
+from cogkp.config.train import ExportOptions
 from cogkp.errors import ConfigError
 
 

@@ -16,10 +16,9 @@ MODULES = sorted(path for folder in ("cogkp", "cli") for path in (ROOT / folder)
 DOCUMENTED = {"picture", "pictures", "space_picture"}
 MAY_SAY_PICTURE = {
     "cogkp/artifacts/calibration_cache.py",
-    "cogkp/workflows/families/centerpose/int8.py",
-    "cli/cogkp_cli/calibration.py",
+    "cogkp/workflows/families/centerpose/engine.py",
+    "cli/cogkp_cli/commands.py",
     "cli/cogkp_cli/centerpose.py",
-    "cli/cogkp_cli/evaluate.py",
 }
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import torch
 
-from cogkp.data.fingerprint import changes
+from cogkp.data.dataset import changes
 from cogkp.data.keypoint.dataset import fingerprint, open_roots
 from cogkp.geometry.rig import CameraRig
 from tests.builders.stereo_pairs import RIG

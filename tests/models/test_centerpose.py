@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cogkp.errors import ModelError
 from cogkp.exporter.onnx_export import export_onnx
-from cogkp.models.aggregation import IterativeUp
 from cogkp.models.centerpose import BACKBONES, CHANNELS, CenterPoseNetwork, CenterPoseOutputs, ConvGRU
+from cogkp.models.dla import IterativeUp
 from cogkp.tasks.base import ExportSpec, OutputSpec
 
 NAMES = ("hm", "wh", "hps", "reg", "hm_hp", "hp_offset", "scale")

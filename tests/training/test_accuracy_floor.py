@@ -11,8 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from cogkp.config.keypoint.default_losses import starting_loss_terms
-from cogkp.config.keypoint.io import structure
+from cogkp.config.keypoint.io import starting_loss_terms, structure
 from cogkp.config.keypoint.spec import KeypointConfig, Validation
 from cogkp.config.train import TrainOptions
 from cogkp.data.keypoint.synthetic import demo_config, write_recording

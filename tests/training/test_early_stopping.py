@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from cogkp.artifacts.checkpoint import load_checkpoint
-from cogkp.training.early_stopping import Patience
+from cogkp.training.interrupt import Patience
 from cogkp.workflows.train import train
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS, run_training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cogkp.config.train import SaveInterval
-from cogkp.training.save_timer import SaveClock
+from cogkp.training.interrupt import SaveClock
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("10min", 600.0), ("1h", 3600.0)])

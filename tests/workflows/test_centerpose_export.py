@@ -23,7 +23,7 @@ from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.registry import build_task
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.export import export
-from cogkp.workflows.families.centerpose.int8 import available_images
+from cogkp.workflows.families.centerpose.engine import available_images
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
 from cogkp.workflows.predict import predict

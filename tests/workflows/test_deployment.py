@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from cogkp.config.export import ExportOptions
+from cogkp.config.train import ExportOptions
 from cogkp.errors import CheckpointError, EngineError, ExportError
 from cogkp.workflows.export import export, missing_builder
 from cogkp.workflows.train import train

@@ -13,8 +13,8 @@ import pytest
 
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.manifest import read_manifest
-from cogkp.config.export import ExportOptions
 from cogkp.config.images import ImageFiles
+from cogkp.config.train import ExportOptions
 from cogkp.errors import ArtifactError
 from cogkp.inference.exported import image_reading
 from cogkp.inference.model import load
@@ -23,7 +23,7 @@ from cogkp.tasks.registry import build_task
 from cogkp.workflows.adapter import PredictionRequest, adapter_of
 from cogkp.workflows.evaluate import evaluate
 from cogkp.workflows.export import export
-from cogkp.workflows.families.centerpose.int8 import calibration_images
+from cogkp.workflows.families.centerpose.engine import calibration_images
 from cogkp.workflows.image_levels import with_found_levels
 from cogkp.workflows.preview import preview_data
 from cogkp.workflows.train import train

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
-from cogkp.config.export import ExportOptions
 from cogkp.config.keypoint.io import structure
 from cogkp.config.keypoint.spec import KeypointConfig, Network
+from cogkp.config.train import ExportOptions
 from cogkp.errors import CheckpointError, ConfigError, ModelError
 from cogkp.tasks.registry import build_task
 from cogkp.workflows.export import export

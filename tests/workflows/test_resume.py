@@ -18,8 +18,7 @@ import pytest
 import torch
 
 from cogkp.artifacts.checkpoint import load_checkpoint
-from cogkp.artifacts.lock import locked
-from cogkp.artifacts.runs import RunFolder
+from cogkp.artifacts.runs import RunFolder, locked
 from cogkp.config.augment import Crop, Noise
 from cogkp.config.keypoint.io import load, structure
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording

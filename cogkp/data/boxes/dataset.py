@@ -103,7 +103,7 @@ class ObjectDataset(SingleViewDataset):
 
     @cached_property
     def fingerprint(self) -> list[dict[str, Any]]:
-        """What the data is, root by root, to be compared with another day's; see :mod:`cogkp.data.fingerprint`."""
+        """What the data is, root by root, to be compared with another day's; see :mod:`cogkp.data.dataset`."""
         return fingerprint(self._indices)
 
     @property

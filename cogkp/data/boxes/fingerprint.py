@@ -1,6 +1,6 @@
 """Fingerprint of folders of labelled images: counts and hashes, to notice changed data.
 
-The form is that of :mod:`cogkp.data.fingerprint`, whose ``changes`` compares both kinds.
+The form is that of :mod:`cogkp.data.dataset`, whose ``changes`` compares both kinds.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cogkp.config.keypoint.default_losses import starting_loss_terms
+from cogkp.config.keypoint.io import starting_loss_terms
 from cogkp.data.keypoint.scene.body import CLASSES, POINTS, TIP_TURN, TURN_END
 from cogkp.data.keypoint.scene.render import CAMERAS, RenderedFrame, calibration, render_frame, stereo_head
 from cogkp.data.keypoint.structured import write_structured

@@ -2,8 +2,7 @@ import logging
 
 import pytest
 
-from cogkp.config.keypoint.io import structure, template
-from cogkp.config.keypoint.legacy import migrate, overruled
+from cogkp.config.keypoint.io import migrate, overruled, structure, template
 from cogkp.errors import ConfigError
 
 

@@ -14,8 +14,7 @@ from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.boxes.labels import labels_of
 from cogkp.data.boxes.reader import read_objectron
 from cogkp.data.boxes.view import BoxInput
-from cogkp.data.dataset import ItemKey
-from cogkp.data.fingerprint import changes
+from cogkp.data.dataset import ItemKey, changes
 from cogkp.data.images import read_colour
 from cogkp.data.loader import build_loader
 from cogkp.errors import DataError

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 
-from cogkp.config.keypoint.default_losses import starting_loss_terms
+from cogkp.config.keypoint.io import starting_loss_terms
 from cogkp.data.images import image_size, tell_orientations
 from cogkp.data.importing import Imported, ImportedLine, Importer, divide, importer_of
 from cogkp.data.keypoint.importers.deeplabcut import read_deeplabcut

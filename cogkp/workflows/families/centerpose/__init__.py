@@ -19,8 +19,8 @@ from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
 from cogkp.config.centerpose.results import onnx_path
 from cogkp.config.centerpose.spec import CenterPoseConfig
+from cogkp.config.converter import plain_hash
 from cogkp.config.images import ImageFiles
-from cogkp.config.plain import plain_hash
 from cogkp.config.train import TrainOptions
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.dataset import Split
@@ -47,9 +47,8 @@ from cogkp.workflows.adapter import (
     PredictionRequest,
 )
 from cogkp.workflows.evaluation_page import Words
-from cogkp.workflows.families.centerpose.engine import engine_job
+from cogkp.workflows.families.centerpose.engine import available_images, engine_job
 from cogkp.workflows.families.centerpose.inference import prediction_job, require_image_folder, to_ask
-from cogkp.workflows.families.centerpose.int8 import available_images
 from cogkp.workflows.families.centerpose.model import (
     input_size,
     open_experiment_checkpoint,

@@ -1,34 +1,193 @@
-"""Read the ``gen_trt_engine`` section: optimization profile, precision of layers, calibration."""
+"""The ``gen_trt_engine`` section: optimization profile, precision of layers, INT8 calibration and what it costs."""
+
+from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
+from cogkp.artifacts.calibration_cache import CalibrationCache, graph_sha256, read_calibration, write_calibration
 from cogkp.artifacts.manifest import UNKNOWN, Manifest, Origin, utc_now
 from cogkp.artifacts.names import file_sha256
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.rules import engine_size_problems
-from cogkp.config.centerpose.spec import CenterPoseConfig, EngineSpec, TensorRTSpec
-from cogkp.config.plain import plain_hash
-from cogkp.errors import ArtifactError, ConfigError, Problem
+from cogkp.config.centerpose.spec import CalibrationSpec, CenterPoseConfig, EngineSpec, TensorRTSpec
+from cogkp.config.converter import plain_hash
+from cogkp.data.boxes.view import BoxInput
+from cogkp.data.images import Levels, read_colour
+from cogkp.data.images.survey import evenly, find_images
+from cogkp.errors import ArtifactError, ConfigError, DataError, Problem
 from cogkp.exporter.engine_options import EngineOptions
+from cogkp.exporter.int8_onnx import quantised, read_by_convolutions
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.exporter.typed_onnx import read_onnx
-from cogkp.inference.exported import described_onnx
+from cogkp.inference.exported import described_onnx, image_reading
+from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
+from cogkp.inference.ranges import largest_values
+from cogkp.progress import Progress
+from cogkp.tasks.centerpose.processor import processor_of
+from cogkp.tasks.centerpose.quantization_error import Agreement
 from cogkp.tasks.centerpose.task import needed_facts
 from cogkp.workflows.adapter import EngineJob, EngineRequest
-from cogkp.workflows.families.centerpose.int8 import with_int8_layers
 from cogkp.workflows.families.centerpose.model import require_outputs
 from cogkp.workflows.families.centerpose.results_folder import AtWork
 
+log = logging.getLogger("cogkp")
+
+
+def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
+    """List the images of the first of an experiment's folders that has any; none where they cannot be had."""
+    data = config.dataset
+    for folder in (data.val_data, data.test_data, data.train_data, data.inference_data):
+        if folder is None or not Path(folder).is_dir():
+            continue
+        try:
+            return find_images(Path(folder))
+        except DataError as error:
+            log.warning("%s", error)
+    return ()
+
+
+COMPARED = 8
+MUCH_PX = 2.0
+CALIBRATION = "gen_trt_engine.tensorrt.calibration"
+
+Batch = npt.NDArray[np.float32]
+
+
+def with_int8_layers(
+    config: CenterPoseConfig,
+    onnx: Path,
+    manifest: Manifest,
+    layers: Mapping[str, str],
+    folder: Path,
+    progress: Progress,
+) -> tuple[Path, dict[str, float]]:
+    """Write a copy of an ONNX file whose convolutions compute with 8 bits, and compare both on images.
+
+    Args:
+        config: names the images and the file of ranges.
+        onnx: the file.
+        manifest: says what it takes.
+        layers: 'fp32' or 'int8' for single layers.
+        folder: where the copy goes.
+        progress: shows images.
+
+    Returns:
+        The copy, and how far it moves what is found, by name.
+
+    Raises:
+        DataError: there are too few images, or one cannot be read.
+        ArtifactError: the file of ranges is something else.
+        EngineError: ``layers`` cannot be had.
+    """
+    wanted, model = config.gen_trt_engine.tensorrt.calibration, read_onnx(onnx)
+    images = [path for each in wanted.cal_image_dir for path in find_images(Path(each))]
+    read = calibration_images(images, manifest, onnx, progress)
+    largest = _largest(wanted, onnx, model, manifest, read)
+    copy = folder / onnx.name
+    copy.write_bytes(quantised(model, largest, layers).SerializeToString())
+    threshold = config.inference.visualization_threshold
+    return copy, _cost(onnx, copy, manifest, read, threshold)
+
+
+@attrs.frozen(kw_only=True)
+class ImageBatches:
+    """Images as batches, as many rows at a time as the network takes.
+
+    Args:
+        paths: the files.
+        view: how they become inputs.
+        oriented: whether they are turned as they note.
+        levels: of black and white in images of 16 bits.
+        rows: fixed number of rows; None for any.
+        progress: shows batches.
+    """
+
+    paths: Sequence[Path]
+    view: BoxInput
+    oriented: bool
+    levels: Levels | None
+    rows: int | None
+    progress: Progress
+
+    def batches(self, count: int, size: int, label: str) -> Iterator[Batch]:
+        """Read some of them, evenly spread; where the last batch is short, it begins again with the first images."""
+        chosen, rows = [self.paths[row] for row in evenly(len(self.paths), count)], self.rows or size
+        with self.progress.work(label, -(-len(chosen) // rows)) as step:
+            for start in range(0, len(chosen), rows):
+                group = [chosen[(start + row) % len(chosen)] for row in range(rows)]
+                yield np.stack([self._input(path) for path in group])
+                step.advance()
+
+    def _input(self, path: Path) -> Batch:
+        return self.view.of(read_colour(path, oriented=self.oriented, levels=self.levels))[0]
+
+
+def calibration_images(paths: Sequence[Path], manifest: Manifest, onnx: Path, progress: Progress) -> ImageBatches:
+    """Read images as the network was trained on them, which its manifest says."""
+    oriented, levels = image_reading(manifest.facts, str(onnx))
+    return ImageBatches(
+        paths=paths,
+        view=processor_of(manifest.facts, str(onnx)).view,
+        oriented=oriented,
+        levels=levels,
+        rows=manifest.batch_size,
+        progress=progress,
+    )
+
+
+def _largest(
+    wanted: CalibrationSpec, onnx: Path, model: Any, manifest: Manifest, images: ImageBatches
+) -> Mapping[str, float]:
+    """Read the ranges, or find them and write them down."""
+    path, names, key = Path(str(wanted.cal_cache_file)), read_by_convolutions(model), graph_sha256(model)
+    known = read_calibration(path)
+    if known is not None and known.graph_sha256 == key and set(names) <= known.largest.keys():
+        log.info("ranges of %d images read from %s", known.pictures, path)
+        return known.largest
+    if known is not None:
+        log.warning("%s belongs to another network; it is made anew", path)
+    count = wanted.cal_batch_size * wanted.cal_batches
+    if len(images.paths) < count:
+        raise DataError(
+            "too few images to calibrate with",
+            where=f"{CALIBRATION}.cal_image_dir",
+            expected=f"cal_batch_size * cal_batches, so {count}",
+            got=str(len(images.paths)),
+        )
+    batches = images.batches(count, wanted.cal_batch_size, "calibrate")
+    largest = largest_values(onnx, names, batches)
+    write_calibration(path, CalibrationCache(key, count, largest))
+    log.info("ranges of %d images written to %s", count, path)
+    return largest
+
+
+def _cost(onnx: Path, copy: Path, manifest: Manifest, images: ImageBatches, threshold: float) -> dict[str, float]:
+    """Run both on images; say how far what they find is apart."""
+    agreement = Agreement(threshold, int(manifest.facts["stride_px"]))
+    name = manifest.inputs[0].name
+    with (
+        OnnxRuntimeRunner(onnx, manifest.signature, threads=1) as before,
+        OnnxRuntimeRunner(copy, manifest.signature, threads=1) as after,
+    ):
+        for batch in images.batches(COMPARED, 1, "compare"):
+            agreement = agreement.joined(before.infer({name: batch}), after.infer({name: batch}))
+    figures = agreement.figures
+    bad = not figures["objects"] or figures["lost"] or figures["corner_px_median"] > MUCH_PX
+    log.log(logging.WARNING if bad else logging.INFO, "8 bits against float32: %s", agreement.text())
+    return figures
+
+
 PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
 LAYERS = "gen_trt_engine.tensorrt.layers_precision"
-
-log = logging.getLogger("cogkp")
 
 
 @contextmanager

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cogkp.artifacts.checkpoint import is_checkpoint_file
-from cogkp.artifacts.lock import locked
-from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME, TABLE_NAME
+from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME, TABLE_NAME, locked
 from cogkp.artifacts.status import StatusLog
 from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.io import write_experiment

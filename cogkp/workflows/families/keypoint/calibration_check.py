@@ -25,9 +25,8 @@ from cogkp.data.keypoint.stereo import check_frames, pair_consistency, rig_of_vi
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
-from cogkp.visual.calibration import calibration_sheet
 from cogkp.visual.lens import DrawnLens
-from cogkp.visual.rig import DrawnCamera
+from cogkp.visual.rig import DrawnCamera, calibration_sheet
 
 FloatArray = npt.NDArray[np.float64]
 
