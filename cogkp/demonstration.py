@@ -1,5 +1,7 @@
 """The demo: render a recording, preview, train, evaluate and deploy."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from pathlib import Path

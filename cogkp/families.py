@@ -6,6 +6,8 @@ which family it is. Parts are named as ``module:attribute`` and imported on firs
 or running an ONNX file does not import torch.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module

@@ -3,6 +3,8 @@
 Axes: B batch, N keypoints, H W image, h w heatmap (h = H / 4, w = W / 4).
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch

@@ -1,5 +1,7 @@
 """Build a TensorRT engine from an exported model of any family."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Evaluate a model of any family on labelled images."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path

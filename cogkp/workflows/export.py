@@ -1,5 +1,7 @@
 """Export a model of any family to ONNX, compare the file with its source, and build an engine."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from pathlib import Path

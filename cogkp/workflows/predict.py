@@ -1,5 +1,7 @@
 """Ask a model of any family about images, and write what it finds: a JSON file and a drawing of each."""
 
+from __future__ import annotations
+
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

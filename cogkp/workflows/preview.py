@@ -1,5 +1,7 @@
 """Preview augmented training images."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Train a model of any family, or take one step as a dry run."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Mapping, Sequence

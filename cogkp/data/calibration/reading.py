@@ -1,5 +1,7 @@
 """Recognise the format of a calibration file, and read it into a rig."""
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence

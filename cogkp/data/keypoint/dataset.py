@@ -1,5 +1,7 @@
 """The data set of keypoint recordings: read, sample a warp, crop, change pixels, and encode targets."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 from collections.abc import Callable, Sequence

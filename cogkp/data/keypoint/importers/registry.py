@@ -1,5 +1,7 @@
 """Import a data set of another format: read, split, write both parts and a configuration, all or nothing."""
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

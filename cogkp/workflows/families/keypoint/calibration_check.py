@@ -1,5 +1,7 @@
 """Check a calibration: summarise it, draw it, and compare it with labelled pairs."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 
