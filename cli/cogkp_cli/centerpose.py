@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+import typer
+
 import cogkp
 from cogkp import cli_api
-from cogkp_cli.console import Console
+from cogkp_cli import options as flag
+from cogkp_cli.console import Console, complain
+from cogkp_cli.failures import FAILED, stop_code
 from cogkp_cli.ranks import on_every_gpu
 
 if TYPE_CHECKING:
     from cogkp import CenterPoseConfig
     from cogkp.cli_api import Progress
 
-from collections.abc import Mapping
-from functools import partial
-
-import typer
-
-from cogkp_cli import options as flag
-from cogkp_cli.console import complain
-from cogkp_cli.failures import FAILED, stop_code
-
 Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
 Result = TypeVar("Result", covariant=True)
+
+VALIDATION = "validation/"
 
 
 class Work(Protocol[Result]):
@@ -115,9 +114,6 @@ def _advise(report: Console, destination: Path, folders: Mapping[str, Path], mor
     named = "".join(f" dataset.{keys[part]}={folder}" for part, folder in folders.items())
     report.say(f"look: s6 cog centerpose validate {destination}")
     report.say(f"next: s6 cog centerpose train -e SPEC.yaml results_dir=results{named}{more}")
-
-
-VALIDATION = "validation/"
 
 
 def train(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:

@@ -12,6 +12,8 @@ Clock = Callable[[], datetime]
 ONNX_ENDINGS = (".release.onnx", ".onnx")
 ENGINE_ENDING = ".trt"
 
+_CHUNK_BYTES = 1 << 20
+
 
 def timestamp(clock: Clock = datetime.now) -> str:
     """Name a moment, local time.
@@ -47,9 +49,6 @@ def engine_path(onnx: Path) -> Path:
         if onnx.name.endswith(ending) and onnx.name != ending:
             return onnx.with_name(onnx.name.removesuffix(ending) + ENGINE_ENDING)
     raise ExportError("not the name of an ONNX file", where=str(onnx), expected="a name that ends in .onnx")
-
-
-_CHUNK_BYTES = 1 << 20
 
 
 def manifest_path(model_path: Path) -> Path:

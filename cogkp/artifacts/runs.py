@@ -34,6 +34,17 @@ _HELD: set[Path] = set()
 
 log = logging.getLogger("cogkp")
 
+CHECKPOINT_NAME = "checkpoint_latest.pth"
+BEST_NAME = "checkpoint_best.pth"
+CONFIG_NAME = "run_config.json"
+RECORD_NAME = "run.json"
+METRICS_NAME = "metrics.jsonl"
+TABLE_NAME = "metrics.csv"
+LATEST = "latest"
+BEST = "best"
+NUMBERED = re.compile(r"checkpoint_(\d{6,})_e\d+_s\d+\.pth")
+LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl|csv)")
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -152,19 +163,6 @@ def _in_use(path: Path, owner: dict[str, Any]) -> OutputError:
         got=_named(owner),
         hint="Wait for it or stop it; where it is certainly gone, delete this file.",
     )
-
-
-CHECKPOINT_NAME = "checkpoint_latest.pth"
-BEST_NAME = "checkpoint_best.pth"
-CONFIG_NAME = "run_config.json"
-RECORD_NAME = "run.json"
-METRICS_NAME = "metrics.jsonl"
-TABLE_NAME = "metrics.csv"
-LATEST = "latest"
-BEST = "best"
-
-NUMBERED = re.compile(r"checkpoint_(\d{6,})_e\d+_s\d+\.pth")
-LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|json|jsonl|csv)")
 
 
 @attrs.frozen

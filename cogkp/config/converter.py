@@ -21,6 +21,12 @@ from cogkp.config.fields import LARGEST_NUMBER, WORDS, check_of, describe, field
 from cogkp.config.issues import Finding, RefusedError, Step, Steps, dotted, overlap, short_repr
 from cogkp.errors import closest
 
+TAG = "type"
+Hook = Callable[[Any, Any], Any]
+Config = TypeVar("Config")
+# An affine stage takes part in no rule; in the place of an unreadable stage it leaves the others where they are.
+STAND_IN = {TAG: Affine.TYPE}
+
 
 def plain_hash(plain: Mapping[str, Any]) -> str:
     """Return a SHA-256 that is the same for equal configurations of any family, given as plain values."""
@@ -46,11 +52,6 @@ def _changes(path: Steps, old: Any, new: Any) -> Iterator[tuple[Steps, Any, Any]
             yield from _changes((*path, i), *pair)
     elif old != new:
         yield path, old, new
-
-
-TAG = "type"
-
-Hook = Callable[[Any, Any], Any]
 
 
 def make_converter() -> Converter:
@@ -215,12 +216,6 @@ def _tagged_writer(name: str, plain: Callable[[Any], dict[str, Any]]) -> Callabl
 
 
 CONVERTER = make_converter()
-
-
-Config = TypeVar("Config")
-
-# An affine stage takes part in no rule; in the place of an unreadable stage it leaves the others where they are.
-STAND_IN = {TAG: Affine.TYPE}
 
 
 def structured(raw: Mapping[str, Any], cls: type[Config]) -> tuple[Config, tuple[Finding, ...]]:

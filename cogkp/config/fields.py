@@ -19,6 +19,25 @@ from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.config.yaml_reading import Document
 from cogkp.errors import ConfigError, Problem
 
+Fields = Mapping[Any, "attrs.Attribute[Any]"]
+DOC = "doc"
+BARE = "bare"
+ALSO = "also"
+LARGEST_NUMBER = 1e12
+"""No length, weight or rate is larger; the squares of larger ones leave the numbers that networks compute with."""
+
+LARGEST_SIDE = 8192
+"""Of a network's input, pixels; larger ones exhaust any memory."""
+
+LARGEST_BATCH = 4096
+"""Images that an exported network takes at once."""
+
+LARGEST_SEED = 2**63 - 1
+"""What the generators of all libraries take."""
+
+WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
+PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings"}
+
 
 def with_known_keys(document: Document, cls: type[Any]) -> Document:
     """Replace alternative keys by the names of their fields; a key given under two names is reported."""
@@ -78,9 +97,6 @@ def _known_path(path: Steps, cls: type[Any] | None) -> Steps:
     return (_name(path[0], fields), *_known_path(path[1:], _class_below(path[0], fields)))
 
 
-Fields = Mapping[Any, "attrs.Attribute[Any]"]
-
-
 def _by_any_name(cls: type[Any]) -> Fields:
     return {name: field for field in fields_of(cls) for name in (field.name, *field.metadata[ALSO])}
 
@@ -92,23 +108,6 @@ def _name(key: Any, fields: Fields) -> Any:
 def _class_below(key: Any, fields: Fields) -> type[Any] | None:
     tp = fields[key].type if key in fields else None
     return tp if tp is not None and attrs.has(tp) else None
-
-
-DOC = "doc"
-BARE = "bare"
-ALSO = "also"
-
-LARGEST_NUMBER = 1e12
-"""No length, weight or rate is larger; the squares of larger ones leave the numbers that networks compute with."""
-LARGEST_SIDE = 8192
-"""Of a network's input, pixels; larger ones exhaust any memory."""
-LARGEST_BATCH = 4096
-"""Images that an exported network takes at once."""
-LARGEST_SEED = 2**63 - 1
-"""What the generators of all libraries take."""
-
-WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
-PLURALS = {bool: "truth values", int: "integers", float: "numbers", str: "strings"}
 
 
 @attrs.frozen

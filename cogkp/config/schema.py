@@ -18,6 +18,9 @@ from cogkp.config.fields import ALSO, BARE, DOC, check_of, describe, fields_of, 
 
 HEAD = "| key | holds | default | meaning |\n|---|---|---|---|\n"
 
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
 
 def sections(default: Any, path: str, title: str) -> Iterator[str]:
     """Write a table for a class, then one for each class below it."""
@@ -65,11 +68,6 @@ def _holds(field: attrs.Attribute[Any]) -> str:
 
 def _sentence(default: Any) -> str:
     return (type(default).__doc__ or "").strip()
-
-
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
-
-NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def object_schema(default: Any, tag: str = "") -> dict[str, Any]:

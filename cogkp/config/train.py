@@ -20,6 +20,10 @@ from cogkp.config.fields import (
 )
 from cogkp.errors import ConfigError, Problem
 
+INTERVAL = r"0*[1-9]\d*( ?(steps?|s|min|h))?"
+INTERVAL_WORDS = "a number of steps or a time, as '200', '200steps', '90s', '10min' or '1h'"
+SECONDS = {"s": 1, "min": 60, "h": 3600}
+
 
 @attrs.frozen(kw_only=True)
 class ExportOptions:
@@ -40,11 +44,6 @@ class ExportOptions:
         "Who builds the engine: 'auto' takes trtexec, else the tensorrt package; 'tensorrt_rtx' only when named.",
         one_of("auto", "trtexec", "tensorrt", "tensorrt_rtx"),
     )
-
-
-INTERVAL = r"0*[1-9]\d*( ?(steps?|s|min|h))?"
-INTERVAL_WORDS = "a number of steps or a time, as '200', '200steps', '90s', '10min' or '1h'"
-SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 class SaveInterval(NamedTuple):

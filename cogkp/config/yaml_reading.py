@@ -28,6 +28,9 @@ MOST_VALUES = 100_000  # names for parts of a file can be nested until they stan
 DEEPEST = 50
 PLAIN, QUOTED, LIST, OBJECT = "plain", "quoted", "list", "object"
 
+WIDTH = 120
+BARE = re.compile(r"[\w/.][\w/.+-]*( [\w/.+-]+)*", re.ASCII)
+
 
 @attrs.frozen
 class Document:
@@ -156,10 +159,6 @@ class _Walk:
 
     def _line(self, node: Any) -> str:
         return f"{self.path}, line {node.start_mark.line + 1}"
-
-
-WIDTH = 120
-BARE = re.compile(r"[\w/.][\w/.+-]*( [\w/.+-]+)*", re.ASCII)
 
 
 def yaml_text(document: Mapping[str, Any], comment: Callable[[Steps], str] | None = None) -> str:

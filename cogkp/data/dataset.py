@@ -21,6 +21,9 @@ NOUNS = {
     "calibration_sha256": "calibration",
 }
 
+Split = Literal["train", "preview", "validation", "evaluation"]
+"""'train' and 'preview' augment; 'validation' reads the validation data, 'evaluation' the main data, both plain."""
+
 
 def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say what changed between two fingerprints, one line per change.
@@ -52,10 +55,6 @@ def _change(key: str, noun: str, before: Any, after: Any) -> str:
     if before == after:
         return ""
     return f"other {noun}" if key.endswith("sha256") else f"{noun} {before} -> {after}"
-
-
-Split = Literal["train", "preview", "validation", "evaluation"]
-"""'train' and 'preview' augment; 'validation' reads the validation data, 'evaluation' the main data, both plain."""
 
 
 class ItemKey(NamedTuple):

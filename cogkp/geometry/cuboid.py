@@ -50,6 +50,12 @@ UNIT_POINTS = (
     *((0.5, -0.5, -0.5), (0.5, -0.5, 0.5), (0.5, 0.5, -0.5), (0.5, 0.5, 0.5)),
 )
 
+# Nine points fix a rotation if their second extent is more than this share of the first.
+MIN_RELATIVE_EXTENT = 1e-9
+
+# As many corners stand on the ground.
+STANDING = 4
+
 
 def _turn(rotation: Array, columns: Array) -> Array:
     # A matmul would be lowered to bf16 under autocast and to TF32 on a GPU; a sum of products is not.
@@ -261,13 +267,6 @@ def symmetry_angles(count: int, *, closed: bool = False) -> npt.NDArray[np.float
         raise GeometryError("a box has at least one symmetry", expected="count >= 1", got=str(count))
     steps = max(count - 1, 1) if closed else count
     return np.arange(count, dtype=np.float64) * (2 * math.pi / steps)
-
-
-# Nine points fix a rotation if their second extent is more than this share of the first.
-MIN_RELATIVE_EXTENT = 1e-9
-
-# As many corners stand on the ground.
-STANDING = 4
 
 
 class FittedCuboids(NamedTuple):

@@ -12,6 +12,11 @@ from cogkp.geometry.heatmap_moments import crop_to_grid, grid_to_crop, mean_and_
 # What a box found from a corner off by the radius must share with the true box.
 MIN_OVERLAP = 0.7
 
+REACH = 0.05  # cells inside the outermost centre, where a mean can still lie
+NEWTON_STEPS = 6
+LEAST_VARIANCE = 0.01  # square cells; smaller only where a bell is narrower than a cell
+TINY = 1e-9  # cells
+
 
 def gaussian_radius(size_wh: Tensor, min_overlap: float = MIN_OVERLAP) -> Tensor:
     """Return the radius within which a wrong centre still gives a box of the required IoU.
@@ -39,12 +44,6 @@ def gaussian_radius(size_wh: Tensor, min_overlap: float = MIN_OVERLAP) -> Tensor
     b, c = -2 * min_overlap * total, (min_overlap - 1) * area
     around = b + (b.square() - 16 * min_overlap * c).clamp_min(0).sqrt()
     return 0.5 * torch.minimum(torch.minimum(shifted, inside), around)
-
-
-REACH = 0.05  # cells inside the outermost centre, where a mean can still lie
-NEWTON_STEPS = 6
-LEAST_VARIANCE = 0.01  # square cells; smaller only where a bell is narrower than a cell
-TINY = 1e-9  # cells
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -25,6 +25,35 @@ from torch import Tensor
 K, P, QUOTIENT, PRISM, TILT = (0, 1, 4), (2, 3), (5, 6, 7), (8, 9, 10, 11), (12, 13)
 """Places of the coefficients in OpenCV's order."""
 
+WIDEST_DEG = 89.0
+"""Rays further off the axis are left out: a plane in front of the camera hardly meets them."""
+
+RADII = 256
+DIRECTIONS = 16
+TABLE = 4096
+TABLE_STEPS = 8
+TABLES_PER_OCTAVE = 4
+ROUGH_STEPS = 2
+QUICK_STEPS = 3
+SAMPLES_OF_A_WAY = 48
+LONGEST_STEP = 0.5
+TINY = 1e-30
+LEFT = {torch.float32: 1e-7, torch.float64: 4e-13}
+"""How far behind the lens a point found may be from its goal."""
+
+GRID = 224
+WIDEST_GRID2 = 4.0
+"""Squared radius behind the lens up to which a grid is fine enough."""
+
+POINTS_FOR_A_GRID = 65536
+GRID_STILL = 5.0
+"""A grid starts a little further off; one step from there leaves some 1e-11, still 1e-8 px at 1000 px."""
+
+CHUNK = 16384
+"""Points worked on at once; so few stay in the processor's cache."""
+
+XY = tuple[Tensor, Tensor]
+
 
 class Series(NamedTuple):
     """A polynomial of the squared radius s and twice its derivative, lowest power first, each (..., 1)."""
@@ -258,32 +287,7 @@ def only(valid: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (x, y) if valid.all() else (torch.where(valid, x, 0.0), torch.where(valid, y, 0.0))
 
 
-WIDEST_DEG = 89.0
-"""Rays further off the axis are left out: a plane in front of the camera hardly meets them."""
-RADII = 256
-DIRECTIONS = 16
-TABLE = 4096
-TABLE_STEPS = 8
-TABLES_PER_OCTAVE = 4
-ROUGH_STEPS = 2
-QUICK_STEPS = 3
-SAMPLES_OF_A_WAY = 48
-LONGEST_STEP = 0.5
-TINY = 1e-30
-LEFT = {torch.float32: 1e-7, torch.float64: 4e-13}
-"""How far behind the lens a point found may be from its goal."""
-GRID = 224
-WIDEST_GRID2 = 4.0
-"""Squared radius behind the lens up to which a grid is fine enough."""
-POINTS_FOR_A_GRID = 65536
-GRID_STILL = 5.0
-"""A grid starts a little further off; one step from there leaves some 1e-11, still 1e-8 px at 1000 px."""
 """From so many points on it pays to tabulate the whole inverse, not only its radial part."""
-CHUNK = 16384
-"""Points worked on at once; so few stay in the processor's cache."""
-
-
-XY = tuple[Tensor, Tensor]
 
 
 class _Reach(NamedTuple):

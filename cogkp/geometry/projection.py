@@ -19,6 +19,9 @@ from cogkp.geometry.camera_frame import MIN_DEPTH
 
 MIN_RELATIVE_DETERMINANT = 1e-12
 
+# Squared length below which a line of a unit-norm fundamental matrix has no direction.
+MIN_LINE = 1e-30
+
 
 class Cameras(NamedTuple):
     """Projection matrices, scaled so that a point's third coordinate is its depth.
@@ -143,10 +146,6 @@ def reproject(xyz_world: Tensor, P: Tensor) -> Projection:
     return Projection(
         torch.where(valid.unsqueeze(-1), uv, 0.0).to(dtype), torch.where(usable, depth, 0.0).to(dtype), valid
     )
-
-
-# Squared length below which a line of a unit-norm fundamental matrix has no direction.
-MIN_LINE = 1e-30
 
 
 def fundamental(P_left: Tensor, P_right: Tensor) -> Tensor:

@@ -53,6 +53,14 @@ MIN_GUESSED_DEPTH = 1e-3
 
 MIN_GRADIENT = 1e-12
 
+Pixels = tuple[Tensor, Tensor]
+Rays = tuple[Tensor, Tensor, Tensor]
+THRESHOLD_PX = 5.0
+# How often the inliers are asked again with the point they agreed on.
+ROUNDS = 2
+
+PAIR = 2
+
 
 class Triangulated(NamedTuple):
     """Points of space found from pixels.
@@ -112,10 +120,6 @@ def triangulate_pair(
     moved = torch.stack([part + left.center[..., k, None].to(work) for k, part in enumerate(xyz)], -1)
     dtype = work_dtype(uv_left, uv_right)
     return Triangulated(torch.where(valid.unsqueeze(-1), moved, 0.0).to(dtype), valid)
-
-
-Pixels = tuple[Tensor, Tensor]
-Rays = tuple[Tensor, Tensor, Tensor]
 
 
 def _ray_matrix(cameras: Cameras, focal: Tensor) -> Tensor:
@@ -250,14 +254,6 @@ def _least_squares(entries: Tensor) -> tuple[Tensor, Tensor]:
     entry = entries.unbind(-2)
     factors = factor(entry[:6])
     return solve(factors, entry[6:]), factors.regular
-
-
-THRESHOLD_PX = 5.0
-
-# How often the inliers are asked again with the point they agreed on.
-ROUNDS = 2
-
-PAIR = 2
 
 
 class RobustTriangulated(NamedTuple):

@@ -31,6 +31,8 @@ BISECTIONS = 200
 # How exactly a missing noise is found: far finer than any number of labels can tell.
 NOISE_TOLERANCE = 1e-4
 
+MIN_RELATIVE_AREA = 1e-12
+
 
 class Distance(NamedTuple):
     """Mahalanobis distances of offsets.
@@ -238,9 +240,6 @@ def missing_noise(offset: Tensor, covariance: Tensor, share: float) -> float:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if held(middle) else (middle, high)
     return high
-
-
-MIN_RELATIVE_AREA = 1e-12
 
 
 def covariance(xyz_world: Tensor, P: Tensor, uv_covariance: Tensor, weights: Tensor | None = None) -> Tensor:

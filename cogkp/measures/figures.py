@@ -11,6 +11,12 @@ from cogkp.errors import printable
 from cogkp.measures.bootstrap import RESAMPLES, Interval, Statistic, bootstrap, quantile_of, share_of_sums
 from cogkp.measures.evidence import Curve, Evidence, Line, Measure, Ratio, Table
 
+FloatArray = npt.NDArray[np.float64]
+ALL = "all"
+CURVE_STEPS = 100
+BINS = 30
+MOST_SHOWN = 95.0
+
 
 def number(value: float | None) -> str:
     """Write a figure; a dash where there is none."""
@@ -38,14 +44,6 @@ def table_lines(table: Table) -> list[str]:
     """Write a table with its title above and its notes below."""
     title = [printable(table.title)] if table.title else []
     return [*title, *aligned([table.head, *table.rows]), *map(printable, table.notes)]
-
-
-FloatArray = npt.NDArray[np.float64]
-
-ALL = "all"
-CURVE_STEPS = 100
-BINS = 30
-MOST_SHOWN = 95.0
 
 
 @attrs.frozen

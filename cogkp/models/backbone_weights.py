@@ -16,6 +16,11 @@ COLOURS = 3
 COUNTER = "num_batches_tracked"  # files from before torch 0.4.1 lack it
 NAMED_AT_MOST = 3
 
+DLA34_WEIGHTS = "dla34-ba72cf86.pth"
+"""The published file of ImageNet weights; the digits begin its SHA-256."""
+
+UNUSED_OF_DLA34 = ("fc.", "level3.project.", "level4.project.")  # of the published file: they feed nothing here
+
 
 class LoadedEncoder(NamedTuple):
     """What was loaded and what was not."""
@@ -93,12 +98,6 @@ def _listed(names: Iterable[str]) -> str:
     all_names = list(names)
     more = f" and {len(all_names) - NAMED_AT_MOST} more" if len(all_names) > NAMED_AT_MOST else ""
     return ", ".join(all_names[:NAMED_AT_MOST]) + more
-
-
-DLA34_WEIGHTS = "dla34-ba72cf86.pth"
-"""The published file of ImageNet weights; the digits begin its SHA-256."""
-
-UNUSED_OF_DLA34 = ("fc.", "level3.project.", "level4.project.")  # of the published file: they feed nothing here
 
 
 def load_backbone(backbone: DLA34 | FullyAttentionalNetwork, weights: Mapping[str, Tensor], where: str) -> int:

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from cogkp.errors import ModelError
 from cogkp.models.blocks import ConvNorm
 
+CHANNELS = (16, 32, 64, 128, 256, 512)
+DEPTHS = (1, 2, 2, 1)  # of the trees of levels 2 to 5
+STRIDE = 2  # of each tree
+JOINS_INPUT = 3  # from this level on, the halved input itself is one of the root's children
+
 
 def _conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1)
@@ -96,12 +101,6 @@ class DeepUp(nn.Module):
             results.insert(0, current[-1])
         joined: Tensor = self.join(results[: self.JOINED])
         return joined
-
-
-CHANNELS = (16, 32, 64, 128, 256, 512)
-DEPTHS = (1, 2, 2, 1)  # of the trees of levels 2 to 5
-STRIDE = 2  # of each tree
-JOINS_INPUT = 3  # from this level on, the halved input itself is one of the root's children
 
 
 class DlaBlock(nn.Module):

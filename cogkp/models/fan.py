@@ -20,6 +20,11 @@ DROPPED = 0.3  # share of the samples that skip a branch while training
 POSITION_VALUES = 32  # per axis, half sines and half cosines
 TEMPERATURE = 1e4
 
+STEM = (128, 256)  # channels at strides 4 and 8
+DEEPEST = 768  # channels at stride 32
+LAST_BLOCKS = 2
+INITIAL_STD = 0.02
+
 
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of each cell.
@@ -218,12 +223,6 @@ class ScaledNormPair(nn.Module):
         """Map (B, n, channels) to the same shape."""
         normed: Tensor = self.second(tokens + self.scale * self.first(tokens))
         return 2 * normed
-
-
-STEM = (128, 256)  # channels at strides 4 and 8
-DEEPEST = 768  # channels at stride 32
-LAST_BLOCKS = 2
-INITIAL_STD = 0.02
 
 
 class FanSize(NamedTuple):

@@ -27,6 +27,14 @@ from cogkp.errors import RankError, TrainingError
 
 IMAGE_AXES = (0, 2, 3)
 
+P = ParamSpec("P")
+R = TypeVar("R")
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for the others: a slow disk is no fault, and a dead process is noticed in other ways."""
+
+FAILED = "cogkp/failed"
+log = logging.getLogger("cogkp")
+
 
 class StepBatchNorm(nn.BatchNorm2d):
     """BatchNorm with the statistics of the whole optimiser step; in evaluation mode the plain one."""
@@ -98,17 +106,6 @@ def normalise_over_ranks(model: nn.Module, wanted: bool) -> None:
     for module in model.modules():
         if type(module) in (nn.BatchNorm2d, StepBatchNorm):
             module.__class__ = StepBatchNorm if wanted else nn.BatchNorm2d
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-PATIENCE = timedelta(minutes=30)
-"""How long a rank waits for the others: a slow disk is no fault, and a dead process is noticed in other ways."""
-
-FAILED = "cogkp/failed"
-
-log = logging.getLogger("cogkp")
 
 
 @attrs.frozen

@@ -21,6 +21,11 @@ from cogkp.files import make_folder, writing_to
 PRODUCER = 22  # the version TensorBoard's own torch graphs carry
 HIDDEN = {"prim::GetAttr", "prim::Constant", "prim::ListConstruct"}
 
+EVENT_FILES = "events.out.tfevents.*"
+VERSION = "brain.Event:2"
+SHOWN_AFTER_S = 30.0
+GROWTH, SMALLEST, LARGEST = 1.1, 1e-12, 1e20
+
 
 def network_graph(model: nn.Module, example: Tensor) -> Any:
     """Trace a network and describe its operations as a TensorBoard ``GraphDef``.
@@ -80,12 +85,6 @@ def _node_def(name: str, operation: str, sources: list[str], shape: list[int] | 
         {"_output_shapes": AttrValue(list=AttrValue.ListValue(shape=[TensorShapeProto(dim=dims)]))} if dims else {}
     )
     return NodeDef(name=name, op=operation, input=sources, attr=attributes)
-
-
-EVENT_FILES = "events.out.tfevents.*"
-VERSION = "brain.Event:2"
-SHOWN_AFTER_S = 30.0
-GROWTH, SMALLEST, LARGEST = 1.1, 1e-12, 1e20
 
 
 class EventFile:

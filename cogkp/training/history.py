@@ -28,6 +28,10 @@ from cogkp.training.sinks import EpochEvent, StepEvent
 FIRST = ("epoch", "step", "learning_rate", "loss")
 LEFT_OUT = ("event", "time")
 
+SECONDS_BETWEEN_LINES = 5.0
+MIN_SHARE = 0.01
+log = logging.getLogger("cogkp")
+
 
 class EpochTableSink:
     """Write ``metrics.csv``, whole after each epoch.
@@ -74,12 +78,6 @@ class EpochTableSink:
         table.writerow(map(printable, columns))
         table.writerows([row.get(name, "") for name in columns] for row in self._rows)
         write_text(self.path, text.getvalue(), in_own_folder)
-
-
-SECONDS_BETWEEN_LINES = 5.0
-MIN_SHARE = 0.01
-
-log = logging.getLogger("cogkp")
 
 
 class EpochLines:

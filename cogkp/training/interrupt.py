@@ -14,6 +14,9 @@ import attrs
 
 from cogkp.config.train import SaveInterval
 
+# Windows has no SIGHUP.
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 @attrs.frozen
 class Patience:
@@ -69,10 +72,6 @@ class SaveClock:
     def saved(self) -> None:
         """Begin to count seconds anew."""
         self._saved = self._clock()
-
-
-# Windows has no SIGHUP.
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Interrupt:

@@ -10,6 +10,12 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+WEIGHT_DECAY = 0.01
+BETAS = (0.9, 0.999)
+GAMMA = 0.33
+WARMUP_STEPS = 100
+PARTS = 5
+
 
 class WeightAverage:
     """Keep the exponential moving average of a network.
@@ -46,13 +52,6 @@ class WeightAverage:
     def weights(self) -> dict[str, Tensor]:
         """Copy the average to the CPU; the names are those of the network."""
         return {name: tensor.cpu().clone() for name, tensor in self.model.state_dict().items()}
-
-
-WEIGHT_DECAY = 0.01
-BETAS = (0.9, 0.999)
-GAMMA = 0.33
-WARMUP_STEPS = 100
-PARTS = 5
 
 
 class Course(Protocol):

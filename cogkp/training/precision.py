@@ -14,6 +14,12 @@ from torch import Tensor, nn
 
 from cogkp.errors import TrainingError
 
+# Each skipped step halves the scale: this many bring the 65536 it begins with below 1.
+MOST_SKIPPED = 20
+
+log = logging.getLogger("cogkp")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def compiled(model: nn.Module) -> Callable[[Tensor], Any]:
     """Compile a network; the weights are those of the network itself.
@@ -52,10 +58,6 @@ def _refusal(error: RuntimeError) -> TrainingError:
         got=message.rstrip("."),
         hint="Train without --compile, a restored run with --no-compile (compile=False); nothing is lost.",
     )
-
-
-# Each skipped step halves the scale: this many bring the 65536 it begins with below 1.
-MOST_SKIPPED = 20
 
 
 class LossScale:
@@ -114,11 +116,6 @@ class LossScale:
             return
         self._skipped = int(state["skipped"])
         self._scaler.load_state_dict({name: value for name, value in state.items() if name != "skipped"})
-
-
-log = logging.getLogger("cogkp")
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @attrs.frozen

@@ -14,6 +14,11 @@ from cogkp.data.sample import Batch
 from cogkp.training.evaluator import Batches
 from cogkp.training.sinks import EpochEvent, StepEvent
 
+WATCHED_STEPS = 50
+FEWEST_STEPS = 10  # a shorter training says nothing
+STILL = 1e-6  # relative; float32 noise alone moves a loss by less
+log = logging.getLogger("cogkp")
+
 
 class EpochLoader(Batches, Protocol):
     """A loader whose order and augmentation are functions of its seed and the epoch, and of nothing global."""
@@ -49,13 +54,6 @@ class OneBatch:
             self._batch = next(iter(self._loader))
         for _ in range(self._first, len(self)):
             yield self._batch
-
-
-WATCHED_STEPS = 50
-FEWEST_STEPS = 10  # a shorter training says nothing
-STILL = 1e-6  # relative; float32 noise alone moves a loss by less
-
-log = logging.getLogger("cogkp")
 
 
 class Watchdog:

@@ -23,6 +23,19 @@ FRAMES = ("ProfilerStep", "enumerate(DataLoader)")  # they surround operators, a
 
 log = logging.getLogger("cogkp")
 
+DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE = "data", "forward_backward", "update", "validate_save"
+PHASE_NAMES = {
+    DATA: "waiting for data",
+    FORWARD_BACKWARD: "forward and backward",
+    UPDATE: "update",
+    VALIDATE_SAVE: "validation and saving",
+}
+
+MIN_SHARE = 0.005
+MIN_REST = 0.05
+ADVISED_SHARE = 0.5
+ADVISED_AFTER_S = 20.0  # the first batches wait for loader processes to start
+
 
 class ProfileSink:
     """Profile a few steps after the first ones, write a trace, and log the operators that took longest.
@@ -101,19 +114,6 @@ def top_operators(found: profile, steps: int) -> list[str]:
         f"{calls[key] / steps:>10.1f}"
         for key in sorted(spent, key=lambda key: -spent[key])[:ROWS]
     ]
-
-
-DATA, FORWARD_BACKWARD, UPDATE, VALIDATE_SAVE = "data", "forward_backward", "update", "validate_save"
-PHASE_NAMES = {
-    DATA: "waiting for data",
-    FORWARD_BACKWARD: "forward and backward",
-    UPDATE: "update",
-    VALIDATE_SAVE: "validation and saving",
-}
-MIN_SHARE = 0.005
-MIN_REST = 0.05
-ADVISED_SHARE = 0.5
-ADVISED_AFTER_S = 20.0  # the first batches wait for loader processes to start
 
 
 class Stopwatch:

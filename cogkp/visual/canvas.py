@@ -18,6 +18,11 @@ DARK: Colour = (24, 24, 24)
 CAPTION_PX = 9
 CAPTION_BAR_PX = 20
 
+RgbImage = npt.NDArray[np.uint8]
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT_SCALE_PER_PX = 1 / 22
+"""Hershey capitals are about 22 pixels high at scale 1."""
+
 
 def _shape_to(image: RgbImage, shape_hw: tuple[int, int]) -> RgbImage:
     """Shrink or enlarge an image to a tile, unstretched, and pad what is left."""
@@ -84,13 +89,6 @@ def _laid_out(tiles: Sequence[RgbImage], rows: int, columns: int, gap_px: int) -
         top, left = gap_px + row * (height + gap_px), gap_px + column * (width + gap_px)
         sheet[top : top + height, left : left + width] = tile
     return sheet
-
-
-RgbImage = npt.NDArray[np.uint8]
-
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-TEXT_SCALE_PER_PX = 1 / 22
-"""Hershey capitals are about 22 pixels high at scale 1."""
 
 
 def as_rgb(image: npt.NDArray[np.generic]) -> RgbImage:

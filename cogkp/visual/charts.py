@@ -26,6 +26,13 @@ PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 WANTED_TICKS = 5
 
+FloatArray = npt.NDArray[np.float64]
+DASHES = ("", "7 3", "2 3")
+ROW_PX = 24
+NAME_PX = 150
+NAME_LETTERS = 20
+MARK_PX = 90
+
 
 @attrs.frozen
 class Axis:
@@ -130,15 +137,6 @@ def frame_of(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str, *, percent:
     middle = TOP + PLOT_HEIGHT / 2
     turned = f'<text transform="translate(14 {middle:.1f}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
     yield turned
-
-
-FloatArray = npt.NDArray[np.float64]
-
-DASHES = ("", "7 3", "2 3")
-ROW_PX = 24
-NAME_PX = 150
-NAME_LETTERS = 20
-MARK_PX = 90
 
 
 def paint(colour: Colour | None) -> str:

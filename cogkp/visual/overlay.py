@@ -29,6 +29,10 @@ LINE_COLOURS: dict[str, Colour] = {"edge": RED, "x": RED, "y": GREEN, "z": BLUE}
 EDGE_WIDTH, AXIS_WIDTH, PLAIN_WIDTH = 2, 5, 1
 TEXT_PAD_PX = 4
 
+Shape = Literal["ring", "cross", "dot"]
+BoolArray = npt.NDArray[np.bool_]
+SUBPIXEL_BITS = 6
+
 
 def draw_outlines(
     image: RgbImage, outlines: Sequence[Outline], *, factor: int = 1, plain: bool = False, text_px: int = 12
@@ -89,12 +93,6 @@ def _text(image: RgbImage, outline: Outline, text_px: int) -> None:
     v = int(np.clip(top - height, 0, max(image.shape[0] - height, 0)))
     cv2.rectangle(image, (u, v), (u + width, v + height), BLACK, cv2.FILLED)
     write_text(image, outline.text, (u + TEXT_PAD_PX, v + height - TEXT_PAD_PX), text_px)
-
-
-Shape = Literal["ring", "cross", "dot"]
-BoolArray = npt.NDArray[np.bool_]
-
-SUBPIXEL_BITS = 6
 
 
 def _fixed(uv: npt.ArrayLike) -> tuple[int, int]:

@@ -18,6 +18,22 @@ TITLE_BAR_PX = 32
 TITLE_PX = 12
 LENSES_PER_ROW = 2
 
+FloatArray = npt.NDArray[np.floating]
+PANEL_HW = (440, 600)
+MARGIN_PX = 48
+TEXT_PX = 9
+LINE_PX = 18
+BITS = 5
+FILL = 0.22
+MOST_LENGTHS = 3
+"""Lengths between more cameras than this would lie one over the other."""
+
+RIGHT, DOWN, FORWARD = range(3)
+GROUND: Colour = (34, 36, 42)
+TINY = 1e-9
+LEAST_COMMON = 0.1
+"""A mean of unit vectors shorter than this points nowhere."""
+
 
 def calibration_sheet(
     cameras: Sequence[DrawnCamera], lenses: Sequence[DrawnLens], reach: float, *, title: str = ""
@@ -52,23 +68,6 @@ def _row(tiles: Sequence[RgbImage], width: int) -> RgbImage:
         row[: tile.shape[0], left : left + tile.shape[1]] = tile
         left += tile.shape[1]
     return row
-
-
-FloatArray = npt.NDArray[np.floating]
-
-PANEL_HW = (440, 600)
-MARGIN_PX = 48
-TEXT_PX = 9
-LINE_PX = 18
-BITS = 5
-FILL = 0.22
-MOST_LENGTHS = 3
-"""Lengths between more cameras than this would lie one over the other."""
-RIGHT, DOWN, FORWARD = range(3)
-GROUND: Colour = (34, 36, 42)
-TINY = 1e-9
-LEAST_COMMON = 0.1
-"""A mean of unit vectors shorter than this points nowhere."""
 
 
 @attrs.frozen(eq=False)

@@ -23,6 +23,26 @@ NOTES = (
     "thin lines: what the other view's prediction allows; ellipses: said to hold 90 % of truths; grey: true segments"
 )
 
+FloatArray = npt.NDArray[np.floating]
+SIDEWAYS_RAD = np.deg2rad(35.0)
+DOWNWARDS_RAD = np.deg2rad(25.0)
+GROUND: Colour = (36, 36, 36)
+GRID: Colour = (72, 72, 72)
+MARGIN_PX = 56.0
+TICK_PX = 9
+TICK_OFFSET_PX = 18.0
+NAME_OFFSET_PX = 44.0
+MIN_AXIS_PX = 30.0
+WANTED_TICKS = 5
+# Side of the box along an axis where nothing is extended, as a share of its longest side.
+LEAST_SIDE = 0.3
+
+PADDING = 0.08
+# What lies farther from the middle of the truth than this many sizes of it would shrink all else to a dot.
+FARTHEST = 1.1
+
+ELLIPSE_SAMPLES = 65
+
 
 @attrs.frozen(eq=False)
 class Pair:
@@ -106,26 +126,6 @@ def _write_errors(bar: RgbImage, marks: SpaceMarks, colours: Sequence[Colour], l
             return
         write_text(bar, text, (left, 17), CAPTION_PX, colour)
         left += text_width(text, CAPTION_PX) + 16
-
-
-FloatArray = npt.NDArray[np.floating]
-
-SIDEWAYS_RAD = np.deg2rad(35.0)
-DOWNWARDS_RAD = np.deg2rad(25.0)
-GROUND: Colour = (36, 36, 36)
-GRID: Colour = (72, 72, 72)
-MARGIN_PX = 56.0
-TICK_PX = 9
-TICK_OFFSET_PX = 18.0
-NAME_OFFSET_PX = 44.0
-MIN_AXIS_PX = 30.0
-WANTED_TICKS = 5
-# Side of the box along an axis where nothing is extended, as a share of its longest side.
-LEAST_SIDE = 0.3
-PADDING = 0.08
-# What lies farther from the middle of the truth than this many sizes of it would shrink all else to a dot.
-FARTHEST = 1.1
-ELLIPSE_SAMPLES = 65
 
 
 @attrs.frozen(eq=False)

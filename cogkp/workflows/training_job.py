@@ -46,6 +46,10 @@ from cogkp.training.trainer import FitResult
 
 log = logging.getLogger("cogkp")
 
+MOST_SHOWN = 20
+CHECKPOINT_ROOT = Path("checkpoints")
+LOG_DIR = Path("logs/cog")
+
 
 def usual_loggers(
     task: Task,
@@ -94,9 +98,6 @@ def tensorboard(
         log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw, restored=restored
     )
     return [sink]
-
-
-MOST_SHOWN = 20
 
 
 def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bool) -> list[str]:
@@ -178,10 +179,6 @@ def _today(saved: Mapping[str, Any], adapter: Any) -> Mapping[str, Any]:
 def _listed(lines: Sequence[str]) -> str:
     more = f"; and {len(lines) - MOST_SHOWN} more" if len(lines) > MOST_SHOWN else ""
     return "; ".join(lines[:MOST_SHOWN]) + more
-
-
-CHECKPOINT_ROOT = Path("checkpoints")
-LOG_DIR = Path("logs/cog")
 
 
 class RunPlace(Protocol):

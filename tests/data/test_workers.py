@@ -14,6 +14,7 @@ from cogkp.errors import DataError
 from tests.builders.discs import disc_config, disc_root, encode
 
 WORKERS = 2
+OTHERS: list[multiprocessing.process.BaseProcess] = []
 
 
 @pytest.fixture
@@ -22,9 +23,15 @@ def loader(tmp_path):
     return build_loader(dataset, batch_size=1, num_workers=WORKERS, prefetch_factor=1)
 
 
+@pytest.fixture(autouse=True)
+def others():
+    """Processes that other tests have left."""
+    OTHERS[:] = multiprocessing.active_children()
+
+
 def kill_one():
     """Kill a loader process and do something else until the system has told of it."""
-    child = multiprocessing.active_children()[0]
+    child = next(child for child in multiprocessing.active_children() if child not in OTHERS)
     os.kill(child.pid, signal.SIGKILL)
     for _ in range(100):
         time.sleep(0.01)

@@ -41,6 +41,16 @@ DATA: dict[Verb, tuple[str, ...]] = {
 }
 DATA_KEYS = {name for names in DATA.values() for name in names}
 
+RUNS: tuple[Verb, ...] = ("train", "evaluate", "inference")
+IN_BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
+CAMERA = ("principle_point_x", "principle_point_y", "focal_length_x", "focal_length_y")
+INTRINSICS_HINT = (
+    "Write the four numbers of the camera that took the images, from its calibration; "
+    "or null for all four where each image brings its own."
+)
+
+Rule = Callable[[CenterPoseConfig], Iterator[Finding]]
+
 
 def missing(config: CenterPoseConfig, verb: Verb, blanks: Iterable[Steps]) -> list[Finding]:
     """List what a verb needs and the spec does not give.
@@ -103,15 +113,6 @@ def _at(config: CenterPoseConfig, path: Steps) -> Any:
     for step in path:
         value = getattr(value, str(step))
     return value
-
-
-RUNS: tuple[Verb, ...] = ("train", "evaluate", "inference")
-IN_BOTH = ("obj_scale", "reg_bbox", "reg_offset", "hm_hp", "reg_hp_offset")
-CAMERA = ("principle_point_x", "principle_point_y", "focal_length_x", "focal_length_y")
-INTRINSICS_HINT = (
-    "Write the four numbers of the camera that took the images, from its calibration; "
-    "or null for all four where each image brings its own."
-)
 
 
 def check(config: CenterPoseConfig, verb: Verb | None = None) -> list[Problem]:
@@ -288,9 +289,6 @@ def batches_are_in_order(config: CenterPoseConfig) -> Iterator[Finding]:
         reads = tuple((*where, name) for name in names)
         got = ", ".join(map(str, sizes))
         yield Finding((*where, "opt_batch_size"), "batch sizes out of order", expected, got, reads=reads)
-
-
-Rule = Callable[[CenterPoseConfig], Iterator[Finding]]
 
 
 def _gpus_of(verb: Verb) -> Rule:

@@ -27,6 +27,30 @@ Triple = tuple[float, float, float]
 
 RESULTS_DOC = "Folder of this verb's results; null: results_dir/<verb>."
 
+CORNERS = 8
+# Colours of images and their principal directions, in the order blue, green, red, on the scale 0..1.
+MEAN = (0.40789654, 0.44719302, 0.47026115)
+
+STD = (0.28863828, 0.27408164, 0.27809835)
+EIG_VAL = (0.2141788, 0.01817699, 0.00341571)
+EIG_VEC = (
+    (-0.58752847, -0.69563484, 0.41340352),
+    (-0.5832747, 0.00994535, -0.81221408),
+    (-0.56089297, 0.71832671, 0.41158938),
+)
+
+MIRRORED = ((1, 5), (3, 7), (2, 6), (4, 8))
+# What the reference does with these categories whatever num_symmetry says.
+ROUND = {"chair": 4, "bottle": 12}
+
+IN_BOTH = "must agree with train.loss_config"
+CHECKPOINT = matching(r"(?s:.+)\.(pth|tlt)", "a name that ends in .pth or .tlt")
+AS_DATA = "must agree with dataset"
+ONNX_NAME = matching(r"(?s:.+)\.onnx", "a name that ends in .onnx")
+LAYER = matching(r"(?s:.+):(fp32|fp16|int32|int8)", "'<layer>:<fp32, fp16, int32 or int8>'")
+Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
+VERBS: tuple[Verb, ...] = get_args(Verb)
+
 
 def batch_or(otherwise: int) -> Check:
     """Accept numbers from 1 to the largest batch, and one number that has a meaning of its own."""
@@ -159,25 +183,6 @@ class ModelSpec:
     backbone: BackboneSpec = setting(BackboneSpec, "The part of the network that sees the image.")
 
 
-CORNERS = 8
-
-# Colours of images and their principal directions, in the order blue, green, red, on the scale 0..1.
-MEAN = (0.40789654, 0.44719302, 0.47026115)
-STD = (0.28863828, 0.27408164, 0.27809835)
-EIG_VAL = (0.2141788, 0.01817699, 0.00341571)
-EIG_VEC = (
-    (-0.58752847, -0.69563484, 0.41340352),
-    (-0.5832747, 0.00994535, -0.81221408),
-    (-0.56089297, 0.71832671, 0.41158938),
-)
-MIRRORED = ((1, 5), (3, 7), (2, 6), (4, 8))
-
-# What the reference does with these categories whatever num_symmetry says.
-ROUND = {"chair": 4, "bottle": 12}
-
-IN_BOTH = "must agree with train.loss_config"
-
-
 @attrs.frozen(kw_only=True)
 class DatasetSpec:
     """The images, and what is made of them."""
@@ -250,10 +255,6 @@ class DatasetSpec:
     def symmetry_count(self) -> int:
         """How many turns look alike: num_symmetry, or where it is left at 1, what the category is known for."""
         return ROUND.get(self.category, 1) if self.num_symmetry == 1 else self.num_symmetry
-
-
-CHECKPOINT = matching(r"(?s:.+)\.(pth|tlt)", "a name that ends in .pth or .tlt")
-AS_DATA = "must agree with dataset"
 
 
 @attrs.frozen(kw_only=True)
@@ -330,10 +331,6 @@ class TrainSpec(RunSpec):
     loss_config: LossSpec = setting(LossSpec, "The terms of the loss and their weights.")
 
 
-ONNX_NAME = matching(r"(?s:.+)\.onnx", "a name that ends in .onnx")
-LAYER = matching(r"(?s:.+):(fp32|fp16|int32|int8)", "'<layer>:<fp32, fp16, int32 or int8>'")
-
-
 @attrs.frozen(kw_only=True)
 class ExportSection:
     """From a checkpoint to an ONNX file."""
@@ -400,10 +397,6 @@ class EngineSpec:
     batch_size: int = setting(-1, "Images at a time; -1: as the ONNX file says.", batch_or(-1))
     verbose: bool = setting(False, "Tell more while building.")
     tensorrt: TensorRTSpec = setting(TensorRTSpec, "What the engine is to be.")
-
-
-Verb = Literal["train", "evaluate", "inference", "export", "gen_trt_engine"]
-VERBS: tuple[Verb, ...] = get_args(Verb)
 
 
 @attrs.frozen(kw_only=True)

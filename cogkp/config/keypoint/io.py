@@ -23,6 +23,13 @@ from cogkp.errors import ConfigError, Problem
 OLD_WEIGHT = "segmentation_loss_weight"
 DEFAULT_WEIGHT = LossTerms().segmentation_loss.weight
 
+HEATMAP_WEIGHT = 20.0
+SEGMENTATION_WEIGHT = 50.0
+REPROJECTION_WEIGHT = 200.0
+RIGIDITY_WEIGHT = 100.0
+LOGGER = logging.getLogger("cogkp")
+POINTER = "$schema"
+
 
 def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document in its present spelling; the argument stays as it was."""
@@ -70,12 +77,6 @@ def _is_weight(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= sys.float_info.max
 
 
-HEATMAP_WEIGHT = 20.0
-SEGMENTATION_WEIGHT = 50.0
-REPROJECTION_WEIGHT = 200.0
-RIGIDITY_WEIGHT = 100.0
-
-
 def starting_loss_terms(
     *, segmentation: bool, segments: Sequence[tuple[int, int, float]] | None = None
 ) -> dict[str, Any]:
@@ -94,10 +95,6 @@ def starting_loss_terms(
         listed = [list(segment) for segment in segments]
         terms["triangulation_rigidity_loss"] = {"weight": RIGIDITY_WEIGHT, "segments": listed}
     return terms
-
-
-LOGGER = logging.getLogger("cogkp")
-POINTER = "$schema"
 
 
 def load(path: str | os.PathLike[str]) -> KeypointConfig:

@@ -20,6 +20,19 @@ NUM_VIEWS = len(LEFT_AND_RIGHT)
 
 SEGMENTS: Steps = ("loss_terms", "triangulation_rigidity_loss", "segments")
 
+X: Steps = ("data_mappings", "x")
+Y: Steps = ("data_mappings", "y")
+MASK: Steps = ("data_mappings", "mask")
+# Class ids are 8-bit and 255 marks what is not known.
+MAX_CLASSES = 255
+
+SMALLEST_TRAINED = 64
+"""Side of a crop, pixels: at half of it the deepest map of the network is a single cell."""
+
+MIN_CLASSES = 2
+SMALLEST_BOX_PX = 1e-3
+Rule = Callable[[KeypointConfig], Iterable[Finding]]
+
 
 def triangulation_weights(config: KeypointConfig) -> dict[Steps, float]:
     """Return the weight of each active triangulation term under its path."""
@@ -123,18 +136,6 @@ STEREO_RULES: tuple[Callable[[KeypointConfig], Iterable[Finding]], ...] = (
     segments_have_length,
     segments_join_known_points,
 )
-
-
-X: Steps = ("data_mappings", "x")
-Y: Steps = ("data_mappings", "y")
-MASK: Steps = ("data_mappings", "mask")
-
-# Class ids are 8-bit and 255 marks what is not known.
-MAX_CLASSES = 255
-SMALLEST_TRAINED = 64
-"""Side of a crop, pixels: at half of it the deepest map of the network is a single cell."""
-MIN_CLASSES = 2
-SMALLEST_BOX_PX = 1e-3
 
 
 def check(config: KeypointConfig) -> list[Problem]:
@@ -371,8 +372,6 @@ def validation_is_apart(config: KeypointConfig) -> Iterator[Finding]:
 def _absolute(root: str) -> str:
     return os.path.normpath(Path.cwd() / root)
 
-
-Rule = Callable[[KeypointConfig], Iterable[Finding]]
 
 RULES: tuple[Rule, ...] = (
     images_are_mapped,

@@ -12,15 +12,6 @@ from cogkp.files import MARK
 
 SCHEMA_FILE = "cogkp-keypoint.schema.json"
 
-
-def json_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12) of the keypoint family's configuration file."""
-    root = object_schema(KeypointConfig.default())
-    pointer = {"type": "string", "description": "Where this schema lies; ignored."}
-    root["properties"] = {"$schema": pointer, **root["properties"]}
-    return {"$schema": DRAFT, "$comment": MARK, "title": "cogkp keypoint configuration", **root}
-
-
 INTRODUCTION = f"""\
 # Configuration file
 
@@ -33,6 +24,14 @@ The template does so: `{SCHEMA_FILE}` is written beside it.
 
 This page is generated: `python -m cogkp.config.keypoint.schema > docs/configuration.md`.
 """
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of the keypoint family's configuration file."""
+    root = object_schema(KeypointConfig.default())
+    pointer = {"type": "string", "description": "Where this schema lies; ignored."}
+    root["properties"] = {"$schema": pointer, **root["properties"]}
+    return {"$schema": DRAFT, "$comment": MARK, "title": "cogkp keypoint configuration", **root}
 
 
 def markdown() -> str:

@@ -27,6 +27,13 @@ from cogkp.geometry.rotation import rotation_from_quaternion
 LARGEST = 1e12
 TRUTHS = {"true": True, "false": False}
 
+FloatArray = npt.NDArray[np.float64]
+LOCAL = np.array(UNIT_POINTS)
+# A side that is this share of the longest is rounding, not a side.
+THINNEST = 1e-6
+
+KEYS = ("projected_cuboid", "keypoints_3d", "location", "quaternion_xyzw", "scale", "visibility")
+
 
 def read_annotation(path: Path) -> Fields:
     """Read an annotation file.
@@ -161,16 +168,6 @@ def _counted(value: Any, shape: tuple[int, ...]) -> str:
     if isinstance(value, list) and len(value) != shape[0]:
         return f"There are {len(value)} where {shape[0]} belong."
     return ""
-
-
-FloatArray = npt.NDArray[np.float64]
-
-LOCAL = np.array(UNIT_POINTS)
-
-# A side that is this share of the longest is rounding, not a side.
-THINNEST = 1e-6
-
-KEYS = ("projected_cuboid", "keypoints_3d", "location", "quaternion_xyzw", "scale", "visibility")
 
 
 class _Space(NamedTuple):

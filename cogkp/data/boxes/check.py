@@ -35,6 +35,17 @@ ALIKE_SHARE = 1e-6
 MIDDLE_LAST = (8, 0, 1, 2, 3, 4, 5, 6, 7)
 """Where the middle and the corners stand in files that name the middle last."""
 
+TOLERANCE_PX = 2.0
+"""Distances up to this are taken for rounding and for the hand of a labeller."""
+
+TOLERANCE_SHARE = 0.01
+"""The same for lengths, shares of the box's diagonal."""
+
+CORNERS = np.array(UNIT_POINTS)
+ORDERS_TRIED = 5
+UPRIGHT = 0.5
+"""Share of the boxes whose y axis must be the one nearest to up."""
+
 
 class Order(NamedTuple):
     """A way to number the nine points.
@@ -112,18 +123,6 @@ def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
     share = np.where(fit.valid, fit.residual / np.maximum(diagonal, 1e-300), np.inf)
     best = _first_of_the_best(share, ALIKE_SHARE)
     return TRIED[best], float(share[best])
-
-
-TOLERANCE_PX = 2.0
-"""Distances up to this are taken for rounding and for the hand of a labeller."""
-
-TOLERANCE_SHARE = 0.01
-"""The same for lengths, shares of the box's diagonal."""
-
-CORNERS = np.array(UNIT_POINTS)
-ORDERS_TRIED = 5
-UPRIGHT = 0.5
-"""Share of the boxes whose y axis must be the one nearest to up."""
 
 
 def check_root(

@@ -30,6 +30,27 @@ from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 
 ANNOTATION = ".json"
 
+log = logging.getLogger("cogkp")
+FloatArray = npt.NDArray[np.float64]
+Need = Literal["intrinsics", "scale", "pose"]
+FALLBACK_FRAME = CameraFrame.OBJECTRON
+"""The axes of files that do not say theirs: those the form was made with."""
+
+FRAMES = {frame.value: frame for frame in CameraFrame}
+ORIENTED = "dataset.images.apply_exif_orientation"
+"""The switch that turns images, for messages."""
+
+TINY = float(np.nextafter(0.0, 1.0))
+FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
+FARTHEST_SIDES = 10.0
+"""Corners leave their image, yet one that lies so many times its longer side beside it is no label of a corner."""
+
+MISSING_MARK = (-1.0, -1.0)
+"""What many tools write for a point that is not there."""
+
+ALL_CLASSES = "Name it in dataset.category, or set dataset.all_classes to true to take every class for it."
+CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
+
 
 class Labelled(NamedTuple):
     """An image and its annotation."""
@@ -100,30 +121,6 @@ def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, Path]]:
         elif path.suffix == ANNOTATION:
             annotations[path.stem] = path
     return dict(images), annotations
-
-
-log = logging.getLogger("cogkp")
-
-FloatArray = npt.NDArray[np.float64]
-
-Need = Literal["intrinsics", "scale", "pose"]
-
-FALLBACK_FRAME = CameraFrame.OBJECTRON
-"""The axes of files that do not say theirs: those the form was made with."""
-
-FRAMES = {frame.value: frame for frame in CameraFrame}
-ORIENTED = "dataset.images.apply_exif_orientation"
-"""The switch that turns images, for messages."""
-TINY = float(np.nextafter(0.0, 1.0))
-FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
-FARTHEST_SIDES = 10.0
-"""Corners leave their image, yet one that lies so many times its longer side beside it is no label of a corner."""
-
-MISSING_MARK = (-1.0, -1.0)
-"""What many tools write for a point that is not there."""
-
-ALL_CLASSES = "Name it in dataset.category, or set dataset.all_classes to true to take every class for it."
-CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
 
 
 @attrs.frozen(eq=False)

@@ -25,6 +25,8 @@ STEP = 1e-4
 SHIFT_GRID = (31, 41)
 LEFT_AND_RIGHT = ("L", "R")
 
+MOST_PAIRS_IN_FULL = 3
+
 
 def summarize(
     rig: CameraRig,
@@ -215,9 +217,6 @@ def _pair_notes(pair: PairSummary) -> list[str]:
             "(they map the world to the camera)?"
         ]
     return []
-
-
-MOST_PAIRS_IN_FULL = 3
 
 
 @attrs.frozen

@@ -44,6 +44,19 @@ OF_DECODERS = re.compile(
 SILENT, WARNINGS = 0, 3
 """Levels of OpenCV's log; at the second it passes on the warnings of libtiff."""
 
+Pixels = npt.NDArray[Any]
+FAULT = re.compile(
+    r"libpng error|TIFF_Error|premature end|lack of data|bad (Huffman|arithmetic)|instead of RST"
+    r"|Inconsistent progression|extraneous bytes before marker 0xd[0-7]",
+    re.IGNORECASE,
+)
+
+# Any bytes that are no marker: they show in the pixels only where the decoder was still waiting for data.
+MORE_DATA = bytes(range(1, 255)) * 16
+
+SHORTEST_BMP = 34
+JPEG_END = b"\xff\xd9"
+
 
 class Heard:
     """What one decoding made the decoders say.
@@ -166,19 +179,6 @@ def decoder_messages(*, alone: bool = False, warnings: bool = False) -> Iterator
         heard.quiet = _redirection.written() == start
         said = _redirection.leave()
         heard.lines = said if alone else []
-
-
-Pixels = npt.NDArray[Any]
-
-FAULT = re.compile(
-    r"libpng error|TIFF_Error|premature end|lack of data|bad (Huffman|arithmetic)|instead of RST"
-    r"|Inconsistent progression|extraneous bytes before marker 0xd[0-7]",
-    re.IGNORECASE,
-)
-# Any bytes that are no marker: they show in the pixels only where the decoder was still waiting for data.
-MORE_DATA = bytes(range(1, 255)) * 16
-SHORTEST_BMP = 34
-JPEG_END = b"\xff\xd9"
 
 
 def decode(data: bytes, header: Header, where: Path) -> Pixels:

@@ -23,6 +23,20 @@ TILE_WIDTH, TILE_HEIGHT = 322, 323
 TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """Whole numbers without sign: of 1, 2, 4 and 8 bytes."""
 
+END_OF_IMAGE = 0xD9
+PROGRESSIVE = frozenset({0xC2, 0xCA})
+COEFFICIENTS = 64
+# Within a scan, 0xFF is followed by zero where it is data, or by the number of a restart.
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+JPEG_2000_STREAM = b"\xff\x4f\xff\x51"
+JPEG_2000_BOXES = b"\x00\x00\x00\x0cjP  "
+FORMATS = "PNG, JPEG, BMP, TIFF, WebP, PBM, PGM, PPM or JPEG 2000"
+START_OF_SCAN = 0xDA
+STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
 
 class Tag(NamedTuple):
     """The first value of a tag, where it stands in the file, and its form for ``struct``."""
@@ -67,13 +81,6 @@ def tiff_tags(file: BinaryIO, start: int = 0) -> dict[int, Tag]:
         file.seek(place)
         tags.setdefault(tag, Tag(struct.unpack(form, file.read(struct.calcsize(form)))[0], place, form))
     return tags
-
-
-END_OF_IMAGE = 0xD9
-PROGRESSIVE = frozenset({0xC2, 0xCA})
-COEFFICIENTS = 64
-# Within a scan, 0xFF is followed by zero where it is data, or by the number of a restart.
-AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def end_of_scans(data: bytes) -> int | None:
@@ -130,17 +137,6 @@ def _strike_out(missing: dict[int, set[int]], scan: bytes, progressive: bool) ->
     for component in components:
         if component in missing:
             missing[component].difference_update(brought)
-
-
-PNG_START = b"\x89PNG\r\n\x1a\n"
-JPEG_2000_STREAM = b"\xff\x4f\xff\x51"
-JPEG_2000_BOXES = b"\x00\x00\x00\x0cjP  "
-
-FORMATS = "PNG, JPEG, BMP, TIFF, WebP, PBM, PGM, PPM or JPEG 2000"
-
-START_OF_SCAN = 0xDA
-STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @attrs.frozen

@@ -14,6 +14,24 @@ from cogkp.errors import DataError, ImageError, counted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
+SOME_IMAGES = 256
+"""So many files of a folder say what its images are like."""
+
+MOST_HEADERS = 5000
+"""So many files are looked into at most, spread over all: a quarter of a second."""
+
+TURNS = {
+    2: "mirrored",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored and turned",
+    6: "turned by 90 degrees clockwise",
+    7: "mirrored and turned",
+    8: "turned by 90 degrees counterclockwise",
+}
+
+log = logging.getLogger("cogkp")
+
 
 def find_images(root: Path) -> tuple[Path, ...]:
     """Look for images, labelled or not, in a folder and all folders below it.
@@ -50,23 +68,6 @@ def walk(root: Path) -> Iterator[tuple[Path, bool]]:
             continue
         seen.add(real)
         yield Path(place), bool(below)
-
-
-SOME_IMAGES = 256
-"""So many files of a folder say what its images are like."""
-MOST_HEADERS = 5000
-"""So many files are looked into at most, spread over all: a quarter of a second."""
-TURNS = {
-    2: "mirrored",
-    3: "turned by 180 degrees",
-    4: "mirrored top to bottom",
-    5: "mirrored and turned",
-    6: "turned by 90 degrees clockwise",
-    7: "mirrored and turned",
-    8: "turned by 90 degrees counterclockwise",
-}
-
-log = logging.getLogger("cogkp")
 
 
 def evenly(total: int, count: int) -> list[int]:

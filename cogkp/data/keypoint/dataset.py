@@ -36,6 +36,8 @@ CALIBRATION_DECIMALS = 9
 
 LINES_AT_ONCE = 8192
 
+log = logging.getLogger("cogkp")
+
 
 def fingerprint(indices: Sequence[Index], rig: CameraRig | None = None) -> list[dict[str, Any]]:
     """Describe several data sets, ready for JSON, one entry each; the same wherever their folders lie.
@@ -113,9 +115,6 @@ def _calibration(rig: CameraRig) -> str:
             rounded = np.round(tensor.double().numpy(), CALIBRATION_DECIMALS) + 0.0  # no -0.0
             numbers.update(f"{rounded.shape} ".encode() + rounded.tobytes())
     return numbers.hexdigest()
-
-
-log = logging.getLogger("cogkp")
 
 
 class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):

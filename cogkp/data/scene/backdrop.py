@@ -22,6 +22,8 @@ TEXEL = 1 / 26
 OCTAVES = (3, 6, 12, 28, 64, 140)
 SUBPIXEL_BITS = 4
 
+MIN_LENGTH_PX2 = 1e-9
+
 
 def _noise(rng: np.random.Generator) -> FloatArray:
     """Sum noise of several octaves; each is rougher and fainter than the one before."""
@@ -141,9 +143,6 @@ def view_backdrop(texture: FloatArray, camera: PinholeCamera, depth: float) -> F
         texture, texel_to_uv, camera.size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(view)
-
-
-MIN_LENGTH_PX2 = 1e-9
 
 
 @attrs.frozen

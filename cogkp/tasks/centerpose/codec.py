@@ -20,7 +20,7 @@ from cogkp.data.sample import Batch, Sample
 from cogkp.tasks.centerpose.decode import DecodeRules, decode_maps
 from cogkp.tasks.centerpose.detections import DecodedObjects, Detections, FilterRules, find_objects
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth, object_truth
-from cogkp.tasks.centerpose.report import prediction_marks, truth_marks
+from cogkp.tasks.centerpose.overlays import prediction_marks, truth_marks
 from cogkp.tasks.centerpose.targets import ObjectTargets, TargetRules, object_targets
 from cogkp.visual.marks import Marks
 

@@ -39,6 +39,9 @@ UNDEFINED: dict[str, tuple[bool | int | str, str]] = {
 }
 """Field of ``train.loss_config`` to the one value it may have, and why."""
 
+# Keeps a mean over nothing at zero.
+NOTHING = 1e-4
+
 
 @attrs.frozen
 class LossSettings:
@@ -88,10 +91,6 @@ class LossSettings:
                 )
         known = [field.name for field in attrs.fields(cls) if hasattr(loss_config, field.name)]
         return cls(**{name: getattr(loss_config, name) for name in known if name != "symmetry"}, symmetry=symmetry)
-
-
-# Keeps a mean over nothing at zero.
-NOTHING = 1e-4
 
 
 class ObjectLossTerm(Protocol):

@@ -20,6 +20,13 @@ from cogkp.geometry.rotation import about_y
 FloatArray = npt.NDArray[np.floating[Any]]
 STEPS = 21
 
+FARTHEST = 1.0
+"""Distance, length unit, that stands for boxes which share no space."""
+
+FULL_TURN_DEG = 360.0
+# A box shares as much after half a turn, but for rounding.
+SAME_SHARE = 1e-6
+
 
 class PoseCriterion(NamedTuple):
     """A measure by which a predicted box counts as correct.
@@ -82,14 +89,6 @@ def average_precision(hits: npt.NDArray[np.bool_], confidence: FloatArray, posit
     envelope = np.maximum.accumulate(precision[::-1], 0)[::-1]
     recall = np.minimum(hit / positives, 1.0)
     return np.asarray((np.diff(recall, axis=0, prepend=0.0) * envelope).sum(0))
-
-
-FARTHEST = 1.0
-"""Distance, length unit, that stands for boxes which share no space."""
-
-FULL_TURN_DEG = 360.0
-# A box shares as much after half a turn, but for rounding.
-SAME_SHARE = 1e-6
 
 
 class PoseErrors(NamedTuple):

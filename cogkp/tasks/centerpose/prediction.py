@@ -15,13 +15,18 @@ from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.rotation import quaternion_from_rotation
 from cogkp.inference.processor import Prepared
 from cogkp.tasks.centerpose.detections import Detections
+from cogkp.tasks.centerpose.overlays import detection_outlines, detection_points, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPose, ObjectPoses
-from cogkp.tasks.centerpose.report import detection_outlines, detection_points, pose_outline
 from cogkp.visual.canvas import RgbImage
 from cogkp.visual.figure import enlarged_tile
 from cogkp.visual.marks import Outline
 from cogkp.visual.markup import data_uri, escape
 from cogkp.visual.overlay import draw_outlines
+
+FloatArray = npt.NDArray[np.floating[Any]]
+TEXT_SHARE, LEAST_TEXT_PX = 1 / 36, 9
+LEAST_NOTEBOOK_PX = 480
+NO_CAMERA = "no poses, since the camera is not known (camera=...)"
 
 
 def inference_record(
@@ -91,13 +96,6 @@ def _placed(cuboid: Cuboids) -> dict[str, Any]:
     to_camera = cuboid.cuboid_to_camera
     quaternion = quaternion_from_rotation(to_camera[:3, :3])
     return {"location": to_camera[:3, 3].tolist(), "quaternion_xyzw": quaternion.tolist()}
-
-
-FloatArray = npt.NDArray[np.floating[Any]]
-
-TEXT_SHARE, LEAST_TEXT_PX = 1 / 36, 9
-LEAST_NOTEBOOK_PX = 480
-NO_CAMERA = "no poses, since the camera is not known (camera=...)"
 
 
 @attrs.frozen(eq=False)

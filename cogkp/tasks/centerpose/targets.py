@@ -23,6 +23,16 @@ from cogkp.geometry.warp import ImageWarp
 # A bump reaches three standard deviations, half a cell included.
 SIGMAS_ACROSS = 6.0
 
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+# An object whose middle lies outside the image is learned if more than half of its corners lie inside.
+FEW_CORNERS = CORNERS // 2
+
+# No camera sees that far; larger labels would overflow float32.
+FARTHEST_PX = 1e6
+
+HALF_PX = 0.5
+
 
 def render_gaussians(cell: Tensor, radius: Tensor, mask: Tensor, shape_hw: tuple[int, int]) -> Tensor:
     """Render a Gaussian at each cell; where they overlap, the higher value counts.
@@ -89,16 +99,6 @@ def read_cells(maps: Tensor, cell: Tensor) -> Tensor:
     """
     found = maps.flatten(2).gather(2, cell.flatten(1).unsqueeze(1).expand(-1, maps.shape[1], -1))
     return found.transpose(1, 2).reshape(*cell.shape, maps.shape[1])
-
-
-FloatArray = npt.NDArray[np.floating[Any]]
-BoolArray = npt.NDArray[np.bool_]
-
-# An object whose middle lies outside the image is learned if more than half of its corners lie inside.
-FEW_CORNERS = CORNERS // 2
-# No camera sees that far; larger labels would overflow float32.
-FARTHEST_PX = 1e6
-HALF_PX = 0.5
 
 
 @attrs.frozen

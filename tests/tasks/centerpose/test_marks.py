@@ -3,7 +3,7 @@
 import numpy as np
 
 from cogkp.drawing import draw_batch, draw_comparison
-from cogkp.tasks.centerpose.report import pose_outline
+from cogkp.tasks.centerpose.overlays import pose_outline
 from cogkp.visual.overlay import draw_outlines
 from tests.builders.placed import K
 from tests.tasks.centerpose.test_poses import CODEC, batch_of, boxes, by_depth, found_in, maps_of

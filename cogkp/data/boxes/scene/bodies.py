@@ -24,6 +24,23 @@ PART_BITS = 6
 RIGHT, LEFT, TOP, BOTTOM, FRONT, BACK = range(6)
 """Faces in the order of :data:`cogkp.geometry.cuboid.FACES`."""
 
+FloatArray = npt.NDArray[np.floating]
+SEGMENTS = 48
+"""Flat strips of which a can's wall is made; a multiple of the number of equal turns it is labelled with."""
+
+MOST_TURNS_OF_A_BOX = 4
+SHORTEST_EDGE_PX = 1e-6
+AMBIENT = 0.45
+# Upper left corner of each face as seen from outside, its way right and its way down, in half sizes of a box.
+FACE_FRAMES = (
+    ((1, 1, 1), (0, 0, -2), (0, -2, 0)),
+    ((-1, 1, -1), (0, 0, 2), (0, -2, 0)),
+    ((-1, 1, -1), (2, 0, 0), (0, 0, 2)),
+    ((-1, -1, 1), (2, 0, 0), (0, 0, -2)),
+    ((-1, 1, 1), (2, 0, 0), (0, -2, 0)),
+    ((1, 1, -1), (-2, 0, 0), (0, -2, 0)),
+)
+
 
 @attrs.frozen(eq=False)
 class Colours:
@@ -164,26 +181,6 @@ def cylinder_textures(rng: np.random.Generator) -> tuple[Texture, Texture]:
     for radius, ink in ((0.44, colours.board), (0.38, colours.paper), (0.12, colours.ink)):
         _disc(lid, ink, 0.5, 0.5, radius)
     return wall, lid
-
-
-FloatArray = npt.NDArray[np.floating]
-
-SEGMENTS = 48
-"""Flat strips of which a can's wall is made; a multiple of the number of equal turns it is labelled with."""
-
-MOST_TURNS_OF_A_BOX = 4
-SHORTEST_EDGE_PX = 1e-6
-AMBIENT = 0.45
-
-# Upper left corner of each face as seen from outside, its way right and its way down, in half sizes of a box.
-FACE_FRAMES = (
-    ((1, 1, 1), (0, 0, -2), (0, -2, 0)),
-    ((-1, 1, -1), (0, 0, 2), (0, -2, 0)),
-    ((-1, 1, -1), (2, 0, 0), (0, 0, 2)),
-    ((-1, -1, 1), (2, 0, 0), (0, 0, -2)),
-    ((-1, 1, 1), (2, 0, 0), (0, -2, 0)),
-    ((1, 1, -1), (-2, 0, 0), (0, -2, 0)),
-)
 
 
 @attrs.frozen(eq=False)

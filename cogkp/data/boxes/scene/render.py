@@ -34,6 +34,17 @@ UPRIGHT = np.diag([1.0, -1.0, -1.0])
 TRIES = 200
 APART = 1.05
 
+FloatArray = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.float32]
+ALIKE = (1, 2, 4, 6, 8, 12, 16, 24)
+"""Numbers of equal turns that bodies can be made with."""
+
+IMAGES_PER_BACKDROP = 16
+SHADOW = 0.5
+FULL = 255
+SMALLEST_SIDE, LARGEST_SIDE = 16, 8192
+MOST_BOXES = 100
+
 
 @attrs.frozen(eq=False)
 class Placed:
@@ -190,21 +201,6 @@ def _in_view(box: Placed, K: DoubleArray, size_wh: tuple[int, int]) -> bool:
 
 def _clear(box: Placed, others: list[Placed]) -> bool:
     return all(float(np.linalg.norm(box.foot - other.foot)) > APART * (box.reach + other.reach) for other in others)
-
-
-FloatArray = npt.NDArray[np.floating]
-Mask = npt.NDArray[np.float32]
-
-ALIKE = (1, 2, 4, 6, 8, 12, 16, 24)
-"""Numbers of equal turns that bodies can be made with."""
-
-IMAGES_PER_BACKDROP = 16
-SHADOW = 0.5
-FULL = 255
-
-
-SMALLEST_SIDE, LARGEST_SIDE = 16, 8192
-MOST_BOXES = 100
 
 
 @attrs.frozen(kw_only=True)

@@ -24,6 +24,16 @@ from cogkp.progress import SILENT, Progress
 
 log = logging.getLogger("cogkp")
 
+IMPORTERS: Mapping[str, Importer] = {
+    "deeplabcut": read_deeplabcut,
+    "lightning-pose": read_deeplabcut,
+    "stereo-pairs": read_stereo_pairs,
+}
+
+CALIBRATION_FILE = "calibration.config.json"
+CONFIG_FILE = "keypoint.json"
+PARTS = ("train", "validation")
+
 
 class _Label(NamedTuple):
     """One label: the name of its point, where it was read, and whether its image shows it."""
@@ -66,17 +76,6 @@ def _labels(imported: Imported) -> Iterator[_Label]:
 
 def _short(key: str) -> str:
     return key.rpartition(".")[2]
-
-
-IMPORTERS: Mapping[str, Importer] = {
-    "deeplabcut": read_deeplabcut,
-    "lightning-pose": read_deeplabcut,
-    "stereo-pairs": read_stereo_pairs,
-}
-
-CALIBRATION_FILE = "calibration.config.json"
-CONFIG_FILE = "keypoint.json"
-PARTS = ("train", "validation")
 
 
 @attrs.frozen(kw_only=True)

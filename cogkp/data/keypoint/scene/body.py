@@ -23,6 +23,13 @@ MAX_TRIES = 1000
 
 DoubleArray = npt.NDArray[np.float64]
 
+FloatArray = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.uint8]
+CLASSES = ("background", "pointer", "handle")
+POINTER, HANDLE = 1, 2
+RADII = {"tip": 0.065, "turn": 0.2, "hinge": 0.21, "end": 0.27}
+"""Radii of the links at their points, world units."""
+
 
 @attrs.frozen(kw_only=True)
 class PoseRange:
@@ -95,16 +102,6 @@ def sample_tool(
         ):
             return xyz_world
     raise GeometryError("the cameras share no view of the tool", hint="Check poses and the depth range.")
-
-
-FloatArray = npt.NDArray[np.floating]
-Mask = npt.NDArray[np.uint8]
-
-CLASSES = ("background", "pointer", "handle")
-POINTER, HANDLE = 1, 2
-
-RADII = {"tip": 0.065, "turn": 0.2, "hinge": 0.21, "end": 0.27}
-"""Radii of the links at their points, world units."""
 
 
 @attrs.frozen(eq=False)

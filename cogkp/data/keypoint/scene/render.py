@@ -28,6 +28,9 @@ CAMERAS = ("LL", "LR")
 
 DoubleArray = npt.NDArray[np.float64]
 
+FloatArray = npt.NDArray[np.floating]
+Mask = npt.NDArray[np.uint8]
+
 
 def _rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> DoubleArray:
     """Rotate about y, then x, then z."""
@@ -74,10 +77,6 @@ def project(camera: PinholeCamera, xyz_world: DoubleArray) -> tuple[DoubleArray,
     """Project (N, 3) points; return (N, 2) pixels and (N,) depths, both float64."""
     projected = camera.project(torch.from_numpy(np.ascontiguousarray(xyz_world)))
     return projected.uv.numpy(), projected.depth.numpy()
-
-
-FloatArray = npt.NDArray[np.floating]
-Mask = npt.NDArray[np.uint8]
 
 
 @attrs.frozen(eq=False)

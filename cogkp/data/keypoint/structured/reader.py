@@ -34,6 +34,14 @@ DECODER = json.JSONDecoder()
 ABSENT = object()
 """Stands for a datakey that a line does not have; null is a value."""
 
+log = logging.getLogger("cogkp")
+FLOAT_MAX = sys.float_info.max
+FLOATS = {float}
+MISSING_MARK = -1
+"""Both coordinates of a point that many tools write where there is none."""
+
+VISIBILITY_KEYS = ("visibility", "visible", "v")
+
 
 class RecordedLine(NamedTuple):
     """One line of ``data.jsonl``: its number, counted from 1, and its content."""
@@ -128,16 +136,6 @@ def _loaded(text: str) -> Any:
         if end == len(text) or text[end:].isspace():
             return content
     return json.loads(text)
-
-
-log = logging.getLogger("cogkp")
-
-FLOAT_MAX = sys.float_info.max
-FLOATS = {float}
-MISSING_MARK = -1
-"""Both coordinates of a point that many tools write where there is none."""
-
-VISIBILITY_KEYS = ("visibility", "visible", "v")
 
 
 class _Dropped(Exception):  # noqa: N818 - a line left out is no error

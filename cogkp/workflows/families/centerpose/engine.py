@@ -41,6 +41,13 @@ from cogkp.workflows.families.centerpose.results_folder import AtWork
 
 log = logging.getLogger("cogkp")
 
+COMPARED = 8
+MUCH_PX = 2.0
+CALIBRATION = "gen_trt_engine.tensorrt.calibration"
+Batch = npt.NDArray[np.float32]
+PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
+LAYERS = "gen_trt_engine.tensorrt.layers_precision"
+
 
 def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
     """List the images of the first of an experiment's folders that has any; none where they cannot be had."""
@@ -53,13 +60,6 @@ def available_images(config: CenterPoseConfig) -> tuple[Path, ...]:
         except DataError as error:
             log.warning("%s", error)
     return ()
-
-
-COMPARED = 8
-MUCH_PX = 2.0
-CALIBRATION = "gen_trt_engine.tensorrt.calibration"
-
-Batch = npt.NDArray[np.float32]
 
 
 def with_int8_layers(
@@ -184,10 +184,6 @@ def _cost(onnx: Path, copy: Path, manifest: Manifest, images: ImageBatches, thre
     bad = not figures["objects"] or figures["lost"] or figures["corner_px_median"] > MUCH_PX
     log.log(logging.WARNING if bad else logging.INFO, "8 bits against float32: %s", agreement.text())
     return figures
-
-
-PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
-LAYERS = "gen_trt_engine.tensorrt.layers_precision"
 
 
 @contextmanager

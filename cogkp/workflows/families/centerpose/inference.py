@@ -45,6 +45,10 @@ NO_CAMERA = "the image's camera is not known"
 
 log = logging.getLogger("cogkp")
 
+LEAST_SIDE_PX = 512
+TAKEN = ("status",)
+"""Names in the folder of results whose JSON files are not an image's."""
+
 
 @attrs.frozen
 class InferenceImages:
@@ -125,11 +129,6 @@ def _remark_camera(records: Sequence[ImageRecord], config: CenterPoseConfig) -> 
         size = "{} x {}".format(*outside[0].size_wh)
         message = "%s: the principal point (%g, %g) of the experiment's camera lies outside this image of %s pixels"
         log.warning(message + "; is the camera calibrated at this size?", outside[0].image, cx, cy, size)
-
-
-LEAST_SIDE_PX = 512
-TAKEN = ("status",)
-"""Names in the folder of results whose JSON files are not an image's."""
 
 
 def require_image_folder(config: CenterPoseConfig) -> None:

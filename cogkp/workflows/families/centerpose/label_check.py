@@ -17,7 +17,7 @@ from cogkp.errors import DataError, ImageError, closest, counted
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import POINTS
 from cogkp.progress import SILENT, Progress
-from cogkp.tasks.centerpose.report import box_outline
+from cogkp.tasks.centerpose.overlays import box_outline
 from cogkp.visual.canvas import fit_width, image_grid
 from cogkp.visual.overlay import draw_outlines, draw_points
 from cogkp.visual.palette import WHITE
