@@ -17,12 +17,7 @@ Pair = npt.NDArray[np.float64]
 
 
 class Bounds(NamedTuple):
-    """The smallest upright rectangle round points.
-
-    Args:
-        low: (2,) float64, left and top, pixels.
-        high: (2,) float64, right and bottom, pixels.
-    """
+    """The smallest upright rectangle round points: (left, top) and (right, bottom), each (2,) float64 pixels."""
 
     low: Pair
     high: Pair
@@ -31,16 +26,10 @@ class Bounds(NamedTuple):
 def crop_map(
     stage: Crop, size_wh: tuple[int, int], bounds: Bounds | None = None, shift: Pair | None = None
 ) -> npt.NDArray[np.float64]:
-    """Say where the crop of a stage lies in an image.
+    """Say where the crop of a stage lies in an image of ``size_wh`` pixels: the map (3, 3) float64 from it to the crop.
 
-    Args:
-        stage: its region decides what is cut.
-        size_wh: width and height of the image, pixels.
-        bounds: of the points that region 'points' shows; None where there are none, and the whole image is shown.
-        shift: (2,) float64, by how much the square round the points is moved, fractions of its side; None for not.
-
-    Returns:
-        (3, 3) float64, from the image to the crop.
+    ``bounds`` are of the points that region 'points' shows; None where there are none, and the whole image is shown.
+    ``shift``, (2,) float64 in fractions of its side, moves the square round them.
 
     Raises:
         ConfigError: region 'box' without a box.

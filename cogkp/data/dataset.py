@@ -26,11 +26,7 @@ Split = Literal["train", "preview", "validation", "evaluation"]
 
 
 def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say what changed between two fingerprints, one line per change.
-
-    Args:
-        saved: fingerprints by split; nothing is said of what was never recorded, be it a split or one of its entries.
-        now: the same, today.
+    """Say what changed between two fingerprints by split, one line per change; nothing of what was never recorded.
 
     Example:
         >>> day = {"root": "a", "lines": 8, "images": 8, "files_sha256": "x", "labels_sha256": "y"}
@@ -60,11 +56,7 @@ def _change(key: str, noun: str, before: Any, after: Any) -> str:
 class ItemKey(NamedTuple):
     """The key of an item: its index, and what its augmentation depends on.
 
-    Args:
-        epoch: pass over the data.
-        position: place within the epoch.
-        item: its place in the data set.
-        seed: of the whole run.
+    ``position`` is the place within the epoch, ``item`` the place in the data set, ``seed`` that of the whole run.
     """
 
     epoch: int

@@ -37,7 +37,6 @@ class ImportedLine:
 
     Args:
         record: what :func:`cogkp.data.keypoint.structured.write_structured` takes; a ``Path`` names an image to copy.
-        where: file and row it came from, for people.
         part: where the source itself puts it; None leaves that to the seed.
     """
 
@@ -102,14 +101,8 @@ def divide(
 ) -> dict[str, list[PartedT]]:
     """Divide lines as their source does, where it says so; the others at random, the same way for the same seed.
 
-    Args:
-        lines: all of a source.
-        fraction: share of those others that is set aside for validation, 0 up to but not including 1.
-        seed: of the draw.
-        validation: name of that part; the rest is ``train``.
-
-    Returns:
-        The lines of each part that has any, in the order of the source.
+    ``fraction`` of those others, 0 up to but not including 1, goes to the part named ``validation``, the rest to
+    ``train``. Returns the parts that have any lines, each in the order of the source.
     """
     free = [index for index, line in enumerate(lines) if line.part is None]
     if len(free) < len(lines):

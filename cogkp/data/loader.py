@@ -30,8 +30,6 @@ class EpochSampler:
     """The order of items in each epoch.
 
     Args:
-        size: how many items there are.
-        seed: of the whole run.
         shuffle: False takes the items in their order.
         weights: (size,) probabilities; given, items are drawn with replacement.
         num_samples: items per epoch, where they are drawn with replacement.
@@ -192,7 +190,7 @@ def build_loader(
     needs it, and else of the one pass over all items.
 
     Args:
-        dataset: gives an item for a :class:`Draw`.
+        dataset: gives an item for an :class:`ItemKey`.
         batch_size: images per batch, over all ranks; a stereo line has two. The last one of an epoch may be smaller.
         epoch: the first one; see :meth:`BatchLoader.set_epoch`.
         shuffle: whether each epoch has its own random order.

@@ -27,7 +27,6 @@ class Sample(Generic[LabelsT]):
 
     Args:
         image: (C, S, S) float32, the network's input: grey in 0..1, or colours as the family's network takes them.
-        labels: the truth of the view's family.
         source_to_crop: where each full-frame pixel went.
         source_size_wh: width and height of the full frame, pixels.
         sample_id: names root, line and camera, for people.
@@ -114,11 +113,7 @@ class Batch(Generic[TargetsT]):
         return [count - 1 for count in accumulate(row not in rights for row in range(len(self.ids)))]
 
     def parts(self, count: int) -> list[Batch[TargetsT]]:
-        """Cut the batch into parts of nearly equal size, in order; the two views of a pair stay together.
-
-        Args:
-            count: of parts; fewer where there are not so many single views and pairs. At least 1.
-        """
+        """Cut the batch, in order, into ``count`` parts at most, nearly equal; the views of a pair stay together."""
         if count == 1:
             return [self]
         rights = set(self.pairs[:, 1].tolist())
@@ -140,14 +135,7 @@ class Batch(Generic[TargetsT]):
 
 
 def collate(items: Sequence[tuple[Encoded, ...]]) -> Batch[Any]:
-    """Stack items into a batch; the views of one item stay neighbours, and two views make a pair.
-
-    Args:
-        items: each one view (single camera) or (left, right) of one stereo line.
-
-    Returns:
-        A batch whose order is the flattened order of ``items``: LL0, LR0, LL1, LR1, ... for pairs.
-    """
+    """Stack items, each one view or the (left, right) views of one stereo line, into a batch in their order."""
     views = [view for item in items for view in item]
     samples = [view.sample for view in views]
     starts = np.cumsum([0, *(len(item) for item in items)])

@@ -103,11 +103,7 @@ class _DeathWatch:
 
     @contextmanager
     def starting(self, workers: int) -> Iterator[None]:
-        """Watch the loader processes that are started in this block.
-
-        Raises:
-            DataError: they cannot be started.
-        """
+        """Watch the loader processes that are started in this block; raises DataError where they cannot be."""
         self._kept = None
         try:
             with self.awaiting(workers, f"{counted(workers, 'loader process', 'es')} cannot be started"):
@@ -117,11 +113,7 @@ class _DeathWatch:
 
     @contextmanager
     def awaiting(self, workers: int, otherwise: str = "a loader process failed") -> Iterator[None]:
-        """Wait for what the loader processes do in this block.
-
-        Args:
-            workers: how many there are; without any, errors pass as they are.
-            otherwise: what an error means.
+        """Wait for what the loader processes do in this block; without any, errors pass as they are.
 
         Raises:
             DataError: one of them died, or starves, in place of torch's or the system's own words.

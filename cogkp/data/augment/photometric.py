@@ -20,16 +20,7 @@ LEAST_SIGMA_PX = 0.28
 
 @singledispatch
 def change_pixels(_stage: Stage, crop: Crop, _generator: np.random.Generator) -> Crop:
-    """Change a crop by one stage; stages that only move pixels change nothing.
-
-    Args:
-        _stage: its class decides what happens.
-        crop: (S, S) float32 in 0..1; never written to.
-        _generator: the only source of randomness.
-
-    Returns:
-        (S, S) float32, possibly outside 0..1.
-    """
+    """Change a crop, which is never written to, by one stage; stages that only move pixels change nothing."""
     return crop
 
 

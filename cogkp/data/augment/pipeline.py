@@ -37,16 +37,9 @@ class AugmentPipeline:
         labelled: npt.NDArray[np.bool_],
         generator: np.random.Generator,
     ) -> ImageWarp:
-        """Sample the one warp that all spatial stages compose into.
+        """Sample the one warp, from the frame to the crop, that all spatial stages compose into.
 
-        Args:
-            size_wh: width and height of the frame, pixels.
-            uv_source: (N, 2) float64, full-frame pixels.
-            labelled: (N,) bool, which of them count.
-            generator: the only source of randomness; not used outside training.
-
-        Returns:
-            The map from the frame to the crop.
+        The points are (N, 2) float64 full-frame pixels, of which those count that are ``labelled``, (N,) bool.
         """
         warp, scene = ImageWarp.identity(), Scene(size_wh, uv_source, labelled)
         for stage in self.stages:

@@ -20,13 +20,7 @@ from cogkp.geometry.warp import ImageWarp
 
 
 class Scene(NamedTuple):
-    """The image as the stages before have left it.
-
-    Args:
-        size_wh: its width and height, pixels.
-        uv: (N, 2) float64, the points in it.
-        labelled: (N,) bool.
-    """
+    """The image as the stages before have left it, its points, (N, 2) float64, and which are labelled, (N,) bool."""
 
     size_wh: tuple[int, int]
     uv: npt.NDArray[np.float64]
@@ -48,14 +42,7 @@ class SampledWarp(NamedTuple):
 def sample_stage_warp(
     _stage: Stage, _scene: Scene, _generator: np.random.Generator, *, training: bool
 ) -> SampledWarp | None:
-    """Sample the warp of one stage, or None where it moves nothing.
-
-    Args:
-        _stage: its class decides what is drawn.
-        _scene: the image so far.
-        _generator: the only source of randomness.
-        training: whether anything random may happen.
-    """
+    """Sample the warp of one stage, or None where it moves nothing; nothing random happens outside training."""
     return None
 
 

@@ -34,8 +34,6 @@ class BoxAugment:
         rotate_probability: how often the square is turned.
         rotate_deg: by how much at most, either way.
         flip_probability: how often the image is mirrored; 0 for objects whose mirror image is another object.
-        flip_pairs: points that change names in the mirror.
-        colour: whether colours change.
         brightness, contrast, saturation: largest relative change of each.
         lighting: standard deviation along the principal components of colour.
         eigenvalues: of the colours' covariance, BGR.
@@ -63,14 +61,7 @@ class BoxAugment:
 
 
 def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, generator: np.random.Generator) -> ImageWarp:
-    """Sample the one warp from an image to the network's input.
-
-    Args:
-        size_wh: width and height of the image, pixels.
-        side: of the input, pixels.
-        augment: what may happen.
-        generator: the only source of randomness.
-    """
+    """Sample the one warp from an image to the network's input, a square of ``side`` pixels."""
     width, height = size_wh
     longer = float(max(size_wh))
     if augment.random_crop:
@@ -115,15 +106,9 @@ def point_order(warp: ImageWarp, augment: BoxAugment) -> npt.NDArray[np.int64]:
 
 
 def change_colours(rgb: FloatImage, augment: BoxAugment, generator: np.random.Generator) -> FloatImage:
-    """Change brightness, contrast and saturation in random order, then the light's colour.
+    """Change brightness, contrast and saturation of an image (S, S, 3) in random order, then the light's colour.
 
-    Args:
-        rgb: (S, S, 3) in 0..1; never written to.
-        augment: how much.
-        generator: the only source of randomness.
-
-    Returns:
-        (S, S, 3) RGB, possibly outside 0..1.
+    Returns (S, S, 3) RGB, possibly outside 0..1; what is given is never written to.
     """
     if not augment.colour:
         return rgb

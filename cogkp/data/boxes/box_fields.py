@@ -36,11 +36,7 @@ KEYS = ("projected_cuboid", "keypoints_3d", "location", "quaternion_xyzw", "scal
 
 
 def read_annotation(path: Path) -> Fields:
-    """Read an annotation file.
-
-    Raises:
-        DataError: it cannot be read or does not hold a JSON object.
-    """
+    """Read an annotation file; raises DataError where it cannot be read or does not hold a JSON object."""
     try:
         content = json.loads(read_whole(path).decode("utf-8-sig"))
     except OSError as error:
@@ -71,12 +67,7 @@ def _is_number(value: Any) -> bool:
 
 @attrs.frozen
 class Fields:
-    """An object of the file.
-
-    Args:
-        where: file and key, for people.
-        content: what it holds.
-    """
+    """What an object of the file holds, and where it is, file and key, for people."""
 
     where: str
     content: Mapping[str, Any]
@@ -179,16 +170,7 @@ class _Space(NamedTuple):
 
 
 def read_box(entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatArray) -> BoxRecord:
-    """Read one object.
-
-    Args:
-        entry: of the file.
-        number: its place in it.
-        K: (3, 3) intrinsics, pixels, or None.
-        to_opencv: (3, 3) rewrites the file's axes in OpenCV's.
-
-    Returns:
-        The record, in OpenCV axes.
+    """Read object ``number`` of the file; ``to_opencv``, (3, 3), takes its axes to OpenCV's, which the record has.
 
     Raises:
         DataError: a value cannot be used, or the pixels are neither stated nor implied.

@@ -92,12 +92,7 @@ def _first_of_the_best(left: FloatArray, alike: float) -> int:
 
 
 def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) -> tuple[Order, float]:
-    """Find the numbering under which pixels are those of a box with given sides.
-
-    Args:
-        uv: (9, 2) pixels.
-        size_xyz: (3,) full side lengths, true or in any unit.
-        K: (3, 3) intrinsics, pixels.
+    """Find the numbering under which nine pixels are those of a box with given sides, true or in any unit.
 
     Returns:
         The order and the root mean square distance that is left, pixels; infinite where none gives a pose.
@@ -111,9 +106,6 @@ def best_order_of_pixels(uv: FloatArray, size_xyz: FloatArray, K: FloatArray) ->
 
 def best_order_of_points(xyz: FloatArray) -> tuple[Order, float]:
     """Find the numbering under which nine points of space are middle and corners of a box.
-
-    Args:
-        xyz: (9, 3) in any unit.
 
     Returns:
         The order and the root mean square distance that is left, shares of the box's diagonal.
@@ -133,20 +125,10 @@ def check_root(
     tolerance_px: float = TOLERANCE_PX,
     progress: Progress = SILENT,
 ) -> LabelReport:
-    """Check every labelled image of a folder; nothing ends the check but a folder that is not there.
+    """Check every labelled image of a folder; nothing ends the check but a folder that is not there (DataError).
 
-    Args:
-        root: the folder.
-        camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
-        intrinsics: (3, 3) for images whose file has none, pixels.
-        tolerance_px: largest distance that is no problem, pixels.
-        progress: advanced once per image.
-
-    Returns:
-        What was found, file by file, and all problems.
-
-    Raises:
-        DataError: there is no such folder.
+    ``camera_frame`` None takes the axes that each file names, else those of Objectron; ``intrinsics`` (3, 3), pixels,
+    are for images whose file has none; ``tolerance_px`` is the largest distance that is no problem.
     """
     scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics)
     problems = list(scan.problems)
@@ -181,12 +163,7 @@ def _undecodable(records: Sequence[ImageRecord], progress: Progress) -> Iterator
 
 
 def check_images(records: Sequence[ImageRecord], tolerance_px: float = TOLERANCE_PX) -> tuple[FileCheck, ...]:
-    """Check records.
-
-    Args:
-        records: in OpenCV axes.
-        tolerance_px: largest distance that is no problem, pixels.
-    """
+    """Check records; distances up to ``tolerance_px`` are no problem."""
     fits = _fitted(records)
     tries = iter(range(ORDERS_TRIED))
     files = []

@@ -12,15 +12,7 @@ TO_OPENGL = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 
 def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
-    """Convert intrinsics to the projection (clip) matrix of annotation files.
-
-    Args:
-        K: (3, 3) intrinsics, pixels.
-        size_wh: width and height of the image, pixels.
-        frame: the axes of the points it acts on.
-
-    Returns:
-        (4, 4), or None for OpenCV axes, which no such matrix is written for.
+    """Convert intrinsics (3, 3) to the projection (clip) matrix (4, 4) of annotation files; None for OpenCV axes.
 
     Example:
         >>> K = np.array([[535.4, 0.0, 320.1], [0.0, 539.2, 247.6], [0.0, 0.0, 1.0]])
@@ -37,13 +29,7 @@ def clip_matrix(K: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> 
 def intrinsics_of(matrix: FloatArray, size_wh: tuple[int, int], frame: CameraFrame) -> FloatArray | None:
     """Convert the projection (clip) matrix of an annotation file to intrinsics; undoes :func:`clip_matrix`.
 
-    Args:
-        matrix: (4, 4).
-        size_wh: width and height of the image, pixels.
-        frame: the axes of the points it acts on.
-
-    Returns:
-        (3, 3), or None where it has no focal length, or for OpenCV axes.
+    None where it has no focal length, or for OpenCV axes.
     """
     if frame is CameraFrame.OPENCV:
         return None

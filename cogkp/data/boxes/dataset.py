@@ -33,12 +33,9 @@ class ObjectDataset(SingleViewDataset):
         roots: folders in the form of Objectron; relative ones start at the working directory.
         split: 'train' and 'preview' augment, 'validation' and 'evaluation' show whole images.
         encode: makes the targets of a sample.
-        view: what the network takes.
-        augment: what may happen in training.
         camera_frame: the axes of the files; None takes what each file says, else those of Objectron.
         num_symmetry: equal turns about their y axis of objects whose file does not say how many they have.
         intrinsics: (3, 3) for images whose file has none, pixels.
-        files: how images are read.
         need: what every image or box must have.
         category: the class of the objects wanted; others are left out, counted and logged. None takes all.
 

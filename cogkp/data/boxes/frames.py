@@ -67,16 +67,9 @@ def project(K: FloatArray, xyz_camera: FloatArray) -> FloatArray:
 
 
 def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = None) -> float | None:
-    """Return the reprojection error of a box's 3-D points, pixels.
+    """Return the largest distance between a box's 3-D points, first turned (3, 3) if asked, and its pixels.
 
-    Args:
-        box: of an image.
-        K: (3, 3) intrinsics, pixels.
-        turn: (3, 3) rewrites the points in other axes first; None leaves them.
-
-    Returns:
-        The largest distance, pixels; infinite where a point is behind the camera, None where the file states only one
-        of both.
+    Infinite where a point is behind the camera; None where the file states only one of both.
     """
     if box.xyz_camera is None or PIXEL_KEY not in box.given or not SPACE_KEYS & box.given:
         return None
@@ -86,15 +79,11 @@ def reprojection_px(box: BoxRecord, K: FloatArray, turn: FloatArray | None = Non
 
 
 def centre_px(box: BoxRecord, K: FloatArray) -> tuple[float, int, float] | None:
-    """Compare the stated place of a box's middle with its pixels.
-
-    Args:
-        box: of an image.
-        K: (3, 3) intrinsics, pixels.
+    """Compare the stated place of a box's middle with its pixels; None where the file does not state both.
 
     Returns:
         The distance from the middle's pixel, infinite where the place is behind the camera, then which of the nine
-        points is nearest, and how near; None where the file does not state both.
+            points is nearest, and how near.
     """
     if box.location is None or PIXEL_KEY not in box.given:
         return None
@@ -103,11 +92,7 @@ def centre_px(box: BoxRecord, K: FloatArray) -> tuple[float, int, float] | None:
 
 
 def fit_camera_frame(records: Sequence[ImageRecord]) -> FrameFit:
-    """Try all camera axes on images whose files declare the same ones.
-
-    Args:
-        records: read under the declared axes.
-    """
+    """Try all camera axes on images whose files declare the same ones, under which they were read."""
     if not records:
         return FrameFit(None, {})
     declared = records[0].camera_frame

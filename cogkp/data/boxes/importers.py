@@ -48,7 +48,6 @@ class ImportedImage:
     """One labelled image.
 
     Args:
-        image: the file, copied byte for byte.
         stem: its name without suffix in the new folder.
         content: of its annotation file.
         part: where the source itself puts it; None leaves that to the seed.
@@ -77,10 +76,8 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
     """Read folders of images with CenterPose annotation files whose points of space are in OpenGL axes.
 
     Pixels and intrinsics stay as they are: both count from the centre of the first pixel, and files in which they did
-    not would not agree with themselves. All that is added is the name of the axes.
-
-    Args:
-        source: holds ``train``, ``val`` or ``test``; images elsewhere are divided by the seed.
+    not would not agree with themselves. All that is added is the name of the axes. Images outside the folders
+    ``train``, ``val`` and ``test`` are divided by the seed.
 
     Raises:
         DataError: anything is wrong with the files or the images.
@@ -112,13 +109,10 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
 def read_tampar(source: Path) -> list[ImportedImage]:
     """Read parcels labelled with eight corners in COCO form (``annotations.json``).
 
-    The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
-    edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
-    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel
-    with a corner that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and reported.
-
-    Args:
-        source: folder with the images and ``annotations.json``.
+    The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the edge
+    of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The middle of a
+    parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel with a corner
+    that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and reported.
 
     Raises:
         DataError: anything is wrong with the file or the images.

@@ -56,11 +56,7 @@ class ObjectLabels:
     room: int
 
     def numbered(self, order: npt.NDArray[np.int64]) -> ObjectLabels:
-        """Say which recorded point stands at each place, as a mirror does.
-
-        Args:
-            order: (9,) the recorded point at each place.
-        """
+        """Say which recorded point stands at each place, by ``order`` (9,), as a mirror does."""
         return attrs.evolve(self, uv_source=self.uv_source[..., order, :])
 
 
@@ -74,16 +70,10 @@ def _stacked(values: Sequence[FloatArray | None], otherwise: FloatArray) -> tupl
 def labels_of(
     record: ImageRecord, num_symmetry: int = 1, rows: int | None = None, room: int | None = None
 ) -> ObjectLabels:
-    """Make the labels of one image.
+    """Make the labels of one image; a box whose place or camera is not known has row 0 only.
 
-    Args:
-        record: its record.
-        num_symmetry: equal turns of boxes whose file does not say how many they have.
-        rows: S; None takes as many as these boxes need.
-        room: the most boxes of any image of the set; None takes those of this one.
-
-    Returns:
-        The labels; a box whose place or camera is not known has row 0 only.
+    ``num_symmetry`` counts for boxes whose file does not say it. ``rows`` is S, None for as many as these boxes need;
+    ``room`` the most boxes of any image of the set, None for those of this one.
     """
     boxes = record.boxes
     xyz, known = _stacked([box.xyz_camera for box in boxes], np.zeros((POINTS, 3)))
@@ -115,17 +105,10 @@ def labels_of(
 def turned_pixels(
     uv: FloatArray, xyz: FloatArray | None, pose: FloatArray | None, K: FloatArray | None, turns: int
 ) -> FloatArray:
-    """Return the pixels of an object's points after each of its equal turns about its own y axis.
-
-    Args:
-        uv: (9, 2) the pixels as labelled.
-        xyz: (9, 3) their places, or None.
-        pose: (4, 4) of the object, or None.
-        K: (3, 3) intrinsics, or None.
-        turns: how many look alike.
+    """Return the pixels, (9, 2) as labelled, of an object's points after each of its equal turns about its own y axis.
 
     Returns:
-        (turns, 9, 2) the label first; (1, 9, 2) where space or camera are not known or a turn goes behind the camera.
+        (turns, 9, 2), the label first; (1, 9, 2) where space or camera are not known or a turn goes behind the camera.
     """
     if turns == 1 or xyz is None or pose is None or K is None:
         return uv[None]

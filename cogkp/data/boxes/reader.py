@@ -74,14 +74,7 @@ class FolderContent(NamedTuple):
 
 
 def find_labelled(root: Path) -> FolderContent:
-    """Look for labelled images in a folder and all folders below it.
-
-    Args:
-        root: the folder.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """Look for labelled images in a folder and all folders below it; raises DataError where there is no such folder."""
     if not root.is_dir():
         raise DataError("the data set's folder does not exist", where=str(root), expected="a folder of images")
     labelled: list[Labelled] = []
@@ -128,7 +121,6 @@ class Scan:
     """Valid records and problems of a folder.
 
     Args:
-        index: what can be used.
         problems: all that is wrong, one line each.
         files: how many annotation files were looked at.
         frame: how well points and pixels agree under the declared and other camera axes.
@@ -149,11 +141,7 @@ def scan_objectron(
     need: Collection[Need] = (),
     category: str | None = None,
 ) -> Scan:
-    """Read every labelled image of a folder and collect the problems; see :func:`read_objectron`.
-
-    Raises:
-        DataError: there is no such folder.
-    """
+    """Read as :func:`read_objectron` and collect the problems; raises DataError where there is no such folder."""
     root = Path(root)
     found = find_labelled(root)
     tell_orientations(
@@ -236,15 +224,7 @@ def read_unlabelled(
 ) -> ImageRecord:
     """Read size and camera of an image without labels, from its header and the file beside it, if there is one.
 
-    Args:
-        root: the data set's folder.
-        image: an image in it.
-        camera_frame: as in :func:`read_objectron`.
-        intrinsics: as in :func:`read_objectron`.
-        files: as in :func:`read_objectron`.
-
-    Returns:
-        The image; boxes of the file are not looked at.
+    Arguments are those of :func:`read_objectron`; boxes of the file are not looked at.
 
     Raises:
         DataError: image or file cannot be used.

@@ -24,12 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @attrs.frozen(eq=False)
 class Ground:
-    """The plane that things stand on.
-
-    Args:
-        center: (3,) one of its points, length unit of the file.
-        normal: (3,) of any length, away from the ground.
-    """
+    """The plane that things stand on: a point (3,), length unit of the file, a normal (3,) of any length, upwards."""
 
     center: FloatArray
     normal: FloatArray
@@ -68,14 +63,7 @@ class BoxRecord:
     location: FloatArray | None = None
 
     def turns(self, otherwise: int) -> int:
-        """Return how many equal turns about its y axis leave the object looking alike.
-
-        Args:
-            otherwise: the number for objects whose file does not say it.
-
-        Returns:
-            At least 1, which is no symmetry.
-        """
+        """Return after how many equal turns it looks alike; ``otherwise`` is for files that do not say it."""
         if self.symmetric is False:
             return 1
         return otherwise if self.num_symmetry is None else self.num_symmetry
@@ -86,8 +74,6 @@ class ImageRecord:
     """One image and its labelled objects.
 
     Args:
-        root: the data set's folder.
-        image: the image.
         annotation: the file beside it; images without labels may have none.
         size_wh: width and height, pixels.
         K: (3, 3) intrinsics, pixels; None where nobody knows them.
@@ -121,13 +107,7 @@ class ImageRecord:
 
 @attrs.frozen(eq=False)
 class ImageIndex:
-    """The records of one folder.
-
-    Args:
-        root: the folder.
-        records: in the order of their paths.
-        dropped: how many images, files or boxes were left out, by reason.
-    """
+    """The records of a folder in the order of their paths; how many images, files or boxes were left out, by reason."""
 
     root: Path
     records: tuple[ImageRecord, ...]
@@ -136,14 +116,7 @@ class ImageIndex:
 
 @attrs.frozen
 class BoxDataSize:
-    """How much data there is.
-
-    Args:
-        records: images.
-        views: images too; each has one view.
-        dropped: what was left out, by reason.
-        labelled: how many boxes there are of each category.
-    """
+    """How much data there is: images, views (one each), what was left out by reason, and boxes of each category."""
 
     records: int
     views: int

@@ -22,8 +22,6 @@ class BoxCheck:
     """How consistent one box is; None where the file does not state enough.
 
     Args:
-        name: of the object.
-        category: its class.
         reprojection_px: largest distance between a point seen by the camera and its pixel.
         centre_px: distance between the stated place of the middle, seen by the camera, and its pixel.
         pnp_px: root mean square distance that a pose fitted to the pixels leaves; infinite where none is found.
@@ -77,7 +75,6 @@ class LabelReport:
     """A checked folder.
 
     Args:
-        root: the folder.
         frame: how well points and pixels agree under each choice of camera axes.
         files: how many annotation files were looked at.
         checked: those that can be used, in the order of their paths.

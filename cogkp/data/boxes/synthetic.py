@@ -22,17 +22,7 @@ PROVENANCE = "rendered by cogkp"
 def box_annotation(
     rendered: BoxImage, scene: BoxScene, camera_frame: CameraFrame = CameraFrame.OBJECTRON
 ) -> dict[str, Any]:
-    """Write the truth of a rendered image as the content of an annotation file.
-
-    Args:
-        rendered: rendered from ``scene``.
-        scene: says category and symmetry.
-        camera_frame: the axes to write.
-
-    Example:
-        >>> sorted(box_annotation(render_box_image(0, 0, BoxScene(size_wh=(64, 48))), BoxScene(size_wh=(64, 48))))
-        ['AR_data', 'camera_data', 'objects']
-    """
+    """Write the truth of an image rendered from ``scene`` as the content of an annotation file."""
     world = rendered.world
     boxes = [
         placed_box(scene.shape, box.pose, box.size_xyz, world.K, visibility=seen, num_symmetry=scene.turns)

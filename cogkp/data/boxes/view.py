@@ -32,14 +32,7 @@ class BoxInput:
     size_wh: tuple[int, int] | None = None
 
     def of(self, rgb: Pixels) -> tuple[Pixels, Matrix]:
-        """Make the input of a whole image, as large as fits, centred, zero around it.
-
-        Args:
-            rgb: (H, W, 3) in 0..1.
-
-        Returns:
-            (3, S, S), and the map (3, 3) from the image to it.
-        """
+        """Make the input (3, S, S) of a whole image, as large as fits, centred, zero around it; and the map to it."""
         source_to_crop = letterbox((rgb.shape[1], rgb.shape[0]), self.size_wh or self.side)
         return self.scaled(self.cut(rgb, source_to_crop)), source_to_crop
 

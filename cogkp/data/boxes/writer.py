@@ -26,15 +26,9 @@ def placed_box(
     visibility: float = 1.0,
     num_symmetry: int | None = None,
 ) -> BoxRecord:
-    """Make the record of a box whose place is known exactly.
+    """Make the record of a box whose place is known exactly, in OpenCV axes.
 
-    Args:
-        category: its class.
-        cuboid_to_camera: (4, 4) pose, OpenCV axes.
-        size_xyz: (3,) full side lengths.
-        K: (3, 3) intrinsics, pixels.
-        visibility: 0 hidden to 1 in full sight.
-        num_symmetry: after how many equal turns it looks alike; None leaves that open.
+    ``num_symmetry`` says after how many equal turns it looks alike; None leaves that open.
 
     Raises:
         GeometryError: a point is behind the camera.
@@ -67,18 +61,9 @@ def annotation_of(
     camera_frame: CameraFrame = CameraFrame.OBJECTRON,
     provenance: str = "",
 ) -> dict[str, Any]:
-    """Write records as the content of an annotation file; what is not known is left out.
+    """Write records as the content of an annotation file, ready for JSON; what is not known is left out.
 
-    Args:
-        boxes: in the order wanted.
-        size_wh: width and height of the image, pixels.
-        K: (3, 3) intrinsics, pixels, or None.
-        ground: what the boxes stand on, or None.
-        camera_frame: the axes to write; the file says which they are.
-        provenance: where the labels come from.
-
-    Returns:
-        Ready for JSON; read back, it is the same to rounding.
+    The file says in which axes it is written, and from where (``provenance``). Read back, it is the same to rounding.
     """
     turn = frame_to_frame(CameraFrame.OPENCV, camera_frame)
     content: dict[str, Any] = {

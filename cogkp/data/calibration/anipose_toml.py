@@ -32,14 +32,7 @@ def is_anipose(content: Mapping[str, Any]) -> bool:
 
 
 def read_anipose(content: Mapping[str, Any], where: str) -> Cameras:
-    """Read the cameras of an Anipose, Lightning Pose or Caliscope file.
-
-    Args:
-        content: the parsed file.
-        where: its name, for errors.
-
-    Returns:
-        The cameras by ``name``, else by the name of their table, in the file's order.
+    """Read the cameras of an Anipose, Lightning Pose or Caliscope file by ``name``, else the name of their table.
 
     Raises:
         DataError: it is no such file, or two cameras have one name.

@@ -166,17 +166,7 @@ def rigid(pose: FloatArray, where: str) -> FloatArray:
 def camera_of(
     where: str, *, K: FloatArray, pose: FloatArray, distortion: FloatArray, size_wh: tuple[int, int]
 ) -> PinholeCamera:
-    """Make one camera, or say what no camera could be.
-
-    Args:
-        where: file and camera.
-        K: (3, 3) intrinsics, pixels.
-        pose: (4, 4) world_to_camera, rigid.
-        distortion: (D,) OpenCV order.
-        size_wh: width and height of the frame, pixels.
-
-    Returns:
-        The camera, float64.
+    """Make one float64 camera, or say what no camera could be; ``pose`` (4, 4) is world_to_camera, rigid.
 
     Raises:
         DataError: the intrinsics, the lens or the frame are impossible, or do not belong together.

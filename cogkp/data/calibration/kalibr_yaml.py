@@ -43,14 +43,7 @@ def is_kalibr(content: Mapping[str, Any]) -> bool:
 
 
 def read_kalibr(content: Mapping[str, Any], where: str) -> Cameras:
-    """Read the cameras of a camera chain.
-
-    Args:
-        content: the parsed file.
-        where: its name, for errors.
-
-    Returns:
-        The cameras by their place in the chain: cam0, cam1, ...; those behind a missing link cannot be used.
+    """Read the cameras of a chain as cam0, cam1, ...; those behind a missing link cannot be used.
 
     Raises:
         DataError: the chain has a gap.

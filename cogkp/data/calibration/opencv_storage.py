@@ -56,7 +56,6 @@ class Storage:
     """Entries of one or two files: numbers, words, lists and arrays.
 
     Args:
-        where: names of the files.
         entries: values by their name in lower case without underscores.
         names: as the files spell them.
     """
@@ -121,15 +120,9 @@ def storage_of(content: Mapping[str, Any], where: str) -> Storage:
 
 
 def read_opencv(storage: Storage, size_wh: tuple[int, int] | None, names: tuple[str, ...] | None) -> Cameras:
-    """Read the cameras of parsed files.
+    """Read the cameras of parsed files by name; the left or only camera is the world.
 
-    Args:
-        storage: all entries.
-        size_wh: size of the images, where the files do not say it.
-        names: of left and right camera, or of the one; None takes LL and LR, or the file's name of the one.
-
-    Returns:
-        The cameras by name; the left or only camera is the world.
+    ``size_wh`` counts where the files do not say it; ``names`` None takes LL and LR, or the file's name of the one.
 
     Raises:
         DataError: the lens is of another model, or nobody says how large the images were.
@@ -146,10 +139,8 @@ def read_opencv(storage: Storage, size_wh: tuple[int, int] | None, names: tuple[
 def read_rectified(pair: Sequence[Storage], size_wh: tuple[int, int] | None, names: tuple[str, ...] | None) -> Cameras:
     """Read two files of one camera each, as ROS writes them: their projection matrices hold what joins both.
 
-    Args:
-        pair: of the first camera, which is the world, and of the second.
-        size_wh: size of the images, where the files do not say it.
-        names: of both; None takes those of the files where they differ, else LL and LR.
+    The first camera is the world. ``size_wh`` counts where the files do not say it; ``names`` None takes those of the
+    files where they differ, else LL and LR.
 
     Raises:
         DataError: the files do not say how the cameras stand to each other, or a lens is of another model.

@@ -27,18 +27,7 @@ def is_own(content: Mapping[str, Any]) -> bool:
 
 
 def read_own(content: Any, where: str) -> Cameras:
-    """Read the cameras of a file in our own form.
-
-    Args:
-        content: the parsed file.
-        where: its name, for errors.
-
-    Returns:
-        The cameras by name, in the file's order.
-
-    Raises:
-        DataError: it is no such file.
-    """
+    """Read the cameras of a file in our own form by name, in its order; raises DataError where it is no such file."""
     if not isinstance(content, Mapping) or not all(isinstance(value, Mapping) for value in content.values()):
         raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects", hint=SEE)
     cameras = {name: value for name, value in content.items() if _is_camera(value)}
@@ -70,15 +59,7 @@ def calibration_content(rig: CameraRig) -> dict[str, Any]:
 
 
 def write_calibration(rig: CameraRig, path: str | Path) -> None:
-    """Write a rig as our calibration file, whole or not at all; read back, every number is the same.
-
-    Args:
-        rig: the cameras, in the order they are written.
-        path: the JSON file.
-
-    Raises:
-        OutputError: the place cannot be written to.
-    """
+    """Write a rig as our calibration file, whole or not at all (OutputError); read back, every number is the same."""
     write_json(Path(path), calibration_content(rig))
 
 

@@ -144,10 +144,7 @@ def open_calibration(
 ) -> Calibration:
     """Read the cameras of a calibration, those that cannot be used with the reason, and say which form it has.
 
-    Args:
-        path: as for :func:`read_calibration`.
-        size_wh: as for :func:`read_calibration`.
-        names: as for :func:`read_calibration`.
+    Arguments are those of :func:`read_calibration`.
 
     Raises:
         DataError: the file cannot be read, or not one of its cameras can be used.

@@ -36,17 +36,10 @@ def summarize(
     consistency: PairConsistency | None = None,
     unusable: Sequence[str] = (),
 ) -> CalibrationReport:
-    """Put a rig into numbers.
+    """Put a rig into numbers per camera and per pair, and say what looks odd.
 
-    Args:
-        rig: the cameras.
-        format: which form its file was taken for.
-        files: their names.
-        consistency: how labelled pairs fit, where some were given.
-        unusable: why other cameras of the file cannot be used, one line each.
-
-    Returns:
-        Numbers per camera and per pair, and what looks odd.
+    ``consistency`` says how labelled pairs fit, ``unusable`` why other cameras of the file cannot be used, one line
+    each.
 
     Example:
         >>> K = torch.tensor([[9.0, 0.0, 3.5], [0.0, 9.0, 2.5], [0.0, 0.0, 1.0]])
@@ -221,12 +214,7 @@ def _pair_notes(pair: PairSummary) -> list[str]:
 
 @attrs.frozen
 class DepthError:
-    """How far off a point is found for one pixel of disparity.
-
-    Args:
-        depth: distance from the middle of both cameras along their mean axis, world unit.
-        error: along that axis, world unit per pixel.
-    """
+    """How far off a point is found per pixel of disparity, at a depth from the middle of both cameras, world units."""
 
     depth: float
     error: float

@@ -58,10 +58,7 @@ def as_image(
 
 
 def to_grey(image: Pixels) -> npt.NDArray[np.float32]:
-    """Average the colour channels, as :func:`cogkp.data.images.read_grey` does of a file.
-
-    Args:
-        image: from :func:`as_image` or :func:`cogkp.data.images.read_image`.
+    """Average the channels of an image of :func:`as_image` or :func:`read_image`, as :func:`read_grey` does of a file.
 
     Returns:
         (H, W) float32 in 0..1; the image itself where it is that.
@@ -73,10 +70,7 @@ def to_grey(image: Pixels) -> npt.NDArray[np.float32]:
 
 
 def to_colour(image: Pixels) -> npt.NDArray[np.float32]:
-    """Take colours to the scale 0..1, as :func:`cogkp.data.images.read_colour` does of a file.
-
-    Args:
-        image: from :func:`as_image` or :func:`cogkp.data.images.read_image`.
+    """Scale an image of :func:`as_image` or :func:`read_image` to 0..1, as :func:`read_colour` does of a file.
 
     Returns:
         (H, W, 3) float32 RGB in 0..1; the image itself where it is that.
@@ -87,11 +81,7 @@ def to_colour(image: Pixels) -> npt.NDArray[np.float32]:
 
 
 def to_display(image: Any, size_wh: tuple[int, int]) -> Pixels:
-    """Take an image to what can be drawn over.
-
-    Args:
-        image: from :func:`as_image`, an :class:`cogkp.data.images.ImageFile`, or None for a black one.
-        size_wh: width and height of the black one, pixels.
+    """Take an image of :func:`as_image`, a file, or None (black, of ``size_wh``) to what can be drawn over.
 
     Returns:
         (H, W) or (H, W, 3) uint8, or (H, W, 3) float32 RGB in 0..1.

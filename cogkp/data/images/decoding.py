@@ -182,15 +182,7 @@ def decoder_messages(*, alone: bool = False, warnings: bool = False) -> Iterator
 
 
 def decode(data: bytes, header: Header, where: Path) -> Pixels:
-    """Decode a whole file.
-
-    Args:
-        data: all its bytes.
-        header: what they begin with.
-        where: its name, for the message.
-
-    Returns:
-        (H, W) or (H, W, channels) as stored, blue before green before red.
+    """Decode a whole file: (H, W) or (H, W, channels) as stored, blue before green before red.
 
     Raises:
         ImageError: the file is truncated or damaged.

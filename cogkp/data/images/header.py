@@ -47,11 +47,7 @@ class Tag(NamedTuple):
 
 
 def tiff_tags(file: BinaryIO, start: int = 0) -> dict[int, Tag]:
-    """Read the tags of the first image that hold whole numbers.
-
-    Args:
-        file: the whole file.
-        start: where the TIFF header begins, which all its offsets count from.
+    """Read the tags that hold whole numbers of the first image; all offsets count from the TIFF header at ``start``.
 
     Raises:
         struct.error: the file ends too early.
@@ -84,16 +80,10 @@ def tiff_tags(file: BinaryIO, start: int = 0) -> dict[int, Tag]:
 
 
 def end_of_scans(data: bytes) -> int | None:
-    """Find the end-of-image marker behind all scans of a JPEG file.
+    """Find the end-of-image marker behind all scans of a JPEG file; None where it or a scan is missing.
 
     A sequential file has a scan for each colour component. The scans of a progressive file add coefficients and their
     lower bits; the standard lets an encoder stop early, yet none does, while a file that was cut looks just so.
-
-    Args:
-        data: the whole file.
-
-    Returns:
-        Where the marker stands; None where it or a scan is missing.
     """
     try:
         return _walk(data)
@@ -161,11 +151,7 @@ class Header:
 
 
 def read_header(file: BinaryIO, where: Path) -> Header:
-    """Read the header of an image file from its first byte on.
-
-    Raises:
-        ImageError: the file ends within its header, or has another format.
-    """
+    """Read an image file's header from its first byte on; raises ImageError where it is cut or of another format."""
     start = file.read(12)
     reader = _reader_of(start)
     if reader is None:

@@ -22,11 +22,7 @@ log = logging.getLogger("cogkp")
 
 
 def levels_of(low: int, high: int) -> Levels | None:
-    """Choose levels for images of 16 bits; None where they reach over half of their range or show nothing.
-
-    Args:
-        low: their smallest value.
-        high: their largest value.
+    """Choose levels for the extremes of 16-bit images; None where they reach over half the range or show nothing.
 
     Example:
         >>> levels_of(12, 3900), levels_of(29300, 31300), levels_of(100, 60000)
@@ -44,8 +40,7 @@ def levels_of(low: int, high: int) -> Levels | None:
 def find_levels(images: Sequence[Path]) -> Levels | None:
     """Find the levels of a data set's images of 16 bits; None where it has none, or they fill their range.
 
-    Args:
-        images: files; those that cannot be used are passed over, since reading them later tells.
+    Files that cannot be used are passed over, since reading them later tells.
     """
     ends = list(_ends(spread(images, SOME_IMAGES)))
     return levels_of(min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
@@ -62,12 +57,9 @@ def _ends(images: Iterable[Path]) -> Iterable[tuple[int, int]]:
 
 
 def tell_levels(images: Sequence[Path], where: str, levels: Levels | None) -> None:
-    """Warn of a data set whose images of 16 bits have another range than those of the training.
+    """Warn of a data set, named by ``where``, whose images of 16 bits have another range than those of the training.
 
-    Args:
-        images: as for :func:`find_levels`.
-        where: names the data set.
-        levels: of the training; None where its images fill their range.
+    ``levels`` are those of the training; None where its images fill their range.
     """
     ends = list(_ends(spread(images, SOME_IMAGES)))
     if ends and (problem := misfit(min(low for low, _ in ends), max(high for _, high in ends), levels, MUCH)):
@@ -77,11 +69,7 @@ def tell_levels(images: Sequence[Path], where: str, levels: Levels | None) -> No
 def misfit(low: int, high: int, levels: Levels | None, darker: float) -> str:
     """Say how images of 16 bits lie far outside the range of the training; nothing where they do not.
 
-    Args:
-        low: their smallest value.
-        high: their largest value.
-        levels: of the training; None where its images fill their range.
-        darker: how many times as wide the range of the training may be.
+    ``levels`` are those of the training, None where its images fill their range, which may be ``darker`` times as wide.
     """
     black, white = levels or FULL
     found = levels_of(low, high) or FULL

@@ -65,12 +65,7 @@ def turned_size(size_wh: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Turn an image as viewers show it.
-
-    Args:
-        pixels: (H, W, ...) as stored.
-        orientation: 1 to 8; 6, for example, is turned by 90 degrees clockwise.
-    """
+    """Turn an image (H, W, ...) by its orientation, 1 to 8, as viewers show it; 6, say, by 90 degrees clockwise."""
     if orientation in QUARTER_TURNS:
         pixels = np.swapaxes(pixels, 0, 1)
     # Each number says where row 0 and column 0 of what is stored belong in what is seen.

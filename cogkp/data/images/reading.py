@@ -80,17 +80,7 @@ def read_colour(
 ) -> npt.NDArray[np.float32]:
     """Read an image with its colours; transparency is dropped, and a grey image has three equal channels.
 
-    Args:
-        path: a file of 8 or 16 bits per channel.
-        oriented: whether the image is turned as the file notes.
-        levels: values of black and white in an image of 16 bits that does not state them; None for 0 and 65535.
-        max_pixels: larger files are refused before they take any memory.
-
-    Returns:
-        (H, W, 3) float32 in 0..1, RGB.
-
-    Raises:
-        ImageError: the file is missing, empty, no image, truncated, damaged or too large.
+    Arguments and errors are those of :func:`read_grey`. Returns (H, W, 3) float32 in 0..1, RGB.
     """
     pixels, full = _channels(path, oriented, max_pixels)
     return _levelled(colour_of(pixels, full), pixels, full, levels)
@@ -105,20 +95,11 @@ def colour_of(pixels: Pixels, full: np.float32) -> npt.NDArray[np.float32]:
 def read_image(
     path: Path, *, oriented: bool = False, levels: Levels | None = None, max_pixels: int = MAX_PIXELS
 ) -> Pixels:
-    """Read an image as it is stored; transparency is dropped.
-
-    Args:
-        path: a file of 8 or 16 bits per channel.
-        oriented: whether the image is turned as the file notes.
-        levels: values of black and white in an image of 16 bits that does not state them; None for 0 and 65535.
-        max_pixels: larger files are refused before they take any memory.
+    """Read an image as it is stored; transparency is dropped. Arguments and errors are those of :func:`read_grey`.
 
     Returns:
         (H, W) for a grey image, else (H, W, 3) RGB; uint8 or uint16, or float32 in 0..1 where the file states which
         value is white, or levels are given for its 16 bits.
-
-    Raises:
-        ImageError: the file is missing, empty, no image, truncated, damaged or too large.
     """
     pixels, full = _channels(path, oriented, max_pixels)
     image = pixels[..., 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
@@ -226,11 +207,7 @@ def _check_ids(mask: Pixels, num_classes: int, path: Path) -> None:
 
 
 def image_size(path: Path, *, oriented: bool = False, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Read the width and height of an image from its header alone; ``oriented`` as for :func:`read_grey`.
-
-    Raises:
-        ImageError: the file is missing, empty, no image or too large.
-    """
+    """Read the width and height of an image from its header alone; raises ImageError as :func:`read_grey`."""
     with _opened(path) as file:
         header = _checked_header(file, path, max_pixels)
         return turned_size(header.size_wh, _noted(file, header)) if oriented else header.size_wh
@@ -243,11 +220,7 @@ def image_bits(path: Path) -> int:
 
 
 def noted_orientation(path: Path) -> int:
-    """Read the orientation that a file notes, 1 to 8; 1 where it notes none.
-
-    Raises:
-        ImageError: as for :func:`image_size`.
-    """
+    """Read the orientation that a file notes, 1 to 8; 1 where it notes none; raises ImageError as :func:`read_grey`."""
     with _opened(path) as file:
         return _noted(file, _checked_header(file, path, MAX_PIXELS))
 
@@ -304,11 +277,7 @@ def _checked_header(file: BinaryIO, path: Path, max_pixels: int) -> Header:
 
 
 def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> None:
-    """Refuse an image without pixels, or with too many.
-
-    Raises:
-        ImageError: width times height is 0, or more than ``max_pixels``.
-    """
+    """Refuse an image without pixels, or with more than ``max_pixels``; raises ImageError."""
     width, height = size_wh
     if not 0 < width * height <= max_pixels:
         raise ImageError(
@@ -320,11 +289,7 @@ def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> 
 
 
 def encode_image(pixels: npt.NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """Encode an image so that OpenCV and every viewer show the same colours.
-
-    Args:
-        pixels: (H, W) or (H, W, 3) RGB, uint8.
-        suffix: of the file format, for example '.png'.
+    """Encode an image, (H, W) or (H, W, 3) RGB uint8, so that OpenCV and every viewer show the same colours.
 
     Raises:
         OutputError: OpenCV cannot write such a file.
@@ -340,11 +305,7 @@ def encode_image(pixels: npt.NDArray[np.uint8], suffix: str = ".png") -> bytes:
 
 
 def write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write a PNG file atomically.
-
-    Args:
-        path: the file; missing folders are made.
-        pixels: (H, W) or (H, W, 3) RGB, uint8.
+    """Write an image, (H, W) or (H, W, 3) RGB uint8, as a PNG file atomically; missing folders are made.
 
     Raises:
         OutputError: the file cannot be written; an older file of that name is kept.

@@ -25,17 +25,9 @@ PLAIN_SHRINK = 1.25
 def warp_image(
     image: npt.NDArray[np.float32], source_to_crop: Matrix, size_wh: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """Resample an image.
+    """Resample an image, (H, W) or (H, W, C) float32, along an invertible map to ``size_wh``; zero outside the frame.
 
     Where the map shrinks, areas are averaged first, so that fine texture turns grey instead of into false patterns.
-
-    Args:
-        image: (H, W) or (H, W, C) float32.
-        source_to_crop: (3, 3) float64, invertible.
-        size_wh: width and height of the result, pixels.
-
-    Returns:
-        (height, width) or (height, width, C) float32, zero outside the frame.
     """
     plan = _plan(image.shape[:2], np.asarray(source_to_crop, np.float64).tobytes(), size_wh)
     if plan is None:
@@ -49,16 +41,7 @@ def warp_image(
 
 
 def warp_mask(mask: npt.NDArray[np.uint8], source_to_crop: Matrix, size_wh: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Resample class ids: each pixel takes its nearest, and ``MISSING_MASK_IGNORE_INDEX`` outside the frame.
-
-    Args:
-        mask: (H, W) uint8.
-        source_to_crop: (3, 3) float64, invertible.
-        size_wh: width and height of the result, pixels.
-
-    Returns:
-        (height, width) uint8.
-    """
+    """Resample uint8 class ids: each pixel takes its nearest, and ``MISSING_MASK_IGNORE_INDEX`` outside the frame."""
     moved: npt.NDArray[np.uint8] = _warped(mask, source_to_crop, size_wh, cv2.INTER_NEAREST, MISSING_MASK_IGNORE_INDEX)
     return moved
 

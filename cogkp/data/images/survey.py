@@ -34,17 +34,7 @@ log = logging.getLogger("cogkp")
 
 
 def find_images(root: Path) -> tuple[Path, ...]:
-    """Look for images, labelled or not, in a folder and all folders below it.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        Folder by folder, ordered by path.
-
-    Raises:
-        DataError: there is no such folder, or no image in it.
-    """
+    """Look for images, labelled or not, in a folder and all below it, ordered by path; raises DataError without any."""
     if not root.is_dir():
         raise DataError("the folder of images does not exist", where=str(root), expected="a folder of images")
     found = [path for folder, _ in walk(root) for path in sorted(folder.iterdir()) if _is_image(path)]
@@ -89,11 +79,7 @@ def spread(images: Sequence[Path], most: int) -> list[Path]:
 def tell_orientations(images: Sequence[Path], where: str, *, oriented: bool, switch: str) -> None:
     """Tell of images that note an orientation (EXIF): pixels and labels may be meant turned or as stored.
 
-    Args:
-        images: files; those that cannot be read are passed over.
-        where: names the data set.
-        oriented: whether images are turned as they note.
-        switch: what changes that, for people.
+    Files that cannot be read are passed over. ``switch`` is the key that turns images as they note, for people.
     """
     looked_at = spread(images, MOST_HEADERS)
     noted = {path: orientation for path in looked_at if (orientation := _noted(path)) != UPRIGHT}

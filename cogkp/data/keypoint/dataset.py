@@ -42,14 +42,9 @@ log = logging.getLogger("cogkp")
 def fingerprint(indices: Sequence[Index], rig: CameraRig | None = None) -> list[dict[str, Any]]:
     """Describe several data sets, ready for JSON, one entry each; the same wherever their folders lie.
 
-    Args:
-        indices: the data sets.
-        rig: the cameras of their stereo pairs, None where there are none.
-
-    Returns:
-        For each its folder's name, the count of usable lines and images, and SHA-256 in hexadecimal of the files'
-        names within the folder and sizes, and of the labels; both in the order of the lines. With a rig also that of
-        its numbers, however the file writes them.
+    Each has its folder's name, the count of usable lines and images, and SHA-256 in hexadecimal of the files' names
+    within the folder and sizes, and of the labels; both in the order of the lines. With the rig of stereo pairs also
+    that of its numbers, however the file writes them.
     """
     calibration = {} if rig is None else {"calibration_sha256": _calibration(rig)}
     return [_of(index) | calibration for index in indices]
@@ -256,16 +251,10 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
 def open_roots(
     roots: Sequence[str], mappings: DataMappings, points: PointLabels = "needed", *, oriented: bool = False
 ) -> list[Index]:
-    """Index several data sets.
+    """Index several data sets, whose folders start at the working directory where they are relative.
 
-    Args:
-        roots: their folders; relative ones start at the working directory.
-        mappings: which entries of a line are images, points and masks.
-        points: whether each data set must have the datakeys of points.
-        oriented: whether images are turned as they note, which may change their size.
-
-    Returns:
-        The data sets; labels outside their image count as not labelled, unless the mappings keep them.
+    ``points`` says whether each must have the datakeys of points, ``oriented`` whether images are turned as they note,
+    which may change their size. Labels outside their image count as not labelled, unless the mappings keep them.
 
     Raises:
         DataError: none is configured, one is faulty, no line of one has a mapped datakey, or no usable line is left.

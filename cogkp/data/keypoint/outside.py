@@ -28,14 +28,7 @@ OUTSIDE = "label outside its image"
 
 
 def inside_image(uv: npt.NDArray[np.float64], size_wh: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Tell which points lie on the pixels of an image.
-
-    Args:
-        uv: (..., 2) pixels.
-        size_wh: (..., 2) width and height, pixels.
-
-    Returns:
-        (...) bool.
+    """Tell which points, (..., 2) pixels, lie on the pixels of an image.
 
     Example:
         >>> inside_image(np.array([[-0.5, 0.0], [159.5, 119.5], [159.6, 0.0]]), (160, 120)).tolist()
@@ -49,12 +42,8 @@ def without_outside(index: Index, point_keys: Sequence[Sequence[str]], *, orient
     """Let labels outside their image count as not labelled, and tell how many there are.
 
     Images are known by their headers. Where there are more than ``IMAGES_LOOKED_AT``, some labels may stay that only
-    the image itself shows to lie outside; the data set leaves them out when it reads it.
-
-    Args:
-        index: a data set.
-        point_keys: V times N datakeys, for the message.
-        oriented: whether images are turned as they note.
+    the image itself shows to lie outside; the data set leaves them out when it reads it. ``point_keys`` are V times N
+    datakeys, for the message.
     """
     if not index.labelled.any():
         return index

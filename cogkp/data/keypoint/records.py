@@ -28,7 +28,6 @@ class View:
 
     Args:
         camera: its datakey without the last part, for people; 'LL' for 'LL.image'.
-        image: the image file.
         uv_source: (N, 2) float64, pixels of the full frame; zero where not labelled.
         labelled: (N,) bool.
         mask: the mask file, or None where nobody made one.
@@ -46,7 +45,6 @@ class Record:
     """One recorded line.
 
     Args:
-        root: the data set's folder.
         line: counted from 1, as editors do.
         views: in the order of ``data_mappings.x``.
         xyz_world: (N, 3) float64, exact places of the points, world units; zero where not known.
@@ -67,7 +65,6 @@ class FileNames:
     Args:
         text: all names, one after the other, as the file system has them; an empty one stands for no file.
         ends: (K,) int64, where each name ends.
-        sizes: (K,) int64, bytes of each file when it was looked at; 0 for no file.
     """
 
     text: bytes
@@ -89,8 +86,6 @@ class Index:
     """The records of one data set.
 
     Args:
-        root: its folder.
-        cameras: V names of the views.
         lines: (R,) int64, number of each usable line, counted from 1.
         images: R * V files, line by line.
         masks: the same; None where no masks are mapped.
@@ -187,14 +182,7 @@ class Records(_Lazy[Record]):
 
 @attrs.frozen
 class RecordingSize:
-    """How much data there is.
-
-    Args:
-        records: usable lines.
-        views: images in them.
-        dropped: lines or labels left out, by reason.
-        labelled: how many views carry each point, by its name.
-    """
+    """How much data there is; left out by reason, and the number of views that carry each point by its name."""
 
     records: int
     views: int

@@ -19,10 +19,7 @@ ENOUGH_LINES = 1000
 
 
 def paired_rig(config: KeypointConfig) -> CameraRig | None:
-    """Read the cameras of a configuration's stereo pairs.
-
-    Returns:
-        The cameras of ``data_mappings.x`` in that order, float64; None where pairs or calibration are not configured.
+    """Read the cameras of ``data_mappings.x``, float64; None where no pairs or no calibration are configured.
 
     Raises:
         DataError: the calibration cannot be used, or lacks a camera that the mappings name.
@@ -57,12 +54,7 @@ def _camera_of(datakey: str, calibration: Calibration) -> str:
 
 
 def check_frames(records: Iterable[Record], rig: CameraRig, *, oriented: bool = False) -> None:
-    """Refuse frames whose size is not that of their camera, or an exact uniform scale of it.
-
-    Args:
-        records: stereo lines; only the headers of their images are read.
-        rig: the cameras of their views, in order.
-        oriented: whether images are turned as their files note.
+    """Refuse frames whose size is not that of their camera, in the rig's order, or an exact uniform scale of it.
 
     Raises:
         DataError: lists every frame that does not fit.
@@ -86,26 +78,14 @@ def _misfits(record: Record, rig: CameraRig, oriented: bool) -> Iterator[Problem
 
 
 def pair_consistency(records: Iterable[Record], rig: CameraRig, *, oriented: bool = False) -> PairConsistency:
-    """Measure whether points labelled in both views fit the cameras.
-
-    Args:
-        records: stereo lines whose frames fit the cameras.
-        rig: the two cameras of their views, in order.
-        oriented: whether images are turned as their files note.
-    """
+    """Measure whether points labelled in both views fit the two cameras; the frames must."""
     points = [_labelled(record, rig, oriented) for record in records]
     left, right = (np.concatenate([np.zeros((0, 2)), *side]) for side in zip(*points, strict=True))
     return check_pairs(rig.cameras[0], rig.cameras[1], left, right)
 
 
 def check_labels(records: Sequence[Record], rig: CameraRig, where: str, *, oriented: bool = False) -> None:
-    """Refuse labels that do not fit these cameras, above all exchanged ones.
-
-    Args:
-        records: stereo lines whose frames fit the cameras.
-        rig: the two cameras of their views, in order.
-        where: names the calibration, for the error.
-        oriented: whether images are turned as their files note.
+    """Refuse labels that do not fit these two cameras, above all exchanged ones; ``where`` names the calibration.
 
     Raises:
         DataError: the cameras look swapped, their poses inverted, or the labels do not meet in space.

@@ -20,12 +20,7 @@ TARGETS = "debug.training_targets.keypoint3_mask"
 
 
 def frame_line(frame: RenderedFrame) -> dict[str, Any]:
-    """Write one frame as a StructuredDataset line; images are still arrays.
-
-    Example:
-        >>> sorted(frame_line(render_frame(seed=0, index=0)))
-        ['LL', 'LR', 'debug', 'truth']
-    """
+    """Write one frame as a StructuredDataset line; images are still arrays."""
     views = frame.views.items()
     targets: dict[str, Any] = {"valid": True}
     for name, view in views:
@@ -38,16 +33,7 @@ def frame_line(frame: RenderedFrame) -> dict[str, Any]:
 
 
 def write_recording(root: Path, frames: int, *, seed: int, progress: Progress = SILENT) -> Path:
-    """Render a recording and write it as a StructuredDataset with its calibration.
-
-    Args:
-        root: folder to create.
-        frames: how many lines; each has one image per camera.
-        seed: names the recording; other seeds give other frames.
-        progress: advanced once per frame.
-
-    Returns:
-        The calibration file.
+    """Render a recording, named by its seed, write it as a StructuredDataset, and return its calibration file.
 
     Raises:
         OutputError: the folder cannot be written or holds a recording already.
@@ -66,12 +52,7 @@ def write_recording(root: Path, frames: int, *, seed: int, progress: Progress = 
 
 
 def demo_config(root: Path, validation_root: Path) -> dict[str, Any]:
-    """Return the configuration, ready for JSON, that trains points and mask of both cameras on such recordings.
-
-    Args:
-        root: recording to train on; holds the calibration.
-        validation_root: recording that training never sees.
-    """
+    """Return the configuration, ready for JSON, that trains points and mask of both cameras on such recordings."""
     return {
         "prefix": "demo",
         "base_dir": str(root),

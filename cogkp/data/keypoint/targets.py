@@ -41,12 +41,7 @@ class KeypointTargets(NamedTuple):
 
 
 def keypoint_targets(sample: Sample[KeypointLabels], *, segmentation: bool) -> KeypointTargets:
-    """Make the targets of one view.
-
-    Args:
-        sample: as :class:`cogkp.data.keypoint.dataset.AugmentedKeypointDataset` makes it.
-        segmentation: whether masks are trained.
-    """
+    """Make the targets of one view, with the mask where ``segmentation`` is trained."""
     labels, side = sample.labels, sample.image.shape[-1]
     labelled = labels.labelled
     uv_source = np.where(labelled[:, None], labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)

@@ -106,11 +106,7 @@ def _decoys(rng: np.random.Generator, texture: FloatArray, light: FloatArray) ->
 
 
 def paint_backdrop(rng: np.random.Generator, light: FloatArray) -> FloatArray:
-    """Paint the plane once per frame; both cameras look at the same one.
-
-    Returns:
-        (H, W) float32 linear grey.
-    """
+    """Paint the plane, (H, W) float32 linear grey, once per frame; both cameras look at the same one."""
     texture = rng.uniform(0.12, 0.5) + rng.uniform(0.02, 0.11) * _noise(rng)
     texture = _flat_clutter(rng, texture, light)
     _decoys(rng, texture, light)
@@ -119,16 +115,7 @@ def paint_backdrop(rng: np.random.Generator, light: FloatArray) -> FloatArray:
 
 
 def view_backdrop(texture: FloatArray, camera: PinholeCamera, depth: float) -> FloatArray:
-    """Look at the plane, which stands upright at a depth of the world frame.
-
-    Args:
-        texture: (H, W) of :func:`paint_backdrop`.
-        camera: the one that looks.
-        depth: z of the plane, world units.
-
-    Returns:
-        (H, W) float32 in the size of the camera's frame.
-    """
+    """Look at the plane of :func:`paint_backdrop`, which stands upright at ``depth``, z of the world frame."""
     width, height = TEXELS_WH
     texel_to_world = np.array(
         [
@@ -147,14 +134,7 @@ def view_backdrop(texture: FloatArray, camera: PinholeCamera, depth: float) -> F
 
 @attrs.frozen
 class Capsule:
-    """A tapered capsule in an image; a disc where both ends coincide.
-
-    Args:
-        a_uv: (2,) one end, pixels.
-        b_uv: (2,) the other end, pixels.
-        radius_a: radius at a, pixels.
-        radius_b: radius at b, pixels.
-    """
+    """A tapered capsule in an image, from ``a_uv`` to ``b_uv``, all in pixels; a disc where both ends coincide."""
 
     a_uv: tuple[float, float]
     b_uv: tuple[float, float]

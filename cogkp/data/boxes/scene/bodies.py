@@ -148,11 +148,7 @@ def _round_top(colours: Colours, rng: np.random.Generator, turns: int) -> Textur
 
 
 def face_textures(rng: np.random.Generator, turns: int) -> tuple[Texture, ...]:
-    """Paint the six faces of a box.
-
-    Args:
-        rng: draws colours and prints.
-        turns: after how many equal turns about its height it looks alike: 1, 2 or 4.
+    """Paint the six faces of a box that looks alike after 1, 2 or 4 equal turns about its height.
 
     Returns:
         In the order of :data:`cogkp.geometry.cuboid.FACES`: +x, -x, top, bottom, front, back.
@@ -166,11 +162,7 @@ def face_textures(rng: np.random.Generator, turns: int) -> tuple[Texture, ...]:
 
 
 def cylinder_textures(rng: np.random.Generator) -> tuple[Texture, Texture]:
-    """Paint a can: its wall, the same all the way round, and its lid.
-
-    Returns:
-        The wall as a column (T, 1, 3) from the top down, and the lid (T, T, 3).
-    """
+    """Paint a can: its wall as a column (T, 1, 3) from the top down, the same all round, and its lid (T, T, 3)."""
     colours = Colours.sample(rng)
     wall = np.full((TEXELS, 1, 3), colours.board, np.float32)
     wall[: TEXELS // 10] = colours.paper
@@ -247,13 +239,7 @@ def _can(size_xyz: FloatArray, wall: Texture, lid: Texture) -> Body:
 
 
 def upright_body(rng: np.random.Generator, size_xyz: FloatArray, turns: int) -> Body:
-    """Make a body that fills its box.
-
-    Args:
-        rng: draws its colours and prints.
-        size_xyz: (3,) full side lengths.
-        turns: after how many equal turns about its height it looks alike; above 4 it is a can.
-    """
+    """Make a body that fills its box and looks alike after so many turns about its height; above 4 it is a can."""
     if turns > MOST_TURNS_OF_A_BOX:
         return _can(size_xyz, *cylinder_textures(rng))
     return _box(size_xyz, face_textures(rng, turns))
@@ -271,11 +257,7 @@ def silhouette(body: Body, pose: FloatArray, K: FloatArray) -> FloatArray:
 
 
 def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
-    """Find what a convex outline covers of an image.
-
-    Args:
-        outline: (N, 2) pixels, in either sense.
-        shape_hw: height and width of the image.
+    """Find what a convex outline, (N, 2) pixels in either sense, covers of an image.
 
     Returns:
         (H, W) float32, share of each pixel: exact along straight edges, and nearly so at corners.
@@ -297,17 +279,10 @@ def coverage(outline: FloatArray, shape_hw: tuple[int, ...]) -> Texture:
 
 
 def paint_body(canvas: FloatArray, body: Body, pose: FloatArray, K: FloatArray, light: FloatArray) -> Texture:
-    """Paint a body over an image, in place.
+    """Paint a body over an image, (H, W, 3) float32 linear RGB, in place.
 
-    Args:
-        canvas: (H, W, 3) float32 linear RGB.
-        body: what to paint.
-        pose: (4, 4) its axes to the camera's.
-        K: (3, 3) intrinsics, pixels.
-        light: (3,) unit vector towards the light, camera axes.
-
-    Returns:
-        (H, W) float32, the share of each pixel that it covers.
+    ``pose`` (4, 4) leads from its axes to the camera's, ``light`` (3,) is a unit vector towards the light, camera axes.
+    Returns the share of each pixel that it covers, (H, W) float32.
     """
     height, width = canvas.shape[:2]
     covered = np.zeros((height, width), np.float32)

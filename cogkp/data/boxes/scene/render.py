@@ -48,12 +48,7 @@ MOST_BOXES = 100
 
 @attrs.frozen(eq=False)
 class Placed:
-    """A box that stands on the ground.
-
-    Args:
-        pose: (4, 4) its axes to the camera's.
-        size_xyz: (3,) full side lengths.
-    """
+    """A box that stands on the ground: its pose (4, 4) in the camera's axes and full side lengths (3,)."""
 
     pose: DoubleArray
     size_xyz: DoubleArray
@@ -98,17 +93,9 @@ class BoxWorld:
 
 
 def sample_world(rng: np.random.Generator, size_wh: tuple[int, int], *, shape: str, count: int, turns: int) -> BoxWorld:
-    """Sample a camera and boxes on the ground before it.
+    """Sample a camera and boxes on the ground before it; the first box is wholly in the image.
 
-    Args:
-        rng: the only source of randomness.
-        size_wh: width and height of the image, pixels.
-        shape: a key of ``SHAPES``.
-        count: how many boxes are wanted; fewer where there is no room.
-        turns: after how many equal turns they look alike.
-
-    Returns:
-        A world whose first box is wholly in the image.
+    Of the ``count`` boxes there are fewer where there is no room; ``turns`` as in :class:`BoxScene`.
 
     Raises:
         DataError: there is no such shape.
@@ -250,16 +237,7 @@ class BoxImage:
 
 
 def render_box_image(seed: int, index: int, scene: BoxScene) -> BoxImage:
-    """Render one image of the series that belongs to a seed.
-
-    Args:
-        seed: names the series.
-        index: names the image.
-        scene: what is to be seen.
-
-    Returns:
-        The same image for the same arguments, always.
-    """
+    """Render image ``index`` of the series that a seed names; always the same for the same arguments."""
     rng = np.random.default_rng([seed, index, 1])
     count = int(rng.integers(1, scene.most_boxes + 1))
     world = sample_world(rng, scene.size_wh, shape=scene.shape, count=count, turns=scene.turns)

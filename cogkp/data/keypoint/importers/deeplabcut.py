@@ -34,8 +34,6 @@ class LabelTable:
     """One label file, its header understood.
 
     Args:
-        path: the file.
-        index_columns: how many columns name the image.
         columns: for each point, the column of each coordinate it has.
         rows: line number and cells of each labelled image.
         decimal_comma: whether numbers are written as in 50,5.
@@ -200,16 +198,10 @@ def _check_same_points(tables: Sequence[LabelTable]) -> None:
 
 
 def read_deeplabcut(source: Path) -> Imported:
-    """Read one label table, or all ``CollectedData*.csv`` below a folder.
-
-    Args:
-        source: CSV file, or project folder.
+    """Read one label table (CSV), or all ``CollectedData*.csv`` below a project folder; raises DataError.
 
     Returns:
         One line per image: ``image``, ``points.<name>`` (null where not labelled) and ``source``.
-
-    Raises:
-        DataError: anything is wrong with the tables or the images they name.
     """
     tables = [_open_table(path) for path in _tables_in(source)]
     _check_same_points(tables)

@@ -45,12 +45,7 @@ class _Label(NamedTuple):
 
 
 def say_labels(where: str, imported: Imported) -> None:
-    """Log how often each point is labelled; warn of labels that no image shows, and of points without any.
-
-    Args:
-        where: the source, for people.
-        imported: all that it says.
-    """
+    """Log how often each point is labelled; warn of labels that no image shows, and of points without any."""
     labels = list(_labels(imported))
     usable = Counter(label.name for label in labels if label.inside)
     names = dict.fromkeys(_short(key) for row in imported.config["data_mappings"]["y"] for key in row)

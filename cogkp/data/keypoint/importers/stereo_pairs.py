@@ -153,10 +153,7 @@ def _config(masked: bool, paired: bool) -> dict[str, Any]:
 
 
 def read_stereo_pairs(source: Path) -> Imported:
-    """Read a folder of stereo pairs.
-
-    Args:
-        source: folder that holds ``pairs.jsonl``.
+    """Read a folder of stereo pairs, which holds ``pairs.jsonl``.
 
     Returns:
         One line per pair: ``LL`` and ``LR``, each with ``image``, ``mask``, every named point, and all else the

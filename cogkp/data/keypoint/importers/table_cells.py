@@ -45,23 +45,14 @@ class Row(NamedTuple):
 
 @attrs.frozen
 class Cells:
-    """A table.
-
-    Args:
-        rows: those that hold anything, without cells beyond the last column that has a heading.
-        decimal_comma: whether numbers are written as in 50,5.
-    """
+    """Rows that hold anything, without cells beyond the last heading, and whether numbers are written as in 50,5."""
 
     rows: tuple[Row, ...]
     decimal_comma: bool
 
 
 def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
-    """Read a table.
-
-    Args:
-        path: a text file.
-        first_cells: what the first column holds in the rows of headings, in lower case; it tells the separator.
+    """Read a table; what the first column holds in the rows of headings, in lower case, tells the separator.
 
     Raises:
         DataError: the file cannot be read, or its numbers can be read in two ways.

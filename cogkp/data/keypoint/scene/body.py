@@ -79,15 +79,7 @@ def _propose(rng: np.random.Generator, pose: PoseRange) -> DoubleArray:
 def sample_tool(
     rng: np.random.Generator, cameras: Mapping[str, PinholeCamera], pose: PoseRange | None = None
 ) -> DoubleArray:
-    """Sample a tool that every camera sees whole.
-
-    Args:
-        rng: source of randomness.
-        cameras: those that must see all three points.
-        pose: how the tool may stand; None means the defaults of :class:`PoseRange`.
-
-    Returns:
-        (3, 3) float64, rows tip, turn, end, world frame and unit.
+    """Sample a tool that every camera sees whole: (3, 3) float64, rows tip, turn, end, world frame and unit.
 
     Raises:
         GeometryError: no such pose was found; the cameras do not look at the same place.
@@ -178,15 +170,9 @@ def _draw_marks(canvas: FloatArray, mask: Mask, uv: FloatArray, px_per_unit: Flo
 
 
 def draw_tool(canvas: FloatArray, mask: Mask, uv: FloatArray, depth: FloatArray, focal_px: float, look: Look) -> None:
-    """Paint the tool and its classes, in place.
+    """Paint the tool and its classes over a canvas, (H, W) float32 linear grey, and a mask, in place.
 
-    Args:
-        canvas: (H, W) float32 linear grey.
-        mask: (H, W) uint8.
-        uv: (3, 2) pixels of tip, turn, end.
-        depth: (3,) their depths, world units.
-        focal_px: focal length, pixels.
-        look: materials and light.
+    ``uv`` (3, 2) are the pixels of tip, turn and end, ``depth`` (3,) their depths, world units.
     """
     px_per_unit = focal_px / depth
     links = {

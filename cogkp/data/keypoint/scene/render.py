@@ -96,12 +96,7 @@ class RenderedView:
 
 @attrs.frozen(eq=False)
 class RenderedFrame:
-    """One moment.
-
-    Args:
-        xyz_world: (3, 3) float64, rows tip, turn, end.
-        views: by camera name.
-    """
+    """One moment: tip, turn and end, (3, 3) float64, world units, and the view of each camera by its name."""
 
     xyz_world: npt.NDArray[np.float64]
     views: Mapping[str, RenderedView]
@@ -168,17 +163,7 @@ def _develop(rng: np.random.Generator, canvas: FloatArray) -> npt.NDArray[np.uin
 def render_frame(
     seed: int, index: int, cameras: Mapping[str, PinholeCamera] | None = None, pose: PoseRange | None = None
 ) -> RenderedFrame:
-    """Render one moment of the recording that belongs to a seed.
-
-    Args:
-        seed: names the recording.
-        index: names the frame; frames are independent of each other.
-        cameras: those that record; None means :func:`cogkp.data.keypoint.scene.render.stereo_head`.
-        pose: how the tool may stand.
-
-    Returns:
-        The same frame for the same arguments, always.
-    """
+    """Render moment ``index`` of the recording that a seed names; always the same for the same arguments."""
     cameras = cameras or stereo_head()
     rng = np.random.default_rng([seed, index])
     xyz_world = sample_tool(rng, cameras, pose)

@@ -26,11 +26,6 @@ PointLabels = Literal["needed", "some roots", "unused"]
 def check_datakeys(index: Index, mappings: DataMappings, points: PointLabels = "needed") -> None:
     """Refuse datakeys that no line has, and warn of those that few lines have.
 
-    Args:
-        index: a data set, read with these mappings.
-        mappings: which entries of a line are images, points and masks.
-        points: whether the data set must have the datakeys of points.
-
     Raises:
         DataError: no line of the data set has a datakey; all such keys are listed, with the closest key there is.
     """

@@ -155,12 +155,8 @@ class StructuredDataset:
     def index(self, mappings: DataMappings) -> Index:
         """Find and check what the mappings ask for, in every line.
 
-        Args:
-            mappings: which entries of a line are images, points and masks.
-
-        Returns:
-            The usable lines; the others are counted by reason and logged. A point counts as not labelled where it is
-            null, NaN or infinite, [-1, -1], or has a visibility of 0.
+        Unusable lines are counted by reason and logged. A point counts as not labelled where it is null, NaN or
+        infinite, [-1, -1], or has a visibility of 0.
 
         Raises:
             DataError: the data set or some lines are faulty; all faulty lines are listed.
@@ -329,13 +325,10 @@ def _is_plain(value: Any, width: int) -> bool:
 
 
 def _read_point(value: Any, width: int) -> tuple[tuple[float, ...] | None, str]:
-    """Read [x, y] or {"x": .., "y": ..}, with z for three.
+    """Read [x, y] or {"x": .., "y": ..}, with z for three; raises ValueError where it is no point.
 
     Returns:
         The point, or None where nobody labelled it; and by which mark the value says so, if by any.
-
-    Raises:
-        ValueError: it is no point.
     """
     if isinstance(value, dict):
         names = "xyz"[:width]
