@@ -7,10 +7,6 @@ from cogkp.tasks.base import Task
 
 
 def build_task(config: Any) -> Task:
-    """Build the task of a configuration; its network has fresh weights.
-
-    Raises:
-        CogkpError: no family uses this class of configuration.
-    """
+    """Build the task of a configuration, with fresh weights; raises CogkpError where no family uses its class."""
     task: Task = family_of(config).part("task")(config)
     return task

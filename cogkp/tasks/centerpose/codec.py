@@ -37,11 +37,7 @@ class CenterPoseCodec:
     """Encode labels and decode predictions of the object-pose family.
 
     Args:
-        targets: how labels become targets.
-        decoding: how maps become objects.
-        filtering: which objects are reported.
         category: what the network is trained on, a word.
-        view: how images become the network's input.
     """
 
     targets: TargetRules = attrs.field(factory=TargetRules)
@@ -81,12 +77,7 @@ class CenterPoseCodec:
         return self.view.of(to_colour(image))
 
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
-        """Make the targets of one image.
-
-        Args:
-            sample: its labels are :class:`cogkp.tasks.centerpose.ground_truth.PlacedObjects`; the first of them are
-                taught, all are evaluated.
-        """
+        """Make the targets of one image of :class:`PlacedObjects`; the first of them are taught, all are evaluated."""
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))
 
@@ -96,14 +87,10 @@ class CenterPoseCodec:
         return DecodedObjects(*(_array(field) for field in found))
 
     def decode(self, outputs: Any, source_to_crop: Any) -> Detections:
-        """Find objects in the full images.
+        """Find the likely objects in the full images; their poses: :func:`cogkp.tasks.centerpose.poses.find_poses`.
 
-        Args:
-            outputs: of the network, or of an exported one; tensors or arrays.
-            source_to_crop: (B, 3, 3) float64, of either kind.
-
-        Returns:
-            The likely objects of all images. For their poses see :func:`cogkp.tasks.centerpose.poses.find_poses`.
+        The outputs of the network, or of an exported one, and ``source_to_crop`` (B, 3, 3) float64 are tensors or
+        arrays.
         """
         return find_objects(self.decoded(outputs), _array(source_to_crop), self.targets.stride, self.filtering)
 

@@ -61,7 +61,7 @@ class NearestPeaks(NamedTuple):
 
 
 def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> DecodedObjects:
-    """Decode objects from the network's maps.
+    """Decode K objects of each image, also unlikely ones, from the network's maps.
 
     Args:
         maps: ``hm`` (B, 1, h, w) and ``hm_hp`` (B, 8, h, w) logits, ``wh``, ``hps``, ``reg``, ``hp_offset``, ``scale``
@@ -69,9 +69,6 @@ def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> Dec
         rules: how.
         by_place: whether equal peaks follow each other by their place, row by row, as ONNX has it; else torch leaves
             their order open, which is quicker.
-
-    Returns:
-        K objects of each image, also unlikely ones.
 
     Raises:
         ModelError: the grid has fewer than K cells. Not checked while tracing for export.
@@ -184,12 +181,7 @@ def _both(pairs: Tensor) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """The decoding as a module, for the exported graph.
-
-    Args:
-        maps: the network's NamedTuple, whose fields this module takes one by one.
-        rules: how they are read.
-    """
+    """The decoding as a module, for the exported graph; it takes the fields of the network's NamedTuple one by one."""
 
     def __init__(self, maps: type[Any], rules: DecodeRules) -> None:
         super().__init__()
@@ -202,12 +194,7 @@ class Decoder(nn.Module):
 
 
 class DecodingNetwork(TwoSteps):
-    """The exported network: it returns objects instead of maps.
-
-    Args:
-        network: puts out maps; see :func:`decode_maps`.
-        rules: how they are read.
-        maps: the NamedTuple it puts out.
+    """The exported network: it returns objects instead of ``maps``, the NamedTuple that ``network`` puts out.
 
     Its input is (B, 3, H, W) float32, blue green red, normalised; it finds K objects in each image.
     """

@@ -99,16 +99,9 @@ class Detections:
 
 
 def find_objects(decoded: DecodedObjects, source_to_crop: FloatArray, stride: int, rules: FilterRules) -> Detections:
-    """Map decoded objects to their images, and filter them.
+    """Map decoded objects, arrays in cells of the grid of so many pixels of the crop (``stride``), to their images.
 
-    Args:
-        decoded: arrays, in cells of the grid.
-        source_to_crop: (B, 3, 3) float64.
-        stride: pixels of the crop per cell.
-        rules: which objects are reported.
-
-    Returns:
-        The likely objects; none where a number of an object is not finite.
+    Only the likely ones are kept; none where a number of an object is not finite.
     """
     likely = decoded.scores[..., 0] > rules.threshold
     finite = np.concatenate([np.isfinite(part[likely]) for part in decoded], -1).all(-1)
@@ -150,12 +143,7 @@ def _suppressed(found: Detections, rules: FilterRules) -> Detections:
 def soft_suppression(
     box_uv: FloatArray, score: FloatArray, rules: FilterRules
 ) -> tuple[IntArray, npt.NDArray[np.float32]]:
-    """Lower the scores of objects that overlap with others of higher score (soft NMS).
-
-    Args:
-        box_uv: (M, 4) left, top, right, bottom, pixels.
-        score: (M,).
-        rules: with the spread of the Gaussian by which scores fall with the overlap.
+    """Lower the scores (M,) of objects that overlap with others of higher score (soft NMS); boxes (M, 4) in pixels.
 
     Returns:
         The rows that stay, the likeliest first, and what is left of their scores.

@@ -70,11 +70,7 @@ class ObjectTruth(NamedTuple):
 
 
 def object_truth(labels: PlacedObjects) -> ObjectTruth:
-    """Pad the ground truth of one image.
-
-    Args:
-        labels: of its objects.
-    """
+    """Pad the ground truth of one image."""
     count, most = labels.uv_source.shape[1], labels.room
     uv = np.where(np.isfinite(labels.uv_source[0]), labels.uv_source[0], 0.0)
     located = labels.located & labels.sized

@@ -47,20 +47,13 @@ NOTHING = 1e-4
 class LossSettings:
     """Which terms there are and how much they count; named as in the experiment file.
 
+    Weights and switches are those of the maps of centres (``hm``) and corners (``hm_hp``), the box in the image
+    (``wh``, ``reg_bbox``), offsets of centres and corners (``off``, ``reg_offset``, ``reg_hp_offset``), the corners
+    seen from the centre (``hp``), and the box's shape (``obj_scale``).
+
     Args:
-        hm_weight: of the map of centres.
-        wh_weight: of the box in the image.
-        off_weight: of the offsets of centres and corners.
-        hp_weight: of the corners seen from the centre.
-        hm_hp_weight: of the maps of corners.
-        obj_scale_weight: of the box's shape.
-        reg_bbox: whether the box in the image is learned.
-        reg_offset: whether offsets of centres are learned.
-        hm_hp: whether maps of corners are learned.
-        reg_hp_offset: whether offsets of corners are learned.
-        obj_scale: whether the box's shape is learned.
-        symmetry: 'object' chooses the best view of each object, 'image' one for all objects of an image, by the
-            whole loss, and learns nothing from images without objects, as the published training does.
+        symmetry: 'object' chooses the best view of each object, 'image' one for all objects of an image, by the whole
+            loss, and learns nothing from images without objects, as the published training does.
     """
 
     hm_weight: float = 1.0
@@ -143,11 +136,7 @@ def _corner_offset(outputs: Any, targets: ObjectTargets) -> Residual:
 
 @attrs.frozen
 class AbsoluteError:
-    """Mean absolute error (L1) of values at single cells.
-
-    Args:
-        residual: what to compare.
-    """
+    """Mean absolute error (L1) of values at single cells."""
 
     residual: Callable[[Any, ObjectTargets], Residual]
 
@@ -187,10 +176,7 @@ class CenterPeaks:
 
 @attrs.frozen
 class CornerPeaks:
-    """Focal loss of the maps of corners.
-
-    Source: as :class:`CenterPeaks`.
-    """
+    """Focal loss of the maps of corners; source as :class:`CenterPeaks`."""
 
     def __call__(self, outputs: Any, targets: ObjectTargets) -> Tensor:
         """Return (B,), nats per corner."""
@@ -223,8 +209,6 @@ class CenterPoseLoss:
     """The weighted sum of the active terms.
 
     Args:
-        terms: each under the name of its head.
-        weights: the multiplier of each.
         symmetry: how symmetric views are chosen; see :class:`cogkp.tasks.centerpose.losses.LossSettings`.
     """
 
@@ -271,11 +255,7 @@ class CenterPoseLoss:
 
 
 def build_loss(settings: LossSettings) -> CenterPoseLoss:
-    """Build the active terms.
-
-    Raises:
-        TrainingError: none is left.
-    """
+    """Build the active terms; raises TrainingError where none is left."""
     wanted: dict[str, tuple[bool, float, ObjectLossTerm]] = {
         "hm": (True, settings.hm_weight, CenterPeaks()),
         "wh": (settings.reg_bbox, settings.wh_weight, AbsoluteError(_box)),

@@ -68,16 +68,13 @@ MEASURES = (
 
 
 def average_precision(hits: npt.NDArray[np.bool_], confidence: FloatArray, positives: int) -> FloatArray:
-    """Integrate the interpolated precision over recall.
+    """Integrate the interpolated precision over recall; (H,) float64, 0 to 1.
 
     Args:
         hits: (n, H) bool.
         confidence: (n,) the surest is counted first; equals in their order.
         positives: how many objects there are to be found, at least one. Where an object is hit more often than once,
             recall stops at 1.
-
-    Returns:
-        (H,) float64, 0 to 1.
 
     Example:
         >>> average_precision(np.array([[True], [False], [True]]), np.array([0.9, 0.8, 0.7]), 2)
@@ -224,13 +221,8 @@ def _folded(angle_deg: Tensor, period_deg: float) -> Tensor:
 def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
     """Find the factor by which boxes known up to scale stand on the ground.
 
-    Args:
-        found: (n) boxes up to scale.
-        true: (n) boxes; where the ground is not known, it is the face that the true box stands on.
-        ground: (n, 2, 3) float64, a point and the normal; NaN where not known.
-
-    Returns:
-        The factors; see :class:`cogkp.geometry.cuboid.Scale`.
+    ``ground`` is (n, 2, 3) float64, a point and the normal; where it is NaN, it is the face that the true box stands
+    on.
     """
     pose = true.cuboid_to_camera.double()
     up = pose[..., :3, 1]
@@ -242,12 +234,7 @@ def ground_scale(found: Cuboids, true: Cuboids, ground: Tensor) -> Scale:
 
 
 def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tensor:
-    """Compare all predicted boxes of an image with all true ones.
-
-    Args:
-        found_uv: (D, 9, 2) float64, pixels.
-        true_uv: (T, 9, 2) float64, pixels.
-        size_wh: (2,) of the image, pixels.
+    """Compare all predicted boxes (D, 9, 2) of an image of ``size_wh`` with all true ones (T, 9, 2), pixels.
 
     Returns:
         (D, T) root of the summed squared distances of corners, width and height of the image being 1.
@@ -257,25 +244,15 @@ def corner_distances(found_uv: Tensor, true_uv: Tensor, size_wh: Tensor) -> Tens
 
 
 def match_nearest(distance: Tensor) -> Tensor:
-    """Match every predicted box with the nearest true one, however many share it.
-
-    Args:
-        distance: (D, T) float, T above 0.
-
-    Returns:
-        (D,) int64.
-    """
+    """Match every predicted box, of (D, T) with T above 0, with the nearest true one, however many share it."""
     return distance.argmin(1)
 
 
 def match_once(distance: Tensor) -> Tensor:
     """Match predicted and true boxes greedily, the nearest pair first, each at most once.
 
-    Args:
-        distance: (D, T) float, the likeliest box first; of pairs that are as near, the likelier box's comes first.
-
-    Returns:
-        (D,) int64, -1 for boxes that are left over: every true one is matched with a box as near or nearer.
+    The rows of ``distance`` (D, T) are the likeliest box first; of pairs that are as near, the likelier box's comes
+    first. Returns (D,) int64, -1 for boxes that are left over: every true one is matched with a box as near or nearer.
 
     Example:
         >>> match_once(torch.tensor([[5.0], [0.0]]))

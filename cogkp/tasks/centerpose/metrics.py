@@ -92,13 +92,7 @@ class Match:
 
 
 class CenterPoseMetrics:
-    """Accumulate pose errors over batches.
-
-    Args:
-        codec: finds objects in the full frames.
-        rules: which objects count.
-        thresholds_px: hits of corners are counted within each, pixels of the full frame.
-    """
+    """Accumulate pose errors over batches, and hits of corners within each threshold, pixels of the full frame."""
 
     def __init__(
         self,
@@ -115,11 +109,7 @@ class CenterPoseMetrics:
         self._confidence: dict[Protocol, list[npt.NDArray[np.float64]]] = {name: [] for name in PROTOCOLS}
 
     def update(self, outputs: Any, batch: Batch[Any]) -> None:
-        """Add one batch.
-
-        Raises:
-            EvaluationError: an image's camera is not known.
-        """
+        """Add one batch; raises EvaluationError where an image's camera is not known."""
         truth = ObjectTruth(*(field.cpu() for field in batch.targets.truth))
         self._require_cameras(truth, batch)
         detections = self._codec.decode(outputs, batch.source_to_crop)
@@ -228,11 +218,7 @@ class CenterPoseMetrics:
         return errors
 
     def compute(self) -> CenterPoseReport:
-        """Sum up.
-
-        Raises:
-            EvaluationError: no image has an object that can be evaluated.
-        """
+        """Sum up; raises EvaluationError where no image has an object that can be evaluated."""
         if not self._objects:
             raise EvaluationError(
                 f"there is nothing to evaluate: none of {self._images} images shows an object with a known pose",

@@ -46,14 +46,10 @@ class ObjectRows:
         self._tables: list[FloatArray] = []
 
     def add(self, name: str, asked: BoolArray, objects: npt.NDArray[np.int64], errors: FloatArray) -> None:
-        """Add one image.
+        """Add one image, with which of its true objects are asked for (T,), and which of them each match is about (n,).
 
-        Args:
-            name: of the image.
-            asked: (T,) which true objects are asked for.
-            objects: (n,) which true object each match is about.
-            errors: (n, 5) of each match: share of space, distance of corners in pixels, azimuth and elevation in
-                degrees, distance in space.
+        ``errors`` (n, 5) are those of each match: share of space, distance of corners in pixels, azimuth and elevation
+        in degrees, distance in space.
         """
         table = np.full((len(asked), len(_quantities(()))), np.nan)
         table[asked, 0] = 0.0  # what is not found shares no space
@@ -68,11 +64,7 @@ class ObjectRows:
         self._tables += other._tables
 
     def evidence(self, thresholds_px: Sequence[float]) -> Evidence:
-        """Return everything measured: a row per image, a column per object asked for, in the order of its file.
-
-        Args:
-            thresholds_px: at which hits of corners are counted, pixels of the full frame.
-        """
+        """Return everything measured: a row per image, a column per object asked for, in the order of its file."""
         most = max((len(table) for table in self._tables), default=0)
         names = tuple(f"object {number + 1}" for number in range(most))
         kinds = _quantities(tuple(thresholds_px))

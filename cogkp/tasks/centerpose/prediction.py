@@ -32,23 +32,14 @@ NO_CAMERA = "no poses, since the camera is not known (camera=...)"
 def inference_record(
     image_name: str, poses: ObjectPoses, category: str, frame: CameraFrame = CameraFrame.OPENCV
 ) -> dict[str, Any]:
-    """Describe the poses found in one image.
+    """Describe the poses found in one image, ready for JSON.
 
-    The documented keys come first: ``location``, ``quaternion_xyzw`` and ``keypoints_3d`` in the frame asked for,
+    The documented keys come first: ``location``, ``quaternion_xyzw`` and ``keypoints_3d`` in the camera axes asked for,
     ``projected_keypoints_2d`` whose first point is the mean of the other eight, ``relative_scale`` and ``keypoints_2d``
     as predicted. Added are ``class``, ``score``, ``bbox`` (left, top, right, bottom), ``size``,
     ``reprojection_error_px`` and ``up_to_scale``: whether ``location``, ``size`` and ``keypoints_3d`` are known up to
-    one common factor only. A flat box that may as well stand in another pose has that as ``second_pose``:
-    ``location``, ``quaternion_xyzw`` and ``reprojection_error_px``.
-
-    Args:
-        image_name: as the file is called.
-        poses: of this image.
-        category: name of what the network was trained on.
-        frame: axes of the camera.
-
-    Returns:
-        Ready for JSON.
+    one common factor only. A flat box that may as well stand in another pose has that as ``second_pose``: ``location``,
+    ``quaternion_xyzw`` and ``reprojection_error_px``.
     """
     return {"image_name": image_name, "objects": [_object(k, pose, category, frame) for k, pose in enumerate(poses)]}
 
@@ -208,11 +199,7 @@ class CenterPosePrediction:
         return self.seen.size_wh
 
     def outlines(self, axis_size: float = 0.5) -> list[Outline]:
-        """Show the boxes as points and lines in pixels of the image.
-
-        Args:
-            axis_size: length of the axes, in the unit of the predicted sizes.
-        """
+        """Show the boxes as points and lines in pixels of the image; axes are in the unit of the predicted sizes."""
         if not isinstance(self.found, ObjectPoses) or self.camera is None:
             return detection_outlines(self.found if isinstance(self.found, Detections) else self.found.detections)
         K, lens = self.camera.K, self.camera.distortion

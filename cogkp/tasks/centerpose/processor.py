@@ -38,12 +38,9 @@ class CenterPoseProcessor:
     """Pre- and postprocessing of one CenterPose model.
 
     Args:
-        view: how images become the network's input.
         category: what it finds, a word.
         stride: pixels of the input per cell of the network's grid.
         metric: whether predicted sizes are true lengths.
-        filtering: which objects are reported.
-        poses: how poses are found.
         where: the model's file, for messages.
     """
 
@@ -61,11 +58,7 @@ class CenterPoseProcessor:
         return (self.category,)
 
     def check(self, takes: Shapes, gives: Shapes) -> None:
-        """Compare a file's inputs and outputs with what its facts say.
-
-        Raises:
-            ArtifactError: they disagree.
-        """
+        """Compare a file's inputs and outputs with what its facts say; raises ArtifactError where they disagree."""
         width, height = self.view.size_wh or (self.view.side, self.view.side)
         if [shape[1:] for shape in takes.values()] != [(3, height, width)]:
             raise disagreement(self.where, f"one input (B, 3, {height}, {width})", takes)
@@ -75,11 +68,7 @@ class CenterPoseProcessor:
                 raise disagreement(self.where, f"an output {name} (B, K, {length})", gives)
 
     def prepare(self, image: Array) -> Prepared:
-        """Make the network's input of a whole image, as evaluation does.
-
-        Args:
-            image: (H, W) or (H, W, 3) RGB, see :func:`cogkp.data.images.as_image`.
-        """
+        """Make the network's input of a whole image, (H, W) or (H, W, 3) RGB, as evaluation does."""
         return Prepared(*self.view.of(to_colour(image)), (image.shape[1], image.shape[0]), image)
 
     def predictions(
@@ -228,12 +217,9 @@ def _told(value: Any) -> str:
 
 
 def processor_of(facts: Mapping[str, Any], where: str, *, threshold: float | None = None) -> CenterPoseProcessor:
-    """Make the processor of a model file.
+    """Make the processor of a model file of its facts, which :meth:`CenterPoseTask.export_spec` writes.
 
-    Args:
-        facts: what the file says of its family, as :meth:`CenterPoseTask.export_spec` writes it.
-        where: the file, for messages.
-        threshold: the least score of an object that is reported, 0 to 1; None takes that of the templates.
+    ``threshold`` is the least score of an object that is reported, 0 to 1; None takes that of the templates.
 
     Raises:
         ArtifactError: facts are missing or make no sense.

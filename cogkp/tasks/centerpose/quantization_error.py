@@ -22,13 +22,11 @@ class Agreement:
 
     Args:
         threshold: objects less likely than this do not count.
-        stride: pixels of the input per cell.
         corners_px: (N, 8) how far each corner moved, of objects that were found again; also where it is now another
             peak, or none.
         direct_px: (N, 8) the same for corners as the object's centre sees them, which no choice of peaks disturbs.
         scores: (N,) how much less likely each is.
         lost: objects that were not found again.
-        images: looked at.
     """
 
     threshold: float

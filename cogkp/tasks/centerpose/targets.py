@@ -81,14 +81,7 @@ def _profile(place: Tensor, radius: Tensor, length: int) -> Tensor:
 
 
 def read_cells(maps: Tensor, cell: Tensor) -> Tensor:
-    """Read the values of maps at given cells.
-
-    Args:
-        maps: (B, C, h, w).
-        cell: (B, ...) int64, row by row.
-
-    Returns:
-        (B, ..., C) in the dtype of ``maps``.
+    """Read the values of maps (B, C, h, w) at given cells (B, ...) int64, row by row: (B, ..., C).
 
     Gradient: flows to ``maps``.
 
@@ -181,14 +174,7 @@ class ObjectTargets(NamedTuple):
     scale_mask: Any
 
     def pick(self, view: Tensor) -> ObjectTargets:
-        """Keep one view of each object of a batch.
-
-        Args:
-            view: (B, O) int64.
-
-        Returns:
-            The targets without the axis S: fields (B, O, ...).
-        """
+        """Keep one view (B, O) int64 of each object of a batch: the targets without the axis S."""
         return ObjectTargets(*(_picked(field, view) for field in self))
 
 
@@ -200,16 +186,9 @@ def _picked(field: Tensor, view: Tensor) -> Tensor:
 def object_targets(
     labels: LabelledObjects, source_to_crop: ImageWarp, size_wh: tuple[int, int], rules: TargetRules
 ) -> ObjectTargets:
-    """Make the targets of one image.
+    """Make the targets of one image; objects with no view that can be learned take no place.
 
-    Args:
-        labels: of its objects; in a mirrored sample with the numbers of points that a mirrored object has.
-        source_to_crop: from the image to the network's input.
-        size_wh: of the image, pixels.
-        rules: how.
-
-    Returns:
-        The targets; see :class:`ObjectTargets`. Objects with no view that can be learned take no place.
+    In a mirrored sample the labels have the numbers of points that a mirrored object has.
     """
     known: BoolArray = np.asarray(labels.hypotheses & np.isfinite(labels.uv_source).all((-1, -2)))
     uv = np.where(known[..., None, None], labels.uv_source, 0.0).clip(-FARTHEST_PX, FARTHEST_PX)

@@ -46,11 +46,8 @@ MAPS = {
 class CenterPoseTask:
     """The task of one CenterPose experiment.
 
-    The network's weights are drawn from torch's global generator: seed it first where that matters.
-
-    Args:
-        config: the experiment.
-        size_wh: width and height of the input, pixels, where an exported network says it and not the experiment.
+    The network's weights are drawn from torch's global generator: seed it first where that matters. ``size_wh`` of the
+    input, pixels, is given where an exported network says it and not the experiment.
     """
 
     def __init__(self, config: CenterPoseConfig, *, size_wh: tuple[int, int] | None = None) -> None:
@@ -88,11 +85,7 @@ class CenterPoseTask:
         return build_loss(LossSettings.of(self.config.train.loss_config))
 
     def metrics(self, thresholds_px: Sequence[float] = PCK_THRESHOLDS_PX) -> CenterPoseMetrics:
-        """Start an empty evaluation.
-
-        Args:
-            thresholds_px: hits of corners are counted within each, pixels of the full frame.
-        """
+        """Start an empty evaluation; hits of corners are counted within each threshold, pixels of the full frame."""
         rules = EvaluationRules(
             turns=self.config.evaluate.eval_num_symmetry, metric=self.config.dataset.use_absolute_scale
         )
@@ -134,12 +127,7 @@ class CenterPoseTask:
 
 
 def needed_facts(config: CenterPoseConfig, size_wh: tuple[Any, Any]) -> dict[str, Any]:
-    """Say what whoever asks a network must know; also of a model of another program, whose file says nothing.
-
-    Args:
-        config: the experiment that the network is used with.
-        size_wh: width and height of its input, pixels.
-    """
+    """Say what whoever asks a network must know; also of a model of another program, whose file says nothing."""
     data = config.dataset
     return {
         "family": "centerpose",

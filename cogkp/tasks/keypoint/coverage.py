@@ -33,12 +33,7 @@ TOLERATED = 0.05
 
 
 class Coverage(NamedTuple):
-    """How many labels lie inside the stated regions; None where there is no label.
-
-    Args:
-        half: share of them in regions that should hold half.
-        most: share of them in regions that should hold nine tenths.
-    """
+    """Shares of the labels inside the regions that should hold half and nine tenths of them; None without labels."""
 
     half: float | None
     most: float | None
@@ -62,11 +57,7 @@ class _OffsetBlock(NamedTuple):
 
 
 class CoverageMetrics:
-    """Accumulate offsets and stated spreads over batches.
-
-    Args:
-        codec: reads spreads, and says how much noise is added to them.
-    """
+    """Accumulate offsets and stated spreads over batches; the codec reads spreads, and says how much noise is added."""
 
     def __init__(self, codec: KeypointCodec) -> None:
         self._codec = codec
@@ -96,10 +87,9 @@ class CoverageMetrics:
         return self._covered(self._all())
 
     def noise_px_for_90(self) -> float | None:
-        """Return the noise with which 90 % regions would have held 90 % of the labels.
+        """Return the noise, crop pixels, with which 90 % regions would have held 90 % of the labels.
 
-        Returns:
-            Standard deviation, crop pixels; 0 where they hold as much without any, None with fewer than 20 labels.
+        It is 0 where they hold as much without any, None with fewer than 20 labels.
         """
         block = self._all()
         return (
@@ -136,11 +126,7 @@ class CoverageMetrics:
 
 
 def advice(coverage_90: float | None, noise_px: float | None) -> list[str]:
-    """Return at most one line: how wrong the stated regions are, and which noise would correct them.
-
-    Args:
-        coverage_90: share of the labels inside their 90 % regions.
-        noise_px: with which they would hold 90 %, crop pixels.
+    """Return at most one line: how wrong the stated regions are, and which noise (crop pixels) would correct them.
 
     Example:
         >>> advice(0.22, 0.934)

@@ -38,11 +38,7 @@ class KeypointLossTerm(Protocol):
 
 @attrs.frozen
 class SupervisedKeypoints:
-    """Smooth L1 between predicted and labelled points, averaged over valid coordinates.
-
-    Args:
-        beta_px: residual at which the parabola turns into a line, crop pixels.
-    """
+    """Smooth L1 between predicted and labelled points, a parabola up to ``beta_px``, over valid coordinates."""
 
     beta_px: float = 1.0
 
@@ -120,9 +116,6 @@ class SpaceTerms:
     as one label of weight 1 would; the value of each term is left as it is.
 
     Args:
-        geometry: the calibrated pair.
-        terms: each term under its name.
-        weights: the multiplier of each term.
         use_unlabelled: whether points count that nobody labelled.
     """
 
@@ -165,13 +158,7 @@ def _limited(pull: Tensor, coordinates: int) -> Tensor:
 
 @attrs.frozen(eq=False)
 class KeypointLoss:
-    """The weighted sum of the active terms.
-
-    Args:
-        terms: each term that looks at single views, under its name.
-        weights: the multiplier of each active term.
-        space: the terms that look at stereo pairs, or None.
-    """
+    """The weighted sum of the active terms: those of single views by name, and those of stereo pairs, or None."""
 
     terms: Mapping[str, KeypointLossTerm]
     weights: Mapping[str, float]

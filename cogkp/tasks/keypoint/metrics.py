@@ -44,9 +44,6 @@ class PointRow:
         name: a point, or 'all'.
         count: labels compared.
         outside: labels left out since they lie outside the crop.
-        mean_px: mean distance.
-        median_px: median distance.
-        p95_px: 95th percentile of the distance.
         rmse_px: root of the mean squared distance.
         pck: share of labels within each threshold, under the threshold in pixels.
         coverage_50: share of the labels inside the region that the prediction says holds half of them.
@@ -105,15 +102,12 @@ class KeypointReport:
     """The result of one evaluation.
 
     Args:
-        views: images evaluated.
         points: one row per point, in the order of the model.
-        overall: all points together.
         iou: intersection over union of each mask class, None for a class that neither truth nor prediction shows;
             empty without segmentation.
         space: points of space, None without calibrated stereo pairs.
         noise_px_for_90: the ``uncertainty.noise_px`` with which the stated 90 % regions would have held 90 % of the
             labels, crop pixels; 0 where they hold more without any, None with too few labels.
-        evidence: what was measured frame by frame.
         stated: how many labels lie in regions said to hold each share, None with too few labels.
         complaints: what makes no sense about the predictions, in sentences.
     """
@@ -218,7 +212,6 @@ class KeypointMetrics:
     """Accumulate distances and mask overlaps over batches.
 
     Args:
-        codec: takes predictions back to the full frame.
         num_classes: C, or None without segmentation.
         thresholds_px: distances at which the share of hits is reported, pixels of the full frame.
         space: an empty accumulator of points of space, or None where there are no calibrated stereo pairs.
@@ -239,11 +232,7 @@ class KeypointMetrics:
         self._rows = FrameRows(codec.point_names, self._num_classes)
 
     def update(self, outputs: Any, batch: Batch[KeypointTargets]) -> None:
-        """Add one batch.
-
-        Raises:
-            NotFiniteError: the network predicted something that is not a number.
-        """
+        """Add one batch; raises NotFiniteError where the network predicted something that is not a number."""
         targets = batch.targets
         found = self._codec.decode(outputs, batch.source_to_crop)
         errors_px = (found.uv_source - targets.uv_source).double().norm(dim=-1)
@@ -269,9 +258,6 @@ class KeypointMetrics:
     def in_millimetres(self, world_unit_mm: float) -> KeypointMetrics:
         """Return an empty accumulator that reports lengths in millimetres.
 
-        Args:
-            world_unit_mm: millimetres per world unit.
-
         Raises:
             EvaluationError: nothing is triangulated, so there are no lengths.
         """
@@ -292,11 +278,7 @@ class KeypointMetrics:
         return [] if self._space is None else space_marks(self._space, self._codec, outputs, batch)
 
     def compute(self) -> KeypointReport:
-        """Compute the report.
-
-        Raises:
-            EvaluationError: there was nothing to compare with.
-        """
+        """Compute the report; raises EvaluationError where there was nothing to compare with."""
         seen = self._rows.rows()
         views, confusion = len(seen.frame), seen.confusion.sum(0)
         errors_px, outside = seen.errors_px, seen.outside

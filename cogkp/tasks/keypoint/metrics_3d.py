@@ -29,13 +29,7 @@ ALL_POINTS = "all"
 
 
 class Segment(NamedTuple):
-    """A known length.
-
-    Args:
-        start: index of a point.
-        end: index of another.
-        length: world units.
-    """
+    """A known length, world units, between two points by their indices."""
 
     start: int
     end: int
@@ -138,10 +132,8 @@ class SpaceMetrics:
     """Accumulate errors in space over batches of stereo pairs.
 
     Args:
-        geometry: the calibrated pair.
         codec: takes predictions, and how sure they are, back to the full frame.
         segments: known lengths; those of other points than there are do not count.
-        unit: of all lengths reported.
     """
 
     def __init__(

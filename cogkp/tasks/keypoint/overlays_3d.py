@@ -29,12 +29,9 @@ HORIZON = 1e-6
 
 
 def epipolar_lines(rig: CameraRig, uv: Tensor, samples: int = LINE_SAMPLES) -> Tensor:
-    """Trace the epipolar line of each pixel in the other camera, bent as that camera's lens bends it.
+    """Trace the epipolar line of each pixel (P, 2, N, 2) in the other camera of two, bent as its lens bends it.
 
-    Args:
-        rig: two cameras.
-        uv: (P, 2, N, 2) float, sensor pixels.
-        samples: along each ray, evenly spaced in inverse depth, from the horizon to half a baseline.
+    The samples along each ray are evenly spaced in inverse depth, from the horizon to half a baseline.
 
     Returns:
         (P, 2, N, K, 2) in the dtype of ``uv``, sensor pixels of each camera; row 0 holds the lines of the right

@@ -46,12 +46,7 @@ class Rows(NamedTuple):
 
 
 class FrameRows:
-    """Accumulate the errors of each frame.
-
-    Args:
-        point_names: N words.
-        num_classes: C, 0 without segmentation.
-    """
+    """Accumulate the errors of each frame, of N points by name and of C mask classes, 0 without segmentation."""
 
     def __init__(self, point_names: Sequence[str], num_classes: int) -> None:
         self._names = tuple(point_names)
@@ -69,13 +64,10 @@ class FrameRows:
         errors_px: FloatArray,
         confusion: npt.NDArray[np.int64] | None,
     ) -> None:
-        """Add one batch.
+        """Add one batch with its labels and the predictions for it.
 
-        Args:
-            batch: with its labels.
-            found: the predictions for it.
-            errors_px: (R, N) distances, pixels of the full frame; those of labels that do not count are ignored.
-            confusion: (R, C, C) pixels by true and predicted class, or None.
+        ``errors_px`` (R, N) are distances, pixels of the full frame; those of labels that do not count are ignored.
+        ``confusion`` (R, C, C) holds pixels by true and predicted class, or is None.
         """
         items = np.array(batch.items(), np.int64)
         frame = items + len(self._frames)
@@ -109,10 +101,7 @@ class FrameRows:
     ) -> Evidence:
         """Return everything measured, frame by frame.
 
-        Args:
-            thresholds_px: at which hits are counted.
-            space_errors: (P, N) errors of the pairs in space, NaN where there is none; None without such pairs.
-            space_unit: of them.
+        ``space_errors`` (P, N) are those of the pairs in space, NaN where there is none; None without such pairs.
         """
         block = self.rows()
         pixels = Measure(

@@ -56,11 +56,7 @@ class KeypointProcessor:
     where: str = setting("", "The model's file, for messages.")
 
     def check(self, takes: Shapes, gives: Shapes) -> None:
-        """Compare a file's inputs and outputs with what its facts say.
-
-        Raises:
-            ArtifactError: they disagree.
-        """
+        """Compare a file's inputs and outputs with what its facts say; raises ArtifactError where they disagree."""
         side, count = self.crop.output_size, len(self.names)
         if len(takes) != 1 or not _fits(next(iter(takes.values())), ("B", 1, side, side)):
             raise disagreement(self.where, f"an input (B, 1, {side}, {side})", takes)
@@ -166,13 +162,9 @@ def _itself(values: Array | None) -> Array | None:
 def processor_of(
     facts: Mapping[str, Any], where: str, *, noise_px: float | None = None, kernel_sigma_px: float | None = None
 ) -> KeypointProcessor:
-    """Make the processor of a model file.
+    """Make the processor of a model file of its facts, which :meth:`KeypointTask.export_spec` writes.
 
-    Args:
-        facts: what the file says of its family, as :meth:`KeypointTask.export_spec` writes it.
-        where: the file, for messages.
-        noise_px: what to take in place of ``uncertainty.noise_px``, which older files do not say.
-        kernel_sigma_px: what to take in place of ``uncertainty.kernel_sigma_px``.
+    ``noise_px`` and ``kernel_sigma_px`` are taken in place of the file's, of which older files say nothing.
 
     Raises:
         ArtifactError: facts are missing or make no sense.

@@ -30,11 +30,7 @@ SEGMENT_HEAD = ("segment", "pairs", "known", "labels", "mean", "error", "median 
 
 @attrs.frozen
 class LengthUnit:
-    """The unit in which lengths are reported.
-
-    Args:
-        name: for people.
-        per_world_unit: how many of it are one world unit.
+    """The unit in which lengths are reported, and how many of it are one world unit.
 
     Example:
         >>> LengthUnit.of(30.0)
@@ -46,11 +42,7 @@ class LengthUnit:
 
     @classmethod
     def of(cls, world_unit_mm: float | None) -> LengthUnit:
-        """Return millimetres where the size of a world unit is known.
-
-        Raises:
-            EvaluationError: the size is no length.
-        """
+        """Return millimetres where the size of a world unit is known; EvaluationError where that is no length."""
         if world_unit_mm is None:
             return cls()
         if not 0 < world_unit_mm < math.inf:
@@ -66,9 +58,6 @@ class SpaceRow:
         name: a point, or 'all'.
         count: pairs whose point is known in space and lies in both crops.
         lost: those of them that the prediction did not triangulate: no error can be given for them.
-        mean: mean distance.
-        median: median distance.
-        p95: 95th percentile of the distance.
         rmse: root of the mean squared distance.
         reprojection_median_px: median distance between a predicted pixel and the one that sees the triangulated point,
             pixels of the sensor; both views count.
@@ -95,12 +84,8 @@ class SpaceRow:
     def of(cls, name: str, lost: int, errors: FloatArray, residuals_px: FloatArray, inside: FloatArray) -> SpaceRow:
         """Summarise the points that were found.
 
-        Args:
-            name: a point, or 'all'.
-            lost: how many were not found.
-            errors: (K,) distances, unit of the report.
-            residuals_px: (K, 2) of each view, pixels of the sensor.
-            inside: (K, 2) 1 or 0 for each of ``COVERED_SHARES``; NaN without a usable uncertainty.
+        ``errors`` (K,) are distances, ``residuals_px`` (K, 2) pixels of both sensors; ``inside`` (K, 2) is 1 or 0 for
+        each of ``COVERED_SHARES``, NaN without a usable uncertainty.
         """
         if not errors.size:
             return cls(name, lost, lost)
@@ -134,11 +119,8 @@ class SegmentRow:
     """One line of the table of known lengths.
 
     Args:
-        name: both ends.
         count: pairs that found both ends.
-        wanted: the known length.
         labels: mean length between the true ends; where it is far from ``wanted``, the configured length is wrong.
-        mean: mean length found.
         mean_error_percent: of the mean length, signed, percent of the known one.
         mean_error: mean of the absolute error.
         median_error: median of the absolute error.
@@ -187,7 +169,6 @@ class SpaceReport:
     Args:
         unit: of all lengths, for people.
         points: one row per point, in the order of the model.
-        overall: all points together.
         segments: one row per known length.
         labels_lost: labels of both views that do not triangulate, so that they cannot be used.
     """

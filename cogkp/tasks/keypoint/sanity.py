@@ -36,15 +36,7 @@ class Places(NamedTuple):
 
 
 def complaints(names: Sequence[str], places: Places) -> list[str]:
-    """Name points whose predictions are no better than a constant.
-
-    Args:
-        names: of the points.
-        places: of all rows.
-
-    Returns:
-        Sentences; none where the network has learnt something of every point.
-    """
+    """Name, in sentences, points whose predictions are no better than a constant."""
     measured = [n for n in range(len(names)) if places.valid[:, n].sum() >= LEAST_LABELS]
     if not measured:
         return []
@@ -67,11 +59,7 @@ def complaints(names: Sequence[str], places: Places) -> list[str]:
 
 
 def missing_classes(confusion: npt.NDArray[np.int64]) -> Iterator[str]:
-    """Name mask classes that are never predicted.
-
-    Args:
-        confusion: (C, C) pixels by true class, then predicted class.
-    """
+    """Name mask classes that are never predicted; ``confusion`` (C, C) holds pixels by true, then predicted class."""
     total = confusion.sum()
     for number, (true, found) in enumerate(zip(confusion.sum(1), confusion.sum(0), strict=True)):
         if true and not found:

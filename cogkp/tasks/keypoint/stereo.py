@@ -55,40 +55,19 @@ class Reconstruction:
 
 @attrs.frozen(eq=False)
 class StereoGeometry:
-    """Two calibrated cameras, and triangulation of a batch's pairs.
-
-    Args:
-        rig: left and right, in the order of the batch's pairs.
-    """
+    """Two calibrated cameras, left and right, and triangulation of a batch's pairs."""
 
     rig: CameraRig
 
     def sensor_pixels(self, uv_source: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
-        """Pair pixels of full frames and scale them to the size that was calibrated.
-
-        Args:
-            uv_source: (B, N, 2) float, pixels of each full frame.
-            batch: names the pairs and the frames' sizes.
-
-        Returns:
-            (P, 2, N, 2) in the dtype of ``uv_source``, sensor pixels.
+        """Pair pixels (B, N, 2) of full frames and scale them to the calibrated size: (P, 2, N, 2) sensor pixels.
 
         Gradient: flows to ``uv_source``.
         """
         return (uv_source[batch.pairs] + 0.5) * self._scale(uv_source, batch)[..., None, None] - 0.5
 
     def frame_pixels(self, uv_sensor: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
-        """Undo the scaling of :meth:`sensor_pixels`.
-
-        Args:
-            uv_sensor: (P, 2, ..., 2) float, sensor pixels.
-            batch: names the pairs and the frames' sizes.
-
-        Returns:
-            The same shape and dtype, pixels of each full frame.
-
-        Gradient: flows to ``uv_sensor``.
-        """
+        """Undo the scaling of :meth:`sensor_pixels` of (P, 2, ..., 2); gradient flows to ``uv_sensor``."""
         scale = self._scale(uv_sensor, batch).reshape(-1, 2, *(1,) * (uv_sensor.dim() - 2))
         return (uv_sensor + 0.5) / scale - 0.5
 
@@ -102,14 +81,12 @@ class StereoGeometry:
         return (full / batch.source_size_wh[batch.pairs][..., 0]).to(like.dtype)
 
     def reconstruct(self, uv_source: Tensor, batch: Batch[KeypointTargets], allowed: Tensor) -> Reconstruction:
-        """Triangulate the pairs of a batch and reproject the points.
+        """Triangulate the pairs of a batch, pixels (B, N, 2) of each full frame, and reproject the points.
 
-        Args:
-            uv_source: (B, N, 2) float, pixels of each full frame.
-            batch: names the pairs and the frames' sizes.
-            allowed: (P, N) bool, what may count.
+        ``allowed`` (P, N) bool says what may count.
 
         Gradient: flows to ``uv_source``; zero for points that are not valid, finite everywhere.
+
         Precision: float64 inside, float32 or better outside, also under autocast.
         """
         rig = _on_device(self.rig, uv_source.device)
@@ -121,12 +98,7 @@ class StereoGeometry:
         return Reconstruction(found.xyz_world, valid, uv, again.uv, width, allowed, batch.over_step)
 
     def covariance(self, space: Reconstruction, uv_covariance: Tensor, batch: Batch[KeypointTargets]) -> Tensor:
-        """Propagate the covariance of pixels to the triangulated points, to first order.
-
-        Args:
-            space: the points, of this batch.
-            uv_covariance: (B, N, 2, 2) float, pixels of each full frame squared.
-            batch: names the pairs and the frames' sizes.
+        """Propagate the covariance of pixels, (B, N, 2, 2) of full frames, to the triangulated points, to first order.
 
         Returns:
             (P, N, 3, 3) in the dtype of the points, world unit squared; zero where unknown or not valid.
@@ -147,11 +119,7 @@ def _on_device(rig: CameraRig, device: torch.device) -> CameraRig:
 
 @attrs.frozen
 class Reprojection:
-    """Smooth L1 of the reprojection error, divided by the image's width.
-
-    Args:
-        beta_px: residual at which the parabola turns into a line, sensor pixels.
-    """
+    """Smooth L1, a parabola up to ``beta_px`` sensor pixels, of the reprojection error, over the image's width."""
 
     beta_px: float = 1.0
 
@@ -166,12 +134,7 @@ class Reprojection:
 
 @attrs.frozen
 class Rigidity:
-    """Smooth L1 between triangulated and known lengths.
-
-    Args:
-        segments: each (point, point, length in world units).
-        beta: error at which the parabola turns into a line, world units.
-    """
+    """Smooth L1, a parabola up to ``beta`` world units, of triangulated and known (point, point, length)."""
 
     segments: tuple[tuple[int, int, float], ...]
     beta: float = 1.0
