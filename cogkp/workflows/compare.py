@@ -259,10 +259,6 @@ class Side:
     """One of two evaluations.
 
     Args:
-        label: a short name.
-        path: its document.
-        document: as it was read.
-        evidence: errors frame by frame.
         history: epoch lines of its training; empty where nobody kept them.
         training_seconds: how long the training worked, None where nobody knows.
     """
@@ -292,8 +288,6 @@ class Compared:
         second: what is judged.
         paired: whether both measured the same frames.
         reasons: why they did not.
-        notes: what was left out.
-        differences: of every figure.
         circumstances: what else differs, lines by topic.
     """
 

@@ -43,13 +43,10 @@ class PageContent:
     """What the page shows.
 
     Args:
-        content: the document of the evaluation.
         report: the family's own account.
-        intervals: of every figure.
         drawings: files with a description each, most telling first.
         worst: file, strong line and small line of the worst images, worst first.
         history: epoch lines of the training; empty where nobody kept them.
-        words: what things are called.
     """
 
     content: Mapping[str, Any]

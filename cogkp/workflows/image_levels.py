@@ -26,12 +26,7 @@ def lacks_levels(config: Any) -> bool:
 def with_found_levels(config: Any, dataset: ImageDataset) -> Any:
     """Put the levels of the training data into a configuration that does not state them.
 
-    Args:
-        config: says how image files are read.
-        dataset: the training data.
-
-    Returns:
-        The configuration itself where there is nothing to find: images of 8 bits, or such that fill their range.
+    It stays as it is where there is nothing to find: images of 8 bits, or such that fill their range.
     """
     if not lacks_levels(config) or (levels := find_levels(dataset.some_images)) is None:
         return config
@@ -52,11 +47,7 @@ def with_trained_levels(config: Any, checkpoint: Checkpoint) -> Any:
 
 
 def with_exported_levels(config: Any, facts: Mapping[str, Any], where: str) -> Any:
-    """Put the levels of an exported model into a configuration that does not state them.
-
-    Raises:
-        ArtifactError: what the model file says of them makes no sense.
-    """
+    """Put the levels of an exported model into a configuration without any; ArtifactError if they make no sense."""
     if not lacks_levels(config) or "images" not in facts:
         return config
     return _with_levels(config, image_reading(facts, where)[1])

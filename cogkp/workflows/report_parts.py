@@ -53,11 +53,7 @@ def read_epochs(history: Path) -> list[dict[str, Any]]:
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
-    """Draw how trainings went: their loss, their validation errors, and what lies between 0 and 1.
-
-    Args:
-        histories: epoch lines by the name of their run; a run without lines is left out.
-    """
+    """Draw how trainings, by name, went: their loss, their validation errors, and what lies between 0 and 1."""
     curves = {name: epochs for name, epochs in histories.items() if epochs}
     names = list(dict.fromkeys(key for epochs in curves.values() for facts in epochs for key in facts))
     validation = [name for name in names if name.startswith(VALIDATION)]
@@ -78,17 +74,10 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
 def draw_worst(
     codec: Codec, predict: Predict, dataset: ImageDataset, evidence: Evidence, count: int
 ) -> list[tuple[bytes, str, str]]:
-    """Draw the images with the worst points, worst first.
+    """Draw the images with the worst points, worst first: for each a JPEG file, its errors and its name.
 
-    Args:
-        codec: knows labels and predictions.
-        predict: the network.
-        dataset: what was evaluated, item by item in the order of ``evidence.frames``.
-        evidence: its first measure has a row per image.
-        count: how many at most.
-
-    Returns:
-        For each a JPEG file, its errors and its name.
+    The data set is what was evaluated, item by item in the order of ``evidence.frames``; the first measure has a row
+    per image.
     """
     if not evidence.measures:
         return []

@@ -90,11 +90,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def metrics_in(metrics: Metrics, world_unit_mm: float | None) -> Metrics:
-    """Let an evaluation report lengths in millimetres, where that is asked for.
-
-    Raises:
-        EvaluationError: the family reports nothing in world units.
-    """
+    """Let an evaluation report lengths in millimetres, if asked to; EvaluationError where there are no lengths."""
     if world_unit_mm is None:
         return metrics
     if not isinstance(metrics, StereoMetrics):
@@ -129,17 +125,10 @@ def write_report(
     words: Words,
     worst: int,
 ) -> EvaluationResult:
-    """Write the document, the drawings and the page of an evaluation.
+    """Write the document, the drawings and the page of an evaluation into a folder that is there already.
 
-    Args:
-        folder: where; it is there already.
-        model: what was evaluated.
-        dataset: on what.
-        metrics: what has seen all of it.
-        report: what that says.
-        circumstances: what was evaluated, with what, by whom and where; ``checkpoint`` and ``split`` among it.
-        words: of the page.
-        worst: how many of the worst images the page shows.
+    ``circumstances`` say what was evaluated, with what, by whom and where; ``checkpoint`` and ``split`` among it.
+    ``worst`` is how many of the worst images the page shows.
 
     Raises:
         OutputError: something cannot be written.

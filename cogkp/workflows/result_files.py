@@ -10,13 +10,8 @@ from cogkp.errors import OutputError
 def names_of(images: Sequence[Path], root: Path, taken: Sequence[str] = ()) -> list[tuple[Path, str]]:
     """Pair each image with the path of its results below their folder, without the last suffix, as the images lie.
 
-    Where two images of one folder share a stem, or one has a name that is taken, the results of that folder keep the
-    whole names: ``a.png.json`` beside ``a.jpg.json``.
-
-    Args:
-        images: files below ``root``.
-        root: their folder.
-        taken: names, in lower case, that the folder of results needs for itself.
+    Where two images of one folder share a stem, or one has a name that is ``taken`` (in lower case), the results of
+    that folder keep the whole names: ``a.png.json`` beside ``a.jpg.json``.
 
     Example:
         >>> images = [Path("in/a/0.jpg"), Path("in/b/0.jpg"), Path("in/b/0.png")]
@@ -32,11 +27,7 @@ def names_of(images: Sequence[Path], root: Path, taken: Sequence[str] = ()) -> l
 
 
 def require_apart(results: Path, images: Path, hint: str = "Give another output_dir.") -> None:
-    """Refuse a folder of results that lies among the images or holds them, before anything is written.
-
-    Raises:
-        OutputError: it does.
-    """
+    """Refuse results (OutputError) that would lie among the images or hold them, before anything is written."""
     ends = results.resolve(), images.resolve()
     if any(one in (other, *other.parents) for one, other in (ends, ends[::-1])):
         raise OutputError(

@@ -76,11 +76,7 @@ def spread(dataset: ImageDataset, count: int) -> Batch[Any]:
 
 
 def require_family(restored: Restored, config: Any) -> None:
-    """Refuse the checkpoint of another family than the configuration's.
-
-    Raises:
-        CheckpointError: it is of another one.
-    """
+    """Refuse the checkpoint of another family than the configuration's; raises CheckpointError."""
     wanted, checkpoint = family_of(config).name, restored.checkpoint
     if checkpoint.family != wanted:
         raise CheckpointError(
@@ -93,11 +89,7 @@ def require_family(restored: Restored, config: Any) -> None:
 
 
 def restored_task(config: Any, restored: Restored) -> Task:
-    """Build a task with the weights of a checkpoint, averaged ones where it has them, as they are deployed.
-
-    Raises:
-        CheckpointError: the checkpoint is of another family or shape.
-    """
+    """Build a task with a checkpoint's weights, averaged where it has those; CheckpointError if they do not fit."""
     require_family(restored, config)
     task = build_task(with_trained_levels(config, restored.checkpoint))
     load_weights(restored.checkpoint, task.model, str(restored.path), averaged=True)
@@ -113,10 +105,7 @@ def is_exported(path: Path) -> bool:
 def open_model(config: Any, model: Path | Restored, *, device: torch.device | None = None) -> Iterator[OpenedModel]:
     """Open a model for predictions: a checkpoint that was read, or the file of an exported model.
 
-    Args:
-        config: says what its predictions mean.
-        model: which.
-        device: where a checkpoint runs; None takes a GPU when there is one.
+    ``device`` is where a checkpoint runs; None takes a GPU when there is one.
 
     Raises:
         ArtifactError: the file cannot be used, is of another family, or takes other images.

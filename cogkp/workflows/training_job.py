@@ -62,13 +62,8 @@ def usual_loggers(
 ) -> list[Sink]:
     """Make the loggers of a training that writes into a folder.
 
-    Args:
-        task: draws images for TensorBoard, where the options ask for them.
-        plan: says where the training begins.
-        steps_per_epoch: length of an epoch.
-        folder: of the run.
-        board: folder of its TensorBoard events; None writes none.
-        restored: what it goes on from; what was logged after that is dropped or hidden.
+    ``board`` is the folder of its TensorBoard events; None writes none. What was logged after ``restored`` is dropped
+    or hidden.
     """
     position = hidden = earlier = None
     if restored is not None:
@@ -101,13 +96,7 @@ def tensorboard(
 
 
 def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bool) -> list[str]:
-    """List what changed in the configuration since a checkpoint was saved, and refuse it where nobody asked for it.
-
-    Args:
-        restored: knows the configuration it was trained with.
-        config: that of today.
-        adapter: of its family.
-        allowed: whether a changed one shall be trained with.
+    """List what changed in the configuration since a checkpoint was saved, and refuse it unless it is ``allowed``.
 
     Raises:
         CheckpointError: something changed and ``allowed`` is false; every change is named.
@@ -126,12 +115,7 @@ def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bo
 
 
 def changed_data(restored: Restored, fingerprint: Mapping[str, Any]) -> list[str]:
-    """List what changed in the data since a checkpoint was saved, and warn of it.
-
-    Args:
-        restored: knows the fingerprint of its data.
-        fingerprint: that of today, by split.
-    """
+    """List what changed in the data since a checkpoint was saved, by fingerprints of the splits, and warn of it."""
     lines = changes(restored.checkpoint.provenance.fingerprint, fingerprint)
     for line in lines:
         log.warning("the data changed since %s was saved: %s", restored.path, line)
@@ -215,14 +199,7 @@ class TrainingRequest:
 
 @attrs.define(eq=False)
 class TrainingJob:
-    """One training; ``train`` calls its methods in the order they stand here.
-
-    Args:
-        adapter: of the family, a :class:`cogkp.workflows.adapter.Adapter`.
-        config: what is trained.
-        asked: what the caller asked for beside it.
-        ranks: the processes that train together.
-    """
+    """One training; ``train`` calls its methods in the order they stand here."""
 
     adapter: Any
     config: Any

@@ -267,11 +267,7 @@ def _samples(config: CenterPoseConfig) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def rows_of(evidence: Evidence) -> str:
-    """Write errors object by object as CSV; cells are empty where nothing was measured.
-
-    Args:
-        evidence: measures of the same rows and columns.
-    """
+    """Write errors object by object as CSV; cells are empty where nothing was measured."""
     head = [each.key if each.key.endswith(each.unit) else f"{each.key}_{each.unit}" for each in evidence.measures]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

@@ -72,16 +72,8 @@ def with_int8_layers(
 ) -> tuple[Path, dict[str, float]]:
     """Write a copy of an ONNX file whose convolutions compute with 8 bits, and compare both on images.
 
-    Args:
-        config: names the images and the file of ranges.
-        onnx: the file.
-        manifest: says what it takes.
-        layers: 'fp32' or 'int8' for single layers.
-        folder: where the copy goes.
-        progress: shows images.
-
-    Returns:
-        The copy, and how far it moves what is found, by name.
+    ``layers`` says 'fp32' or 'int8' for single layers, ``folder`` where the copy goes. Returns the copy, and how far it
+    moves what is found, by name.
 
     Raises:
         DataError: there are too few images, or one cannot be read.
@@ -103,12 +95,8 @@ class ImageBatches:
     """Images as batches, as many rows at a time as the network takes.
 
     Args:
-        paths: the files.
-        view: how they become inputs.
-        oriented: whether they are turned as they note.
         levels: of black and white in images of 16 bits.
         rows: fixed number of rows; None for any.
-        progress: shows batches.
     """
 
     paths: Sequence[Path]
@@ -189,11 +177,6 @@ def _cost(onnx: Path, copy: Path, manifest: Manifest, images: ImageBatches, thre
 @contextmanager
 def engine_job(config: CenterPoseConfig, asked: EngineRequest, work: AtWork) -> Iterator[EngineJob]:
     """Describe the engine that an experiment's ``gen_trt_engine`` section asks for.
-
-    Args:
-        config: the experiment.
-        asked: who builds, and who shows progress.
-        work: the folder of results.
 
     Raises:
         ConfigError: the experiment does not fit to its ONNX file.

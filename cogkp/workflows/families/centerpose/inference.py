@@ -52,12 +52,7 @@ TAKEN = ("status",)
 
 @attrs.frozen
 class InferenceImages:
-    """What a folder offers.
-
-    Args:
-        usable: in the order of their paths.
-        problems: what is wrong with each of the others.
-    """
+    """What a folder offers: usable images in the order of their paths, and what is wrong with each of the others."""
 
     usable: tuple[ImageRecord, ...]
     problems: tuple[Problem, ...]
@@ -65,9 +60,6 @@ class InferenceImages:
 
 def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
     """Find the images below ``dataset.inference_data``.
-
-    Args:
-        config: with its ``inference`` section.
 
     Raises:
         DataError: there are no images, or none of them can be used; then all faults are listed.
@@ -157,10 +149,6 @@ def prediction_job(config: CenterPoseConfig, work: AtWork) -> Iterator[Predictio
     """Find the images below ``dataset.inference_data``, and open the model that the ``inference`` section names.
 
     The camera is that of the JSON file beside an image, else that of the experiment; no camera is assumed.
-
-    Args:
-        config: the experiment.
-        work: the folder of results.
 
     Raises:
         ConfigError: the experiment names no model.

@@ -60,9 +60,6 @@ def check_box_labels(
         output: the drawing, PNG; None puts it into the working directory, under the folder's name.
         progress: advanced once per image.
 
-    Returns:
-        The report and the drawing.
-
     Raises:
         DataError: there is no such folder, or no such camera axes.
         OutputError: the drawing cannot be written.

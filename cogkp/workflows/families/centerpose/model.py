@@ -41,11 +41,7 @@ def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"
 
 
 def model_path(config: CenterPoseConfig, verb: Literal["evaluate", "inference"]) -> Path:
-    """Choose the model file that a verb's section names.
-
-    Raises:
-        ConfigError: it names none.
-    """
+    """Choose the model file that a verb's section names; raises ConfigError where it names none."""
     section: EvaluateSpec | InferenceSpec = getattr(config, verb)
     if not section.model_file:
         wanted = f"a file, or one in {verb}.trt_engine"
@@ -59,11 +55,7 @@ def model_path(config: CenterPoseConfig, verb: Literal["evaluate", "inference"])
 
 
 def open_experiment_checkpoint(path: Path, config: CenterPoseConfig) -> Restored:
-    """Read a checkpoint of the object-pose family.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of another family or program.
-    """
+    """Read a checkpoint of this family; raises CheckpointError where it is missing, damaged, or of another one."""
     restored = Restored(path, load_checkpoint(path))
     require_family(restored, config)
     return restored

@@ -21,12 +21,7 @@ OUR_CHECKPOINTS = ("centerpose_model_*.pth", "model_epoch_*.pth")
 
 
 class AtWork(NamedTuple):
-    """A locked results folder.
-
-    Args:
-        results: where files go.
-        status: gets the beginning, and a failure; the verb itself adds its result.
-    """
+    """A locked results folder, and its log, which gets the beginning and a failure; the verb itself adds its result."""
 
     results: Results
     status: StatusLog

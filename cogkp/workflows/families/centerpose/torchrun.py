@@ -71,11 +71,7 @@ def ranks_to_start(
 
 
 def require_started(run: RunSpec) -> None:
-    """Refuse to do alone what several GPUs are asked for; the message has the command.
-
-    Raises:
-        TrainingError: several processes are asked for, and this one was not started among them.
-    """
+    """Refuse to do alone (TrainingError) what several GPUs are asked for; the message has the command."""
     start = ranks_to_start(run)
     if start is not None:
         raise TrainingError(

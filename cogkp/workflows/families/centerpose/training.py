@@ -60,11 +60,7 @@ def begin_training(adapter: Any, config: CenterPoseConfig, asked: TrainingReques
 
 @attrs.define(eq=False)
 class Training(TrainingJob):
-    """A training of objects: its experiment says how, and its folder of results holds everything.
-
-    Args:
-        work: the folder of results while it is held; the first rank alone has one.
-    """
+    """A training of objects, as its experiment says; the first rank alone holds the folder of results."""
 
     work: AtWork | None = None
 
@@ -235,12 +231,7 @@ def _backbone_file(backbone: BackboneSpec) -> Path:
 class ExperimentCheckpointer:
     """Keep the newest and the best checkpoint by name, and numbered ones as often as the experiment asks for.
 
-    Args:
-        results: where.
-        train: says how often.
-        provenance: what explains the files.
-        steps_per_epoch: length of an epoch.
-        last: the newest good file, at first the one that was restored.
+    ``last`` is the newest good file, at first the one that was restored.
     """
 
     results: Results
@@ -277,13 +268,7 @@ class ExperimentCheckpointer:
 
 
 class StatusSink:
-    """Add a line of status after each epoch.
-
-    Args:
-        log: the file.
-        epochs: of the whole training.
-        steps_per_epoch: length of an epoch.
-    """
+    """Add a line of status after each epoch."""
 
     def __init__(self, log: StatusLog, epochs: int, steps_per_epoch: int) -> None:
         self._log = log
