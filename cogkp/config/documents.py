@@ -23,10 +23,7 @@ class _Object(dict[str, Any]):
 
 
 def read_document(path: str) -> tuple[Any, tuple[Finding, ...]]:
-    """Read a JSON file.
-
-    Returns:
-        The value, and a finding for each key that an object gives more than once.
+    """Read a JSON file, and make a finding for each key that an object gives more than once.
 
     Raises:
         ConfigError: the file cannot be read or is no JSON.

@@ -145,14 +145,10 @@ class Check:
 def setting(
     default: Any, doc: str, check: Check | None = None, *, bare: bool = False, also: tuple[str, ...] = ()
 ) -> Any:
-    """Declare one field: its default, its sentence, and the range it must lie in.
+    """Declare one field: its default, or a function that makes it, its sentence, and the range it must lie in.
 
-    Args:
-        default: the value, or a function without arguments that makes it.
-        doc: one sentence with unit and effect.
-        check: the range.
-        bare: whether a file may give one item without the list round it.
-        also: other names the key goes by in files; only documents that are respelt know them.
+    A file may give one item without the list round it where ``bare`` is set. ``also`` are other names the key goes by
+    in files; only documents that are respelt know them.
     """
     metadata = {DOC: doc, BARE: bare, ALSO: also}
     if callable(default):

@@ -32,14 +32,9 @@ def literal(text: str) -> str:
 
 
 def interpolated(document: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
-    """Replace interpolations by the values they refer to.
+    """Replace interpolations by the values they refer to, in the document or else in the defaults.
 
-    Args:
-        document: plain values.
-        defaults: where values are looked for that the document does not give.
-
-    Returns:
-        The document, and a finding for each value that could not be found; such a value stays as it is.
+    Returns a finding for each value that could not be found; such a value stays as it is.
     """
     work = _Work(document, defaults)
     return work.inside(document, ()), work.findings

@@ -43,10 +43,7 @@ def _attempt(text: str) -> tuple[tuple[Document, ...], tuple[Problem, ...]]:
 
 
 def read_override(text: str) -> Document:
-    """Read one override into a document that holds nothing else.
-
-    Raises:
-        ConfigError: it is none.
+    """Read one override into a document that holds nothing else; raises ConfigError where it is none.
 
     Example:
         >>> read_override("train.gpu_ids=[0,1]").value

@@ -10,13 +10,7 @@ from cogkp.errors import ConfigError, Problem
 
 @attrs.frozen
 class Launch:
-    """Rank of this process, and how many train together.
-
-    Args:
-        rank: its number, from 0.
-        ranks: how many there are, on all machines.
-        local_rank: its number among those of its machine.
-    """
+    """Rank of this process, from 0, how many train together on all machines, and its rank on its own machine."""
 
     rank: int = 0
     ranks: int = 1

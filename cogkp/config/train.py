@@ -54,10 +54,7 @@ class SaveInterval(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> SaveInterval:
-        """Read '200', '200steps', '90s', '10min' or '1h'.
-
-        Raises:
-            ConfigError: it is none of these.
+        """Read '200', '200steps', '90s', '10min' or '1h'; raises ConfigError for anything else.
 
         Example:
             >>> SaveInterval.parse("200"), SaveInterval.parse("10min")

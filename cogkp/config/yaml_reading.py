@@ -67,11 +67,7 @@ def plain_value(text: str) -> Any:
 
 
 def read_yaml(path: str) -> Document:
-    """Read a YAML file.
-
-    Raises:
-        ConfigError: the file cannot be read or is no YAML.
-    """
+    """Read a YAML file; raises ConfigError where it cannot be read or is no YAML."""
     root = _root(text_of(path, "spec"), path)
     if root is None:
         return Document({}, {(): path})
@@ -162,11 +158,9 @@ class _Walk:
 
 
 def yaml_text(document: Mapping[str, Any], comment: Callable[[Steps], str] | None = None) -> str:
-    """Lay out a document with one line per key, and lists on one line.
+    """Lay out a document with one line per key, under the sentence of ``comment`` if it has one, and lists on one line.
 
-    Args:
-        document: of plain values; an empty object cannot be distinguished from nothing and is left out.
-        comment: gives the sentence to stand above a key, or nothing.
+    An empty object cannot be distinguished from nothing and is left out.
     """
     return "".join(f"{line}\n" for line in _lines(document, (), comment or (lambda _: "")))
 

@@ -57,10 +57,7 @@ def read_config(
 def structure_experiment(raw: Mapping[str, Any], where: str = "spec", *, verb: Verb | None = None) -> CenterPoseConfig:
     """Turn plain values, as :func:`dump_experiment` gives them or a YAML file holds them, into a spec.
 
-    Args:
-        raw: the values, left as they are.
-        where: what to call them in messages.
-        verb: as in :func:`load_experiment`.
+    ``where`` is what to call them in messages; ``verb`` as in :func:`load_experiment`.
 
     Raises:
         ConfigError: lists everything that is wrong.
@@ -78,10 +75,7 @@ def dump_experiment(config: CenterPoseConfig) -> dict[str, Any]:
 def write_experiment(path: str | os.PathLike[str], config: CenterPoseConfig, ours: Ours = has_mark) -> Path:
     """Write a whole spec, every default included; :func:`load_experiment` gives an equal one back.
 
-    Args:
-        path: the YAML file.
-        config: the spec.
-        ours: whether a file that lies there may be replaced; see :mod:`cogkp.files`.
+    ``ours`` says whether a file that lies there may be replaced; see :mod:`cogkp.files`.
 
     Raises:
         OutputError: it cannot be written, or somebody else's file lies there.

@@ -18,11 +18,7 @@ CHECKPOINT = re.compile(r"model_epoch_(\d{3,})(_step_\d{5,})?\.pth")
 
 @attrs.frozen
 class Results:
-    """The folder of one verb's results.
-
-    Args:
-        path: of the verb.
-    """
+    """The folder of one verb's results."""
 
     path: Path
     mirror: None = None
@@ -49,10 +45,7 @@ class Results:
 
 
 def results_of(config: CenterPoseConfig, verb: Verb) -> Results:
-    """Choose the folder of a verb: its own ``results_dir``, else one of its name below the common ``results_dir``.
-
-    Raises:
-        ConfigError: neither is given.
+    """Choose the folder of a verb: its own ``results_dir``, else one below the common one; ConfigError without either.
 
     Example:
         >>> results_of(CenterPoseConfig(results_dir="out"), "train").checkpoint.as_posix()
@@ -68,11 +61,7 @@ def results_of(config: CenterPoseConfig, verb: Verb) -> Results:
 
 
 def checkpoint_name(epoch: int, step: int | None = None) -> str:
-    """Name a checkpoint.
-
-    Args:
-        epoch: the epoch it was made in, counted from 0.
-        step: optimiser steps since the training began, where checkpoints are also made within epochs.
+    """Name a checkpoint by its epoch, from 0, and, where some are made within epochs, the steps since training began.
 
     Example:
         >>> checkpoint_name(4), checkpoint_name(4, 1250)
@@ -94,18 +83,11 @@ def checkpoint_epoch(name: str) -> int | None:
 
 
 def resume_checkpoint(config: CenterPoseConfig, present: Collection[str]) -> Path | None:
-    """Choose the checkpoint to resume from.
-
-    Args:
-        config: the spec.
-        present: names of the files in the training's folder of results.
+    """Choose the checkpoint to resume from, of the files ``present`` in the training's folder; ConfigError without one.
 
     Returns:
         The one that ``train.resume_training_checkpoint_path`` names, whether or not it exists; else the latest in the
         folder; None for a fresh start.
-
-    Raises:
-        ConfigError: no folder is given.
     """
     explicit = config.train.resume_training_checkpoint_path
     if explicit:
@@ -115,10 +97,7 @@ def resume_checkpoint(config: CenterPoseConfig, present: Collection[str]) -> Pat
 
 
 def onnx_path(export: ExportSection) -> Path:
-    """Choose the ONNX file to write: the one that is named, else one beside the checkpoint.
-
-    Raises:
-        ConfigError: neither is given.
+    """Choose the ONNX file to write: the one that is named, else one beside the checkpoint; ConfigError without either.
 
     Example:
         >>> onnx_path(ExportSection(checkpoint="out/model.pth")).as_posix()

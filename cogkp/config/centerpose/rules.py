@@ -53,13 +53,7 @@ Rule = Callable[[CenterPoseConfig], Iterator[Finding]]
 
 
 def missing(config: CenterPoseConfig, verb: Verb, blanks: Iterable[Steps]) -> list[Finding]:
-    """List what a verb needs and the spec does not give.
-
-    Args:
-        config: with defaults in the place of what is blank.
-        verb: what is to be done.
-        blanks: paths of values that the spec leaves open with ``???``.
-    """
+    """List what a verb needs and the spec does not give; ``blanks`` are the paths that it leaves open with ``???``."""
     needed = dict(_needed(config, verb))
     empty = [path for path in needed if not _at(config, path)]
     unread = tuple(_unread(config, verb))
@@ -116,12 +110,7 @@ def _at(config: CenterPoseConfig, path: Steps) -> Any:
 
 
 def check(config: CenterPoseConfig, verb: Verb | None = None) -> list[Problem]:
-    """List every rule that a spec breaks, also one that was built in Python.
-
-    Args:
-        config: the spec.
-        verb: what is to be done; None checks what any verb would.
-    """
+    """List every rule that a spec, also one built in Python, breaks for a verb; None checks what any verb would."""
     return [finding.problem() for finding in findings(config, verb)]
 
 
@@ -144,12 +133,7 @@ def remarks(config: CenterPoseConfig) -> list[str]:
 
 
 def engine_size_problems(section: EngineSpec, size_wh: tuple[int | str, int | str]) -> list[Problem]:
-    """List where the size that a ``gen_trt_engine`` section states is not that of its ONNX file.
-
-    Args:
-        section: states a size, or leaves it to the file.
-        size_wh: width and height of the file's input, pixels; a word where the file takes any.
-    """
+    """List where the size that a ``gen_trt_engine`` section states is not its ONNX file's; a word stands for any."""
     stated = {"input_width": section.input_width, "input_height": section.input_height}
     hint = "Leave it out, or export again with export.input_width and export.input_height of this size."
     return [

@@ -98,22 +98,14 @@ def starting_loss_terms(
 
 
 def load(path: str | os.PathLike[str]) -> KeypointConfig:
-    """Read a configuration file.
-
-    Raises:
-        ConfigError: the file cannot be read, or lists everything that is wrong in it.
-    """
+    """Read a configuration file; raises ConfigError where it cannot be read, or with everything that is wrong in it."""
     where = os.fspath(path)
     document, repeated = read_document(where)
     return _checked(document, where, repeated)
 
 
 def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), verb: str | None = None) -> KeypointConfig:
-    """Read a configuration file for any verb.
-
-    Raises:
-        ConfigError: as :func:`load`; or overrides were given, which this kind of file does not know.
-    """
+    """Read a configuration file for any verb, as :func:`load`; raises ConfigError also where overrides are given."""
     if overrides:
         hint = "Change the file; only experiments take section.key=value."
         raise ConfigError([Problem("a keypoint configuration takes no overrides", os.fspath(path), hint=hint)])
@@ -121,11 +113,7 @@ def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), ver
 
 
 def structure(raw: Mapping[str, Any], where: str = "config") -> KeypointConfig:
-    """Turn plain JSON values into a configuration, older spellings included.
-
-    Args:
-        raw: the document, left as it is; ``$schema`` is ignored.
-        where: what to call the document in messages.
+    """Turn plain JSON values into a configuration, older spellings included; ``$schema`` is ignored.
 
     Raises:
         ConfigError: lists everything that is wrong.
