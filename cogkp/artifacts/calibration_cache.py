@@ -45,11 +45,7 @@ def write_calibration(path: Path, cache: CalibrationCache) -> None:
 
 
 def read_calibration(path: Path) -> CalibrationCache | None:
-    """Read the file; None where there is none.
-
-    Raises:
-        ArtifactError: the file is something else, and stays as it is.
-    """
+    """Read the file, None where there is none; ArtifactError where it is something else, which stays as it is."""
     try:
         content = json.loads(read_whole(path))
     except FileNotFoundError:

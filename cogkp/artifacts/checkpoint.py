@@ -85,12 +85,10 @@ class Provenance:
     """What stays the same during a training: configuration, family, versions and data.
 
     Args:
-        config: the configuration, ready for JSON.
         options: the training's options, ready for JSON.
         points: names of the points, in the order of the network.
         num_classes: classes of the mask, None without segmentation.
         data: names of the data set roots.
-        run: name of the run folder.
         fingerprint: what the data was, as :mod:`cogkp.data.dataset` tells it; empty where nobody recorded it.
         family: name of the model family, see :mod:`cogkp.families`; empty in files of before format 5.
         network: the network in a few words, for messages; empty in files of before format 5.
@@ -123,10 +121,7 @@ class Checkpoint:
     def save(self, folder: RunFolder, *, keep_last: int = 1, best: bool = False) -> Path:
         """Write the run's checkpoint and the mirror, each atomically.
 
-        Args:
-            folder: of the run.
-            keep_last: how many saves stay, this one included.
-            best: whether it becomes the run's best, too.
+        ``keep_last`` saves stay, this one included; ``best`` says whether it becomes the run's best, too.
 
         Raises:
             OutputError: nothing could be written; the older files stay valid.
@@ -352,14 +347,10 @@ def _check_fields(found: Mapping[str, Any], wanted: Mapping[str, type | tuple[ty
 
 
 def load_weights(checkpoint: Checkpoint, model: nn.Module, where: str, *, averaged: bool = False) -> None:
-    """Put the checkpoint's weights into a network of the same shape; every tensor must find its place.
+    """Put the checkpoint's weights into a network, which is untouched unless every tensor finds its place.
 
-    Args:
-        checkpoint: read by :func:`load_checkpoint`.
-        model: changed in place; untouched when the weights do not fit.
-        where: the file's name, for the message.
-        averaged: whether to take the moving average where there is one, as evaluation and deployment do; training goes
-            on with the weights themselves.
+    The moving average, where there is one, is taken if ``averaged``, as evaluation and deployment do; training goes on
+    with the weights themselves.
 
     Raises:
         CheckpointError: names, shapes or kinds of tensors differ.

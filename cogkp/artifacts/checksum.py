@@ -18,10 +18,7 @@ ARCHIVE = b"PK\x03\x04"
 
 
 def with_checksum(archive: bytes) -> bytes:
-    """Add the checksum to a zip archive without a comment.
-
-    Raises:
-        ArtifactError: it is not such an archive.
+    """Add the checksum to a zip archive without a comment; raises ArtifactError where it is not such an archive.
 
     Example:
         >>> import io, zipfile
@@ -52,11 +49,7 @@ def checksum_of_file(path: Path) -> str:
 
 
 def verified(content: bytes) -> bytes:
-    """Verify the checksum and return the archive without it.
-
-    Raises:
-        ArtifactError: there is no checksum, or it does not match.
-    """
+    """Verify the checksum, or raise ArtifactError where there is none or another, and return the archive without it."""
     if not has_checksum(content):
         raise ArtifactError("the file has no checksum")
     archive = content[: -COMMENT_BYTES - LENGTH_BYTES] + NO_COMMENT

@@ -31,12 +31,7 @@ EVALUATE = "Measure it again: s6 cog evaluate --restore CHECKPOINT."
 
 
 def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[str, Any]) -> None:
-    """Write the document; the errors frame by frame come last, one line, since nobody reads them by eye.
-
-    Args:
-        path: the file.
-        content: ready for JSON, without NaN.
-        evidence: the errors frame by frame, ready for JSON.
+    """Write the document (no NaN); the errors frame by frame come last, one line, since nobody reads them by eye.
 
     Raises:
         OutputError: it cannot be written.
@@ -80,11 +75,7 @@ def evaluation_files(folder: Path) -> Iterator[Path]:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read the document back.
-
-    Raises:
-        ArtifactError: it cannot be read, is none of ours, or of another format.
-    """
+    """Read the document back; raises ArtifactError where it cannot be read, is none of ours, or of another format."""
     try:
         found = json.loads(read_whole(path, None))
     except (OSError, ValueError, RecursionError) as error:
@@ -114,14 +105,9 @@ def _part(document: Any, name: str) -> Any:
 
 
 def find_evaluations(named: str, root: Path) -> list[Path]:
-    """List the evaluations that a word stands for, newest first.
+    """List the evaluations that a word stands for, newest first; raises ArtifactError where there are none.
 
-    Args:
-        named: an evaluation's file, a folder that holds some, a run folder, or the name of a run.
-        root: the folder of all runs.
-
-    Raises:
-        ArtifactError: there is none.
+    It names an evaluation's file, a folder that holds some, a run folder, or a run by its name below ``root``.
     """
     path = Path(named) if Path(named).exists() else root / named
     if path.is_file() and path.suffix == ".json":

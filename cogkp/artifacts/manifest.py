@@ -40,8 +40,6 @@ class InputFacts:
     """One input of a deployed model.
 
     Args:
-        name: as in the file.
-        shape: batch first.
         dtype: numpy's word, 'float32'.
         range: smallest and largest meaningful value, None where unknown.
     """
@@ -57,8 +55,6 @@ class OutputFacts:
     """One output of a deployed model.
 
     Args:
-        name: as in the file.
-        shape: batch first.
         unit: 'px', 'probability', 'logit', ...
         tolerance: largest allowed difference to the source model, in that unit.
         dtype: numpy's word, 'float32'.
@@ -96,12 +92,9 @@ class OutputDifference:
     """How far one output of an exported model lies from its source, over all inputs compared.
 
     Args:
-        output: its name.
         unit: of all numbers here.
         tolerance: allowed ``maximum``.
         maximum: largest difference; for points the Euclidean distance.
-        p99: 99th percentile.
-        mean: mean.
         worst_input: the input that gave ``maximum``.
     """
 
@@ -162,8 +155,6 @@ class Manifest:
         precision: the tag in the name; the ONNX file itself always holds float32.
         batch_size: fixed; None for a model that takes any.
         opset: of the ONNX file.
-        inputs: in order.
-        outputs: in order.
         facts: what the model family adds: crop rule, point names, classes.
         parity: comparison of the ONNX file with the source model, one entry per output and per value between steps.
         onnx_sha256: of the ONNX file; None inside that file's own metadata.
@@ -286,11 +277,7 @@ def to_metadata(manifest: Manifest) -> dict[str, str]:
 
 
 def from_metadata(pairs: Mapping[str, str], *, where: str) -> Manifest:
-    """Rebuild a manifest from the metadata of an ONNX file.
-
-    Raises:
-        ArtifactError: the file was not written by this library, or by another version of it.
-    """
+    """Rebuild a manifest from the metadata of an ONNX file; ArtifactError where no or another version wrote it."""
     own = {key.removeprefix(_PREFIX): value for key, value in pairs.items() if key.startswith(_PREFIX)}
     try:
         record = {key: json.loads(value) for key, value in own.items()}

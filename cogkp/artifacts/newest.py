@@ -29,11 +29,7 @@ log = logging.getLogger("cogkp")
 
 
 def resolve_restore(restore: str, root: Path) -> Path:
-    """Find the checkpoint that ``latest`` or a path names; a run folder stands for its checkpoint.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    """Find the checkpoint that ``latest``, or a path to it or its run, names; raises CheckpointError without one."""
     if restore == LATEST:
         return newest_of(root)
     path = Path(restore)
@@ -46,12 +42,9 @@ def resolve_restore(restore: str, root: Path) -> Path:
 
 
 def newest_of(root: Path) -> Path:
-    """Find the newest checkpoint of all runs.
+    """Find the newest checkpoint of all runs; raises CheckpointError where there is none.
 
     That is the mirror, unless a run died after it saved and before the mirror followed, or the mirror is gone.
-
-    Raises:
-        CheckpointError: there is none.
     """
     mirror = root / CHECKPOINT_NAME
     runs = runs_newest_first(root)
@@ -65,12 +58,7 @@ def newest_of(root: Path) -> Path:
 
 
 def notes_for(folder: Path, root: Path) -> dict[str, str]:
-    """Say what a session notes when it begins, so that its checkpoints can be distinguished from those before it.
-
-    Args:
-        folder: of the run.
-        root: the folder of all runs.
-    """
+    """Say what a session notes when it begins, so that its checkpoints can be distinguished from those before it."""
     newest = _newest_in(RunFolder(folder, root))
     files = {MIRROR: root / CHECKPOINT_NAME, OWN: newest}
     return {name: checksum_of_file(path) if path is not None and path.is_file() else "" for name, path in files.items()}

@@ -39,10 +39,6 @@ class Restored:
 def open_checkpoint(restore: str, root: Path) -> Restored:
     """Read the checkpoint that ``latest``, ``best`` or a path names; a run folder stands for its newest one.
 
-    Args:
-        restore: 'latest', 'best', a file or a run folder.
-        root: the folder of all runs.
-
     Raises:
         CheckpointError: there is none, or it cannot be used; good files beside a damaged one are named.
     """

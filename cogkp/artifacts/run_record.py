@@ -50,15 +50,7 @@ class Session:
 
 
 def record_session(folder: Path, session: Session) -> None:
-    """Add a session to those a run folder knows.
-
-    Args:
-        folder: of the run.
-        session: the call that is about to train.
-
-    Raises:
-        OutputError: one of the files cannot be written.
-    """
+    """Add a session, about to train, to those a run folder knows; raises OutputError where it cannot be written."""
     now = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
@@ -86,8 +78,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 def training_seconds(folder: Path) -> float | None:
     """Return how long the sessions of a run worked, from their starts to their last lines of the history.
 
-    Returns:
-        Seconds, without the time between sessions; None where the folder does not say.
+    The time between sessions does not count; None where the folder does not say.
     """
     starts = [moment for session in read_sessions(folder) if (moment := _moment(session.get("started")))]
     try:

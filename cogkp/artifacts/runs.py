@@ -48,11 +48,7 @@ LEFTOVER = re.compile(r"\.(checkpoint_\w+|run_config|run|metrics)\.\w+\.(pth|jso
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder.
-
-    Raises:
-        OutputError: another training holds it, or the lock cannot be written.
-    """
+    """Lock a folder; raises OutputError where another training holds it, or the lock cannot be written."""
     home = folder.resolve()
     path = folder / LOCK_NAME
     if home in _HELD:
@@ -109,11 +105,7 @@ def _lock(handle: int, path: Path) -> bool:
 
 
 def abandoned(owner: dict[str, Any]) -> bool:
-    """Say whether the process that wrote a lock file is certainly gone.
-
-    Args:
-        owner: 'host' and 'pid'. Of another host nothing is certain.
-    """
+    """Say whether the process that wrote a lock file is certainly gone; of another host nothing is certain."""
     if _SYSTEM is None or owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int):
         return False
     try:
@@ -167,12 +159,7 @@ def _in_use(path: Path, owner: dict[str, Any]) -> OutputError:
 
 @attrs.frozen
 class RunFolder:
-    """One run on disk.
-
-    Args:
-        path: the run's own folder.
-        root: the folder of all runs, which holds the mirror.
-    """
+    """One run on disk, below the folder of all runs, which holds the mirror."""
 
     path: Path
     root: Path
@@ -211,12 +198,7 @@ class RunFolder:
         """Write a numbered checkpoint, read it back, and let the other names show it; only then drop older ones.
 
         Each name changes in one step, so that a process that dies in between leaves whole files under all names.
-
-        Args:
-            data: the file.
-            position: epochs completed, and steps done in the one under way.
-            keep_last: how many numbered files stay, this one included.
-            best: whether it becomes the run's best, too.
+        Numbered by epochs completed and steps done in the one under way, ``keep_last`` files stay, this one included.
 
         Raises:
             OutputError: one of them cannot be written; what stood there before is still valid.
@@ -253,11 +235,7 @@ def _number(path: Path) -> int:
 
 
 def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
-    """Create a new, empty run folder; runs of the same second get ``-2``, ``-3``, ...
-
-    Raises:
-        OutputError: it cannot be created.
-    """
+    """Create a new, empty run folder (or OutputError); runs of the same second get ``-2``, ``-3``, ..."""
     make_folder(root)
     name = timestamp(clock)
     for number in itertools.count(1):
@@ -276,11 +254,7 @@ def create_run(root: Path, clock: Clock = datetime.now) -> RunFolder:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[RunFolder]:
-    """Lock a run's folder, and remove it again where nothing came of the run.
-
-    Raises:
-        OutputError: another training holds it.
-    """
+    """Lock a run's folder, or raise OutputError, and remove it again where nothing came of the run."""
     try:
         with locked(folder.path), _forgotten_unless_learnt(folder):
             folder.sweep()
@@ -307,12 +281,8 @@ def continue_run(
 ) -> RunFolder:
     """Choose where a restored run goes on: its own folder when that can be written, else a new one.
 
-    Args:
-        restored: the checkpoint that was read.
-        run_name: the name of the folder it was saved in, which finds the run of a mirrored checkpoint.
-        root: the folder of all runs.
-        clock: tells the time for a new folder.
-        branch: whether a new one is wanted, since the run itself went further than the checkpoint.
+    ``run_name`` finds the run of a mirrored checkpoint. A new one is also made where a ``branch`` is wanted, since the
+    run itself went further than the checkpoint.
     """
     home = run_of(restored, run_name, root)
     usable = not branch and home is not None and home.path.is_dir() and os.access(home.path, os.W_OK | os.X_OK)

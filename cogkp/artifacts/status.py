@@ -19,12 +19,7 @@ Verbosity = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class StatusLog:
-    """Appends lines to a status file.
-
-    Args:
-        path: of the file; what it holds already stays.
-        clock: tells the local time.
-    """
+    """Appends lines, by the local time of the clock, to a status file; what it holds already stays."""
 
     def __init__(self, path: Path, clock: Clock = datetime.now) -> None:
         self.path = path
@@ -39,18 +34,10 @@ class StatusLog:
         kpi: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add one line.
+        """Add one line; raises OutputError where it cannot be written.
 
-        Args:
-            status: where the verb stands.
-            message: one sentence for people.
-            verbosity: how much it matters.
-            kpi: figures of merit by name.
-            facts: other keys of the line; in training epoch, step, max_epoch, max_step, time_per_epoch, time_per_step
-                and eta.
-
-        Raises:
-            OutputError: the file cannot be written.
+        ``kpi`` are figures of merit by name, ``facts`` other keys of the line; in training epoch, step, max_epoch,
+        max_step, time_per_epoch, time_per_step and eta.
         """
         line = status_line(self._clock(), status, message, verbosity=verbosity, kpi=kpi, facts=facts)
         make_folder(self.path.parent)

@@ -22,11 +22,7 @@ def is_installed(package: str) -> bool:
 
 
 def tensorrt_package(package: str) -> Any:
-    """Import 'tensorrt' or 'tensorrt_rtx'.
-
-    Raises:
-        EngineError: it is not installed, or one of its libraries is missing.
-    """
+    """Import 'tensorrt' or 'tensorrt_rtx'; EngineError where it is not installed or one of its libraries is missing."""
     try:
         return importlib.import_module(package)
     except ImportError as error:

@@ -25,7 +25,6 @@ class WeightFile:
     """Weights by name, and what they are.
 
     Args:
-        path: of the file.
         weights: on the CPU; the averaged ones where the file has them.
         origin: in words.
     """
@@ -36,11 +35,7 @@ class WeightFile:
 
 
 def find_weights(source: str, published: str) -> Path:
-    """Find the file that a path or 'imagenet' names.
-
-    Args:
-        source: a path, or 'imagenet' for the published file in torch's hub cache.
-        published: name of that file.
+    """Find the file that a path names, or 'imagenet' the file ``published`` in torch's hub cache.
 
     Raises:
         CheckpointError: there is no such file; says what was looked for and where to put it.
