@@ -34,9 +34,7 @@ class RunCheckpointer:
     """Keep the state in a run folder and its mirror.
 
     Args:
-        folder: where.
         provenance: what explains the file; the run's name is filled in here.
-        keep_last: how many saves stay.
         last: the newest good file, at first the one that was restored.
     """
 
@@ -109,15 +107,8 @@ def restore_state(
 ) -> None:
     """Put the weights, their average, the optimiser's moments and the random streams back.
 
-    Args:
-        checkpoint: read from disk.
-        model: of the same shape.
-        optimizer: built for ``model``.
-        where: the file's name, for messages.
-        average: of ``model``, made before the restore; it begins with the restored weights where the checkpoint has no
-            average.
-        launch: which rank's random streams are restored; they go on as they are where no state of them was kept.
-        scaling: the factor of the loss, where there is one to restore.
+    The average, made of ``model`` before the restore, begins with the restored weights where the checkpoint has none.
+    Random streams are those of the rank in ``launch``; they go on as they are where no state of them was kept.
 
     Raises:
         CheckpointError: something does not fit.

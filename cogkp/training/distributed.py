@@ -40,15 +40,10 @@ class StepBatchNorm(nn.BatchNorm2d):
     """BatchNorm with the statistics of the whole optimiser step; in evaluation mode the plain one."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise.
-
-        Args:
-            features: (B, C, h, w) of this rank; at least one image.
-
-        Returns:
-            The same shape and dtype.
+        """Normalise (B, C, h, w) of this rank, at least one image.
 
         Gradient: flows to the features of every rank.
+
         Precision: float32 or better, also under autocast; statistics of the ranks are joined in float64.
         """
         if not self.training:
@@ -113,9 +108,6 @@ class Ranks:
     """The processes of one training, as seen from one of them.
 
     All methods are collective: every rank calls them, in the same order. Where there is one rank they do nothing.
-
-    Args:
-        launch: which one this is.
     """
 
     launch: Launch = ALONE
@@ -197,11 +189,7 @@ class Ranks:
             gradient.copy_(part.view_as(gradient))
 
     def require_same(self, value: Any, what: str) -> None:
-        """Refuse to go on where the ranks hold different values.
-
-        Raises:
-            TrainingError: they do.
-        """
+        """Refuse to go on (TrainingError) where the ranks hold different values."""
         found = self.gather(value)
         others = [rank for rank, other in enumerate(found) if other != found[0]]
         if others:

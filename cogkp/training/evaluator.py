@@ -36,15 +36,9 @@ def evaluate(
     metrics: Metrics | None = None,
     label: str = "evaluate",
 ) -> Report:
-    """Predict every batch and compute the metrics.
+    """Predict every batch and compute the metrics; the global random streams are left as they were.
 
-    Args:
-        predict: a network or the runner of an exported one.
-        task: the family.
-        loader: plain batches; the global random streams are left as they were.
-        progress: shows batches.
-        metrics: an empty accumulator, the task's own when None.
-        label: what the progress says.
+    ``metrics`` is an empty accumulator, the task's own when None; ``label`` is what the progress says.
 
     Raises:
         EvaluationError: nothing could be measured.

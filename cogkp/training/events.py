@@ -28,12 +28,7 @@ GROWTH, SMALLEST, LARGEST = 1.1, 1e-12, 1e20
 
 
 def network_graph(model: nn.Module, example: Tensor) -> Any:
-    """Trace a network and describe its operations as a TensorBoard ``GraphDef``.
-
-    Args:
-        model: in evaluation mode.
-        example: an input it accepts.
-    """
+    """Trace a network, in evaluation mode, and describe its operations as a TensorBoard ``GraphDef``."""
     from tensorboardX.proto.graph_pb2 import GraphDef
     from tensorboardX.proto.versions_pb2 import VersionDef
 
@@ -88,11 +83,9 @@ def _node_def(name: str, operation: str, sources: list[str], shape: list[int] | 
 
 
 class EventFile:
-    """One new event file in a folder.
+    """One new event file in a folder, which is made where it is missing.
 
-    Args:
-        folder: where it goes; made where it is missing.
-        done: steps of the folder's files that stay visible; what they hold beyond is hidden. None hides nothing.
+    ``done`` steps of the folder's files stay visible; what they hold beyond is hidden. None hides nothing.
 
     Raises:
         OutputError: here and in every method, where the file cannot be written; it names the folder.

@@ -37,11 +37,7 @@ class EpochTableSink:
     """Write ``metrics.csv``, whole after each epoch.
 
     Columns keep their order: epoch, step, learning rate, loss, then all other figures by name. A figure that is not
-    there or no number leaves its cell empty.
-
-    Args:
-        path: the file.
-        kept: lines of the history that a restored training goes on from, see :class:`HistorySink`.
+    there or no number leaves its cell empty. ``kept`` are lines of the history, see :class:`HistorySink`.
     """
 
     def __init__(self, path: Path, kept: Iterable[str] = ()) -> None:
@@ -81,13 +77,9 @@ class EpochTableSink:
 
 
 class EpochLines:
-    """Log epochs; the first, the last, and of the others those that come a while after the line before.
+    """Log epochs up to the last; the first, the last, and of the others those that come a while after the line before.
 
     Every epoch is in the sinks, so a line left out is nothing lost.
-
-    Args:
-        last_epoch: the epoch count at which the training is finished.
-        clock: seconds.
     """
 
     def __init__(self, last_epoch: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -96,14 +88,9 @@ class EpochLines:
         self._last_line: float | None = None
 
     def log_epoch(self, epoch: int, loss: float, headline: str, seconds: float, waited: float = 0.0) -> None:
-        """Log an epoch that was just completed, where a line is due.
+        """Log an epoch that was just completed, the count of those before it being ``epoch``, where a line is due.
 
-        Args:
-            epoch: epochs completed before it.
-            loss: its mean.
-            headline: what else is worth a glance; may be empty.
-            seconds: it took.
-            waited: share of the time that it waited for data; reported from a percent on.
+        ``waited`` is the share of its seconds that it waited for data; reported from a percent on.
         """
         now = self._clock()
         due = self._last_line is None or now - self._last_line >= SECONDS_BETWEEN_LINES
@@ -116,11 +103,7 @@ class EpochLines:
 
 
 class Means:
-    """Mean of each scalar over the images seen.
-
-    Args:
-        saved: from :meth:`to_dict`; empty for a new epoch.
-    """
+    """Mean of each scalar over the images seen, going on from what :meth:`to_dict` gave."""
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
         found = saved or {"sums": {}, "images": 0}
@@ -146,7 +129,6 @@ class HistorySink:
     """Write ``metrics.jsonl``.
 
     Args:
-        path: the file.
         log_interval: steps from one step line to the next; the first step of a run has one.
         restored: epochs completed and steps done in the one under way when the training was restored; None for a
             new run.
@@ -215,11 +197,9 @@ def epoch_facts(event: EpochEvent) -> dict[str, Any]:
 
 
 def lines_before(path: Path, position: tuple[int, int]) -> list[str]:
-    """Read the lines of a history that tell of the time before a position; none where there is no such file.
+    """Read the lines of a history before a position: epochs completed, steps done in the next. None without a file.
 
-    Args:
-        path: the file; lines that a dying process left unfinished are dropped.
-        position: epochs completed, and steps done in the one under way.
+    Lines that a dying process left unfinished are dropped.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -34,11 +34,9 @@ class Patience:
     first_epoch: int
 
     def reason(self, epoch: int, best: Mapping[str, Any] | None) -> str:
-        """Say why the training ends here; empty while it goes on.
+        """Say why the training ends after ``epoch`` epochs; empty while it goes on.
 
-        Args:
-            epoch: epochs completed.
-            best: 'error' and 'epoch' of the best validation, None where none can be compared.
+        ``best`` has 'error' and 'epoch' of the best validation; None where none can be compared.
         """
         if not self.limit or best is None or epoch - max(best["epoch"], self.first_epoch) < self.limit:
             return ""
@@ -52,10 +50,6 @@ class SaveClock:
     """Due after so many steps, or so many seconds since the last save.
 
     Steps count from the beginning of the run, so that saves lie at the same ones however often it is restored.
-
-    Args:
-        interval: how far apart two saves may be.
-        clock: seconds.
     """
 
     def __init__(self, interval: SaveInterval, clock: Callable[[], float] = time.monotonic) -> None:

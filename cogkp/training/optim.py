@@ -107,7 +107,6 @@ class Schedule:
     a restored training needs these numbers and its position, nothing else.
 
     Args:
-        base_rate: the rate after the warm-up.
         first_epoch: the epoch count at which this course begins.
         step_size: epochs between two drops.
         gamma: the factor of a drop.
@@ -135,13 +134,7 @@ class Schedule:
         return attrs.asdict(self)
 
     def rate(self, epoch: int, step: int, steps_per_epoch: int) -> float:
-        """Return the rate of one step.
-
-        Args:
-            epoch: epochs completed before it, over the life of the run.
-            step: steps done before it in its epoch.
-            steps_per_epoch: length of an epoch.
-        """
+        """Return the rate of one step after so many epochs, over the life of the run, and steps of its own."""
         done = epoch - self.first_epoch
         warmup = min(self.warmup_steps, steps_per_epoch)
         rise = min(1.0, (step + 1) / warmup) if done == 0 else 1.0
@@ -149,13 +142,7 @@ class Schedule:
 
 
 def build_optimizer(model: nn.Module, rate: float, weight_decay: float = WEIGHT_DECAY) -> torch.optim.AdamW:
-    """Build AdamW; normalisation layers and biases are not decayed.
-
-    Args:
-        model: whose trainable parameters are optimised.
-        rate: the first learning rate.
-        weight_decay: of matrices and kernels; with 0 it is Adam.
-    """
+    """Build AdamW, which is Adam with a decay of 0; normalisation layers and biases are not decayed."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},

@@ -25,7 +25,6 @@ class Plan:
         step: steps already done in the epoch under way.
         last_epoch: the epoch count at which it is finished.
         line: all this in one line for people.
-        weight_decay: of the optimiser.
         validate_every: epochs from one validation to the next; the last one is always validated.
     """
 
@@ -47,11 +46,6 @@ def steps_before(plan: Plan, length: int, restored: Checkpoint | None) -> int:
     """Count the optimiser steps that a run took before this training, so that the axis of its logs only rises.
 
     Where the batch size changes, or an epoch starts again, that is another number than the position says.
-
-    Args:
-        plan: of this training.
-        length: its steps per epoch.
-        restored: what it goes on from, None for a new run.
     """
     position = plan.epoch * length + plan.step
     if restored is None:
@@ -66,12 +60,7 @@ def _steps_of(moments: Mapping[str, Any]) -> int:
 
 
 def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint | None) -> Plan:
-    """Decide what a training will do.
-
-    Args:
-        options: the options as the caller has them, defaults included.
-        given: names of the options the caller spelled out.
-        checkpoint: what is restored, or None for a fresh start.
+    """Decide what a training will do; ``given`` are the options, of all, that the caller spelled out.
 
     Raises:
         CheckpointError: the checkpoint's options are not options.

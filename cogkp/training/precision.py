@@ -22,16 +22,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], Any]:
-    """Compile a network; the weights are those of the network itself.
+    """Compile a network, in training mode on its device; the weights are those of the network itself.
 
     The network stays what it was: checkpoints, copies and evaluations neither change nor wait for a compiler.
-    Compilation happens with the first batch, and again for a batch of another size.
-
-    Args:
-        model: in training mode, on its device.
-
-    Returns:
-        A function from images to outputs; it raises TrainingError where torch cannot compile the network.
+    Compilation happens with the first batch, and again for a batch of another size; the function raises TrainingError
+    where torch cannot compile the network.
     """
     from torch._dynamo.exc import TorchDynamoException  # loads the compiler, which takes seconds
 
@@ -65,9 +60,6 @@ class LossScale:
 
     A gradient that float16 cannot hold leaves the weights, their average and the optimiser as they were and halves the
     factor; 2000 steps without one double it.
-
-    Args:
-        precision: the factor is used in fp16 only.
     """
 
     def __init__(self, precision: Precision) -> None:
@@ -84,11 +76,7 @@ class LossScale:
         self._scaler.unscale_(optimizer)
 
     def check_step(self, scalars: Iterable[float], gradient_norm: float) -> int:
-        """Skip a step whose loss is finite but whose gradient is not.
-
-        Returns:
-            Steps in a row that were left out, this one included; 0 where it is taken.
-        """
+        """Skip a step whose loss is finite but whose gradient is not; returns how many were skipped in a row."""
         overflowed = self._scaler.is_enabled() and not math.isfinite(gradient_norm)
         self._fits = not (overflowed and all(map(math.isfinite, scalars)))
         return 0 if self._fits else self._skipped + 1
@@ -107,11 +95,7 @@ class LossScale:
         return {**found, "skipped": self._skipped} if found else {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state`; a factor that nobody kept, or that is not needed, is left as it is.
-
-        Raises:
-            KeyError: this is no such state.
-        """
+        """Go on from :meth:`state`, else KeyError; a factor that nobody kept, or nobody needs, is left as it is."""
         if not state or not self._scaler.is_enabled():
             return
         self._skipped = int(state["skipped"])
@@ -120,12 +104,7 @@ class LossScale:
 
 @attrs.frozen
 class Precision:
-    """A device and the type its convolutions compute in; weights stay float32.
-
-    Args:
-        name: 'fp32', 'bf16' or 'fp16'.
-        device: where tensors live.
-    """
+    """A device and the type its convolutions compute in, 'fp32', 'bf16' or 'fp16'; weights stay float32."""
 
     name: str
     device: torch.device
@@ -150,11 +129,7 @@ def resolve_device() -> torch.device:
 
 
 def resolve_precision(name: str | None, device: torch.device | None = None) -> Precision:
-    """Choose the precision: bf16 on CUDA and fp32 elsewhere, unless named.
-
-    Raises:
-        TrainingError: the name is unknown.
-    """
+    """Choose bf16 on CUDA and fp32 elsewhere, unless named; raises TrainingError where the name is unknown."""
     where = device or resolve_device()
     chosen = name or ("bf16" if where.type == "cuda" else "fp32")
     if chosen not in DTYPES:

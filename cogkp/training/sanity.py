@@ -31,9 +31,6 @@ class OneBatch:
     """Give the first batch of the first epoch in place of every batch; it is read and augmented once.
 
     Epochs stay as long as they were, so that the learning rate's course and the positions of checkpoints do, too.
-
-    Args:
-        loader: is read once.
     """
 
     def __init__(self, loader: EpochLoader) -> None:

@@ -121,9 +121,6 @@ class Stopwatch:
 
     It asks no GPU to finish: what runs there is counted where this process waits for it. That is in forward and
     backward, which end with fetching the loss; they include the update of the step before.
-
-    Args:
-        clock: seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -162,12 +159,7 @@ def _shares(spent: Mapping[str, float], whole: float) -> dict[str, float]:
 
 
 class DataAdvice:
-    """Says once, when a training has waited for data most of the time, what can be done about it.
-
-    Args:
-        num_workers: loader processes it has.
-        cores: of this machine.
-    """
+    """Says once, when a training has waited for data most of the time, what can be done about it on this machine."""
 
     def __init__(self, num_workers: int, cores: int | None = None) -> None:
         self._workers = num_workers

@@ -120,11 +120,7 @@ def fit(
 def rehearse(
     task: Task, plan: Plan, loader: EpochLoader, sinks: Sequence[Sink], *, device: torch.device | None = None
 ) -> BatchResult:
-    """Take one optimiser step and save nothing: checks that data, network, loss and loggers work together.
-
-    Raises:
-        TrainingError: as :func:`fit`.
-    """
+    """Take one step, save nothing: checks that data, network, loss and loggers work together; raises as :func:`fit`."""
     _require_batches(loader)
     learner = Learner.start(task, plan, None, device)
     with opened(sinks, learner.model, learner.example):
