@@ -92,11 +92,7 @@ def _laid_out(tiles: Sequence[RgbImage], rows: int, columns: int, gap_px: int) -
 
 
 def as_rgb(image: npt.NDArray[np.generic]) -> RgbImage:
-    """Convert an image to RGB, uint8.
-
-    Args:
-        image: (H, W), (1, H, W), (H, W, 1) or (H, W, 3); uint8, or float on the scale 0..1.
-    """
+    """Convert an image, (H, W), (1, H, W), (H, W, 1) or (H, W, 3), uint8 or float on the scale 0..1, to RGB, uint8."""
     # A colour image of one row also begins with a one.
     pixels = image[0] if image.ndim == 3 and image.shape[0] == 1 and image.shape[2] not in (1, 3) else image  # noqa: PLR2004
     if pixels.dtype != np.uint8:
@@ -127,15 +123,7 @@ def enlarged_uv(uv: npt.NDArray[np.floating], factor: int) -> npt.NDArray[np.flo
 def fit_width(
     image: npt.NDArray[np.generic], uv: npt.NDArray[np.floating], width_px: int
 ) -> tuple[RgbImage, npt.NDArray[np.float64]]:
-    """Resize an image to a width, and its points with it.
-
-    Args:
-        image: grey or RGB, uint8 or 0..1.
-        uv: (..., 2) pixels of it.
-        width_px: of the result.
-
-    Returns:
-        The image and the points in it.
+    """Resize an image, grey or RGB, uint8 or 0..1, to a width, and its points (..., 2) with it.
 
     Example:
         >>> fit_width(np.zeros((4, 8, 3), np.uint8), np.array([[0.0, 3.0]]), 16)[1]

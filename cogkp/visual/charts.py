@@ -39,8 +39,6 @@ class Axis:
     """The range of values that a side of a chart shows.
 
     Args:
-        low: its first value.
-        high: its last value.
         last_tick: beyond it no tick is drawn; None draws them to the end.
         log: whether it counts powers of ten.
         left: where the axis begins when it lies across, drawing units.
@@ -168,10 +166,7 @@ def line_chart(curve: Curve) -> str:
 def histogram_chart(counts: Histogram, unit: str, *, marks: Sequence[tuple[str, float]] = ()) -> str:
     """Draw how often values fall into each bin, and what lies beyond the last one as a bar of its own.
 
-    Args:
-        counts: what to draw.
-        unit: of the values.
-        marks: words and the values at which they stand, drawn as upright lines.
+    ``marks`` are words and the values at which they stand, drawn as upright lines.
     """
     width = float(counts.edges[1] - counts.edges[0])
     beyond = counts.beyond > 0
@@ -204,14 +199,9 @@ def histogram_chart(counts: Histogram, unit: str, *, marks: Sequence[tuple[str, 
 def interval_chart(
     rows: Sequence[tuple[str, Interval]], title: str, x_label: str, *, zero: bool = False, note: str = ""
 ) -> str:
-    """Draw one dot with its interval per row.
+    """Draw one dot with its interval per row; at least one.
 
-    Args:
-        rows: names and values; at least one.
-        title: one line.
-        x_label: with its unit.
-        zero: whether the values are differences, so that zero must be seen.
-        note: a sentence below it.
+    ``zero`` says that the values are differences, so that zero must be seen; the note is a sentence below.
     """
     ends = [
         end for _, each in rows for end in (each.value, each.low, each.high) if end is not None and np.isfinite(end)

@@ -64,11 +64,7 @@ def error_caption(comparison: LabelledPrediction) -> str:
 def enlarged_tile(
     image: npt.NDArray[np.generic], mask: npt.NDArray[np.uint8] | None, min_side_px: int
 ) -> tuple[RgbImage, int]:
-    """Enlarge a frame by the least whole factor that makes its longer side reach a size, and tint its mask.
-
-    Returns:
-        The tile, and the factor.
-    """
+    """Enlarge a frame by the least whole factor that makes its longer side reach a size, and tint its mask."""
     rgb = as_rgb(image)
     factor = max(1, -(-min_side_px // max(rgb.shape[:2])))
     tile = enlarge(rgb, factor)
@@ -130,20 +126,14 @@ def comparison_sheet(
     columns: int | None = None,
     min_side_px: int = MIN_TILE_PX,
 ) -> RgbImage:
-    """Set frames with truth and prediction side by side, each with its errors, under one legend.
+    """Set frames, at least one, with truth and prediction side by side, each with its errors, under one legend.
 
     Args:
-        comparisons: at least one.
+        comparisons: at least one, else ValueError.
         names: N words, one per point.
         title: one line above the legend; empty for none.
         columns: tiles per row; None makes a square grid.
         min_side_px: least size of the longer side of a tile.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: there are no comparisons.
     """
     colours = point_colours(len(names))
     tiles = [comparison_tile(comparison, colours, min_side_px) for comparison in comparisons]

@@ -48,12 +48,7 @@ class DrawnLens:
 def draw_lens(lens: DrawnLens, width_px: int) -> RgbImage:
     """Draw a frame in the colours of its pixels' shifts, with arrows to where a pinhole would have seen them.
 
-    Args:
-        lens: what to draw.
-        width_px: of the drawing.
-
-    Returns:
-        (H, width_px, 3) uint8 RGB; grey where the lens cannot be undone.
+    Returns (H, width_px, 3) uint8 RGB; grey where the lens cannot be undone.
     """
     shift = np.where(lens.valid[..., None], lens.straight - lens.uv, 0.0)
     length = np.linalg.norm(shift, axis=-1)

@@ -14,11 +14,7 @@ def escape(text: str) -> str:
 
 
 def data_uri(image: bytes) -> str:
-    """Put a PNG or JPEG file into an address, so that a page needs no other file.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """Put a PNG or JPEG file, else ValueError, into an address, so that a page needs no other file."""
     kind = next((kind for start, kind in TYPES.items() if image.startswith(start)), None)
     if kind is None:
         raise ValueError("an image must be a PNG or a JPEG file")

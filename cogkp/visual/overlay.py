@@ -37,18 +37,10 @@ SUBPIXEL_BITS = 6
 def draw_outlines(
     image: RgbImage, outlines: Sequence[Outline], *, factor: int = 1, plain: bool = False, text_px: int = 12
 ) -> RgbImage:
-    """Draw objects over an image.
+    """Draw objects over a copy of an image, which was enlarged by ``factor``; ``outlines`` are in pixels from before.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        outlines: in pixels of the image before it was enlarged; lines to points that are NaN or far outside are left
-            out.
-        factor: by which ``image`` was enlarged.
-        plain: thin white edges only, for the truth below a prediction.
-        text_px: height of letters.
-
-    Returns:
-        A new image.
+    Lines to points that are NaN or far outside are left out. ``plain`` draws thin white edges only, for the truth below
+    a prediction; ``text_px`` is the height of letters.
     """
     drawn: RgbImage = image.copy()
     for outline in (attrs.evolve(each, uv=enlarged_uv(each.uv, factor)) for each in outlines):
@@ -119,15 +111,7 @@ def _cross(image: RgbImage, uv: FloatArray, radius: float, colour: Colour, width
 
 
 def draw_mark(image: RgbImage, uv: FloatArray, shape: Shape, colour: Colour, radius: float) -> None:
-    """Draw one mark with its dark rim, in place.
-
-    Args:
-        image: (H, W, 3) uint8.
-        uv: (2,) finite, pixels of ``image``.
-        shape: 'ring', 'cross' or 'dot'.
-        colour: RGB.
-        radius: of the mark, pixels.
-    """
+    """Draw one mark with its dark rim, in place, at ``uv``, (2,) finite pixels of the image; radius in pixels."""
     stroke = max(1, round(radius / 4))
     if shape == "cross":
         for ink, width in ((BLACK, stroke + 2), (colour, stroke)):
@@ -149,18 +133,10 @@ def draw_points(
     colours: Sequence[Colour] | None = None,
     radius: float = 5.0,
 ) -> RgbImage:
-    """Draw points over an image.
+    """Draw points (N, 2), maybe NaN, over a copy of an image (H, W, 3) uint8 RGB.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        uv: (N, 2) pixels of ``image``; may hold NaN.
-        shown: (N,) points worth drawing; None means all.
-        shape: 'ring' for truth, 'cross' for predictions, 'dot' where there is only one of them.
-        colours: one per point; None takes the palette's.
-        radius: of each mark, pixels.
-
-    Returns:
-        A new image.
+    The shape is 'ring' for truth, 'cross' for predictions, 'dot' where there is only one of them. ``shown`` None means
+    all; ``colours`` None takes the palette's.
     """
     drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(uv))
@@ -179,19 +155,9 @@ def draw_errors(
     colours: Sequence[Colour] | None = None,
     radius: float = 5.0,
 ) -> RgbImage:
-    """Draw truth as rings, predictions as crosses, and a thin line from each to each.
+    """Draw truth as rings, predictions as crosses, and a line from each to each, over a copy of an image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        truth_uv: (N, 2) pixels of ``image``.
-        predicted_uv: (N, 2) pixels of ``image``.
-        truth_visible: (N,) points with a label; None means all.
-        predicted_visible: (N,) points with a prediction worth drawing; None means all.
-        colours: one per point; None takes the palette's.
-        radius: of each mark, pixels.
-
-    Returns:
-        A new image.
+    Points are (N, 2), pixels; those that count, (N,), are all where None, and colours those of the palette.
     """
     drawn: RgbImage = image.copy()
     colours = colours or point_colours(len(truth_uv))
@@ -206,17 +172,7 @@ def draw_errors(
 
 
 def draw_curves(image: RgbImage, curves_uv: FloatArray, colours: Sequence[Colour], width: int = 1) -> RgbImage:
-    """Draw curves over an image.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        curves_uv: (N, K, 2) samples along each, pixels of ``image``; a curve breaks where one is NaN or far outside.
-        colours: one per curve.
-        width: of the lines, pixels.
-
-    Returns:
-        A new image.
-    """
+    """Draw curves, (N, K, 2) pixels, over a copy of an image; they break where a sample is NaN or far outside."""
     drawn: RgbImage = image.copy()
     reach = float(max(image.shape[:2]))
     for curve, colour in zip(curves_uv, colours, strict=True):
@@ -235,17 +191,10 @@ def tint_mask(
     opacity: float = 0.3,
     contour_px: int = 1,
 ) -> RgbImage:
-    """Tint each class of a mask and draw its outline.
+    """Tint each class of a mask, resized to the image, and draw its outline, over a copy of the image.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        mask: (h, w) class ids; resized to the image, and ids without a colour are left alone.
-        colours: by class id, None for no tint; None takes the palette's, background clear.
-        opacity: of the tint, 0..1.
-        contour_px: width of the outline, 0 for none.
-
-    Returns:
-        A new image.
+    ``colours`` go by class id, None for no tint; ids without one are left alone. None takes the palette's, background
+    clear. ``opacity`` is in 0..1; a ``contour_px`` of 0 draws no outline.
     """
     drawn: RgbImage = image.copy()
     height, width = image.shape[:2]

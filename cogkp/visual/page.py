@@ -98,13 +98,7 @@ LONGEST_FIGURE = 34
 
 @attrs.frozen
 class Card:
-    """One figure worth a glance.
-
-    Args:
-        label: what it is.
-        value: with its unit.
-        note: small print, such as the interval; may be empty.
-    """
+    """One figure worth a glance: what it is, its value with unit, and small print, such as the interval."""
 
     label: str
     value: str
@@ -112,13 +106,7 @@ class Card:
 
 
 def page(title: str, subtitle: str, sections: Sequence[str]) -> str:
-    """Make the whole file.
-
-    Args:
-        title: one line.
-        subtitle: one line below it.
-        sections: pieces, in order.
-    """
+    """Make the whole file of its pieces, in order, below a title and a subtitle of one line."""
     head = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -191,26 +179,13 @@ def verbatim(text: str) -> str:
 
 
 def image(data: bytes, description: str, caption: str = "") -> str:
-    """Put an image into the page.
-
-    Args:
-        data: a PNG or JPEG file.
-        description: for those who cannot see it.
-        caption: below it; may be empty.
-
-    Raises:
-        ValueError: the data is neither.
-    """
+    """Put a PNG or JPEG file, else ValueError, into the page, with a description for those who cannot see it."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return f'<figure class="picture"><img src="{data_uri(data)}" alt="{escape(description)}">{below}</figure>'
 
 
 def gallery(images: Sequence[tuple[bytes, str, str]]) -> str:
-    """Set images in a grid, each with a strong and a small line below.
-
-    Args:
-        images: file, strong line, small line.
-    """
+    """Set images in a grid, each file with a strong and a small line below."""
     each = (
         f'<figure><img src="{data_uri(data)}" alt="{escape(name)}">'
         f"<figcaption><b>{escape(name)}</b><br>{escape(note)}</figcaption></figure>"

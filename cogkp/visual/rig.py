@@ -38,16 +38,9 @@ LEAST_COMMON = 0.1
 def calibration_sheet(
     cameras: Sequence[DrawnCamera], lenses: Sequence[DrawnLens], reach: float, *, title: str = ""
 ) -> RgbImage:
-    """Draw a rig and its lenses.
+    """Draw a rig of at least one camera and its lenses, one each: (H, W, 3) uint8 RGB.
 
-    Args:
-        cameras: at least one.
-        lenses: one per camera.
-        reach: how far the pyramids of sight are drawn, world unit.
-        title: one line on top; empty for none.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    The pyramids of sight are drawn as far as ``reach``, world unit; the title is one line on top.
 
     Raises:
         ValueError: there are no cameras.
@@ -105,18 +98,9 @@ class _Panel:
 
 
 def draw_rig(cameras: Sequence[DrawnCamera], reach: float, unit: str = "units") -> RgbImage:
-    """Draw a rig from above and from the side, at one scale.
+    """Draw a rig from above and from the side, at one scale: (H, W, 3) uint8 RGB; ValueError without cameras.
 
-    Args:
-        cameras: at least one.
-        reach: how far the pyramids of sight are drawn, world unit.
-        unit: word behind lengths.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: there are no cameras.
+    The pyramids of sight are drawn as far as ``reach``, world unit; ``unit`` is the word behind lengths.
     """
     if not cameras:
         raise ValueError("a rig needs at least one camera")

@@ -70,13 +70,7 @@ def view_tile(
 def pair_sheet(pairs: Sequence[Pair], *, title: str = "", min_side_px: int = MIN_TILE_PX) -> RgbImage:
     """Set pairs under each other: left view, right view, space, with the errors of each point below.
 
-    Args:
-        pairs: at least one, all of the same points and image size.
-        title: one line above the legend; empty for none.
-        min_side_px: least size of the longer side of a view.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    All are of the same points and image size; ``min_side_px`` is the least size of the longer side of a view.
 
     Raises:
         ValueError: there are no pairs.
@@ -204,18 +198,10 @@ def _box(marks: SpaceMarks) -> tuple[FloatArray, FloatArray]:
 
 
 def space_plot(marks: SpaceMarks, colours: Sequence[Colour], size_px: int) -> RgbImage:
-    """Draw one pair's points of space.
+    """Draw one pair's points of space in a square (S, S, 3) uint8 RGB.
 
-    The truth is a ring with grey segments, the prediction a cross with coloured ones and the outline of the region
-    that is said to hold nine tenths of all truths; a thin line joins the two. A prediction outside the box is left out.
-
-    Args:
-        marks: what to draw.
-        colours: one per point, RGB.
-        size_px: side of the drawing.
-
-    Returns:
-        (S, S, 3) uint8 RGB.
+    The truth is a ring with grey segments, the prediction a cross with coloured ones and the outline of the region that
+    is said to hold nine tenths of all truths; a thin line joins the two. A prediction outside the box is left out.
     """
     view = view_of(marks, size_px)
     image: RgbImage = np.full((size_px, size_px, 3), GROUND, np.uint8)
@@ -276,7 +262,6 @@ class _Edge(NamedTuple):
     """An edge of the box that carries the figures of one axis.
 
     Args:
-        axis: along which it runs.
         start: (3,) its lower end.
         outward: (2,) unit vector in the drawing, away from the box.
     """
