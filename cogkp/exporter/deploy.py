@@ -59,10 +59,8 @@ class DeployOutcome:
     """What was written.
 
     Args:
-        onnx: the exported model.
         manifest_path: its manifest.
         manifest: the same as an object; with an engine, the engine's.
-        engine: the engine, or None.
     """
 
     onnx: Path
@@ -134,7 +132,7 @@ def build_engine(
     source: Path | None = None,
     rounding: Mapping[str, float] = NOT_MEASURED,
 ) -> Manifest:
-    """Build an engine from a verified ONNX file and write its manifest.
+    """Build an engine from a verified ONNX file and write its manifest, which is returned.
 
     Args:
         onnx_path: the verified file.
@@ -145,9 +143,6 @@ def build_engine(
         options: what the engine is to be, beside its precision.
         source: a file with quantised layers that was made of the verified one, to build from instead.
         rounding: what is known about the cost of few bits, for the manifest.
-
-    Returns:
-        The engine's manifest.
 
     Raises:
         EngineError: tells what failed, and that the ONNX file stays.

@@ -37,11 +37,7 @@ AS_THE_FILE_SAYS = EngineOptions()
 
 
 def profile_of(model: Any, options: EngineOptions) -> dict[str, Shapes]:
-    """Say for which shapes each input is to be built; empty for a file of fixed batch.
-
-    Args:
-        model: an ``onnx.ModelProto``.
-        options: with the batch sizes.
+    """Say for which shapes each input of an ``onnx.ModelProto`` is to be built; empty for a file of fixed batch.
 
     Raises:
         EngineError: the file takes any batch and no sizes are given, or the other way round.

@@ -32,15 +32,10 @@ def read_by_convolutions(model: Any) -> tuple[str, ...]:
 
 
 def quantised(model: Any, largest: Mapping[str, float], layers: Mapping[str, str]) -> Any:
-    """Return a copy of a float32 model whose convolutions compute with 8 bits, but for the last ones.
+    """Return a copy of a float32 ``onnx.ModelProto`` whose convolutions compute with 8 bits, but for the last ones.
 
-    Args:
-        model: an ``onnx.ModelProto`` whose learnt layers hold float32.
-        largest: by name, the magnitude that becomes 127; for each of :func:`read_by_convolutions`.
-        layers: 'fp32' or 'int8' for single layers by name, and for '*', those not named.
-
-    Returns:
-        An ``onnx.ModelProto`` of the same operator set, inputs and outputs.
+    ``largest`` says, for each of :func:`read_by_convolutions`, which magnitude becomes 127; ``layers`` 'fp32' or 'int8'
+    for single layers by name, and for '*', those not named.
 
     Raises:
         EngineError: the operator set is too old, or ``layers`` cannot be had.

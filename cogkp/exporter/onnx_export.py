@@ -44,10 +44,7 @@ class Tracing:
 def signature_of(module: nn.Module, spec: ExportSpec, *, any_batch: bool = False) -> Signature:
     """Run the module once on the example inputs and describe what goes in and what comes out.
 
-    Args:
-        module: in evaluation mode, float32; returns a NamedTuple of tensors.
-        spec: names, examples and units.
-        any_batch: whether the first axis stands for any number of rows.
+    ``any_batch`` says whether the first axis stands for any number of rows.
 
     Raises:
         ExportError: the module trains, is not float32, or returns something else than ``spec`` says.
@@ -105,16 +102,9 @@ def export_onnx(
 ) -> Path:
     """Write the ONNX file of a module, whole or not at all.
 
-    Args:
-        module: in evaluation mode, float32; returns a NamedTuple of tensors. The values between the steps of a
-            :class:`cogkp.tasks.base.TwoSteps` keep their names in the graph.
-        spec: names, examples, units. Where any batch is asked for, examples of two rows or more.
-        path: file to write.
-        how: operator set, batch and folding; None takes the documented ones.
-        metadata: text pairs to embed.
-
-    Returns:
-        ``path``.
+    The module is in evaluation mode, float32; it returns a NamedTuple of tensors. The values between the steps of a
+    :class:`cogkp.tasks.base.TwoSteps` keep their names in the graph. Where any batch is asked for, examples have two
+    rows or more. ``metadata`` are text pairs to embed.
 
     Raises:
         ExportError: the module cannot be traced, or the graph differs from ``spec``.

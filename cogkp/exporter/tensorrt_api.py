@@ -32,13 +32,7 @@ def build_with_package(
 ) -> EngineInfo:
     """Build with a package; TensorRT proper does so on the GPU the engine is meant for, RTX needs none.
 
-    Args:
-        package: 'tensorrt' or 'tensorrt_rtx'.
-        onnx: float32 model; for 'int8' one with quantised layers.
-        engine: file to write, whole or not at all.
-        precision: 'fp32', 'fp16', 'bf16' or 'int8'.
-        log: takes one line per step.
-        options: what else is wanted.
+    Arguments are those of :func:`cogkp.exporter.trtexec.build_with_trtexec`.
 
     Raises:
         EngineError: no package, no GPU, or TensorRT refuses the model.
@@ -67,14 +61,7 @@ def build_with_package(
 
 
 def parse(package: str, model: bytes) -> tuple[Any, Any]:
-    """Parse a typed ONNX model.
-
-    Args:
-        package: 'tensorrt' or 'tensorrt_rtx'.
-        model: serialised ONNX.
-
-    Returns:
-        The package's builder and its network definition; the network must not outlive the builder.
+    """Parse a typed, serialised ONNX model; the network that is returned must not outlive the builder beside it.
 
     Raises:
         EngineError: tells what the parser says.

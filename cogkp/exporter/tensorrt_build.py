@@ -36,7 +36,6 @@ class Builder:
 
     Args:
         is_available: whether what it needs is installed here.
-        build: does the work.
         advice: what to do when it is not available.
     """
 

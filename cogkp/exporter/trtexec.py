@@ -70,15 +70,7 @@ def build_with_trtexec(
 def arguments(
     onnx: Path, engine: Path, precision: str, help_text: str, options: EngineOptions = AS_THE_FILE_SAYS
 ) -> list[str]:
-    """List the arguments that one release of ``trtexec`` accepts, according to its own help.
-
-    Args:
-        onnx: model to read.
-        engine: file to write.
-        precision: 'fp32', 'fp16', 'bf16' or 'int8'.
-        help_text: what ``trtexec --help`` says.
-        options: what else is wanted.
-    """
+    """List the arguments that one release of ``trtexec`` accepts, according to its own help."""
     words = [f"--onnx={onnx}", f"--saveEngine={engine}", *_wishes(onnx, options)]
     if precision == "int8":
         # The file says which layers are quantised; a release that still has the choice is told to follow it.

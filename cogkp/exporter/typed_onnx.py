@@ -73,11 +73,7 @@ def typed(model: Any, precision: str, layers: Mapping[str, str] = EVERY_LAYER) -
 
 
 def read_onnx(path: Path) -> Any:
-    """Read an ONNX file.
-
-    Raises:
-        EngineError: it is missing or no ONNX file.
-    """
+    """Read an ONNX file; raises EngineError where it is missing or no ONNX file."""
     import onnx
 
     try:
