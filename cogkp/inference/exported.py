@@ -41,10 +41,7 @@ def open_exported(path: Path, *, threads: int = 0) -> Exported:
     """Open an exported model: ONNX Runtime for ``.onnx``, TensorRT for everything else.
 
     An engine needs a manifest, its own or that of its ONNX file, and torch, whose memory on the GPU it uses.
-
-    Args:
-        path: the file.
-        threads: of ONNX Runtime; 0 leaves the choice to it.
+    ``threads`` are of ONNX Runtime; 0 leaves the choice to it.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be used.
@@ -64,8 +61,7 @@ def open_exported(path: Path, *, threads: int = 0) -> Exported:
 def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:
     """Describe an ONNX file: from its manifest, else its metadata, else its inputs and outputs.
 
-    Returns:
-        What it takes and gives, and its manifest, which files of other programs have not.
+    The manifest is None for files of other programs.
 
     Raises:
         ArtifactError: the file cannot be used.
@@ -101,11 +97,7 @@ def image_reading(facts: Mapping[str, Any], where: str) -> tuple[bool, Levels | 
 
 
 def runner_predictor(runner: Runner, outputs: type[Any]) -> Callable[[Tensor], Any]:
-    """Make a predictor of an open runner.
-
-    Args:
-        runner: takes one batch of images.
-        outputs: a NamedTuple whose fields are names of its outputs.
+    """Make a predictor of an open runner; fields of the NamedTuple ``outputs`` are names of its outputs.
 
     Returns:
         A function from images (B, C, H, W) float32 to ``outputs`` with B rows of float32, on the CPU. Images pass in

@@ -146,13 +146,7 @@ def _from_checkpoint(path: Path, known: Mapping[str, Any]) -> Model:
 
 
 def model_of_task(task: Any, path: Path, **known: Any) -> Model:
-    """Ask a network in memory, as :func:`load` does those of files.
-
-    Args:
-        task: a :class:`cogkp.tasks.base.Task` with trained weights.
-        path: where the weights come from, for messages.
-        known: as for :func:`load`.
-    """
+    """Ask a network in memory, a task with trained weights, as :func:`load` does those of files."""
     import torch
 
     from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Signature

@@ -20,7 +20,6 @@ class OnnxRuntimeRunner(Runner):
     """An ONNX file behind the runner interface.
 
     Args:
-        path: the file.
         signature: what it should take and give; None reads it from the manifest beside the file.
         threads: of one operator; 0 leaves the choice to the runtime.
         device: 'cpu' or 'cuda'.
@@ -69,9 +68,6 @@ def _has_gpu() -> bool:
 
 def read_onnx(path: Path) -> tuple[Signature, Manifest | None]:
     """Ask an ONNX file what it takes and gives, and what its writer put into it.
-
-    Args:
-        path: the file, of this library or any other.
 
     Returns:
         Names, shapes and types as the file has them, without units; and the manifest that travels inside the files of

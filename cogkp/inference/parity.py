@@ -45,7 +45,6 @@ class ParityReport:
     Args:
         reference: name of the runner taken as truth.
         candidate: name of the runner under test.
-        outputs: one entry per output.
     """
 
     reference: str
@@ -120,14 +119,7 @@ def _groups(names: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
 def verify_onnx(
     module: nn.Module, path: Path, signature: Signature, samples: Mapping[str, Array], *, threads: int = 1
 ) -> tuple[OutputDifference, ...]:
-    """Check that an ONNX file computes what its source module computes, on the CPU.
-
-    Args:
-        module: the source, in evaluation mode.
-        path: the exported file.
-        signature: what both take and give, with tolerances.
-        samples: named real inputs (C, H, W).
-        threads: for ONNX Runtime.
+    """Check that an ONNX file computes on the CPU what its source module does, also on named real inputs (C, H, W).
 
     Raises:
         ParityError: an output differs by more than its tolerance.

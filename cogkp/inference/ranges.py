@@ -60,14 +60,7 @@ class Magnitudes:
 def largest_values(path: Path, names: Sequence[str], batches: Iterable[Array], *, threads: int = 1) -> dict[str, float]:
     """Run an ONNX file on images and choose the quantization range of values inside it.
 
-    Args:
-        path: the file, with one input.
-        names: of the values, as in the graph.
-        batches: arrays as the input takes them; at least one.
-        threads: for ONNX Runtime.
-
-    Returns:
-        By name a magnitude; 0 for a value that is always 0.
+    Returns by name a magnitude; 0 for a value that is always 0.
 
     Raises:
         ArtifactError: the file cannot be used.
