@@ -10,14 +10,10 @@ DOCUMENT_BYTES = 1 << 26
 
 
 def read_whole(path: Path, most: int | None = DOCUMENT_BYTES) -> bytes:
-    """Read a file or a pipe to its end.
-
-    Args:
-        path: the file; a pipe that nobody writes to is empty.
-        most: bytes it may have; None for files that may be large.
+    """Read a file or a pipe to its end; a pipe that nobody writes to is empty. ``most`` None is for large files.
 
     Raises:
-        OSError: it cannot be read, is too large, or is a device, which may have no end.
+        OSError: it cannot be read, has more bytes than ``most``, or is a device, which may have no end.
     """
     # Opening a pipe would else wait for a writer, perhaps for ever.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -14,13 +14,9 @@ from cogkp.files.writing import make_folder, require_replaceable, sync_folder, w
 
 @contextmanager
 def staged_folder(destination: Path) -> Iterator[Path]:
-    """Lend a folder beside the destination that takes its place only when everything in it was written.
+    """Lend an empty folder beside the destination that takes its place only when everything in it was written.
 
-    Args:
-        destination: new, or an empty folder.
-
-    Yields:
-        An empty folder. After an error inside the block it is gone.
+    After an error inside the block it is gone.
 
     Raises:
         OutputError: the destination holds something, or cannot be written.
@@ -38,15 +34,10 @@ def staged_folder(destination: Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_files(folder: Path, *, last: str = "", ours: Ours = has_mark) -> Iterator[Path]:
-    """Lend a folder whose files appear in ``folder`` together, when all of them were written.
+    """Lend an empty folder whose files appear in ``folder`` together, ``last`` after them, when all were written.
 
-    Args:
-        folder: made where it is missing; other files in it stay.
-        last: name of the file that says that the others are there; it comes after them.
-        ours: whether a file that lies there may be replaced.
-
-    Yields:
-        An empty folder on the same disk. After an error inside the block it is gone, and ``folder`` is untouched.
+    Other files in ``folder`` stay. After an error inside the block the lent one is gone, and ``folder`` is untouched.
+    ``ours`` says whether a file that lies there may be replaced.
 
     Raises:
         OutputError: the folder cannot be written, or holds a file of such a name that this program did not write.

@@ -80,11 +80,7 @@ def atomic_path(path: Path, ours: Ours = has_mark) -> Iterator[Path]:
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal inside the block into one line that names the place.
-
-    Raises:
-        OutputError: in place of any ``OSError``.
-    """
+    """Turn an operating system's refusal inside the block into an OutputError of one line that names the place."""
     try:
         yield
     except OSError as error:
@@ -92,11 +88,7 @@ def writing_to(path: Path) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder and its parents where they are missing, and return it.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
+    """Make a folder and its parents where they are missing, or raise OutputError, and return it."""
     with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -156,16 +148,7 @@ def write_verified(path: Path, content: bytes) -> None:
 
 
 def check_written(file: Path, content: bytes, path: Path) -> None:
-    """Refuse a file that does not hold what was written to it.
-
-    Args:
-        file: to be read.
-        content: what it should hold.
-        path: the name under which it was to be found, for the message.
-
-    Raises:
-        OutputError: it holds something else.
-    """
+    """Refuse (OutputError) a file that does not hold what was written to it; ``path`` is its name in the message."""
     if file.read_bytes() != content:
         raise OutputError(
             "the file reads back differently from what was written",
@@ -185,11 +168,7 @@ def write_json(path: Path, value: Any, ours: Ours = has_mark) -> None:
 
 
 def json_text(value: Any, **form: Any) -> str:
-    """Write JSON that people can read: letters as they are, control characters escaped; ``form`` as for json.dumps.
-
-    Raises:
-        ValueError: a number is NaN or infinity, which JSON does not know.
-    """
+    """Write JSON that people can read (``form`` as for json.dumps), control characters escaped; no NaN (ValueError)."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, **form)
     return OBEYED.sub(lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
 
