@@ -18,8 +18,6 @@ class ConvNorm(nn.Sequential):
     """Convolve without bias, then normalise over the batch; padding keeps h and w up to the stride.
 
     Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
         kernel: side of the odd square kernel, cells.
         stride: cells per output cell.
         activate: end with a ReLU.
@@ -43,13 +41,7 @@ class ConvNorm(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Add two 3x3 convolutions to their own input, which is projected where the shape changes.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        stride: cells per output cell.
-    """
+    """Add two 3x3 convolutions to their own input, which is projected where the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -66,13 +58,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stage(in_channels: int, out_channels: int, *, blocks: int, stride: int) -> nn.Sequential:
-    """Chain residual blocks; the first one changes channels and resolution.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels of every block's output.
-        blocks: how many, at least one.
-        stride: of the first block, cells per output cell.
+    """Chain residual blocks, at least one; the first one changes channels and, by ``stride``, resolution.
 
     Returns:
         A module from (B, in_channels, h, w) to (B, out_channels, h / stride, w / stride).
@@ -84,9 +70,7 @@ def residual_stage(in_channels: int, out_channels: int, *, blocks: int, stride: 
 class PyramidDecoder(nn.Module):
     """Carry deep features back to the finest level, adding the encoder's features on the way.
 
-    Args:
-        level_channels: channels of the levels, finest first; each level has half the resolution of the one before.
-        channels: channels of every result.
+    The levels' channels are given finest first; each level has half the resolution of the one before.
     """
 
     def __init__(self, level_channels: Sequence[int], channels: int) -> None:
@@ -110,9 +94,6 @@ class CoarseToFineHead(nn.Module):
     are corrected where the receptive field is wide. Runs in float32: near a sharp peak, logits need more than 8 bits.
 
     Args:
-        channels: channels of each level.
-        maps: channels of the result.
-        levels: how many levels vote.
         gain: fixed factor on the sum, an inverse temperature of the softmax that follows.
     """
 
@@ -146,8 +127,6 @@ class MaskHead(nn.Module):
     thin things would stay speckled for long.
 
     Args:
-        channels: of the features that come in.
-        num_classes: of the logits that go out.
         stride: pixels per cell along each axis.
     """
 
@@ -161,14 +140,7 @@ class MaskHead(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits.
-
-        Args:
-            features: (B, channels, h, w) float.
-
-        Returns:
-            (B, num_classes, stride h, stride w).
-        """
+        """Return logits (B, num_classes, stride h, stride w) of features (B, channels, h, w)."""
         hidden = self.hidden(features)
         smooth = F.interpolate(
             self.smooth(hidden), scale_factor=float(self.stride), mode="bilinear", align_corners=False

@@ -47,13 +47,9 @@ class CenterPoseOutputs(NamedTuple):
 
 
 class ConvGRU(nn.Module):
-    """Apply a convolutional GRU several times to the same features.
+    """Apply a convolutional GRU so many ``steps`` to the same features.
 
     The gates of the input are computed once, and those of the empty memory not at all.
-
-    Args:
-        channels: of the features and of the memory.
-        steps: how many looks.
     """
 
     def __init__(self, channels: int, steps: int) -> None:

@@ -37,7 +37,6 @@ class IterativeUp(nn.Module):
 
     Args:
         in_channels: of the levels, finest first; the finest has ``channels``.
-        channels: of every result.
         factors: cells of the finest level per cell of each level, powers of two, the first is 1.
     """
 
@@ -56,11 +55,7 @@ class IterativeUp(nn.Module):
 
 
 class JoinUp(nn.Module):
-    """Join all levels at the resolution of the finest one.
-
-    Args:
-        in_channels: of the levels, finest first; each level has half the resolution of the one before.
-    """
+    """Join all levels, finest first, each of half the resolution of the one before, at that of the finest."""
 
     def __init__(self, in_channels: Sequence[int]) -> None:
         super().__init__()
@@ -75,8 +70,7 @@ class JoinUp(nn.Module):
 class DeepUp(nn.Module):
     """Aggregate from the deepest pair of levels to all of them, then join the three finest results.
 
-    Args:
-        channels: of the levels, finest first; each level has half the resolution of the one before.
+    Channels are given finest first; each level has half the resolution of the one before.
     """
 
     JOINED = 3  # the deepest result, at stride 32, is not joined
@@ -104,13 +98,7 @@ class DeepUp(nn.Module):
 
 
 class DlaBlock(nn.Module):
-    """Add two 3x3 convolutions to a residual that the caller provides.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        stride: cells per output cell.
-    """
+    """Add two 3x3 convolutions, the first of which may have a stride, to a residual that the caller provides."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -126,12 +114,7 @@ class DlaBlock(nn.Module):
 
 
 class Root(nn.Module):
-    """Aggregate the children of a tree by one 1x1 convolution.
-
-    Args:
-        in_channels: channels of all children together.
-        out_channels: channels that go out.
-    """
+    """Aggregate the children of a tree, ``in_channels`` all together, by one 1x1 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -144,14 +127,7 @@ class Root(nn.Module):
 
 
 class Leaves(nn.Module):
-    """A tree of depth one: two blocks in a row, joined by a root with what came from further out.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        stride: cells per output cell.
-        outer_channels: channels of all tensors that come from further out.
-    """
+    """A tree of depth one: two blocks in a row, joined by a root with what came from further out."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, outer_channels: int) -> None:
         super().__init__()
@@ -162,15 +138,9 @@ class Leaves(nn.Module):
         self.project = None if same else ConvNorm(in_channels, out_channels, kernel=1, activate=False)
 
     def forward(self, features: Tensor, bottom: Tensor, outer: Sequence[Tensor] = ()) -> Tensor:
-        """Return the root's features.
+        """Return the root's features, (B, out_channels, h / stride, w / stride), of (B, in_channels, h, w).
 
-        Args:
-            features: (B, in_channels, h, w).
-            bottom: (B, in_channels, h / stride, w / stride), the features at the resolution that goes out.
-            outer: tensors at the resolution that goes out.
-
-        Returns:
-            (B, out_channels, h / stride, w / stride).
+        ``bottom`` are the features at the resolution that goes out, as are the ``outer`` tensors.
         """
         first = self.tree1(features, bottom if self.project is None else self.project(bottom))
         second = self.tree2(first, first)
@@ -179,14 +149,7 @@ class Leaves(nn.Module):
 
 
 class Tree(nn.Module):
-    """A tree of depth two: two trees of depth one in a row, the second of which joins everything.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        stride: cells per output cell.
-        outer_channels: channels of all tensors that come from further out.
-    """
+    """A tree of depth two: two trees of depth one in a row, the second of which joins everything."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, outer_channels: int) -> None:
         super().__init__()

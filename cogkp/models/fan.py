@@ -27,12 +27,7 @@ INITIAL_STD = 0.02
 
 
 class ChannelNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each cell.
-
-    Args:
-        channels: that come in and go out.
-        eps: added to the variance.
-    """
+    """LayerNorm over the channels of each cell."""
 
     def __init__(self, channels: int, eps: float = EPS) -> None:
         super().__init__(channels, eps=eps)
@@ -43,11 +38,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvNextBlock(nn.Module):
-    """Add a wide depthwise convolution and a perceptron per cell to the input.
-
-    Args:
-        channels: that come in and go out.
-    """
+    """Add a wide depthwise convolution and a perceptron per cell to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,11 +56,7 @@ class ConvNextBlock(nn.Module):
 
 
 class PositionCode(nn.Module):
-    """Sinusoidal position encoding of each cell, along both axes.
-
-    Args:
-        channels: that go out.
-    """
+    """Sinusoidal position encoding of each cell, along both axes."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -93,12 +80,7 @@ def _waves(cells: int, like: Tensor) -> Tensor:
 
 
 class TokenAttention(nn.Module):
-    """Multi-head self-attention over tokens.
-
-    Args:
-        channels: that come in and go out.
-        heads: how many looks at once.
-    """
+    """Multi-head self-attention over tokens."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -123,11 +105,7 @@ def _by_head(tokens: Tensor, heads: int) -> Tensor:
 
 
 class SpatialPerceptron(nn.Module):
-    """Widen the channels, look at the neighbours within each, and narrow them again.
-
-    Args:
-        channels: that come in and go out.
-    """
+    """Widen the channels, look at the neighbours within each, and narrow them again."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -151,13 +129,9 @@ class SpatialPerceptron(nn.Module):
 
 
 class ChannelProcessing(nn.Module):
-    """Weigh the channels of a perceptron by how much they agree with the tokens' mean channel.
+    """Weigh the channels of a perceptron by how much they agree with the tokens' mean channel; each head has a gain.
 
     The query has no bias: a softmax over tokens does not see what is added to all of them.
-
-    Args:
-        channels: that come in and go out.
-        heads: groups of channels, each with a gain of its own.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -178,12 +152,7 @@ class ChannelProcessing(nn.Module):
 
 
 class FullyAttentionalBlock(nn.Module):
-    """Attend to tokens, then to channels; while training, some samples skip either.
-
-    Args:
-        channels: that come in and go out.
-        heads: of both attentions.
-    """
+    """Attend to tokens, then to channels; while training, some samples skip either."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -207,11 +176,7 @@ class FullyAttentionalBlock(nn.Module):
 
 
 class ScaledNormPair(nn.Module):
-    """The part of a class-attention block that acts on the image's tokens, which never see the class token.
-
-    Args:
-        channels: that come in and go out.
-    """
+    """The part of a class-attention block that acts on the image's tokens, which never see the class token."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -245,14 +210,7 @@ FAN_SIZES = MappingProxyType(
 
 
 class FullyAttentionalNetwork(nn.Module):
-    """Extract features at strides 4, 8, 16 and 32.
-
-    Args:
-        name: one of ``FAN_SIZES``.
-
-    Attributes:
-        channels: of the four levels, finest first.
-    """
+    """Extract features at strides 4, 8, 16 and 32; ``name`` is one of ``FAN_SIZES``, ``channels`` are finest first."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

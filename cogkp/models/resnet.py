@@ -26,13 +26,7 @@ GREY_MEAN, GREY_STD = sum(COLOUR_MEAN) / COLOURS, sum(COLOUR_STD) / COLOURS
 
 
 class BasicBlock(nn.Module):
-    """Add two 3x3 convolutions to their own input, which is projected where the shape changes.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        stride: cells per output cell.
-    """
+    """Add two 3x3 convolutions to their own input, which is projected where the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -112,13 +106,8 @@ def for_grey_images(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     The kernels of the three colours are summed, each scaled from its own standard deviation to that of grey. What the
     three means differ from that of grey is a constant per channel, which moves into the running mean behind it. Equal
-    up to rounding, except within three pixels of the border, where the padding has another colour.
-
-    Args:
-        weights: a state dict with ``conv1.weight``, (64, 3, 7, 7), and ``bn1.running_mean``, (64,).
-
-    Returns:
-        A copy with these two replaced; ``conv1.weight`` is then (64, 1, 7, 7).
+    up to rounding, except within three pixels of the border, where the padding has another colour. Of the state dict,
+    ``conv1.weight`` (64, 3, 7, 7), then (64, 1, 7, 7), and ``bn1.running_mean`` (64,) are replaced in a copy.
     """
     kernels = weights[STEM_KERNELS]
     mean, std = (kernels.new_tensor(values).reshape(1, -1, 1, 1) for values in (COLOUR_MEAN, COLOUR_STD))
