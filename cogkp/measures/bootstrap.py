@@ -91,12 +91,7 @@ def bootstrap(
 
 
 def share_of_sums(part: FloatArray, whole: FloatArray) -> Statistic:
-    """Make the statistic that divides two sums over frames; means and shares are such.
-
-    Args:
-        part: (F, ...) summed over the values of each frame.
-        whole: the same shape, what to divide by.
-    """
+    """Make the statistic that divides two sums over frames, each of (F, ...); means and shares are such."""
     flat_part, flat_whole = part.reshape(len(part), -1), whole.reshape(len(whole), -1)
 
     def statistic(counts: FloatArray) -> FloatArray:
@@ -110,10 +105,7 @@ def share_of_sums(part: FloatArray, whole: FloatArray) -> Statistic:
 def quantile_of(values: FloatArray, frame: IntArray, shares: Sequence[float] = (0.5,)) -> Statistic:
     """Make the statistic that gives quantiles of the values of the drawn frames, as ``numpy.quantile`` does.
 
-    Args:
-        values: (K,) finite.
-        frame: (K,) int64, the frame of each.
-        shares: which quantiles; 0.5 is the median.
+    ``values`` (K,) are finite, ``frame`` (K,) int64 says of which frame; of the shares, 0.5 is the median.
     """
     order = np.argsort(values, kind="stable")
     ranked, owner = values[order], frame[order]

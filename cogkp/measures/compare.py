@@ -83,8 +83,7 @@ def differences(
 def aligned(first: Evidence, second: Evidence) -> tuple[Evidence, Evidence, int]:
     """Bring two evaluations of the same frames into one order, and keep the values that both measured.
 
-    Returns:
-        Both evidences, and how many values only one of them had.
+    Returns also how many values only one of them had.
 
     Raises:
         ValueError: the frames are not the same, or frames hold unlike numbers of images.
@@ -119,8 +118,7 @@ def same_frames(first: Evidence, second: Evidence) -> bool:
 def on_common_columns(first: Evidence, second: Evidence) -> tuple[Evidence, Evidence, list[str]]:
     """Keep what both measured: measures of one key and unit, and of those the columns of one name.
 
-    Returns:
-        Both evidences, and a sentence for each thing that was left out.
+    Returns also a sentence for each thing that was left out.
     """
     remarks: list[str] = []
     kept: tuple[list[Measure], list[Measure]] = ([], [])

@@ -25,8 +25,6 @@ class Measure:
     """One quantity, measured at several points of every row.
 
     Args:
-        key: a short word, for files.
-        title: for people.
         unit: 'px', 'mm', ...
         columns: N names.
         frame: (R,) int64, the frame each row belongs to.
@@ -90,8 +88,6 @@ class Ratio:
     """A share of each class, counted row by row: hits over union for masks. Large is good.
 
     Args:
-        key: a short word, for files.
-        title: for people.
         columns: C names.
         frame: (R,) int64, the frame each row belongs to.
         part: (R, C) float64, counts.
@@ -134,7 +130,6 @@ class Evidence:
     Args:
         frames: F names, in the order of the data.
         measures: quantities; by the first of them the worst frames are found.
-        ratios: shares.
     """
 
     frames: tuple[str, ...]
@@ -171,9 +166,7 @@ class Table:
     """Words in columns.
 
     Args:
-        title: one line; may be empty.
         head: names of the columns; the first names the rows.
-        rows: as many words as the head has.
         notes: sentences below it.
     """
 
@@ -188,7 +181,6 @@ class Line:
     """One line of a chart.
 
     Args:
-        name: for the legend.
         x: (K,) increasing.
         y: (K,); NaN breaks the line.
         low: (K,) lower edge of a band, or None.
@@ -207,9 +199,6 @@ class Curve:
     """A chart of lines.
 
     Args:
-        title: one line.
-        x_label: with its unit.
-        y_label: with its unit.
         lines: what is drawn; the first is the main one.
         note: a sentence below it; may be empty.
         diagonal: whether the line y = x is worth showing.

@@ -111,12 +111,7 @@ def hit_curve(
 ) -> Curve:
     """Draw the share of values within a limit over the limit: all with the band of its intervals, then each column.
 
-    Args:
-        measure: what was measured.
-        frames: F, over which intervals are drawn.
-        limit: the largest limit, in the measure's unit; None chooses one.
-        resamples: draws.
-        seed: of the draws.
+    ``limit`` is the largest limit, in the measure's unit; None chooses one.
     """
     x = np.linspace(0.0, limit or reach(measure), CURVE_STEPS + 1)
     whole = bootstrap({ALL: _hits(measure, None, frames, x)}, frames, resamples=resamples, seed=seed)[ALL]
@@ -146,7 +141,6 @@ class Histogram:
     """How often values fall into each bin.
 
     Args:
-        name: of what.
         edges: (K + 1,) increasing.
         counts: (K,) values in each bin; the last one includes its upper edge.
         beyond: values above the last edge.
