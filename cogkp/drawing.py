@@ -26,9 +26,6 @@ def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> RgbImage
     """Draw a batch as a square grid: inputs with their labels or, where outputs are given, with the predictions.
 
     A legend below it tells which colour is which point.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
     marks = codec.truth_marks(batch) if outputs is None else codec.prediction_marks(outputs)
     grid = image_grid([_tile(codec.display_image(image), mark) for image, mark in zip(batch.image, marks, strict=True)])
@@ -37,21 +34,13 @@ def draw_batch(codec: Codec, batch: Batch[Any], outputs: Any = None) -> RgbImage
 
 
 def draw_comparison(codec: Codec, predict: Predict, batch: Batch[Any], title: str = "") -> RgbImage:
-    """Draw truth and prediction over each input of a batch, with the errors in pixels of the full frame.
-
-    Returns:
-        (H, W, 3) uint8 RGB, with a legend.
-    """
+    """Draw truth and prediction over each input of a batch, with errors in pixels of the full frame, and a legend."""
     truths = codec.truth_marks(batch)
     return comparison_sheet(_comparisons(codec, predict, batch), truths[0].names, title=title)
 
 
 def draw_single(codec: Codec, predict: Predict, batch: Batch[Any], row: int) -> RgbImage:
-    """Draw truth and prediction over one input of a batch, without legend or words.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
+    """Draw truth and prediction over one input of a batch, without legend or words."""
     comparison = _comparisons(codec, predict, batch)[row]
     return comparison_tile(comparison, point_colours(len(comparison.truth_uv)))
 
@@ -102,18 +91,9 @@ def draw_pairs(
     notes: Sequence[str] = (),
     title: str = "",
 ) -> RgbImage:
-    """Draw truth and prediction of calibrated stereo pairs in both views and in space.
+    """Draw truth and prediction of calibrated stereo pairs in both views and in space, with a legend.
 
-    Args:
-        codec: shows the network's inputs.
-        metrics: of the task whose model predicts.
-        predict: the network.
-        batch: pairs.
-        notes: one per pair, before its name; none if empty.
-        title: one line above all.
-
-    Returns:
-        (H, W, 3) uint8 RGB, with a legend.
+    ``metrics`` are of the task whose model predicts; ``notes`` stand before the names of the pairs.
 
     Raises:
         ValueError: the batch has no calibrated pairs.

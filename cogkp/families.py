@@ -66,11 +66,7 @@ def families() -> Iterator[Family]:
 
 
 def family_of(config: Any) -> Family:
-    """Find the family of a configuration by its class.
-
-    Raises:
-        CogkpError: no family uses this class.
-    """
+    """Find the family of a configuration by its class; raises CogkpError where no family uses it."""
     kind = type(config)
     for family in families():
         module, _, name = family.config_class.partition(":")
@@ -125,11 +121,7 @@ def _by_suffix(path: str | os.PathLike[str]) -> Family:
 
 
 def family_named(name: str, where: str = "") -> Family:
-    """Find a family by the name that a model file carries.
-
-    Raises:
-        CogkpError: there is none of that name.
-    """
+    """Find a family by the name that a model file carries; raises CogkpError where there is none."""
     if name not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise CogkpError("unknown model family", where=where, expected=known, got=name, hint=closest(name, _FAMILIES))

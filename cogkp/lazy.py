@@ -7,12 +7,7 @@ from typing import Any
 
 
 def lazy_names(module: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Make the ``__getattr__`` of a module (PEP 562).
-
-    Args:
-        module: its name.
-        homes: the names that it lends from other modules, by their module.
-    """
+    """Make the ``__getattr__`` (PEP 562) of a module that lends names from other modules, listed in ``homes``."""
     home_of = {name: home for home, names in homes.items() for name in names}
 
     def load(name: str) -> Any:

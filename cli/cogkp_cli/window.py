@@ -33,15 +33,9 @@ class Display(Protocol):
 
 
 def show(images: Iterable[Image], directory: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Show images in a window, or write them down where no window can be had.
+    """Show images, (H, W, 3) uint8 RGB, each drawn as it is wanted, in a window, or write them where none can be had.
 
-    Args:
-        images: each (H, W, 3) uint8, RGB; drawn only as they are wanted.
-        directory: where images go without a window.
-        say: takes a line for the user.
-
-    Returns:
-        What happened, ready for JSON.
+    Returns what happened, ready for JSON.
     """
     display = open_display()
     if display is None:
