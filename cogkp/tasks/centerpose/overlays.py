@@ -39,12 +39,7 @@ def _marks(outlines: list[Outline]) -> Marks:
 
 
 def box_outline(uv: FloatArray, text: str = "") -> Outline:
-    """Outline a box from its points alone.
-
-    Args:
-        uv: (9, 2) middle and corners, pixels.
-        text: one line about it.
-    """
+    """Outline a box from its points alone, (9, 2) middle and corners, pixels, with one line of text."""
     ends = [uv[1:][face].mean(0) for face in POSITIVE]
     return Outline(np.concatenate((uv, ends)), NAMES, LINES, text)
 
@@ -54,12 +49,7 @@ def _sizes(size_xyz: FloatArray) -> str:
 
 
 def truth_marks(truth: ObjectTruth, source_to_crop: FloatArray) -> list[Marks]:
-    """Return the labelled boxes of each input.
-
-    Args:
-        truth: of a batch, arrays.
-        source_to_crop: (B, 3, 3) float64.
-    """
+    """Return the labelled boxes of each input of a batch, whose truth is given as arrays."""
     uv = map_points(source_to_crop[:, None], truth.uv_source)
     size = truth.size_xyz
     return [
@@ -97,17 +87,7 @@ def detection_points(found: Detections) -> FloatArray:
 def pose_outline(
     pose: ObjectPose, K: FloatArray, axis_size: float = 0.5, distortion: FloatArray | None = None
 ) -> Outline:
-    """Outline a pose in its image.
-
-    Args:
-        pose: the object.
-        K: (3, 3) intrinsics, pixels of the image.
-        axis_size: length of the axes, in the unit of the predicted sizes.
-        distortion: (D,) of the lens, OpenCV order; none if None.
-
-    Returns:
-        Points in pixels of the full frame.
-    """
+    """Outline a pose in its image, in pixels of the full frame; axes are sized in the unit of the predicted sizes."""
     length = axis_size * pose.size_xyz[1] / pose.relative_size[1]
     ends = pose.cuboid_to_camera[:3, 3] + length * pose.cuboid_to_camera[:3, :3].T
     uv = see_points(ends[None], np.asarray(K, np.float64), distortion)[0]
