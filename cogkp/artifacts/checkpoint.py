@@ -186,11 +186,7 @@ def is_checkpoint_file(path: Path) -> bool:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
-
-    Raises:
-        CheckpointError: the file is missing, cut off, of another kind or version, or holds more than plain values.
-    """
+    """Read a checkpoint onto the CPU; CheckpointError: missing, cut off, of another kind or version, or not plain."""
     raw = _raw(path)
     content = _current(_parsed(raw, path), path, checked=has_checksum(raw))
     _check_fields(content, FILE_TYPES, path)

@@ -23,11 +23,7 @@ class _Object(dict[str, Any]):
 
 
 def read_document(path: str) -> tuple[Any, tuple[Finding, ...]]:
-    """Read a JSON file, and make a finding for each key that an object gives more than once.
-
-    Raises:
-        ConfigError: the file cannot be read or is no JSON.
-    """
+    """Read a JSON file (or ConfigError), and make a finding for each key that an object gives more than once."""
     text = text_of(path, "config")
     try:
         document = json.loads(text, object_pairs_hook=_Object)

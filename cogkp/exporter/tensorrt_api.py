@@ -61,11 +61,7 @@ def build_with_package(
 
 
 def parse(package: str, model: bytes) -> tuple[Any, Any]:
-    """Parse a typed, serialised ONNX model; the network that is returned must not outlive the builder beside it.
-
-    Raises:
-        EngineError: tells what the parser says.
-    """
+    """Parse a typed, serialised ONNX model (or EngineError); the network returned must not outlive the builder."""
     trt = tensorrt_package(package)
     builder = trt.Builder(tensorrt_logger(package))
     network = builder.create_network(_network_flags(trt))

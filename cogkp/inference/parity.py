@@ -52,11 +52,7 @@ class ParityReport:
     outputs: tuple[OutputDifference, ...]
 
     def check(self) -> None:
-        """Refuse a model that differs more than allowed.
-
-        Raises:
-            ParityError: names the first such output, what was measured, on which input, and what is allowed.
-        """
+        """Refuse a model that differs more than allowed: ParityError says by how much, and on which input."""
         for output in self.outputs:
             if not output.maximum <= output.tolerance:
                 raise ParityError(
@@ -119,11 +115,7 @@ def _groups(names: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
 def verify_onnx(
     module: nn.Module, path: Path, signature: Signature, samples: Mapping[str, Array], *, threads: int = 1
 ) -> tuple[OutputDifference, ...]:
-    """Check that an ONNX file computes on the CPU what its source module does, also on named real inputs (C, H, W).
-
-    Raises:
-        ParityError: an output differs by more than its tolerance.
-    """
+    """Check (ParityError) that an ONNX file computes on the CPU what its source does, also on real inputs (C, H, W)."""
     cases = parity_inputs(signature, samples)
     if signature.inner and isinstance(module, TwoSteps):
         report = _compare_steps(module, path, signature, cases, threads)

@@ -90,11 +90,7 @@ class Runner(ABC):
 
 
 def require_same(signature: Signature, found: Sequence[Described], where: str) -> None:
-    """Compare what a file offers with what was declared for it.
-
-    Raises:
-        ArtifactError: another name, shape or dtype; the first difference is named.
-    """
+    """Compare what a file offers with what was declared for it; ArtifactError names the first difference."""
     offers = {name: (shape, dtype) for name, shape, dtype in found}
     declared: tuple[InputFacts | OutputFacts, ...] = (*signature.inputs, *signature.outputs)
     for entry in declared:

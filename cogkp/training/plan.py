@@ -60,11 +60,7 @@ def _steps_of(moments: Mapping[str, Any]) -> int:
 
 
 def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint | None) -> Plan:
-    """Decide what a training will do; ``given`` are the options, of all, that the caller spelled out.
-
-    Raises:
-        CheckpointError: the checkpoint's options are not options.
-    """
+    """Decide what a training will do; ``given`` options were spelled out. CheckpointError: its options are none."""
     if checkpoint is None:
         return _fresh(options)
     merged = _merge(options, given, checkpoint.provenance.options)

@@ -113,11 +113,7 @@ def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = (), ver
 
 
 def structure(raw: Mapping[str, Any], where: str = "config") -> KeypointConfig:
-    """Turn plain JSON values into a configuration, older spellings included; ``$schema`` is ignored.
-
-    Raises:
-        ConfigError: lists everything that is wrong.
-    """
+    """Turn plain JSON values, older spellings included, into a configuration; ConfigError lists all that is wrong."""
     return _checked(raw, where)
 
 

@@ -43,11 +43,7 @@ def is_kalibr(content: Mapping[str, Any]) -> bool:
 
 
 def read_kalibr(content: Mapping[str, Any], where: str) -> Cameras:
-    """Read the cameras of a chain as cam0, cam1, ...; those behind a missing link cannot be used.
-
-    Raises:
-        DataError: the chain has a gap.
-    """
+    """Read a chain as cam0, cam1, ... (DataError: it has a gap); cameras behind a missing link cannot be used."""
     names = sorted((key for key in content if CAMERA.fullmatch(key)), key=lambda name: int(name[3:]))
     for index, name in enumerate(names):
         if name != f"cam{index}":

@@ -182,11 +182,7 @@ def decoder_messages(*, alone: bool = False, warnings: bool = False) -> Iterator
 
 
 def decode(data: bytes, header: Header, where: Path) -> Pixels:
-    """Decode a whole file: (H, W) or (H, W, channels) as stored, blue before green before red.
-
-    Raises:
-        ImageError: the file is truncated or damaged.
-    """
+    """Decode a whole file: (H, W) or (H, W, channels) as stored, BGR; ImageError where it is truncated or damaged."""
     end = None
     if header.format == "png":
         _check_png(data, where)

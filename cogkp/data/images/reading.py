@@ -289,11 +289,7 @@ def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> 
 
 
 def encode_image(pixels: npt.NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """Encode an image, (H, W) or (H, W, 3) RGB uint8, so that OpenCV and every viewer show the same colours.
-
-    Raises:
-        OutputError: OpenCV cannot write such a file.
-    """
+    """Encode (H, W) or (H, W, 3) RGB uint8 so that viewers show the same colours; OutputError if OpenCV cannot."""
     stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # noqa: PLR2004
     try:
         done, data = cv2.imencode(suffix, stored)

@@ -54,11 +54,7 @@ def _camera_of(datakey: str, calibration: Calibration) -> str:
 
 
 def check_frames(records: Iterable[Record], rig: CameraRig, *, oriented: bool = False) -> None:
-    """Refuse frames whose size is not that of their camera, in the rig's order, or an exact uniform scale of it.
-
-    Raises:
-        DataError: lists every frame that does not fit.
-    """
+    """Refuse frames, listed by the DataError, whose size is neither that of their camera nor an exact uniform scale."""
     problems = [problem for record in records for problem in _misfits(record, rig, oriented)]
     if problems:
         raise DataError.listing(problems)

@@ -256,11 +256,7 @@ class KeypointMetrics:
             self._space.merge(other._space)
 
     def in_millimetres(self, world_unit_mm: float) -> KeypointMetrics:
-        """Return an empty accumulator that reports lengths in millimetres.
-
-        Raises:
-            EvaluationError: nothing is triangulated, so there are no lengths.
-        """
+        """Return an empty accumulator that reports in millimetres; EvaluationError where nothing is triangulated."""
         if self._space is None:
             raise EvaluationError(
                 "there are no lengths to report in millimetres",

@@ -52,10 +52,9 @@ class Folder:
         self._within = lru_cache(maxsize=4096)(self._lies_within)
 
     def checked(self, name: str) -> NamedFile:
-        """Return a name, as short as it can be, and the size of its file.
+        """Return a name, as short as can be, and its file's size.
 
-        Raises:
-            DataError: the name leaves the folder, or is not that of a file with content.
+        DataError if it leaves the folder or has no content.
         """
         path, last = self._start + name, name.rpartition("/")[2]
         try:

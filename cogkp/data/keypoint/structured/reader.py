@@ -84,11 +84,7 @@ def lookup(content: Any, steps: tuple[tuple[str, str], ...]) -> Any:
 
 
 def read_lines(root: Path | str) -> list[RecordedLine]:
-    """Read all lines of a data set.
-
-    Raises:
-        DataError: there is no ``data.jsonl``, or lines in it are not JSON objects; all of them are listed.
-    """
+    """Read all lines; DataError where there is no ``data.jsonl``, or with all lines that are not JSON objects."""
     parsed = list(parse_lines(Path(root)))
     problems = [line for line in parsed if isinstance(line, Problem)]
     if problems:

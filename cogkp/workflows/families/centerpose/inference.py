@@ -59,11 +59,7 @@ class InferenceImages:
 
 
 def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
-    """Find the images below ``dataset.inference_data``.
-
-    Raises:
-        DataError: there are no images, or none of them can be used; then all faults are listed.
-    """
+    """Find the images below ``dataset.inference_data``; DataError with all faults where none can be used."""
     root = Path(config.dataset.inference_data or "")
     read = [_read(root, image, config) for image in find_images(root)]
     usable = tuple(each for each in read if isinstance(each, ImageRecord))
