@@ -77,7 +77,7 @@ class CenterPoseCodec:
         return self.view.of(to_colour(image))
 
     def encode(self, sample: Sample[Any]) -> CenterPoseTargets:
-        """Make the targets of one image of :class:`PlacedObjects`; the first of them are taught, all are evaluated."""
+        """Make the targets of one image of :class:`ObjectLabels`; the first of them are taught, all are evaluated."""
         taught = object_targets(sample.labels, sample.source_to_crop, sample.source_size_wh, self.targets)
         return CenterPoseTargets(taught, object_truth(sample.labels))
 

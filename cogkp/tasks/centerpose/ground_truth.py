@@ -3,44 +3,13 @@
 Axes: B batch, T objects of an image, filled up with zeros.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.data.boxes.labels import ObjectLabels
 from cogkp.geometry.cuboid import POINTS
-from cogkp.tasks.centerpose.targets import LabelledObjects
-
-FloatArray = npt.NDArray[np.floating[Any]]
-BoolArray = npt.NDArray[np.bool_]
-
-
-class PlacedObjects(LabelledObjects, Protocol):
-    """Labels that the ground truth is made of; see ``ObjectLabels`` of the data room."""
-
-    @property
-    def cuboid_to_camera(self) -> FloatArray:
-        """(M, 4, 4) float, poses, OpenCV axes."""
-
-    @property
-    def located(self) -> BoolArray:
-        """(M,) bool, whether they are known."""
-
-    @property
-    def visibility(self) -> FloatArray:
-        """(M,) float, 0 hidden to 1 in full sight."""
-
-    @property
-    def K(self) -> FloatArray | None:  # noqa: N802 - the field's name for the intrinsic matrix
-        """(3, 3) float, intrinsics, pixels of the image; None where nobody knows them."""
-
-    @property
-    def ground(self) -> Any:
-        """What the objects stand on, with ``center`` and ``normal``; None where nobody knows it."""
-
-    @property
-    def room(self) -> int:
-        """T: the most objects of any image that may share a batch with this one."""
 
 
 class ObjectTruth(NamedTuple):
@@ -69,7 +38,7 @@ class ObjectTruth(NamedTuple):
     ground: Any
 
 
-def object_truth(labels: PlacedObjects) -> ObjectTruth:
+def object_truth(labels: ObjectLabels) -> ObjectTruth:
     """Pad the ground truth of one image."""
     count, most = labels.uv_source.shape[1], labels.room
     uv = np.where(np.isfinite(labels.uv_source[0]), labels.uv_source[0], 0.0)

@@ -22,7 +22,6 @@ from cogkp.tasks.centerpose.codec import CenterPoseCodec
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.matching import (
     MEASURES,
-    PoseErrors,
     average_precision,
     corner_distances,
     corner_errors,
@@ -156,13 +155,12 @@ class CenterPoseMetrics:
         once = match_once(distance)
         # A box round an object that nobody asked for is neither right nor wrong where matches are made once.
         counted = (once < 0) | visible[once]
+        wanted = visible[nearest]
+        truths, confidence = torch.where(wanted, nearest, -1), torch.where(wanted, found.score, 0.0)
         matches: dict[Protocol, Match] = {
-            "reference": Match(torch.arange(len(found.uv)), torch.where(visible[nearest], nearest, -1), found.score),
+            "reference": Match(torch.arange(len(found.uv)), truths, confidence),
             "once": Match(counted.nonzero().flatten(), once[counted], found.score[counted]),
         }
-        matches["reference"] = attrs.evolve(
-            matches["reference"], confidence=torch.where(visible[nearest], found.score, 0.0)
-        )
         errors = {kind: self._measure(found, truth, known, match, size_wh) for kind, match in matches.items()}
         for kind, match in matches.items():
             self._confidence[kind].append(match.confidence.numpy())
@@ -214,7 +212,7 @@ class CenterPoseMetrics:
             K, size = truth.K.expand(len(rows), 3, 3), size_wh.expand(len(rows), 2)
             turns, closed = self._rules.turns, self._rules.closed_turns
             measured = pose_errors(boxes, found.uv[rows], true, K, size, turns, closed=closed)
-            errors[held.numpy()] = _table(measured)
+            errors[held.numpy()] = torch.stack([getattr(measured, field) for field in FIELDS], -1).numpy()
         return errors
 
     def compute(self) -> CenterPoseReport:
@@ -237,7 +235,7 @@ class CenterPoseMetrics:
         errors = np.concatenate([np.zeros((0, len(MEASURES))), *self._errors[name]])
         confidence = np.concatenate([np.zeros(0), *self._confidence[name]])
         held = ~np.isnan(errors[:, 0])
-        columns = dict(zip((measure.field for measure in MEASURES), errors.T, strict=True))
+        columns = dict(zip(FIELDS, errors.T, strict=True))
         return ProtocolScores(
             found=len(errors),
             matched=int(held.sum()),
@@ -250,7 +248,3 @@ class CenterPoseMetrics:
                 for measure in MEASURES
             },
         )
-
-
-def _table(errors: PoseErrors) -> npt.NDArray[np.float64]:
-    return torch.stack([getattr(errors, measure.field) for measure in MEASURES], -1).numpy()

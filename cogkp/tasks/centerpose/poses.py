@@ -37,24 +37,9 @@ class PoseRules:
 
 @attrs.frozen(eq=False)
 class ObjectPose:
-    """One detected object with its pose; OpenCV axes.
+    """One detected object with its pose, as :class:`cogkp.tasks.centerpose.prediction.FoundObject`; OpenCV axes.
 
-    Args:
-        score: probability.
-        class_id: always 0.
-        box_uv: (4,) left, top, right, bottom, pixels of the full frame.
-        uv_direct: (8, 2) corners as the network saw them, pixels of the full frame.
-        uv: (9, 2) middle and corners of the box in space, as the camera sees them.
-        cuboid_to_camera: (4, 4).
-        size_xyz: (3,) full side lengths.
-        xyz_camera: (9, 3) middle and corners.
-        relative_size: (3,) sides as predicted.
-        residual_px: how well the box fits, weighted root mean square distance of its corners.
-        metric: whether lengths are true; else they are known up to one common factor.
-        ambiguous: whether noise may be all that makes the second pose fit worse than this one.
-        second_cuboid_to_camera: (4, 4) other pose of a flat box, about this one mirrored in depth; None where there
-            is none.
-        second_residual_px: how well that one fits.
+    Pixels are those of the full frame; ``class_id`` is always 0.
     """
 
     score: float

@@ -118,11 +118,7 @@ class CenterPoseReport:
         """Return mean errors and average precisions, a table for each protocol."""
         head = ("measure", "unit", "mean", "AP, all thresholds", "threshold", "AP there")
         return [
-            Table(
-                f"{title}: {scores.counts}",
-                head,
-                tuple(_row(measure, scores) for measure in MEASURES),
-            )
+            Table(f"{title}: {scores.counts}", head, tuple(_row(measure, scores) for measure in MEASURES))
             for title, scores in self.protocols
         ]
 

@@ -8,7 +8,7 @@ batch, N points of each object, h w grid.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cogkp.data.boxes.labels import ObjectLabels
 from cogkp.geometry.cuboid import CORNERS
 from cogkp.geometry.heatmap import gaussian_radius
 from cogkp.geometry.warp import ImageWarp
@@ -122,26 +123,6 @@ class TargetRules:
         return self.side // self.stride
 
 
-class LabelledObjects(Protocol):
-    """Labels that targets are made of; see ``ObjectLabels`` of the data room."""
-
-    @property
-    def uv_source(self) -> FloatArray:
-        """(S, M, 9, 2) float, pixels of the image; may lie outside it."""
-
-    @property
-    def hypotheses(self) -> BoolArray:
-        """(S, M) bool, which views exist."""
-
-    @property
-    def size_xyz(self) -> FloatArray:
-        """(M, 3) float, full side lengths."""
-
-    @property
-    def sized(self) -> BoolArray:
-        """(M,) bool, whether they are known."""
-
-
 class ObjectTargets(NamedTuple):
     """The targets; arrays for an image, tensors with a leading B for a batch. Lengths in cells of the grid.
 
@@ -184,7 +165,7 @@ def _picked(field: Tensor, view: Tensor) -> Tensor:
 
 
 def object_targets(
-    labels: LabelledObjects, source_to_crop: ImageWarp, size_wh: tuple[int, int], rules: TargetRules
+    labels: ObjectLabels, source_to_crop: ImageWarp, size_wh: tuple[int, int], rules: TargetRules
 ) -> ObjectTargets:
     """Make the targets of one image; objects with no view that can be learned take no place.
 
@@ -244,7 +225,7 @@ def _flat(cell: FloatArray, cells: int) -> npt.NDArray[np.int64]:
 
 
 def _scale(
-    labels: LabelledObjects, chosen: npt.NDArray[np.integer[Any]], shape: tuple[int, ...], rules: TargetRules
+    labels: ObjectLabels, chosen: npt.NDArray[np.integer[Any]], shape: tuple[int, ...], rules: TargetRules
 ) -> tuple[npt.NDArray[np.float32], BoolArray]:
     size, known = np.abs(labels.size_xyz[chosen]), labels.sized[chosen]
     size = np.where(known[:, None], size, 1.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cogkp.config.keypoint.spec import HeatmapTerm, KeypointConfig, LossTerm, LossTerms, RigidityTerm
+from cogkp.config.keypoint.spec import KeypointConfig, LossTerm, LossTerms
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX
 from cogkp.data.keypoint.stereo import paired_rig
 from cogkp.data.keypoint.targets import KeypointTargets
@@ -179,35 +179,16 @@ class KeypointLoss:
         return "loss terms: " + ", ".join(f"{name} x {weight:g}" for name, weight in self.weights.items())
 
 
-def _reprojection(_term: LossTerm) -> Reprojection:
-    return Reprojection()
-
-
-def _rigidity(term: RigidityTerm) -> Rigidity:
-    return Rigidity(term.segments)
-
-
-def _supervised(_term: LossTerm) -> KeypointLossTerm:
-    return SupervisedKeypoints()
-
-
-def _heatmap(term: HeatmapTerm) -> KeypointLossTerm:
-    return HeatmapRegularization(term.sigma_px)
-
-
-def _segmentation(_term: LossTerm) -> KeypointLossTerm:
-    return Segmentation()
-
-
 POINT_TERMS: dict[str, Callable[[Any], KeypointLossTerm]] = {
-    "supervised_keypoint_loss": _supervised,
-    "heatmap_regularization_loss": _heatmap,
+    "supervised_keypoint_loss": lambda _: SupervisedKeypoints(),
+    "heatmap_regularization_loss": lambda term: HeatmapRegularization(term.sigma_px),
 }
-MASK_TERMS: dict[str, Callable[[Any], KeypointLossTerm]] = {"segmentation_loss": _segmentation}
+MASK_TERMS: dict[str, Callable[[Any], KeypointLossTerm]] = {"segmentation_loss": lambda _: Segmentation()}
 SPACE_TERMS: dict[str, Callable[[Any], Reprojection | Rigidity]] = {
-    "triangulation_reprojection_loss": _reprojection,
-    "triangulation_rigidity_loss": _rigidity,
+    "triangulation_reprojection_loss": lambda _: Reprojection(),
+    "triangulation_rigidity_loss": lambda term: Rigidity(term.segments),
 }
+"""From the settings of a term to the term."""
 
 
 def build_loss(config: KeypointConfig) -> KeypointLoss:
