@@ -69,7 +69,7 @@ def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, genera
         middle = [float(generator.integers(*_borders(extent))) for extent in size_wh]
     else:
         noise = np.clip(generator.standard_normal(2), -2.0, 2.0) * augment.shift * longer
-        length = longer * float(np.clip(1 + generator.standard_normal() * augment.scale, *_around_one(augment.scale)))
+        length = longer * float(1 + np.clip(generator.standard_normal(), -1.0, 1.0) * augment.scale)
         middle = [0.5 * width + float(noise[0]), 0.5 * height + float(noise[1])]
     turned = generator.random() < augment.rotate_probability
     angle_rad = math.radians(generator.uniform(-augment.rotate_deg, augment.rotate_deg)) if turned else 0.0
@@ -77,10 +77,6 @@ def sample_warp(size_wh: tuple[int, int], side: int, augment: BoxAugment, genera
         crop = square_crop((width - 1.0 - middle[0], middle[1]), length, side, angle_rad)
         return ImageWarp.mirror(width).then(ImageWarp(torch.from_numpy(crop)))
     return ImageWarp(torch.from_numpy(square_crop((middle[0], middle[1]), length, side, angle_rad)))
-
-
-def _around_one(spread: float) -> tuple[float, float]:
-    return 1.0 - spread, 1.0 + spread
 
 
 def _borders(extent: int) -> tuple[int, int]:

@@ -177,6 +177,7 @@ def read_box(entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatA
     """
     category = entry.word("class") or "object"
     space, location = _completed(entry, _stated(entry, to_opencv)), entry.array("location", 3)
+    visibility = entry.number("visibility", 0.0, 1.0, "a number from 0 to 1")
     return BoxRecord(
         name=entry.word("name") or f"{category}_{number}",
         category=category,
@@ -185,16 +186,12 @@ def read_box(entry: Fields, number: int, K: FloatArray | None, to_opencv: FloatA
         xyz_camera=space.points,
         cuboid_to_camera=space.pose,
         size_xyz=space.size,
-        visibility=_or(entry.number("visibility", 0.0, 1.0, "a number from 0 to 1"), 1.0),
+        visibility=1.0 if visibility is None else visibility,
         symmetric=entry.truth("symmetric"),
         num_symmetry=entry.whole("num_symmetry", 1),
         given=frozenset(key for key in KEYS if key in entry),
         location=None if location is None else to_opencv @ location,
     )
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 def _stated(entry: Fields, to_opencv: FloatArray) -> _Space:

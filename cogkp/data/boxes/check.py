@@ -145,7 +145,7 @@ def check_root(
         root=Path(root),
         frame=scan.frame,
         files=scan.files,
-        checked=tuple(checked),
+        checked=checked,
         records=scan.index.records,
         dropped=scan.index.dropped,
         problems=tuple(problems),
@@ -168,12 +168,11 @@ def check_images(records: Sequence[ImageRecord], tolerance_px: float = TOLERANCE
     tries = iter(range(ORDERS_TRIED))
     files = []
     for record in records:
-        boxes, problems = [], []
+        boxes, problems = list[BoxCheck](), list[Problem]()
         for box in record.boxes:
             pose, residual = fits.get(id(box), (None, None))
-            found = list(_problems(box, record, residual, tolerance_px, tries))
+            problems += _problems(box, record, residual, tolerance_px, tries)
             boxes.append(_measured(box, record, pose, residual))
-            problems += found
         files.append(FileCheck(record.name, tuple(boxes), tuple(problems)))
     return tuple(files)
 

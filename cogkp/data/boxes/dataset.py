@@ -1,7 +1,7 @@
 """The data set of box images: read, sample a warp, crop, change colours, and encode targets."""
 
 from collections.abc import Callable, Collection, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +65,13 @@ class ObjectDataset(SingleViewDataset):
         self.augment = augment or BoxAugment()
         self.num_symmetry = num_symmetry
         self._encode = encode
-        self._indices: tuple[ImageIndex, ...] = tuple(
-            read_objectron(
-                root,
-                camera_frame=camera_frame,
-                intrinsics=intrinsics,
-                files=files,
-                need=need,
-                category=category,
-            )
-            for root in roots
+        read = partial(
+            read_objectron, camera_frame=camera_frame, intrinsics=intrinsics, files=files, need=need, category=category
         )
+        self._indices: tuple[ImageIndex, ...] = tuple(map(read, roots))
         self._records = [record for index in self._indices for record in index.records]
         _check_turns(self._records, num_symmetry)
-        turns = [box.turns(num_symmetry) for record in self._records for box in record.boxes]
-        self._rows = max(turns, default=1)
+        self._rows = max((box.turns(num_symmetry) for record in self._records for box in record.boxes), default=1)
         self._room = max((len(record.boxes) for record in self._records), default=0)
 
     @property

@@ -6,7 +6,7 @@ A new format is one function that reads a source and one line in ``BOX_IMPORTERS
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,8 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
         DataError: anything is wrong with the files or the images.
     """
     scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL)
-    problems = [*scan.problems, *_damaged([item.image for item in scan.index.records])]
+    damaged = filter(None, (image_problem(record.image) for record in scan.index.records))
+    problems = [*scan.problems, *damaged]
     if problems:
         raise DataError.listing(problems)
     for reason, count in scan.index.dropped.items():
@@ -142,10 +143,6 @@ BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
     "cuboid-opengl": read_cuboid_opengl,
     "tampar": read_tampar,
 }
-
-
-def _damaged(images: Sequence[Path]) -> Iterator[Problem]:
-    yield from filter(None, map(image_problem, images))
 
 
 def _parcels_or_problem(

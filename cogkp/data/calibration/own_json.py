@@ -30,7 +30,8 @@ def read_own(content: Any, where: str) -> Cameras:
     """Read the cameras of a file in our own form by name, in its order; raises DataError where it is no such file."""
     if not isinstance(content, Mapping) or not all(isinstance(value, Mapping) for value in content.values()):
         raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects", hint=SEE)
-    cameras = {name: value for name, value in content.items() if _is_camera(value)}
+    # Others are not cameras, such as the board that was photographed.
+    cameras = {name: value for name, value in content.items() if any(key in value for key in FIELDS)}
     if not cameras:
         raise DataError(
             "the calibration holds no camera", where=where, expected=f"objects with {', '.join(FIELDS)}", hint=SEE
@@ -61,11 +62,6 @@ def calibration_content(rig: CameraRig) -> dict[str, Any]:
 def write_calibration(rig: CameraRig, path: str | Path) -> None:
     """Write a rig as our calibration file, whole or not at all (OutputError); read back, every number is the same."""
     write_json(Path(path), calibration_content(rig))
-
-
-def _is_camera(value: Mapping[str, Any]) -> bool:
-    """Tell a camera from other objects, such as the board that was photographed."""
-    return any(key in value for key in FIELDS)
 
 
 def _camera(value: Mapping[str, Any], where: str) -> PinholeCamera:

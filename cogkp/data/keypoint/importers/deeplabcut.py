@@ -109,8 +109,7 @@ def _open_table(path: Path) -> LabelTable:
     index_columns = next((i for i, cell in enumerate(scorers) if i and cell), len(scorers))
     columns, wrong = _point_columns(names, coords, index_columns)
     if wrong:
-        problems = [Problem("odd header", where=f"{path}:{number}", got=line) for line in wrong]
-        raise DataError.listing(problems)
+        raise DataError.listing([Problem("odd header", where=f"{path}:{number}", got=line) for line in wrong])
     if len(rows) == len(HEADER):
         raise DataError("the label table has no rows", where=str(path))
     return LabelTable(path, index_columns, columns, rows[3:], found.decimal_comma)

@@ -69,7 +69,7 @@ def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
     width = max(
         (place + 1 for row in rows[: len(first_cells)] for place, cell in enumerate(row.cells) if cell), default=0
     )
-    rows = [Row(number, _trimmed(cells, width)) for number, cells in rows]
+    rows = [Row(number, cells if any(cells[width:]) else cells[:width]) for number, cells in rows]
     return Cells(tuple(rows), separator != "," and _has_commas(path, rows[len(first_cells) :]))
 
 
@@ -108,11 +108,6 @@ def _headings(text: str, separator: str, first_cells: Sequence[str]) -> bool:
     lines = "".join(islice(io.StringIO(text, newline=""), 2 * len(first_cells)))
     firsts = [row.cells[0].lower() for row in _rows(lines, separator) if any(row.cells)]
     return all(cell in firsts for cell in first_cells)
-
-
-def _trimmed(cells: list[str], width: int) -> list[str]:
-    """Leave out empty cells beyond the last heading."""
-    return cells if any(cells[width:]) else cells[:width]
 
 
 def _has_commas(path: Path, rows: Sequence[Row]) -> bool:

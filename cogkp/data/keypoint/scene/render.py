@@ -170,10 +170,10 @@ def render_frame(
     look = Look.sample(rng)
     texture, depth = paint_backdrop(rng, look.light), rng.uniform(13.0, 15.0)
     obstacles = [Obstacle.sample(rng, xyz_world) for _ in range(rng.choice(3, p=[0.65, 0.28, 0.07]))]
-    views = {}
-    for name, camera in cameras.items():
-        canvas = view_backdrop(texture, camera, depth)
-        views[name] = _record(rng, camera, canvas, xyz_world, look, obstacles)
+    views = {
+        name: _record(rng, camera, view_backdrop(texture, camera, depth), xyz_world, look, obstacles)
+        for name, camera in cameras.items()
+    }
     return RenderedFrame(xyz_world, views)
 
 
