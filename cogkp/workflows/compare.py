@@ -234,7 +234,7 @@ def _text(compared: Compared) -> str:
 
 
 def _lines(entries: Sequence[FigureDifference]) -> list[str]:
-    cells = [_cells(each) for each in entries]
+    cells = [_cells(each, each.figure.of) for each in entries]
     widths = [max((len(row[n]) for row in cells), default=0) for n in range(4)]
     return [
         "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:4], widths[1:4]), row[4]]).rstrip()
@@ -242,12 +242,12 @@ def _lines(entries: Sequence[FigureDifference]) -> list[str]:
     ]
 
 
-def _cells(each: FigureDifference) -> tuple[str, ...]:
+def _cells(each: FigureDifference, title: str) -> tuple[str, ...]:
     figure = each.figure
     values = ("-" if value is None else figure.format(value) for value in (each.first, each.second))
     delta = "-" if each.delta is None else figure.format(each.delta.value, signed=True)
     unit = f", {figure.unit}" if figure.unit else ""
-    return (f"{figure.of}: {figure.name}{unit}", *values, delta, each.verdict())
+    return (f"{title}: {figure.name}{unit}", *values, delta, each.verdict())
 
 
 def _file_word(label: str) -> str:
@@ -384,14 +384,8 @@ def _measure_section(measure: Measure, compared: Compared) -> str:
 
 
 def _figures(found: Sequence[FigureDifference]) -> Table:
-    rows = []
-    for each in found:
-        figure = each.figure
-        values = ["-" if value is None else figure.format(value) for value in (each.first, each.second)]
-        delta = "-" if each.delta is None else figure.format(each.delta.value, signed=True)
-        unit = f", {figure.unit}" if figure.unit else ""
-        rows.append((figure.of, f"{figure.title}: {figure.name}{unit}", *values, delta, each.verdict()))
-    return Table("", ("point", "figure", "first", "second", "change", "verdict"), tuple(rows))
+    rows = tuple((each.figure.of, *_cells(each, each.figure.title)) for each in found)
+    return Table("", ("point", "figure", "first", "second", "change", "verdict"), rows)
 
 
 def _training(first: Side, second: Side) -> list[str]:
@@ -400,9 +394,8 @@ def _training(first: Side, second: Side) -> list[str]:
 
 
 def _what_else_differs(found: Mapping[str, Sequence[str]]) -> list[str]:
-    pieces = []
-    for name, lines in found.items():
-        if lines:
-            pieces.append(page.folded(f"{name}: {len(lines)}", page.verbatim("\n".join(lines))))
+    pieces = [
+        page.folded(f"{name}: {len(lines)}", page.verbatim("\n".join(lines))) for name, lines in found.items() if lines
+    ]
     same = [name for name, lines in found.items() if not lines]
     return [*pieces, *([page.paragraphs([f"The same: {', '.join(same)}."])] if same else [])]

@@ -288,18 +288,8 @@ class _Run:
             ]
         provenance = job.provenance(place, plan.options, fingerprint)
         keeper = job.checkpointer(place, provenance, plan, restored, steps)
-        checkpoint = None if restored is None else restored.checkpoint
-        return fit(
-            task,
-            plan,
-            loaders,
-            loggers,
-            keeper,
-            self.progress,
-            restored=checkpoint,
-            device=job.device,
-            ranks=ranks,
-        )
+        checkpoint, device = None if restored is None else restored.checkpoint, job.device
+        return fit(task, plan, loaders, loggers, keeper, self.progress, restored=checkpoint, device=device, ranks=ranks)
 
     def _session(
         self, plan: Plan, fingerprint: Mapping[str, Any], restored: Restored | None, changes: Sequence[str]

@@ -6,12 +6,11 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from cogkp.artifacts.checkpoint import Provenance, is_checkpoint_file
@@ -30,7 +29,6 @@ from cogkp.artifacts.runs import (
 from cogkp.config.converter import plain_differences
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import changes
-from cogkp.data.sample import Batch
 from cogkp.drawing import draw_batch
 from cogkp.errors import CheckpointError, ConfigError
 from cogkp.families import family_of
@@ -83,16 +81,9 @@ def tensorboard(
     """Open TensorBoard's files; none where no folder is given."""
     if log_dir is None:
         return []
-
     log.info("TensorBoard log: %s", log_dir)
-
-    def draw(batch: Batch[Any], outputs: Any) -> npt.NDArray[np.uint8]:
-        return draw_batch(task.codec, batch, outputs)
-
-    sink = TensorBoardSink(
-        log_dir, verbose=options.verbose_log, log_interval=options.log_interval, draw=draw, restored=restored
-    )
-    return [sink]
+    draw, interval = partial(draw_batch, task.codec), options.log_interval
+    return [TensorBoardSink(log_dir, verbose=options.verbose_log, log_interval=interval, draw=draw, restored=restored)]
 
 
 def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bool) -> list[str]:

@@ -112,11 +112,9 @@ class ImageBatches:
         with self.progress.work(label, -(-len(chosen) // rows)) as step:
             for start in range(0, len(chosen), rows):
                 group = [chosen[(start + row) % len(chosen)] for row in range(rows)]
-                yield np.stack([self._input(path) for path in group])
+                images = (read_colour(path, oriented=self.oriented, levels=self.levels) for path in group)
+                yield np.stack([self.view.of(image)[0] for image in images])
                 step.advance()
-
-    def _input(self, path: Path) -> Batch:
-        return self.view.of(read_colour(path, oriented=self.oriented, levels=self.levels))[0]
 
 
 def calibration_images(paths: Sequence[Path], manifest: Manifest, onnx: Path, progress: Progress) -> ImageBatches:
@@ -151,8 +149,7 @@ def _largest(
             expected=f"cal_batch_size * cal_batches, so {count}",
             got=str(len(images.paths)),
         )
-    batches = images.batches(count, wanted.cal_batch_size, "calibrate")
-    largest = largest_values(onnx, names, batches)
+    largest = largest_values(onnx, names, images.batches(count, wanted.cal_batch_size, "calibrate"))
     write_calibration(path, CalibrationCache(key, count, largest))
     log.info("ranges of %d images written to %s", count, path)
     return largest
@@ -232,17 +229,9 @@ def _batch_sizes(section: EngineSpec, manifest: Manifest) -> tuple[int, int, int
     if manifest.batch_size is None:
         return (asked,) * 3 if asked > 0 else (wanted.min_batch_size, wanted.opt_batch_size, wanted.max_batch_size)
     if asked not in (-1, manifest.batch_size):
-        raise ConfigError(
-            [
-                Problem(
-                    "the ONNX file has another batch",
-                    "gen_trt_engine.batch_size",
-                    f"-1 or {manifest.batch_size}",
-                    str(asked),
-                    "Export again with export.batch_size -1 for engines of any batch.",
-                )
-            ]
-        )
+        key, expected = "gen_trt_engine.batch_size", f"-1 or {manifest.batch_size}"
+        hint = "Export again with export.batch_size -1 for engines of any batch."
+        raise ConfigError([Problem("the ONNX file has another batch", key, expected, str(asked), hint)])
     return None
 
 

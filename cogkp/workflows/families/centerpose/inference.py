@@ -111,7 +111,7 @@ def _remark_camera(records: Sequence[ImageRecord], config: CenterPoseConfig) -> 
     if len(ours) < len(records):
         own = len(records) - len(ours)
         log.info("%d of %d images bring their own camera; the experiment's is for the others", own, len(records))
-    (cx, cy), outside = given[:2, 2], []
+    cx, cy = given[:2, 2]
     outside = [each for each in ours if not (0 < cx < each.size_wh[0] and 0 < cy < each.size_wh[1])]
     if outside:
         size = "{} x {}".format(*outside[0].size_wh)
