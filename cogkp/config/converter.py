@@ -61,11 +61,10 @@ def make_converter() -> Converter:
     converter.register_structure_hook(int, lambda raw, _: _integer(raw))
     converter.register_structure_hook(float, lambda raw, _: _number(raw))
     converter.register_structure_hook(str, lambda raw, _: _text(raw))
-    converter.register_structure_hook_factory(attrs.has, lambda cls: _class_hook(converter, cls))
-    converter.register_structure_hook_factory(_is_tuple, lambda tp: _tuple_hook(converter, tp))
-    converter.register_structure_hook_factory(
-        lambda tp: optional_of(tp) is not None, lambda tp: _optional_hook(converter, tp)
-    )
+    factory = converter.register_structure_hook_factory
+    factory(attrs.has, lambda cls: lambda raw, _: _changed(converter, cls(), raw))
+    factory(_is_tuple, lambda tp: _tuple_hook(converter, tp))
+    factory(lambda tp: optional_of(tp) is not None, lambda tp: _optional_hook(converter, tp))
     # Equal configurations must have equal files, so 1 is written as 1.0 and -0.0 as 0.0 where a number is meant.
     converter.register_unstructure_hook(float, lambda value: float(value) + 0.0)
     _register_tagged(converter, Stage, STAGES)
@@ -156,10 +155,6 @@ def _optional_hook(converter: Converter, tp: Any) -> Hook:
 
 def _or_null(finding: Finding) -> Finding:
     return attrs.evolve(finding, expected=f"{finding.expected} or null") if finding.path == () else finding
-
-
-def _class_hook(converter: Converter, cls: type[Any]) -> Hook:
-    return lambda raw, _: _changed(converter, cls(), raw)
 
 
 def _changed(converter: Converter, default: Any, raw: Any) -> Any:
