@@ -24,7 +24,7 @@ class CalibrationCache:
 
     Args:
         graph_sha256: which graph; see :func:`graph_sha256`.
-        images: how many were looked at.
+        pictures: how many images were looked at.
         largest: by name of the value, the magnitude that becomes the largest whole number.
     """
 
@@ -54,10 +54,8 @@ def read_calibration(path: Path) -> CalibrationCache | None:
         raise ArtifactError("calibration cannot be read", where=str(path), got=error.strerror or "") from error
     except (ValueError, RecursionError) as error:
         raise _foreign(path) from error
-    if not isinstance(content, dict) or (content.pop("kind", None), content.pop("format", None)) != (
-        KIND,
-        FORMAT_VERSION,
-    ):
+    ours = KIND, FORMAT_VERSION
+    if not isinstance(content, dict) or (content.pop("kind", None), content.pop("format", None)) != ours:
         raise _foreign(path)
     try:
         cache = CalibrationCache(**content)

@@ -2,12 +2,12 @@
 
 They are read with ``weights_only=True`` alone, so that a file from elsewhere can never run code, and only after their
 checksum was verified. Older formats are migrated while they are read. To save something new: add a field to
-:class:`TrainingState` with its type in ``FIELD_TYPES``, count ``FORMAT_VERSION`` up, and say in ``MIGRATIONS`` what the
+:class:`TrainingState` with its type in ``FIELD_TYPES``, count ``FORMAT_VERSION`` up, and say in ``LACKING`` what the
 field is in a file that lacks it.
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -234,49 +234,13 @@ def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError("the checkpoint is damaged", where=str(path), got=why, hint="Restore another file.")
 
 
-def _from_first(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 1 lacked: sums of the epoch under way, the best validation, the data's fingerprint."""
-    state, provenance = content.get("state"), content.get("provenance")
-    added: dict[str, Any] = {"format": 2}
-    if isinstance(state, dict):
-        added["state"] = {"means": {}, "best": None, **state}
-    if isinstance(provenance, dict):
-        added["provenance"] = {"fingerprint": {}, **provenance}
-    return content | added
-
-
-def _from_second(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 2 lacked: the moving average of the weights."""
-    state = content.get("state")
-    added = {"state": {"average": None, "averaged_steps": 0, **state}} if isinstance(state, dict) else {}
-    return content | {"format": 3} | added
-
-
-def _from_third(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 3 lacked: the factor of the loss in fp16, which did not exist."""
-    state = content.get("state")
-    added = {"state": {"scaler": {}, **state}} if isinstance(state, dict) else {}
-    return content | {"format": 4} | added
-
-
-def _from_fourth(content: dict[str, Any]) -> dict[str, Any]:
-    """Add what format 4 lacked: the names of family and network, and the steps of the whole run."""
-    state, provenance = content.get("state"), content.get("provenance")
-    added: dict[str, Any] = {"format": 5}
-    if isinstance(state, dict):
-        added["state"] = {"steps_taken": None, **state}
-    if isinstance(provenance, dict):
-        added["provenance"] = {"family": "", "network": "", **provenance}
-    return content | added
-
-
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: _from_first,
-    2: _from_second,
-    3: _from_third,
-    4: _from_fourth,
+LACKING: Mapping[int, Mapping[str, Mapping[str, Any]]] = {
+    1: {"state": {"means": {}, "best": None}, "provenance": {"fingerprint": {}}},
+    2: {"state": {"average": None, "averaged_steps": 0}},
+    3: {"state": {"scaler": {}}},
+    4: {"state": {"steps_taken": None}, "provenance": {"family": "", "network": ""}},
 }
-"""How a file's content becomes that of the next format."""
+"""What each older format lacked beside the next one, and what that is in its files."""
 
 
 def _current(content: Any, path: Path, *, checked: bool) -> dict[str, Any]:
@@ -286,19 +250,20 @@ def _current(content: Any, path: Path, *, checked: bool) -> dict[str, Any]:
         hint = "It looks like one of PyTorch Lightning; its tensors have the names of another program." * foreign
         raise CheckpointError("not a checkpoint of this library", where=str(path), hint=hint)
     version = content.get("format")
-    if not isinstance(version, int) or not min(MIGRATIONS) <= version <= FORMAT_VERSION:
+    if not isinstance(version, int) or not min(LACKING) <= version <= FORMAT_VERSION:
         raise CheckpointError(
             "checkpoint of another format version",
             where=str(path),
-            expected=f"{min(MIGRATIONS)} to {FORMAT_VERSION}",
+            expected=f"{min(LACKING)} to {FORMAT_VERSION}",
             got=f"{version!r}, written by cogkp {content.get('library')}",
             hint="A newer cogkp reads it.",
         )
     if version >= FIRST_WITH_CHECKSUM and not checked:
         raise _damaged(path, "no checksum")
-    current: dict[str, Any] = content
-    for older in range(version, FORMAT_VERSION):
-        current = MIGRATIONS[older](current)
+    current = {**content, "format": FORMAT_VERSION}
+    for part, added in (each for older in range(version, FORMAT_VERSION) for each in LACKING[older].items()):
+        if isinstance(current.get(part), dict):
+            current[part] = {**added, **current[part]}
     return current
 
 
@@ -370,16 +335,13 @@ def _difference(saved: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> str:
     """Say in a few words how the two differ; empty when they do not."""
     missing, unknown = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
     shaped = [name for name in wanted if name in saved and _shape(saved[name]) != _shape(wanted[name])]
-    parts = [f"{len(names)} {problem} (first: {names[0]})" for problem, names in _named(missing, unknown) if names]
+    strange = (("tensors missing", missing), ("tensors unknown", unknown))
+    parts = [f"{len(names)} {problem} (first: {names[0]})" for problem, names in strange if names]
     if shaped:
         name = shaped[0]
         parts.append(f"{name} has shape {_shape(saved[name])} instead of {_shape(wanted[name])}")
         parts += [f"{len(shaped) - 1} more differ in shape"] if len(shaped) > 1 else []
     return "; ".join(parts)
-
-
-def _named(missing: list[str], unknown: list[str]) -> tuple[tuple[str, list[str]], ...]:
-    return (("tensors missing", missing), ("tensors unknown", unknown))
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

@@ -67,7 +67,8 @@ def _best_of_newest(root: Path) -> Path:
 def good_neighbours(path: Path) -> list[Path]:
     """List the checkpoints beside a file that can be read, newest first."""
     beside = (other for other in path.parent.glob("checkpoint_*.pth") if other.name != path.name)
-    return [found.path for found in _readable(sorted(beside, key=_age), path)]
+    newest_first = sorted(beside, key=lambda other: -other.stat().st_mtime_ns)
+    return [found.path for found in _readable(newest_first, path)]
 
 
 def older_saves(path: Path) -> list[Path]:
@@ -125,10 +126,6 @@ def _readable(paths: Iterable[Path], damaged: Path) -> Iterator[Restored]:
             yield Restored(path, load_checkpoint(path))
         except CheckpointError:
             continue
-
-
-def _age(path: Path) -> int:
-    return -path.stat().st_mtime_ns
 
 
 def _naming(good: list[Path], error: CheckpointError) -> CheckpointError:
