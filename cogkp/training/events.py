@@ -104,7 +104,9 @@ class EventFile:
         self._shown = time.monotonic()
         self._add(file_version=VERSION)
         if earlier and done is not None:
-            self._hide_from(done + 1)
+            from tensorboardX.proto.event_pb2 import SessionLog
+
+            self._add(done + 1, session_log=SessionLog(status=SessionLog.START))  # hides what is beyond
         self.flush()
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
@@ -147,11 +149,6 @@ class EventFile:
         finally:
             with writing_to(self.folder):
                 self._records.close()
-
-    def _hide_from(self, step: int) -> None:
-        from tensorboardX.proto.event_pb2 import SessionLog
-
-        self._add(step, session_log=SessionLog(status=SessionLog.START))
 
     def _add(self, step: int = 0, **content: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event

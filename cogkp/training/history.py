@@ -197,7 +197,7 @@ def epoch_facts(event: EpochEvent) -> dict[str, Any]:
 
 
 def lines_before(path: Path, position: tuple[int, int]) -> list[str]:
-    """Read the lines of a history before a position: epochs completed, steps done in the next. None without a file.
+    """Read the lines of a history before a position (epochs completed, steps done in the next); none without a file.
 
     Lines that a dying process left unfinished are dropped.
     """

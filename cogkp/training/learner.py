@@ -64,7 +64,10 @@ class Learner:
     average: WeightAverage | None = None
     ranks: Ranks = SINGLE
     scaling: LossScale = attrs.Factory(lambda self: LossScale(self.precision), takes_self=True)
-    network: Callable[[Tensor], Any] = attrs.Factory(lambda self: _network(self), takes_self=True)
+    network: Callable[[Tensor], Any] = attrs.Factory(
+        lambda self: compiled(self.model) if self.plan.options.compile else self.model, takes_self=True
+    )
+    """What the passes run through: the network itself, or its compiled form."""
 
     @classmethod
     def start(
@@ -172,11 +175,6 @@ class Learner:
             scaler=self.scaling.state(),
             steps_taken=steps_taken,
         )
-
-
-def _network(learner: Learner) -> Callable[[Tensor], Any]:
-    """Choose what the passes run through: the network itself, or its compiled form."""
-    return compiled(learner.model) if learner.plan.options.compile else learner.model
 
 
 def _joined(outputs: Sequence[Any]) -> Any:

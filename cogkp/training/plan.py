@@ -52,11 +52,8 @@ def steps_before(plan: Plan, length: int, restored: Checkpoint | None) -> int:
         return position
     if restored.state.steps_taken is not None:
         return restored.state.steps_taken
-    return max(position, *(_steps_of(each) for each in restored.state.optimizer.get("state", {}).values()), 0)
-
-
-def _steps_of(moments: Mapping[str, Any]) -> int:
-    return int(moments.get("step", 0))
+    moments = restored.state.optimizer.get("state", {}).values()
+    return max(position, *(int(each.get("step", 0)) for each in moments), 0)
 
 
 def plan_training(options: TrainOptions, given: frozenset[str], checkpoint: Checkpoint | None) -> Plan:

@@ -123,14 +123,9 @@ class Precision:
         return image.to(self.device, non_blocking=True, memory_format=torch.channels_last)
 
 
-def resolve_device() -> torch.device:
-    """Choose the GPU when there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def resolve_precision(name: str | None, device: torch.device | None = None) -> Precision:
     """Choose bf16 on CUDA and fp32 elsewhere, unless named; raises TrainingError where the name is unknown."""
-    where = device or resolve_device()
+    where = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = name or ("bf16" if where.type == "cuda" else "fp32")
     if chosen not in DTYPES:
         raise TrainingError("unknown precision", where="precision", expected=", ".join(DTYPES), got=repr(chosen))

@@ -206,7 +206,7 @@ class _Training:
         steps, scalars = 0, dict[str, float]()
         position = (plan.epoch, plan.step)
         stopped = self.out_of_patience(position)
-        while position[0] < plan.last_epoch and not stopped and not self.asked_to_stop():
+        while position[0] < plan.last_epoch and not stopped and not self.ranks.any(self.interrupt.requested)[0]:
             started, (epoch, first) = time.perf_counter(), position
             passed = self.one_epoch(epoch, first)
             steps += passed.done - first
@@ -227,10 +227,6 @@ class _Training:
         # Where another rank was asked, the number is that of Ctrl-C.
         number = (self.interrupt.signal or signal.SIGINT) if interrupted else 0
         return FitResult(position[0], steps, interrupted, self.checkpointer.last, scalars, stopped, number)
-
-    def asked_to_stop(self) -> bool:
-        """Say whether somebody asked any rank to stop."""
-        return self.ranks.any(self.interrupt.requested)[0]
 
     def out_of_patience(self, position: tuple[int, int]) -> str:
         """Say why the training ends before its last epoch, also to the log; empty while it goes on."""
