@@ -115,9 +115,8 @@ def hit_curve(
     """
     x = np.linspace(0.0, limit or reach(measure), CURVE_STEPS + 1)
     whole = bootstrap({ALL: _hits(measure, None, frames, x)}, frames, resamples=resamples, seed=seed)[ALL]
-    low, high = (
-        np.array([np.nan if end is None else end for end in ends]) for ends in zip(*map(_ends, whole), strict=True)
-    )
+    ends = [each.low for each in whole], [each.high for each in whole]
+    low, high = (np.array([np.nan if value is None else value for value in row]) for row in ends)
     banded = bool(np.isfinite(low).any())
     main = Line(ALL, x, np.array([each.value for each in whole]), low if banded else None, high if banded else None)
     each = [
@@ -221,7 +220,3 @@ def _summed(rows: FloatArray, frame: npt.NDArray[np.int64], frames: int) -> Floa
 
 def _flat(statistic: Statistic) -> Statistic:
     return lambda counts: statistic(counts).reshape(len(counts))
-
-
-def _ends(interval: Interval) -> tuple[float | None, float | None]:
-    return interval.low, interval.high
