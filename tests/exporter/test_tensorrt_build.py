@@ -6,7 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from cogkp.artifacts.tensorrt_package import is_installed, tensorrt_logger
+from cogkp.artifacts.tensorrt_package import forward_messages, is_installed, last_error, tensorrt_logger
 from cogkp.errors import EngineError, OutputError
 from cogkp.exporter.onnx_export import export_onnx
 from cogkp.exporter.tensorrt_api import build_with_package, parse
@@ -153,6 +153,17 @@ def test_a_smaller_type_makes_a_smaller_engine(tmp_path):
 def test_one_logger_serves_the_whole_process():
     pytest.importorskip("tensorrt_rtx")
     assert tensorrt_logger("tensorrt_rtx") is tensorrt_logger("tensorrt_rtx")
+
+
+def test_errors_are_kept_and_all_but_the_most_talkative_messages_are_forwarded():
+    severity = pytest.importorskip("tensorrt_rtx").ILogger.Severity
+    logger, heard = tensorrt_logger("tensorrt_rtx"), []
+    with forward_messages(heard.append):
+        for level in (severity.ERROR, severity.WARNING, severity.INFO, severity.VERBOSE):
+            logger.log(level, str(level))
+    logger.log(severity.WARNING, "nobody listens")
+    assert heard == list(map(str, (severity.ERROR, severity.WARNING, severity.INFO)))
+    assert last_error() == str(severity.ERROR)
 
 
 @pytest.mark.parametrize("content", [b"no model", onnx_with_an_unknown_layer()])

@@ -260,6 +260,7 @@ FAULTS = {
     "no name": ("points.names", [], "expected names of points, got none"),
     "numbers as names": ("points.names", [1, 2], r"expected names\[0\]: a string, got 1"),
     "one class": ("num_segmentation_classes", 1, "expected num_classes: .*got 1"),
+    "more classes than a mask holds": ("num_segmentation_classes", 256, "expected num_classes: .*got 256"),
     "classes in words": ("num_segmentation_classes", "two", "expected num_classes: .*got 'two'"),
     "noise below nothing": ("uncertainty.noise_px", -1.0, "expected noise_px: .*got -1.0"),
     "uncertainty in words": ("uncertainty", "high", r"expected facts\.uncertainty, got 'high'"),
