@@ -12,6 +12,7 @@ from cogkp import cli_api
 from cogkp.files import write_text
 from cogkp_cli import options as flag
 from cogkp_cli.console import Console
+from cogkp_cli.failures import FAILED
 
 
 def compare(
@@ -115,9 +116,6 @@ def evaluate(
     if result.drawing_3d_path is not None:
         report.add(space_picture=result.drawing_3d_path)
     report.finish(**result.report, report=result.json_path, page=result.html_path, picture=result.drawing_path)
-
-
-FAILED = 1
 
 
 def check(

@@ -74,7 +74,8 @@ def keypoint(
     with cli_api.joined() if launch.ranks > 1 else nullcontext():
         settings = cogkp.load_config(config)
         if not (preview_data or dry_run or train or deploy):
-            _confirm(report, config)
+            report.say(f"{config} is a valid config. Add --preview-data, --dry-run, --train or --deploy to use it.")
+            report.finish(valid=True)
             return
         plan = cogkp.TrainOptions(
             epochs=epochs,
@@ -135,11 +136,6 @@ def _check_deploy(*, deploy: bool, has_source: bool, precision: flag.PrecisionNa
     if precision is flag.PrecisionName.FP16:
         complain("error: --deploy makes fp32 or bf16 files: train in fp16, then --deploy --restore latest without it.")
         raise typer.Exit(MISUSED)
-
-
-def _confirm(report: Console, config: Path) -> None:
-    report.say(f"{config} is a valid config. Add --preview-data, --dry-run, --train or --deploy to use it.")
-    report.finish(valid=True)
 
 
 def _preview(report: Console, settings: KeypointConfig, plan: TrainOptions, directory: Path) -> None:

@@ -47,9 +47,7 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
         every_s: float = SECONDS_BETWEEN_LINES,
     ) -> None:
-        self._write = write
-        self._clock = clock
-        self._every_s = every_s
+        self.write, self.now, self.every_s = write, clock, every_s
 
     @contextmanager
     def work(self, label: str, total: int) -> Iterator[Step]:
@@ -57,18 +55,6 @@ class Lines:
         step = _LineStep(label, total, self)
         yield step
         step.close()
-
-    def now(self) -> float:
-        """Read the clock, seconds."""
-        return self._clock()
-
-    def due(self, since: float) -> bool:
-        """Say whether it is time for another line."""
-        return self.now() - since >= self._every_s
-
-    def write(self, line: str) -> None:
-        """Hand one line on."""
-        self._write(line)
 
 
 class _LineStep:
@@ -81,7 +67,7 @@ class _LineStep:
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         self._done += amount
         self._facts.update(facts)
-        if self._lines.due(self._last_line):
+        if self._lines.now() - self._last_line >= self._lines.every_s:
             self._last_line = self._lines.now()
             self._lines.write(self._line(f"about {duration(self._left_s())} left"))
 

@@ -112,7 +112,18 @@ def deploy(
         draft = export_onnx(module, spec, staging / unverified_path(onnx_path).name, how=how)
         log(f"exported, opset {opset}; comparing with the source")
         parity = _verified(verify, module, draft, signature, onnx_path.parent)
-        manifest = _manifest(signature, spec, origin, precision, batch_size, opset, parity)
+        manifest = Manifest(
+            created=utc_now(),
+            versions={"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+            origin=origin,
+            precision=precision,
+            batch_size=batch_size,
+            opset=opset,
+            inputs=signature.inputs,
+            outputs=signature.outputs,
+            facts=dict(spec.facts),
+            parity=parity,
+        )
         described = _release(draft, onnx_path, manifest)
     log(f"wrote {onnx_path}")
     if engine_path is None:
@@ -160,29 +171,6 @@ def build_engine(
     return described
 
 
-def _manifest(
-    signature: Signature,
-    spec: ExportSpec,
-    origin: Origin,
-    precision: str,
-    batch_size: int | None,
-    opset: int,
-    parity: tuple[OutputDifference, ...],
-) -> Manifest:
-    return Manifest(
-        created=utc_now(),
-        versions=_versions(),
-        origin=origin,
-        precision=precision,
-        batch_size=batch_size,
-        opset=opset,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        facts=dict(spec.facts),
-        parity=parity,
-    )
-
-
 def _is_ours(path: Path) -> bool:
     return is_manifest(path) if path.suffix == ".json" else is_release(path)
 
@@ -219,10 +207,6 @@ def _kept(error: EngineError, onnx_path: Path, engine_path: Path) -> EngineError
     stale = f" {engine_path} is left from an earlier model." if engine_path.exists() else ""
     hint = " ".join(part for part in (error.problem.hint, f"The ONNX file is complete: {onnx_path}.{stale}") if part)
     return error.changed(hint=hint)
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
 
 
 def _version(library: str) -> str:

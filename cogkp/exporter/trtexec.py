@@ -64,7 +64,8 @@ def build_with_trtexec(
             log(line)
         _require_success(done, draft)
         write_bytes(engine, draft.read_bytes(), in_own_folder)
-    return EngineInfo("trtexec", _version(help_text), precision, _gpu_name(options.gpu), options.batch_sizes)
+    gpu = torch.cuda.get_device_name(options.gpu) if torch.cuda.is_available() else None
+    return EngineInfo("trtexec", _version(help_text), precision, gpu, options.batch_sizes)
 
 
 def arguments(
@@ -154,7 +155,3 @@ def _version(help_text: str) -> str:
     """Read '10.6.0' out of '[TensorRT v100600]', the way releases since 10 write it."""
     match = re.search(r"\[TensorRT v(\d+)(\d\d)(\d\d)\]", help_text)
     return ".".join(str(int(part)) for part in match.groups()) if match else "unknown"
-
-
-def _gpu_name(index: int) -> str | None:
-    return torch.cuda.get_device_name(index) if torch.cuda.is_available() else None

@@ -33,17 +33,9 @@ FIRST_INPUT_ONLY = frozenset({"Resize"})
 """Their further inputs are scales, which ONNX wants in float32."""
 
 
-def _float16_bytes(values: npt.NDArray[np.float32]) -> bytes:
-    return values.astype(np.float16).tobytes()
-
-
-def _bfloat16_bytes(values: npt.NDArray[np.float32]) -> bytes:
-    return torch.from_numpy(values.copy()).bfloat16().view(torch.int16).numpy().tobytes()
-
-
 HALF_PRECISIONS: dict[str, tuple[str, Callable[[npt.NDArray[np.float32]], bytes]]] = {
-    "fp16": ("FLOAT16", _float16_bytes),
-    "bf16": ("BFLOAT16", _bfloat16_bytes),
+    "fp16": ("FLOAT16", lambda values: values.astype(np.float16).tobytes()),
+    "bf16": ("BFLOAT16", lambda values: torch.tensor(values).bfloat16().view(torch.int16).numpy().tobytes()),
 }
 """Precision word: ONNX's name of the type, and how weights become its bytes."""
 
@@ -127,8 +119,7 @@ class _Rewrite:
             self._need_half(name) if position < changeable and _is_float(name, self.kinds) else name
             for position, name in enumerate(node.input)
         ]
-        for name in node.output:
-            self.as_half.add(name)
+        self.as_half.update(node.output)
         outputs = [name + self.suffix if name else name for name in node.output]
         del node.input[:], node.output[:]
         node.input.extend(inputs)

@@ -38,7 +38,8 @@ class OnnxRuntimeRunner(Runner):
 
     def _load(self) -> None:
         session = _session(self._path, self._threads, self._device)
-        require_same(self.signature, _described(session), str(self._path))
+        values = (*session.get_inputs(), *session.get_outputs())
+        require_same(self.signature, list(map(_entry, values)), str(self._path))
         self._session = session
 
     def _unload(self) -> None:
@@ -123,10 +124,6 @@ def _provider(device: str, available: list[str]) -> str:
             hint="For 'cuda' install onnxruntime-gpu in place of onnxruntime." if device == "cuda" else "",
         )
     return wanted
-
-
-def _described(session: Any) -> list[Described]:
-    return [_entry(value) for value in (*session.get_inputs(), *session.get_outputs())]
 
 
 def _entry(value: Any) -> Described:

@@ -9,10 +9,9 @@ from cogkp.errors import ModelError
 from cogkp.models.dla import DLA34
 from cogkp.models.fan import FullyAttentionalNetwork
 from cogkp.models.keypoint import GenericKeypointModel
-from cogkp.models.resnet import CLASSIFIER, STEM_KERNELS, STEM_MEAN, for_grey_images
+from cogkp.models.resnet import CLASSIFIER, COLOURS, STEM_KERNELS, STEM_MEAN, for_grey_images
 
 PREFIX = "encoder."
-COLOURS = 3
 COUNTER = "num_batches_tracked"  # files from before torch 0.4.1 lack it
 NAMED_AT_MOST = 3
 

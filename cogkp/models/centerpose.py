@@ -135,13 +135,8 @@ class CenterPoseNetwork(nn.Module):
 
 def _check_arguments(backbone: str, head_channels: int) -> None:
     if backbone not in BACKBONES:
-        raise ModelError(
-            "there is no such backbone",
-            where="backbone",
-            expected=", ".join(BACKBONES),
-            got=backbone,
-            hint=closest(backbone, BACKBONES),
-        )
+        wanted, hint = ", ".join(BACKBONES), closest(backbone, BACKBONES)
+        raise ModelError("there is no such backbone", where="backbone", expected=wanted, got=backbone, hint=hint)
     if head_channels < GROUPS or head_channels % GROUPS:
         wanted = f"a positive multiple of {GROUPS}"
         raise ModelError("wrong width of the heads", where="head_channels", expected=wanted, got=str(head_channels))

@@ -174,14 +174,8 @@ def _check_image(image: Tensor, in_channels: int) -> None:
         hint = "Average colour channels to one." if in_channels == 1 else ""
         raise ModelError("the image has the wrong channels", where="image", expected=wanted, got=got, hint=hint)
     if image.shape[2] % SIZE_MULTIPLE or image.shape[3] % SIZE_MULTIPLE or not image.numel():
-        wanted = f"H and W a multiple of {SIZE_MULTIPLE}"
-        raise ModelError(
-            "the image has the wrong size",
-            where="image",
-            expected=wanted,
-            got=got,
-            hint="Change the crop's output_size.",
-        )
+        wanted, hint = f"H and W a multiple of {SIZE_MULTIPLE}", "Change the crop's output_size."
+        raise ModelError("the image has the wrong size", where="image", expected=wanted, got=got, hint=hint)
     if not image.is_floating_point():
         hint = "Convert to float and divide by 255."
         raise ModelError("the image has the wrong type", where="image", expected="float in 0..1", got=got, hint=hint)
