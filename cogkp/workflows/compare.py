@@ -379,7 +379,7 @@ def _measure_section(measure: Measure, compared: Compared) -> str:
     good = "Left" if measure.better == "lower" else "Right"
     note = f"{good} of the dashed line the second is better; bars hold 95 % of the resamples of frames."
     label = f"second minus first, {measure.unit}".rstrip(", ")
-    chart = interval_chart(deltas, "FigureDifference of the means", label, zero=True, note=note) if deltas else ""
+    chart = interval_chart(deltas, "Difference of the means", label, zero=True, note=note) if deltas else ""
     return page.section(measure.title, page.columns(line_chart(overlaid), chart))
 
 
