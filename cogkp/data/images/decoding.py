@@ -1,7 +1,7 @@
 """Decode the bytes of an image file, listen to what the decoder says, and refuse incomplete files.
 
 Decoders fill what is missing with grey and go on; what they tell of it on standard error is collected, which costs 20
-microseconds an image. OpenCV before version 5 hides what libtiff tells.
+microseconds an image.
 
 Libraries of image formats tell of faults there and nowhere else. Threads decode at the same time; what was written
 then cannot be distinguished, so that a caller that sees a message decodes once more, alone.
@@ -9,6 +9,7 @@ then cannot be distinguished, so that a caller that sees a message decodes once 
 
 import fcntl
 import io
+import math
 import os
 import re
 import struct
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cogkp.data.images.header import Header, end_of_scans, png_chunks
+from cogkp.data.images.header import (
+    JPEG_2000_STREAM,
+    Header,
+    end_of_scans,
+    png_chunks,
+    riff_chunks,
+    scan_without_zeros,
+    strip_fault,
+)
 from cogkp.errors import ImageError
 
 STDERR = 2
@@ -37,25 +46,31 @@ OF_DECODERS = re.compile(
     r"|\d+ extraneous bytes before marker 0x[0-9a-f]{2}|found marker 0x[0-9a-f]{2} instead of RST\d)"
     r"|Premature end of JPEG file|Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code \d+"
     r"|Inconsistent progression sequence for component \d+ coefficient \d+|Application transferred too many scanlines"
-    r"|Warning: unknown JFIF revision number \d+\.\d+|libpng (?:error|warning): .*|\[ ?(?:WARN|ERROR):.*)\n?"
+    r"|Warning: unknown JFIF revision number \d+\.\d+|libpng (?:error|warning): .*|OpenCV TIFF: .*"
+    r"|\[ ?(?:DEBUG|INFO|WARN|ERROR):.*)\n?"
 )
 
 
-SILENT, WARNINGS = 0, 3
-"""Levels of OpenCV's log; at the second it passes on the warnings of libtiff."""
+SILENT, WARNINGS = 0, 5
+"""Levels of OpenCV's log; at the second it passes on the warnings of libtiff, which version 4 takes for debugging."""
 
 Pixels = npt.NDArray[Any]
+
+# Version 4 of OpenCV calls everything a warning that libtiff tells; what it tells of tags alone is none of the pixels.
 FAULT = re.compile(
-    r"libpng error|TIFF_Error|premature end|lack of data|bad (Huffman|arithmetic)|instead of RST"
-    r"|Inconsistent progression|extraneous bytes before marker 0xd[0-7]",
+    r"libpng error|TIFF_Error|OpenCV TIFF: (?!TIFF(Read(Custom)?Directory|Fetch))|premature end|lack of data"
+    r"|bad (Huffman|arithmetic)|instead of RST|Inconsistent progression"
+    r"|extraneous bytes before marker 0x(d[0-7]|c4|da)",
     re.IGNORECASE,
 )
-
+LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 # Any bytes that are no marker: they show in the pixels only where the decoder was still waiting for data.
 MORE_DATA = bytes(range(1, 255)) * 16
-
 SHORTEST_BMP = 34
 JPEG_END = b"\xff\xd9"
+FEW = 16
+HOLE = bytes(64)
+"""Compressed pixels hold no so long run of zeros, except those of flat areas in some formats."""
 
 
 class Heard:
@@ -184,22 +199,31 @@ def decoder_messages(*, alone: bool = False, warnings: bool = False) -> Iterator
 def decode(data: bytes, header: Header, where: Path) -> Pixels:
     """Decode a whole file: (H, W) or (H, W, channels) as stored, BGR; ImageError where it is truncated or damaged."""
     end = None
-    if header.format == "png":
-        _check_png(data, where)
-    elif header.format == "bmp":
-        _check_bmp(data, where)
+    if header.format in CHECKS:
+        CHECKS[header.format](data, header, where)
     elif header.format == "jpeg":
         end = end_of_scans(data)
         if end is None:
             raise _truncated(where, "all scans and an end-of-image marker")
+        if HOLE in data and data[:end].rstrip(b"\0").find(HOLE, scan_without_zeros(data)) >= 0:
+            raise _truncated(where, "all of its pixels", "a hole of zeros")
     pixels, said = _decoded(data, tiff=header.format == "tiff")
     faults = [line for line in said if FAULT.search(line)]
     if pixels is None or faults:
         raise _truncated(where, "all of its pixels", "; ".join(faults[:1]))
     # libjpeg tells of the first fault alone, so a harmless one may hide another.
-    if said and end is not None and _differs(pixels, data[:end] + MORE_DATA + JPEG_END):
-        raise _truncated(where, "all of its pixels", "a scan that ends early")
+    if said and end is not None:
+        padding = len(data[:end]) - len(data[:end].rstrip(data[end - 1 : end]))
+        used = data[: end - max(padding - FEW, 0)]
+        if _is_left_over(said, data[:end]) or _differs(pixels, used + MORE_DATA + JPEG_END):
+            raise _truncated(where, "all of its pixels", "a scan that ends early")
     return pixels
+
+
+def _is_left_over(said: list[str], data: bytes) -> bool:
+    """Tell whether data was left when the last pixel was decoded, as after a lost piece; equal bytes are padding."""
+    found = (LEFT_OVER.search(line) for line in said)
+    return any(int(each[1]) >= FEW and len({*data[-int(each[1]) :]}) > 1 for each in found if each)
 
 
 def _differs(pixels: Pixels, data: bytes) -> bool:
@@ -217,7 +241,7 @@ def _truncated(where: Path, wanted: str, got: str = "") -> ImageError:
     )
 
 
-def _check_png(data: bytes, where: Path) -> None:
+def _check_png(data: bytes, _header: Header, where: Path) -> None:
     """Compare the check sum of each chunk, and look for the last one."""
     view = memoryview(data)
     for name, start, size in png_chunks(io.BytesIO(data)):
@@ -231,7 +255,7 @@ def _check_png(data: bytes, where: Path) -> None:
     raise _truncated(where, "an IEND chunk at its end")
 
 
-def _check_bmp(data: bytes, where: Path) -> None:
+def _check_bmp(data: bytes, _header: Header, where: Path) -> None:
     """Compare with the size that uncompressed rows need."""
     if len(data) < SHORTEST_BMP:
         raise _truncated(where, f"at least {SHORTEST_BMP} bytes")
@@ -246,6 +270,45 @@ def _check_bmp(data: bytes, where: Path) -> None:
     row = (abs(width) * bits + 31) // 32 * 4
     if len(data) < offset + row * abs(height):
         raise _truncated(where, f"at least {offset + row * abs(height)} bytes")
+
+
+def _check_webp(data: bytes, header: Header, where: Path) -> None:
+    for name, start, size in riff_chunks(io.BytesIO(data)):
+        if name in (b"VP8 ", b"VP8L"):
+            _refuse_hole(data[start : start + size], header, where)
+
+
+def _check_jpeg_2000(data: bytes, header: Header, where: Path) -> None:
+    """Look for the marker at the end, which cannot stand in compressed data."""
+    stream = data[data.find(JPEG_2000_STREAM) :]
+    if JPEG_END not in stream:
+        raise _truncated(where, "an end-of-codestream marker")
+    _refuse_hole(stream, header, where)
+
+
+def _refuse_hole(stream: bytes, header: Header, where: Path) -> None:
+    """Refuse what was never written; flat areas may take a byte of zeros for some 64 x 64 pixels."""
+    if HOLE + bytes(math.prod(header.size_wh) // 4096) in stream:
+        raise _truncated(where, "all of its pixels", "a hole of zeros")
+
+
+def _check_tiff(data: bytes, header: Header, where: Path) -> None:
+    """Compare the places and sizes of all strips or tiles with the file's length, and with what their rows need."""
+    try:
+        fault = strip_fault(data, header)
+    except (struct.error, ValueError, OverflowError):
+        fault = "a list of strips that is not all there"
+    if fault:
+        raise _truncated(where, "all strips or tiles within the file", fault)
+
+
+CHECKS: dict[str, Callable[[bytes, Header, Path], None]] = {
+    "png": _check_png,
+    "bmp": _check_bmp,
+    "webp": _check_webp,
+    "jpeg2000": _check_jpeg_2000,
+    "tiff": _check_tiff,
+}
 
 
 def _decoded(data: bytes, tiff: bool = False) -> tuple[Pixels | None, list[str]]:

@@ -8,6 +8,7 @@ annexes A and I; RFC 9649 (WebP); TIFF 6.0 and BigTIFF; the BMP headers of Windo
 CIPA DC-008 (EXIF), section 4.6.
 """
 
+import io
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -18,13 +19,16 @@ import attrs
 
 from cogkp.errors import ImageError
 
-WIDTH, HEIGHT, BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL = 256, 257, 258, 274, 277
-TILE_WIDTH, TILE_HEIGHT = 322, 323
+WIDTH, HEIGHT, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+ORIENTATION, SAMPLES_PER_PIXEL, ROWS_PER_STRIP, PLANAR = 274, 277, 278, 284
+YCBCR, FIRST_IFD = 6, 8
+STRIP_OFFSETS, STRIP_BYTES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 273, 279, 322, 323, 324, 325
 TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """Whole numbers without sign: of 1, 2, 4 and 8 bytes."""
 
 END_OF_IMAGE = 0xD9
-PROGRESSIVE = frozenset({0xC2, 0xCA})
+PROGRESSIVE, SEQUENTIAL = frozenset({0xC2, 0xCA}), frozenset({0xC0, 0xC1})
+HUFFMAN_TABLES = 0xC4
 COEFFICIENTS = 64
 # Within a scan, 0xFF is followed by zero where it is data, or by the number of a restart.
 AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -39,11 +43,12 @@ START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Tag(NamedTuple):
-    """The first value of a tag, where it stands in the file, and its form for ``struct``."""
+    """The first value of a tag, where it stands in the file, its form for ``struct``, and how many values there are."""
 
     value: int
     place: int
     form: str
+    values: int
 
 
 def tiff_tags(file: BinaryIO, start: int = 0) -> dict[int, Tag]:
@@ -75,7 +80,7 @@ def tiff_tags(file: BinaryIO, start: int = 0) -> dict[int, Tag]:
         if values * struct.calcsize(form) > inside:
             place = start + int(struct.unpack(order + ("Q" if big else "I"), field)[0])
         file.seek(place)
-        tags.setdefault(tag, Tag(struct.unpack(form, file.read(struct.calcsize(form)))[0], place, form))
+        tags.setdefault(tag, Tag(struct.unpack(form, file.read(struct.calcsize(form)))[0], place, form, values))
     return tags
 
 
@@ -89,6 +94,34 @@ def end_of_scans(data: bytes) -> int | None:
         return _walk(data)
     except (struct.error, ValueError, IndexError):
         return None
+
+
+def scan_without_zeros(data: bytes) -> int:
+    """Say from where on a JPEG file cannot hold a long run of zeros.
+
+    Zero bits are the shortest code of each Huffman table. Where that does not end a block of every component, a run
+    of them would be several equal blocks in which every coefficient is the same.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        The start of its first scan; the length of the file where zeros may be data, or nobody can tell.
+    """
+    tables: dict[int, int] = {}
+    components = 0
+    for name, start, size in jpeg_segments(io.BytesIO(data)):
+        marker, place = name[0], start
+        if marker in START_OF_FRAME:
+            components = data[start + 5] if marker in SEQUENTIAL else 0
+        while marker == HUFFMAN_TABLES and place < start + size:
+            tables[data[place]] = data[place + 17]
+            place += 17 + sum(data[place + 1 : place + 17])
+        if marker == START_OF_SCAN and data[start] == components:
+            used = (0x10 | data[start + 2 + 2 * n] & 0x0F for n in range(components))
+            if any(tables.get(table) for table in used):
+                return start + size
+    return len(data)
 
 
 def _walk(data: bytes) -> int | None:
@@ -150,6 +183,47 @@ class Header:
     tile_wh: tuple[int, int] = (0, 0)
 
 
+def strip_fault(data: bytes, header: Header) -> str:
+    """Say which strip or tile of a TIFF file is not all there; empty where all are.
+
+    Args:
+        data: the whole file.
+        header: of it.
+
+    Raises:
+        struct.error: the list of strips ends too early.
+        ValueError: strips have no height.
+    """
+    tags = tiff_tags(io.BytesIO(data))
+
+    def of(tag: int, otherwise: int) -> int:
+        return tags[tag].value if tag in tags else otherwise
+
+    (width, height), tiled = header.size_wh, TILE_OFFSETS in tags
+    places, lengths = (TILE_OFFSETS, TILE_BYTES) if tiled else (STRIP_OFFSETS, STRIP_BYTES)
+    if places not in tags or lengths not in tags:
+        return "" if places in tags else "no list of strips"
+    wide, high = header.tile_wh if tiled else (width, min(of(ROWS_PER_STRIP, height), height))
+    down, across = -(-height // high), -(-width // wide)
+    samples = of(SAMPLES_PER_PIXEL, 1)
+    planes, together = (samples, 1) if of(PLANAR, 1) == 2 else (1, samples)  # noqa: PLR2004
+    if tags[places].values < (wanted := down * across * planes):
+        return f"{tags[places].values} of {wanted}"
+    plain = of(COMPRESSION, 1) == 1 and of(PHOTOMETRIC, 1) != YCBCR
+    row = (wide * together * header.bits + 7) // 8 if plain else 0
+    for number, (place, length) in enumerate(
+        zip(*(_values(data, tags[key]) for key in (places, lengths)), strict=True)
+    ):
+        rows = high if tiled else min(high, height - number % down * high)
+        if place < FIRST_IFD or place + length > len(data) or length < max(row * rows, 1):
+            return f"number {number + 1}: {length} bytes from byte {place} on"
+    return ""
+
+
+def _values(data: bytes, tag: Tag) -> tuple[int, ...]:
+    return struct.unpack_from(f"{tag.form[0]}{tag.values}{tag.form[1]}", data, tag.place)
+
+
 def read_header(file: BinaryIO, where: Path) -> Header:
     """Read an image file's header from its first byte on; raises ImageError where it is cut or of another format."""
     start = file.read(12)
@@ -177,7 +251,7 @@ def _reader_of(start: bytes) -> Callable[[BinaryIO], Header] | None:
 
 
 class Chunk(NamedTuple):
-    """One chunk of a PNG file or one segment of a JPEG file: its name or marker, where its content starts, its size."""
+    """One chunk of a PNG or WebP file, or segment of a JPEG: its name or marker, where its content starts, its size."""
 
     name: bytes
     start: int
@@ -195,6 +269,19 @@ def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
         size, name = struct.unpack(">I4s", head)
         yield Chunk(name, position + 8, size)
         position += size + 12
+
+
+def riff_chunks(file: BinaryIO) -> Iterator[Chunk]:
+    """List the chunks of a WebP file, as far as their heads are whole."""
+    position = 12
+    while True:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:  # noqa: PLR2004
+            return
+        name, size = struct.unpack("<4sI", head)
+        yield Chunk(name, position + 8, size)
+        position += 8 + size + size % 2
 
 
 def _png_header(file: BinaryIO) -> Header:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -56,6 +58,38 @@ def test_a_note_that_ends_early_is_none(tmp_path, length):
     (tmp_path / "a.jpg").write_bytes(data.replace(exif(6), exif(6)[:length] + bytes(len(exif(6)) - length)))
     assert noted_orientation(tmp_path / "a.jpg") in (1, 6)
     assert read_grey(tmp_path / "a.jpg", oriented=True).size == LYING[..., 0].size
+
+
+def as_text(data):
+    return b"\nexif\n%8d\n" % len(data) + data.hex().encode() + b"\n"
+
+
+@pytest.mark.parametrize("prefix", [b"", b"Exif\x00\x00"])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        lambda data: b"eXIf" + data,
+        lambda data: b"tEXtRaw profile type exif\0" + as_text(data),
+        lambda data: b"zTXtRaw profile type APP1\0\0" + zlib.compress(as_text(data)),
+    ],
+    ids=["eXIf", "text", "compressed text"],
+)
+def test_a_png_notes_it_in_several_ways(tmp_path, prefix, chunk):
+    content = chunk(prefix + exif(6))
+    data = cv2.imencode(".png", LYING)[1].tobytes()
+    added = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    (tmp_path / "a.png").write_bytes(data[:33] + added + data[33:])
+    assert noted_orientation(tmp_path / "a.png") == 6
+    assert image_size(tmp_path / "a.png", oriented=True) == (24, 40)
+
+
+@pytest.mark.parametrize("text", [b"", b"\nexif\n 10\nzz\n", b"\xff", b"\nexif\n"])
+def test_a_note_as_text_that_is_none_is_none(tmp_path, text):
+    content = b"tEXtRaw profile type exif\0" + text
+    data = cv2.imencode(".png", LYING)[1].tobytes()
+    added = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    (tmp_path / "a.png").write_bytes(data[:33] + added + data[33:])
+    assert noted_orientation(tmp_path / "a.png") == 1
 
 
 def test_a_mask_that_notes_nothing_lies_as_its_turned_image_is_seen(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cogkp.data.images import read_colour, read_grey
-from cogkp.data.images.header import png_chunks
+from cogkp.data.images.header import png_chunks, read_header, strip_fault, tiff_tags
 from cogkp.errors import ImageError
 
 RNG = np.random.default_rng(0)
@@ -103,6 +103,42 @@ def test_a_jpeg_with_a_hole_is_refused(tmp_path):
     refused(tmp_path, data[:third] + data[2 * third :])
 
 
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_with_a_hole_of_zeros_or_the_tail_of_another_file_is_refused(tmp_path, capfd, kind):
+    """As after a crash, where some blocks of a file were never written."""
+    data = jpeg(NATURAL, JPEGS[kind])
+    third, other = len(data) // 3, jpeg(NATURAL[::-1].copy(), [*JPEGS[kind], cv2.IMWRITE_JPEG_QUALITY, 40])
+    refused(tmp_path, data[:third] + bytes(third) + data[2 * third :])
+    refused(tmp_path, data[: len(data) // 2] + bytes(len(data) // 2) + END)
+    refused(tmp_path, data[:third] + other[len(other) // 2 :] + END)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_small_hole_of_which_the_decoder_says_nothing_is_refused(tmp_path):
+    data = jpeg(NATURAL)
+    half = len(data) // 2
+    refused(tmp_path, data[:half] + bytes(512) + data[half + 512 :], "hole of zeros")
+
+
+def test_a_progressive_jpeg_that_lacks_its_middle_is_refused(tmp_path, capfd):
+    data = jpeg(NATURAL, JPEGS["progressive"])
+    third = len(data) // 3
+    refused(tmp_path, data[:third] + data[2 * third :])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_flat_areas_are_no_holes(tmp_path):
+    """In optimised tables the code of a flat block may be zeros alone; so may be padding at the end."""
+    data = jpeg(np.full((960, 1280, 3), 90, np.uint8), JPEGS["own tables"])
+    assert bytes(1000) in data
+    for name, content in (("a.jpg", data), ("b.jpg", jpeg(NATURAL)[:-2] + bytes(600) + END)):
+        (tmp_path / name).write_bytes(content)
+        assert read_grey(tmp_path / name).size in (960 * 1280, 120 * 160)
+    for suffix in (".webp", ".jp2"):
+        (tmp_path / f"a{suffix}").write_bytes(cv2.imencode(suffix, np.zeros((960, 1280, 3), np.uint8))[1].tobytes())
+        assert not read_grey(tmp_path / f"a{suffix}").any()
+
+
 def chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
@@ -155,6 +191,64 @@ def test_a_tiff_without_compression_is_refused_where_it_ends_early(tmp_path, cap
     assert capfd.readouterr() == ("", "")
 
 
+def spread_tiff(parts, **more):
+    """A grey image of 160 x 120 in several strips or tiles, all tags before all pixels."""
+    tags = {256: [160], 257: [120], 258: [8], 259: [1], 262: [1], 277: [1]} | {int(key[1:]): more[key] for key in more}
+    place, size = (324, 325) if 322 in tags else (273, 279)
+    tags |= {place: [0] * len(parts), size: [len(part) for part in parts]}
+    start = 8 + 2 + 12 * len(tags) + 4
+    pixels = start + sum(4 * len(values) for values in tags.values() if len(values) > 1)
+    tags[place] = [pixels + sum(map(len, parts[:number])) for number in range(len(parts))]
+    entries, lists = b"", b""
+    for tag, values in sorted(tags.items()):
+        value = values[0] if len(values) == 1 else start + len(lists)
+        entries += struct.pack("<HHII", tag, 4, len(values), value)
+        lists += struct.pack(f"<{len(values)}I", *values) if len(values) > 1 else b""
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + lists + b"".join(parts)
+
+
+GREY = NATURAL[..., 0].copy()
+TILES = [
+    np.pad(GREY, ((0, 8), (0, 32)))[top : top + 64, left : left + 64].tobytes()
+    for top in (0, 64)
+    for left in (0, 64, 128)
+]
+
+
+@pytest.mark.parametrize(
+    ("parts", "more"),
+    [
+        ([GREY[top : top + 40].tobytes() for top in (0, 40, 80)], {"t278": [40]}),
+        (TILES, {"t322": [64], "t323": [64]}),
+        ([NATURAL[..., 2 - n].tobytes() for n in range(3)], {"t258": [8, 8, 8], "t262": [2], "t277": [3], "t284": [2]}),
+    ],
+    ids=["strips", "tiles", "planes"],
+)
+def test_a_tiff_is_refused_whose_strips_do_not_lie_in_the_file_whatever_the_decoder_says(tmp_path, parts, more):
+    data = spread_tiff(parts, **more)
+    header = read_header(io.BytesIO(data), tmp_path)
+    assert strip_fault(data, header) == ""
+    (tmp_path / "a.tiff").write_bytes(data)
+    assert read_grey(tmp_path / "a.tiff").shape == (120, 160)
+    place, size = (tiff_tags(io.BytesIO(data))[tag].place for tag in ((324, 325) if "t322" in more else (273, 279)))
+
+    def changed(where, value):
+        return data[:where] + struct.pack("<I", value) + data[where + 4 :]
+
+    for wrong in (
+        data[:-1],
+        data[:-500],
+        spread_tiff(parts[:-1], **more),
+        spread_tiff([*parts[:-1], parts[-1][:-200]], **more),
+        changed(size, 0),
+        changed(size + 4, 10**6),
+        changed(place, 0),
+        changed(place + 4, 10**6),
+    ):
+        assert strip_fault(wrong, header)
+        refused(tmp_path, wrong, "strips or tiles", "b.tiff")
+
+
 def tiff_around(stream, width, height, compression=7):
     tags = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 122, 277: 1, 278: height, 279: len(stream)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
@@ -169,6 +263,15 @@ def test_every_format_is_refused_where_the_file_ends_early(tmp_path, capfd, suff
     assert read_grey(tmp_path / f"a{suffix}").shape == (120, 160)
     refused(tmp_path, data[: int(kept * len(data))], words="truncated|empty", name=f"b{suffix}")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("suffix", "quality"), [(".webp", 80), (".webp", 101), (".jp2", 0)])
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
+def test_an_end_that_was_never_written_is_refused(tmp_path, suffix, quality, kept):
+    data = cv2.imencode(suffix, NATURAL, [cv2.IMWRITE_WEBP_QUALITY, quality] if quality else [])[1].tobytes()
+    short = data[: int(kept * len(data))]
+    refused(tmp_path, short + bytes(len(data) - len(short)), name=f"a{suffix}")
+    refused(tmp_path, short + bytes(len(data) - len(short) - 2) + data[-2:], name=f"a{suffix}")
 
 
 @pytest.mark.parametrize("lossless", [80, 101])
