@@ -19,11 +19,15 @@ import numpy.typing as npt
 from cogkp.data.images import (
     UPRIGHT,
     ImageFile,
+    Levels,
     as_image,
+    counted_values,
+    faint,
     misfit,
     noted_orientation,
     read_image,
     stretched,
+    value_range,
 )
 from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ModelError, closest
 from cogkp.families import Family, family_named, family_of
@@ -304,13 +308,11 @@ class Model:
 
     def _levelled(self, pixels: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         """Spread the levels of the training over 0..1, and tell once of an image far outside them."""
-        levels = self._levels
-        if pixels.dtype != np.uint16:
-            return pixels
-        if not self._levels_warned and (message := misfit(int(pixels.min()), int(pixels.max()), levels, MUCH_DARKER)):
+        message = "" if self._levels_warned else _outside(pixels, self._levels)
+        if message:
             self._levels_warned = True
             log.warning("%s: %s; max_value=... says which value is white", where, message)
-        return pixels if levels is None else stretched(pixels, levels)
+        return pixels if self._levels is None else stretched(pixels, self._levels)
 
     def answer(self, prepared: Sequence[Prepared], **known: Any) -> list[Prediction]:
         """Say what is found in images that were prepared; a list in ``known`` holds one value for each."""
@@ -335,6 +337,13 @@ class Model:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"run by {self._runner.name}"
         return f"<{self.family} model {str(self.path)!r}: {', '.join(self.names)}; {state}>"
+
+
+def _outside(pixels: npt.NDArray[Any], levels: Levels | None) -> str:
+    """Say how an image lies far outside what the training was like; nothing where it does not."""
+    if pixels.dtype == np.uint16:
+        return misfit(*value_range(counted_values(pixels)), levels, MUCH_DARKER)
+    return faint(int(pixels.min()), int(pixels.max()), MUCH_DARKER) if pixels.dtype == np.uint8 else ""
 
 
 def _keywords(call: Callable[..., Any], positional: int) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from cogkp.training.stopwatch import TRACE_NAME, ProfileSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
 from cogkp.workflows.adapter import adapter_of
 from cogkp.workflows.evaluate import evaluate
-from cogkp.workflows.image_levels import lacks_levels, tell_dataset, with_found_levels, with_trained_levels
+from cogkp.workflows.image_levels import tell_dataset, with_found_levels, with_trained_levels
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.setup import open_loader
 from cogkp.workflows.training_job import (
@@ -348,7 +348,7 @@ def _open_data(job: TrainingJob, task: Task, *, fresh: bool) -> dict[Split, Imag
     data: dict[Split, ImageDataset] = {}
     for split, key in job.adapter.splits(job.config).items():
         dataset = task.datasets(split)
-        if fresh and split == "train" and lacks_levels(job.config):
+        if fresh and split == "train":
             config = with_found_levels(job.config, dataset)
             if config is not job.config:
                 job.config = task.config = config

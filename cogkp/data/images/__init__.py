@@ -1,7 +1,7 @@
 """Read and write images, and turn them into network inputs, the same way for training and deployment."""
 
 from cogkp.data.images.arrays import as_image, to_colour, to_display, to_grey
-from cogkp.data.images.levels import find_levels, misfit, tell_levels
+from cogkp.data.images.levels import ImageValues, counted_values, faint, misfit, value_range
 from cogkp.data.images.orientation import UPRIGHT
 from cogkp.data.images.reading import (
     FULL,
@@ -28,10 +28,12 @@ __all__ = [
     "MISSING_MASK_IGNORE_INDEX",
     "UPRIGHT",
     "ImageFile",
+    "ImageValues",
     "Levels",
     "as_image",
+    "counted_values",
     "encode_image",
-    "find_levels",
+    "faint",
     "image_size",
     "misfit",
     "noted_orientation",
@@ -40,11 +42,11 @@ __all__ = [
     "read_image",
     "read_mask",
     "stretched",
-    "tell_levels",
     "tell_orientations",
     "to_colour",
     "to_display",
     "to_grey",
+    "value_range",
     "warp_image",
     "warp_mask",
     "write_png",
