@@ -57,6 +57,7 @@ def import_boxes(
     destination: flag.Destination,
     validation: flag.ValidationShare = 0.1,
     seed: flag.Seed = 0,
+    apply_exif_orientation: flag.AppliedOrientation = False,
     as_json: flag.Json = False,
 ) -> None:
     """Convert box labels of another format to folders that experiments are trained on."""
@@ -65,10 +66,16 @@ def import_boxes(
     report = Console(as_json)
     with shown_progress() as progress:
         result = cli_api.import_boxes(
-            source, destination, format=label_format, validation=validation, seed=seed, progress=progress
+            source,
+            destination,
+            format=label_format,
+            validation=validation,
+            seed=seed,
+            apply_exif_orientation=apply_exif_orientation,
+            progress=progress,
         )
     report.say(", ".join(f"{part}: {count} images" for part, count in result.counts.items()))
-    _advise(report, destination, result.folders)
+    _advise(report, destination, result.folders, oriented=apply_exif_orientation)
     report.finish(folders=result.folders, counts=result.counts)
 
 
@@ -109,10 +116,13 @@ def render_boxes(
     report.finish(folders=folders, counts={part: parts[part][0] for part in folders})
 
 
-def _advise(report: Console, destination: Path, folders: Mapping[str, Path], more: str = "") -> None:
+def _advise(
+    report: Console, destination: Path, folders: Mapping[str, Path], more: str = "", *, oriented: bool = False
+) -> None:
     keys = {"train": "train_data", "val": "val_data", "test": "test_data"}
     named = "".join(f" dataset.{keys[part]}={folder}" for part, folder in folders.items())
-    report.say(f"look: s6 cog centerpose validate {destination}")
+    more += " dataset.images.apply_exif_orientation=true" * oriented
+    report.say(f"look: s6 cog centerpose validate {destination}{' --apply-exif-orientation' * oriented}")
     report.say(f"next: s6 cog centerpose train -e SPEC.yaml results_dir=results{named}{more}")
 
 
@@ -232,6 +242,7 @@ def _figures(scalars: Mapping[str, float]) -> str:
 def validate(
     folder: flag.BoxFolder,
     camera_frame: flag.CameraFrameOfFiles = None,
+    apply_exif_orientation: flag.AppliedOrientation = False,
     tolerance: flag.TolerancePx = 2.0,
     output: flag.BoxCheckDrawing = None,
     as_json: flag.Json = False,
@@ -244,6 +255,7 @@ def validate(
         found = cli_api.check_box_labels(
             folder,
             camera_frame=flag.word(camera_frame),
+            apply_exif_orientation=apply_exif_orientation,
             tolerance_px=tolerance,
             output=output,
             progress=progress,

@@ -60,6 +60,7 @@ def import_dataset(
     destination: flag.Destination,
     validation: flag.ValidationShare = 0.1,
     seed: flag.Seed = 0,
+    apply_exif_orientation: flag.AppliedOrientation = False,
     as_json: flag.Json = False,
 ) -> None:
     """Read labels of another program and write a StructuredDataset with its config."""
@@ -68,7 +69,13 @@ def import_dataset(
     report = Console(as_json)
     with shown_progress() as progress:
         result = cogkp.import_dataset(
-            source, destination, format=label_format, validation=validation, seed=seed, progress=progress
+            source,
+            destination,
+            format=label_format,
+            validation=validation,
+            seed=seed,
+            apply_exif_orientation=apply_exif_orientation,
+            progress=progress,
         )
     report.say(", ".join(f"{name}: {count}" for name, count in result.counts.items()))
     report.say(f"config: {result.config}")

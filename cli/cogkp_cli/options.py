@@ -282,6 +282,10 @@ ValidationShare = Annotated[
     ),
 ]
 
+AppliedOrientation = Annotated[
+    bool, typer.Option("--apply-exif-orientation", help="Turn images as their files note, as the labels were made.")
+]
+
 # Calibration
 CalibrationFiles = Annotated[
     list[Path],

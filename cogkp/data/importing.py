@@ -14,6 +14,9 @@ import numpy as np
 
 from cogkp.errors import DataError, Problem, closest
 
+IMPORT_SWITCH = "--apply-exif-orientation of the import, or apply_exif_orientation"
+"""What has images turned, for messages."""
+
 Part = Literal["train", "validation"]
 ReaderT = TypeVar("ReaderT")
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.images import AS_STORED, ImageFiles
 from cogkp.data.boxes.box_fields import image_problem
 from cogkp.data.boxes.frames import PIXEL_KEY, centre_px, reprojection_px
 from cogkp.data.boxes.reader import scan_objectron
@@ -122,15 +123,17 @@ def check_root(
     *,
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
+    files: ImageFiles = AS_STORED,
     tolerance_px: float = TOLERANCE_PX,
     progress: Progress = SILENT,
 ) -> LabelReport:
     """Check every labelled image of a folder; nothing ends the check but a folder that is not there (DataError).
 
     ``camera_frame`` None takes the axes that each file names, else those of Objectron; ``intrinsics`` (3, 3), pixels,
-    are for images whose file has none; ``tolerance_px`` is the largest distance that is no problem.
+    are for images whose file has none; ``files`` says how images are read; ``tolerance_px`` is the largest distance
+    that is no problem.
     """
-    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics)
+    scan = scan_objectron(root, camera_frame=camera_frame, intrinsics=intrinsics, files=files)
     problems = list(scan.problems)
     if not scan.files:
         problems.append(Problem("there are no labelled images", str(root), "images with a JSON file beside them"))

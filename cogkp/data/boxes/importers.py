@@ -5,7 +5,9 @@ A new format is one function that reads a source and one line in ``BOX_IMPORTERS
 
 import json
 import logging
+import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +16,14 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.images import AS_STORED, ImageFiles
 from cogkp.data.boxes.box_fields import Fields, image_problem, read_annotation
-from cogkp.data.boxes.reader import MISSING_MARK, ORIENTED, find_labelled, scan_objectron
+from cogkp.data.boxes.reader import MISSING_MARK, checked_size, fault_of_pixels, find_labelled, scan_objectron
 from cogkp.data.boxes.records import BoxRecord
 from cogkp.data.boxes.writer import annotation_of
-from cogkp.data.images import image_size, read_grey, tell_orientations
-from cogkp.data.importing import divide, importer_of, located
-from cogkp.errors import DataError, Problem, counted
+from cogkp.data.images import read_grey, tell_orientations
+from cogkp.data.importing import IMPORT_SWITCH, divide, importer_of, located
+from cogkp.errors import DataError, Problem
 from cogkp.files import leads_out, staged_folder
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import CORNERS, POINTS
@@ -41,6 +44,8 @@ EDGE_TO_CENTRE = 0.5
 TAMPAR_ORDER = (5, 1, 6, 2, 7, 3, 4, 0)
 DIAGONALS = ((1, 8), (2, 7), (3, 6), (4, 5))
 VALUES_OF_A_CORNER = 3
+PARCEL = re.compile("box|parcel", re.IGNORECASE)
+UNLABELLED = "a parcel with a corner that nobody labelled"
 
 
 @attrs.frozen(kw_only=True)
@@ -72,17 +77,17 @@ class BoxImportResult:
     counts: Mapping[str, int]
 
 
-def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
+def read_cuboid_opengl(source: Path, files: ImageFiles = AS_STORED) -> list[ImportedImage]:
     """Read folders of images with CenterPose annotation files whose points of space are in OpenGL axes.
 
     Pixels and intrinsics stay as they are: both count from the centre of the first pixel, and files in which they did
     not would not agree with themselves. All that is added is the name of the axes. Images outside the folders
-    ``train``, ``val`` and ``test`` are divided by the seed.
+    ``train``, ``val`` and ``test`` are divided by the seed. ``files`` says how images were read for the labels.
 
     Raises:
         DataError: anything is wrong with the files or the images.
     """
-    scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL)
+    scan = scan_objectron(source, camera_frame=CameraFrame.OPENGL, files=files)
     damaged = filter(None, (image_problem(record.image) for record in scan.index.records))
     problems = [*scan.problems, *damaged]
     if problems:
@@ -107,23 +112,29 @@ def read_cuboid_opengl(source: Path) -> list[ImportedImage]:
     return items
 
 
-def read_tampar(source: Path) -> list[ImportedImage]:
+def read_tampar(source: Path, files: ImageFiles = AS_STORED) -> list[ImportedImage]:
     """Read parcels labelled with eight corners in COCO form (``annotations.json``).
 
-    The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the edge
-    of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The middle of a
-    parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel with a corner
-    that nobody labelled ((0, 0) with a v of 0, or (-1, -1)) is left out and reported.
+    The source knows neither camera nor sizes, so the annotation files hold pixels only. It counts pixels from the
+    edge of the image, we count from the centre of the first pixel: half a pixel is taken from every corner. The
+    middle of a parcel is where the diagonals between its corners meet in the image, as nearly as they do. A parcel
+    with a corner that nobody labelled (a v of 0, or (-1, -1)) is left out and reported, as is an object whose category
+    is named neither box nor parcel.
 
     Raises:
         DataError: anything is wrong with the file or the images.
     """
-    fields = read_annotation(source / ANNOTATIONS_FILE)
+    fields, dropped = read_annotation(source / ANNOTATIONS_FILE), defaultdict[str, list[str]](list)
+    names = {entry.content.get("id"): entry.word("name") for entry in _each(fields, "categories")}
     parcels: dict[Any, list[Fields]] = {}
     for entry in fields.each("annotations"):
+        name = names.get(entry.content.get("category_id"))
+        if name and not PARCEL.search(name):
+            dropped[f"an object of category '{name}'"].append(entry.where)
+            continue
         parcels.setdefault(entry.content.get("image_id"), []).append(entry)
     images = fields.each("images")
-    outcomes = [_parcels_or_problem(source, entry, parcels) for entry in images]
+    outcomes = [_parcels_or_problem(source, entry, parcels, files, dropped) for entry in images]
     problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     known = {entry.content.get("id") for entry in images}
     problems += [
@@ -133,20 +144,31 @@ def read_tampar(source: Path) -> list[ImportedImage]:
     ]
     if problems:
         raise DataError.listing(problems)
-    _tell_incomplete(source, [parcel for each in parcels.values() for parcel in each])
+    for reason, places in dropped.items():
+        log.warning("%s: left out %d times: %s, e.g. %s", source, len(places), reason, places[0])
     imported = [outcome for outcome in outcomes if isinstance(outcome, ImportedImage)]
-    tell_orientations([each.image for each in imported], str(source), oriented=False, switch=ORIENTED)
+    tell_orientations(
+        [each.image for each in imported], str(source), oriented=files.apply_exif_orientation, switch=IMPORT_SWITCH
+    )
     return imported
 
 
-BOX_IMPORTERS: Mapping[str, Callable[[Path], list[ImportedImage]]] = {
+def _each(fields: Fields, key: str) -> list[Fields]:
+    return fields.each(key) if key in fields else []
+
+
+BOX_IMPORTERS: Mapping[str, Callable[[Path, ImageFiles], list[ImportedImage]]] = {
     "cuboid-opengl": read_cuboid_opengl,
     "tampar": read_tampar,
 }
 
 
 def _parcels_or_problem(
-    source: Path, entry: Fields, parcels: Mapping[Any, Sequence[Fields]]
+    source: Path,
+    entry: Fields,
+    parcels: Mapping[Any, Sequence[Fields]],
+    files: ImageFiles,
+    dropped: dict[str, list[str]],
 ) -> ImportedImage | Problem:
     try:
         name = entry.word("file_name")
@@ -154,9 +176,17 @@ def _parcels_or_problem(
             raise entry.wrong("file_name", "an image within the folder")
         image = source / name
         read_grey(image)
-        labelled = [(parcel, _corners(parcel)) for parcel in parcels.get(entry.content.get("id"), ())]
-        boxes = [_parcel(parcel, corners) for parcel, corners in labelled if corners is not None]
-        content = annotation_of(boxes, image_size(image), None, provenance=f"{source.name}/{ANNOTATIONS_FILE}")
+        size_wh = checked_size(entry, image, oriented=files.apply_exif_orientation)
+        boxes = []
+        for parcel in parcels.get(entry.content.get("id"), ()):
+            corners = _corners(parcel)
+            box = None if corners is None else _parcel(parcel, corners)
+            reason = UNLABELLED if box is None else fault_of_pixels(box.uv_source, size_wh)
+            if box is None or reason:
+                dropped[reason].append(parcel.where)
+            else:
+                boxes.append(box)
+        content = annotation_of(boxes, size_wh, None, provenance=f"{source.name}/{ANNOTATIONS_FILE}")
     except DataError as error:
         return located(error.problem, entry.where)
     return ImportedImage(image=image, stem=Path(name).with_suffix("").as_posix(), content=content, part=None)
@@ -168,25 +198,15 @@ def _corners(entry: Fields) -> FloatArray | None:
     if flat is None:
         raise entry.wrong("keypoints", "x, y and v of eight corners")
     corners = flat.reshape(CORNERS, VALUES_OF_A_CORNER)
-    missing = (corners == 0).all(axis=1) | (corners[:, :2] == MISSING_MARK).all(axis=1)
+    missing = (corners[:, 2] == 0) | (corners[:, :2] == MISSING_MARK).all(axis=1)
     return None if missing.any() else np.asarray(corners[list(TAMPAR_ORDER), :2])
-
-
-def _tell_incomplete(source: Path, parcels: Sequence[Fields]) -> None:
-    incomplete = [parcel.where for parcel in parcels if _corners(parcel) is None]
-    if incomplete:
-        log.warning(
-            "%s: %d of %s left out, with a corner that nobody labelled, e.g. %s",
-            source,
-            len(incomplete),
-            counted(len(parcels), "parcel"),
-            incomplete[0],
-        )
 
 
 def _parcel(entry: Fields, corners: FloatArray) -> BoxRecord:
     uv = np.zeros((POINTS, 2))
     uv[1:] = corners - EDGE_TO_CENTRE
+    if min(np.linalg.norm(uv[a] - uv[b]) for a, b in DIAGONALS) == 0:
+        raise entry.wrong("keypoints", "eight corners of a box", "Corners that face each other are one point.")
     uv[0] = _meeting(uv)
     return BoxRecord(
         name="parcel",
@@ -218,6 +238,7 @@ def import_boxes(
     format: str,
     validation: float = 0.1,
     seed: int = 0,
+    apply_exif_orientation: bool = False,
     progress: Progress = SILENT,
 ) -> BoxImportResult:
     """Convert box labels of another format to folders in Objectron's format.
@@ -229,6 +250,8 @@ def import_boxes(
         validation: share of the images set aside, rounded down; ignored for those whose source says where they
             belong.
         seed: of that draw.
+        apply_exif_orientation: whether the labels were made on images turned as their files note; what is trained on
+            them needs ``dataset.images.apply_exif_orientation``.
         progress: advanced once per image.
 
     Returns:
@@ -242,7 +265,7 @@ def import_boxes(
     source, destination = Path(source), Path(destination)
     if not source.is_dir():
         raise DataError("the source does not exist", where=str(source), expected="a folder")
-    items = read(source)
+    items = read(source, ImageFiles(apply_exif_orientation=apply_exif_orientation))
     if not items:
         raise DataError("there are no labelled images", where=str(source))
     parts = divide(items, validation, seed, "val")

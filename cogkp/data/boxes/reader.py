@@ -9,8 +9,10 @@ dot do not count. What is passed over is counted and said.
 """
 
 import logging
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -39,6 +41,7 @@ FALLBACK_FRAME = CameraFrame.OBJECTRON
 FRAMES = {frame.value: frame for frame in CameraFrame}
 ORIENTED = "dataset.images.apply_exif_orientation"
 """The switch that turns images, for messages."""
+OTHER_WAY = f"The image notes an orientation (EXIF): change {ORIENTED}, or --apply-exif-orientation."
 
 TINY = float(np.nextafter(0.0, 1.0))
 FIRST_EDGE = -0.5  # of the image; the centre of its first pixel is 0
@@ -47,6 +50,15 @@ FARTHEST_SIDES = 10.0
 
 MISSING_MARK = (-1.0, -1.0)
 """What many tools write for a point that is not there."""
+
+KEYS = ("objects", "camera_data", "AR_data", "object_height")
+CAMERA_KEYS = ("width", "height", "camera_frame", "intrinsics", "camera_projection_matrix")
+BOX_KEYS = (
+    *("class", "name", "projected_cuboid", "keypoints_3d", "location", "quaternion_xyzw", "scale"),
+    *("visibility", "symmetric", "num_symmetry"),
+)
+ALIASES = dict.fromkeys(("category", "category_name", "class_name", "label"), "class")
+"""What other programs call a key."""
 
 ALL_CLASSES = "Name it in dataset.category, or set dataset.all_classes to true to take every class for it."
 CALIBRATE = "Calibrate the camera, or give the intrinsics of the images; no camera is assumed."
@@ -149,6 +161,7 @@ def scan_objectron(
     )
     reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset(need), category)
     outcomes = [reader.read(pair) for pair in found.labelled]
+    _tell_slips(root, outcomes, category)
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     fits = [fit_camera_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
@@ -257,12 +270,12 @@ def _behind(box: BoxRecord) -> Problem:
 
 def _seen(record: ImageRecord, dropped: Counter[str]) -> ImageRecord:
     """Leave out boxes of which the image cannot show anything, and those whose pixels are none."""
-    reasons = [_fault_of_pixels(box.uv_source, record.size_wh) for box in record.boxes]
+    reasons = [fault_of_pixels(box.uv_source, record.size_wh) for box in record.boxes]
     dropped.update(filter(None, reasons))
     return attrs.evolve(record, boxes=tuple(box for box, why in zip(record.boxes, reasons, strict=True) if not why))
 
 
-def _fault_of_pixels(uv: FloatArray, size_wh: tuple[int, int]) -> str:
+def fault_of_pixels(uv: FloatArray, size_wh: tuple[int, int]) -> str:
     """Say why nine points are no box in the image; empty where they are one."""
     low, high, last_edge = uv.min(axis=0), uv.max(axis=0), np.array(size_wh) + FIRST_EDGE
     if (high < FIRST_EDGE).any() or (low > last_edge).any():
@@ -279,6 +292,31 @@ class _Outcome(NamedTuple):
     record: ImageRecord | None
     problems: list[Problem]
     others: tuple[str, ...] = ()
+    slips: tuple[tuple[str, str], ...] = ()
+    classless: int = 0
+    objects: int = 0
+
+
+def _slips(fields: Fields, known: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Find keys that mean nothing here and look like one that is missing; with it."""
+    missing = {key.casefold(): key for key in known if key not in fields.content}
+    for word in fields.content.keys() - set(known):
+        near = get_close_matches(word.casefold(), missing, n=1, cutoff=0.85)
+        near += [key for key in missing if key.startswith(f"{word.casefold()}_")]
+        if meant := missing.get(near[0]) if near else ALIASES.get(word) if "class" in missing else None:
+            yield word, meant
+
+
+def _tell_slips(root: Path, outcomes: Sequence[_Outcome], category: str | None) -> None:
+    for (word, meant), count in Counter(slip for outcome in outcomes for slip in outcome.slips).items():
+        log.warning("%s: the key %r means nothing, and is there %d times. Did you mean %r?", root, word, count, meant)
+    classless = sum(outcome.classless for outcome in outcomes)
+    if category and classless:
+        boxes = sum(len(outcome.record.boxes) for outcome in outcomes if outcome.record is not None)
+        level = (
+            logging.INFO if classless >= boxes and not any(outcome.others for outcome in outcomes) else logging.WARNING
+        )
+        log.log(level, "%s: %d objects state no class and are taken for '%s'", root, classless, category)
 
 
 @attrs.frozen
@@ -297,23 +335,31 @@ class _AnnotationReader:
             bare = self.surroundings(pair, fields)
             entries = list(enumerate(fields.each("objects")))
             others = tuple(word for _, entry in entries if (word := self._other_class(entry)) is not None)
+            parts = [
+                (fields, KEYS),
+                (fields.within("camera_data"), CAMERA_KEYS),
+                *((each, BOX_KEYS) for _, each in entries),
+            ]
+            slips = tuple(slip for part, known in parts if part is not None for slip in _slips(part, known))
         except DataError as error:
             return _Outcome(None, [error.problem])
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV)
         wanted = [(number, entry) for number, entry in entries if self._other_class(entry) is None]
         outcomes = [self._box(entry, number, bare.K, to_opencv) for number, entry in wanted]
         record = attrs.evolve(bare, boxes=tuple(box for box in outcomes if isinstance(box, BoxRecord)))
-        return _Outcome(record, [problem for problem in outcomes if isinstance(problem, Problem)], others)
+        problems = [problem for problem in outcomes if isinstance(problem, Problem)]
+        classless = sum(not _class_of(entry) for _, entry in entries)
+        return _Outcome(record, problems, others, slips, classless, len(entries))
 
     def _other_class(self, entry: Fields) -> str | None:
         """Return the class of an object that is not of the category; None for one that is wanted."""
-        word = entry.word("class")
+        word = _class_of(entry)
         return word if self.category and word and _plain(word) != _plain(self.category) else None
 
     def surroundings(self, pair: Labelled, fields: Fields) -> ImageRecord:
         """Read all but the boxes."""
         camera = fields.within("camera_data") or Fields(fields.place("camera_data"), {})
-        size_wh = _checked_size(camera, image_size(pair.image, oriented=self.files.apply_exif_orientation))
+        size_wh = checked_size(camera, pair.image, oriented=self.files.apply_exif_orientation)
         frame = self._frame(camera)
         return ImageRecord(
             root=self.root,
@@ -364,21 +410,24 @@ class _AnnotationReader:
             raise entry.wrong("keypoints_3d", "nine points of space, or location and quaternion_xyzw")
 
 
+def _class_of(entry: Fields) -> str:
+    return (entry.word("class") or "").strip()
+
+
 def _plain(word: str) -> str:
-    """Write a class so that case, blanks, dashes and underscores make no difference."""
-    return "".join(filter(str.isalnum, word.casefold()))
+    """Write a class so that case, blanks, dashes, underscores and ways to write an accent make no difference."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", word).casefold()))
 
 
-def _checked_size(camera: Fields, size_wh: tuple[int, int]) -> tuple[int, int]:
+def checked_size(camera: Fields, image: Path, *, oriented: bool) -> tuple[int, int]:
     """Compare the image with the size its annotation was made for."""
-    for key, length in zip(("width", "height"), size_wh, strict=True):
-        declared = camera.whole(key, 1)
+    size_wh = image_size(image, oriented=oriented)
+    stated = camera.whole("width", 1), camera.whole("height", 1)
+    for key, declared, length in zip(("width", "height"), stated, size_wh, strict=True):
         if declared not in (None, length):
-            raise camera.wrong(
-                key,
-                f"{length}, as the image has",
-                "Scale points and intrinsics with the image, or take the original.",
-            )
+            turned = stated == image_size(image, oriented=not oriented)
+            hint = "Scale points and intrinsics with the image, or take the original."
+            raise camera.wrong(key, f"{length}, as the image has", OTHER_WAY if turned else hint)
     return size_wh
 
 

@@ -20,7 +20,7 @@ from cogkp.data.dataset import ItemKey, Split
 from cogkp.data.images import MISSING_MASK_IGNORE_INDEX, read_grey, read_mask, tell_orientations
 from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.data.keypoint.labels import KeypointLabels
-from cogkp.data.keypoint.outside import inside_image, say_origin, without_outside
+from cogkp.data.keypoint.outside import inside_image, say_suspicious, without_outside
 from cogkp.data.keypoint.records import Index, Record, RecordingSize, Records, View
 from cogkp.data.keypoint.stereo import check_frames, check_labels, paired_rig
 from cogkp.data.keypoint.structured import LINES_FILE, StructuredDataset
@@ -155,6 +155,10 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         self._records = Records(self._indices)
         if config.targets.keypoints:
             _say_unlabelled(self.size_report, split)
+        if masks is not None and not any(
+            index.masks is not None and index.masks.sizes.any() for index in self._indices
+        ):
+            log.warning("%s data: no image has a mask (%s), so segmentation learns nothing", split, ", ".join(masks))
         rig = paired_rig(config)
         if rig is not None:
             check_frames(self._records, rig, oriented=self._oriented)
@@ -273,7 +277,7 @@ def open_roots(
 def _open_root(root: Path, mappings: DataMappings, points: PointLabels, oriented: bool) -> Index:
     index = StructuredDataset(root).index(mappings)
     check_datakeys(index, mappings, points)
-    say_origin(str(root), int((index.labelled & (index.uv_source == 0).all(-1)).sum()))
+    say_suspicious(str(root), index.uv_source[index.labelled])
     return index if mappings.keep_points_outside_image else without_outside(index, mappings.y, oriented=oriented)
 
 

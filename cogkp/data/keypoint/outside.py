@@ -23,6 +23,7 @@ IMAGES_LOOKED_AT = 10_000
 """So many headers are read when a data set is opened; of more images, these are spread evenly, beside the extremes."""
 
 EXTREMES = 1000
+FIRST_CORNER = -0.5
 EXAMPLES = 3
 OUTSIDE = "label outside its image"
 
@@ -34,8 +35,7 @@ def inside_image(uv: npt.NDArray[np.float64], size_wh: npt.ArrayLike) -> npt.NDA
         >>> inside_image(np.array([[-0.5, 0.0], [159.5, 119.5], [159.6, 0.0]]), (160, 120)).tolist()
         [True, True, False]
     """
-    half = 0.5  # of a pixel
-    return np.asarray(((uv >= -half) & (uv <= np.asarray(size_wh) - half)).all(axis=-1))
+    return np.asarray(((uv >= FIRST_CORNER) & (uv <= np.asarray(size_wh) + FIRST_CORNER)).all(axis=-1))
 
 
 def without_outside(index: Index, point_keys: Sequence[Sequence[str]], *, oriented: bool = False) -> Index:
@@ -83,11 +83,23 @@ def say_outside(where: str, count: int, of: int, examples: Sequence[str], some: 
     )
 
 
-def say_origin(where: str, count: int) -> None:
-    """Warn of labels on the very first pixel, which many tools write where there is no label."""
-    if count:
+def say_suspicious(where: str, uv: npt.NDArray[np.float64]) -> None:
+    """Warn of labels on the image's first corner, which many tools write where there is no label, and of fractions.
+
+    Args:
+        where: names the data set.
+        uv: (L, 2) labels in use, pixels.
+    """
+    corner = ((uv == 0.0) | (uv == FIRST_CORNER)).all(axis=-1)
+    if count := int(corner.sum()):
         log.warning(
             "%s: %s exactly at [0, 0] and used. Write null where that means missing.", where, counted(count, "label")
+        )
+    if not corner.all() and ((uv >= 0.0) & (uv <= 1.0)).all():
+        log.warning(
+            "%s: all %s lie within the first pixel. Are they fractions of the image? Labels are pixels.",
+            where,
+            counted(len(uv), "label"),
         )
 
 

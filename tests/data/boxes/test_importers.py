@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from cogkp.config.images import ImageFiles
 from cogkp.data.boxes.check import check_root
 from cogkp.data.boxes.importers import BOX_IMPORTERS, TAMPAR_ORDER, import_boxes
 from cogkp.data.boxes.reader import read_objectron
 from cogkp.errors import DataError, OutputError
 from cogkp.geometry.camera_frame import CameraFrame
 from tests.builders.box_files import K, annotation, box, spoilt, write
+from tests.builders.oriented import write_oriented
 from tests.builders.shared_data import shared
 
 
@@ -65,6 +67,7 @@ def parcel_source(folder, **changes):
     cv2.imwrite(str(folder / "p.jpg"), np.zeros((72, 96, 3), np.uint8))
     corners = np.zeros((8, 3))
     corners[list(TAMPAR_ORDER), :2] = box().uv_source[1:] + 0.5
+    corners[:, 2] = 2
     entry = {"id": 1, "image_id": 7, "keypoints": corners.ravel().tolist(), **changes}
     content = {"images": [{"id": 7, "file_name": "p.jpg"}], "annotations": [entry]}
     (folder / "annotations.json").write_text(json.dumps(content))
@@ -82,7 +85,7 @@ def test_corners_of_parcels_are_renumbered_and_counted_from_pixel_centres(tmp_pa
     assert with_camera.records[0].K is K
 
 
-@pytest.mark.parametrize("mark", [[0.0, 0.0, 0.0], [-1, -1, 0], [-1.0, -1.0, 2.0]])
+@pytest.mark.parametrize("mark", [[0.0, 0.0, 0.0], [-1, -1, 0], [-1.0, -1.0, 2.0], [40.0, 30.0, 0.0]])
 def test_parcels_with_a_corner_that_nobody_labelled_are_left_out_and_told(tmp_path, caplog, mark):
     source = parcel_source(tmp_path / "s")
     content = json.loads((source / "annotations.json").read_text())
@@ -92,8 +95,82 @@ def test_parcels_with_a_corner_that_nobody_labelled_are_left_out_and_told(tmp_pa
     result = import_boxes(source, tmp_path / "out", format="tampar", validation=0)
     (record,) = read_objectron(result.folders["train"]).records
     assert len(record.boxes) == 1
-    assert "1 of 2 parcels left out, with a corner that nobody labelled" in caplog.text
+    assert "left out 1 times: a parcel with a corner that nobody labelled, e.g." in caplog.text
     assert "annotations[1]" in caplog.text
+
+
+def changed_source(folder, change):
+    source = parcel_source(folder)
+    content = json.loads((source / "annotations.json").read_text())
+    change(content)
+    (source / "annotations.json").write_text(json.dumps(content))
+    return source
+
+
+def test_objects_of_other_categories_are_no_parcels(tmp_path, caplog):
+    def change(content):
+        names = ("normal box", "damaged box", "person")
+        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names)]
+        content["annotations"] = [{**content["annotations"][0], "category_id": number} for number in range(3)]
+
+    result = import_boxes(changed_source(tmp_path / "s", change), tmp_path / "out", format="tampar", validation=0)
+    assert len(read_objectron(result.folders["train"]).records[0].boxes) == 2
+    assert "left out 1 times: an object of category 'person', e.g." in caplog.text
+    assert "annotations[2]" in caplog.text
+
+
+@pytest.mark.parametrize(("value", "reason"), [(1e5, "10 image sides outside"), (-1e4, "10 image sides outside")])
+def test_parcels_far_outside_are_told_at_import(tmp_path, caplog, value, reason):
+    def change(content):
+        content["annotations"][0]["keypoints"][0] = value
+
+    result = import_boxes(changed_source(tmp_path / "s", change), tmp_path / "out", format="tampar", validation=0)
+    assert not read_objectron(result.folders["train"]).records[0].boxes
+    assert reason in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda content: content["annotations"][0].update(keypoints=[40, 30, 2] * 8), "face each other are one point"),
+        (lambda content: content["images"][0].update(width=960, height=720), "96, as the image has"),
+    ],
+)
+def test_a_parcel_that_is_no_box_or_of_another_size_is_one_line(tmp_path, change, what):
+    with pytest.raises(DataError, match=what) as caught:
+        import_boxes(changed_source(tmp_path / "s", change), tmp_path / "out", format="tampar")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("oriented", [True, False])
+def test_labels_made_on_turned_images_are_imported_where_that_is_said(tmp_path, caplog, oriented):
+    """The image is stored lying, and noted to be shown as it was labelled."""
+    write(tmp_path / "s" / "train", "a", annotation(0, CameraFrame.OPENGL))
+    path = tmp_path / "s" / "train" / "a.png"
+    stored = np.ascontiguousarray(np.rot90(cv2.imread(str(path))))
+    path.unlink()
+    write_oriented(path.with_suffix(".jpg"), stored, 6)
+    files = ImageFiles(apply_exif_orientation=oriented)
+    if not oriented:
+        with pytest.raises(DataError, match=r"notes an orientation.*--apply-exif-orientation"):
+            import_boxes(tmp_path / "s", tmp_path / "out", format="cuboid-opengl")
+        assert len(check_root(tmp_path / "s").problems) == 1
+        return
+    result = import_boxes(tmp_path / "s", tmp_path / "out", format="cuboid-opengl", apply_exif_orientation=True)
+    (record,) = read_objectron(result.folders["train"], files=files).records
+    assert record.pixels().shape[:2] == (72, 96)
+    assert not check_root(result.folders["train"], files=files).problems
+
+
+@pytest.mark.parametrize("oriented", [True, False])
+def test_parcels_of_turned_images_have_the_size_that_is_shown(tmp_path, oriented):
+    source = parcel_source(tmp_path / "s")
+    write_oriented(
+        source / "p.jpg", np.zeros((96, 72, 3), np.uint8) if oriented else np.zeros((72, 96, 3), np.uint8), 6
+    )
+    result = import_boxes(source, tmp_path / "out", format="tampar", validation=0, apply_exif_orientation=oriented)
+    content = json.loads((result.folders["train"] / "p.json").read_text())
+    assert (content["camera_data"]["width"], content["camera_data"]["height"]) == (96, 72)
 
 
 def test_what_reading_will_leave_out_is_told_at_import(opengl, tmp_path, caplog):

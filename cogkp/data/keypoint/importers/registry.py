@@ -13,10 +13,10 @@ import numpy as np
 
 from cogkp.config.keypoint.io import starting_loss_terms
 from cogkp.data.images import image_size, tell_orientations
-from cogkp.data.importing import Imported, ImportedLine, Importer, divide, importer_of
+from cogkp.data.importing import IMPORT_SWITCH, Imported, ImportedLine, Importer, divide, importer_of
 from cogkp.data.keypoint.importers.deeplabcut import read_deeplabcut
 from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
-from cogkp.data.keypoint.outside import inside_image, say_origin, say_outside
+from cogkp.data.keypoint.outside import inside_image, say_outside, say_suspicious
 from cogkp.data.keypoint.structured import find, write_structured
 from cogkp.errors import DataError
 from cogkp.files import staged_folder, write_json
@@ -44,25 +44,25 @@ class _Label(NamedTuple):
     inside: bool
 
 
-def say_labels(where: str, imported: Imported) -> None:
+def say_labels(where: str, imported: Imported, *, oriented: bool = False) -> None:
     """Log how often each point is labelled; warn of labels that no image shows, and of points without any."""
-    labels = list(_labels(imported))
+    labels = list(_labels(imported, oriented))
     usable = Counter(label.name for label in labels if label.inside)
     names = dict.fromkeys(_short(key) for row in imported.config["data_mappings"]["y"] for key in row)
     log.info("%s: labels inside their image: %s", where, ", ".join(f"{name} {usable[name]}" for name in names))
     outside = [f"{label.where} {label.name} [{label.uv[0]:g}, {label.uv[1]:g}]" for label in labels if not label.inside]
     if outside:
         say_outside(where, len(outside), len(labels), outside)
-    say_origin(where, sum(label.uv == [0, 0] for label in labels))
+    say_suspicious(where, np.array([label.uv for label in labels], np.float64).reshape(-1, 2))
     if never := [name for name in names if not usable[name]]:
         log.warning("%s: no usable label of %s", where, ", ".join(never))
 
 
-def _labels(imported: Imported) -> Iterator[_Label]:
+def _labels(imported: Imported, oriented: bool) -> Iterator[_Label]:
     mappings = imported.config["data_mappings"]
     for line in imported.lines:
         for image, keys in zip(mappings["x"], mappings["y"], strict=True):
-            size_wh = image_size(find(line.record, image))
+            size_wh = image_size(find(line.record, image), oriented=oriented)
             for key in keys:
                 uv: Any = find(line.record, key)
                 if uv is not None and np.isfinite(uv).all():
@@ -133,6 +133,7 @@ def import_dataset(
     format: str,
     validation: float = 0.1,
     seed: int = 0,
+    apply_exif_orientation: bool = False,
     progress: Progress = SILENT,
 ) -> ImportResult:
     """Convert a data set of another format to StructuredDatasets and a configuration that trains on them.
@@ -146,6 +147,8 @@ def import_dataset(
         format: a key of ``IMPORTERS``.
         validation: share of the lines set aside, rounded down; ignored for lines whose source says where they belong.
         seed: of that draw.
+        apply_exif_orientation: whether the labels were made on images turned as their files note; the configuration
+            then says so.
         progress: advanced once per line.
 
     Returns:
@@ -157,8 +160,11 @@ def import_dataset(
     """
     imported = importer_of(format, IMPORTERS, validation)(source)
     images = [path for line in imported.lines for path in _paths(line.record)]
-    tell_orientations(images, str(source), oriented=False, switch="images.apply_exif_orientation")
-    say_labels(str(source), imported)
+    oriented = apply_exif_orientation
+    tell_orientations(images, str(source), oriented=oriented, switch=IMPORT_SWITCH)
+    say_labels(str(source), imported, oriented=oriented)
+    if oriented:
+        imported = attrs.evolve(imported, config={**imported.config, "images": {"apply_exif_orientation": True}})
     parts = divide(imported.lines, validation, seed, "validation")
     if "train" not in parts:
         raise DataError("no line is left to train on", where=str(source))

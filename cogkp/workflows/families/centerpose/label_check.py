@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.config.images import ImageFiles
 from cogkp.data.boxes.check import TOLERANCE_PX, check_root
 from cogkp.data.boxes.frames import project
 from cogkp.data.boxes.records import ImageRecord
@@ -46,6 +47,7 @@ def check_box_labels(
     root: Path | str,
     *,
     camera_frame: str | None = None,
+    apply_exif_orientation: bool = False,
     tolerance_px: float = TOLERANCE_PX,
     output: Path | None = None,
     progress: Progress = SILENT,
@@ -56,6 +58,7 @@ def check_box_labels(
         root: the folder; all folders below it are looked into.
         camera_frame: axes of the files, 'opencv', 'opengl' or 'objectron'; None takes what each file says, else
             'objectron'.
+        apply_exif_orientation: whether images are turned as their files note.
         tolerance_px: largest distance between two statements about one point that is no problem, pixels.
         output: the drawing, PNG; None puts it into the working directory, under the folder's name.
         progress: advanced once per image.
@@ -65,7 +68,10 @@ def check_box_labels(
         OutputError: the drawing cannot be written.
     """
     root = Path(root)
-    report = check_root(root, camera_frame=_frame(camera_frame), tolerance_px=tolerance_px, progress=progress)
+    files = ImageFiles(apply_exif_orientation=apply_exif_orientation)
+    report = check_root(
+        root, camera_frame=_frame(camera_frame), files=files, tolerance_px=tolerance_px, progress=progress
+    )
     tiles = [tile for record in _chosen(report) if (tile := _tile(record)) is not None]
     if not tiles:
         return BoxLabelCheck(report, None)
