@@ -7,9 +7,16 @@ from cogkp.config.augment import Crop, Flip
 from cogkp.config.keypoint.spec import KeypointConfig
 from cogkp.errors import Problem
 
-OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
+SIDES = (
+    *(("left", "right"), ("lft", "rgt"), ("lt", "rt"), ("l", "r"), ("links", "rechts"), ("gauche", "droite")),
+    *(("gauche", "droit"), ("izquierd", "derech"), ("izq", "der"), ("esquerd", "direit"), ("sinistr", "destr")),
+    *(("sx", "dx"), ("лев", "прав"), ("左", "右")),
+)
+"""What names say of left and right, in some languages."""
+OTHER_SIDE = {**dict(SIDES), **{right: left for left, right in SIDES}}
+WHOLE_WORD, SHORT_WORD = 4, 3
+"""Letters from which on a side may stand anywhere in a name, and up to which a word may be two sides, as in 'fl'."""
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+")
-SIDE_AT_AN_END = re.compile(r"^(left|right)|(left|right)$")
 
 
 def training_remarks(config: KeypointConfig) -> list[Problem]:
@@ -35,12 +42,13 @@ def deployment_remarks(config: KeypointConfig) -> list[Problem]:
 
 
 def _sides_not_swapped(config: KeypointConfig) -> Iterator[Problem]:
-    names = [name.lower() for name in config.point_names]
-    mirrored = [_other_side(name) for name in config.point_names]
+    rows = [{key.strip().lower(): place for place, key in enumerate(row)} for row in config.data_mappings.y]
     pairs = {
-        (place, names.index(other))
-        for place, other in enumerate(mirrored)
-        if other in names and place < names.index(other)
+        (min(place, row[other]), max(place, row[other]))
+        for row, keys in zip(rows, config.data_mappings.y, strict=True)
+        for place, key in enumerate(keys)
+        for other in _other_sides(key.strip())
+        if row.get(other, place) != place
     }
     for place, stage in enumerate(config.augmentations):
         if not isinstance(stage, Flip) or stage.probability == 0.0:
@@ -56,17 +64,23 @@ def _sides_not_swapped(config: KeypointConfig) -> Iterator[Problem]:
             )
 
 
-def _other_side(name: str) -> str:
-    """Name the point of the other side, in lower case; empty where a name says no side.
+def _other_sides(name: str) -> Iterator[str]:
+    """Give the names that a point of the other side may have, in lower case.
 
     Example:
-        >>> [_other_side(name) for name in ("left_ear", "earL", "leftear", "tip")]
-        ['right_ear', 'earr', 'rightear', '']
+        >>> [next(_other_sides(name), "") for name in ("left_ear", "earL", "upperleftcorner", "paw_fl", "tip")]
+        ['right_ear', 'earr', 'upperrightcorner', 'paw_fr', '']
     """
-    words = [word.lower() for word in WORD.findall(name)]
-    if any(word in OTHER_SIDE for word in words):
-        return "".join(OTHER_SIDE.get(word, word) for word in words)
-    found = SIDE_AT_AN_END.search(name.lower())
-    if found is None:
-        return ""
-    return name.lower()[: found.start()] + OTHER_SIDE[found.group()] + name.lower()[found.end() :]
+    words = list(WORD.finditer(name))
+    if any(word[0].lower() in OTHER_SIDE for word in words):
+        yield "".join(OTHER_SIDE.get(word[0].lower(), word[0].lower()) for word in words)
+    for side, other in OTHER_SIDE.items():
+        for found in re.finditer(re.escape(side), name.lower()):
+            if len(side) >= WHOLE_WORD or not side.isascii() or any(_is_apart(found, word) for word in words):
+                yield name.lower()[: found.start()] + other + name.lower()[found.end() :]
+
+
+def _is_apart(side: re.Match[str], word: re.Match[str]) -> bool:
+    """Tell whether a side begins or ends a word; a single letter must be a capital, or the word short."""
+    ends = side.start() == word.start() or side.end() == word.end()
+    return ends and (len(side[0]) > 1 or len(word[0]) <= SHORT_WORD or word.string[side.start()].isupper())

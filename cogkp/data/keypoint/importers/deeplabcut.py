@@ -23,7 +23,8 @@ from cogkp.files import is_file, leads_out
 COORDS = ("x", "y", "likelihood", "visible")
 HEADER = ("scorer", "bodyparts", "coords")
 MISSING_MARK = (-1.0, -1.0)
-REMEDY = "Numbers need decimal points where cells are separated by commas."
+REMEDY = "Leave out separators of thousands; where commas separate cells, numbers need decimal points."
+TRUTHS = {"true": "1", "false": "0"}
 PARENTS_SEARCHED = 3
 
 log = logging.getLogger("cogkp")
@@ -118,7 +119,8 @@ def _open_table(path: Path) -> LabelTable:
 def _point(cells: Mapping[str, str], decimal_comma: bool) -> tuple[list[float] | None, str, str]:
     """Read one point of one row; with it what is wrong with it, and why it counts as not labelled, if any."""
     try:
-        values = {coord: number_in(cell, decimal_comma) for coord, cell in cells.items()}
+        spoken = {"visible": TRUTHS.get(cells["visible"].lower(), cells["visible"])} if "visible" in cells else {}
+        values = {coord: number_in(cell, decimal_comma) for coord, cell in {**cells, **spoken}.items()}
     except ValueError as error:
         return None, f"{error}. {REMEDY}" if "," in "".join(cells.values()) else str(error), ""
     x, y = values["x"], values["y"]
@@ -126,8 +128,8 @@ def _point(cells: Mapping[str, str], decimal_comma: bool) -> tuple[list[float] |
         return None, "only one of x and y", ""
     if x is None or y is None:
         return None, "", "empty"
-    if values.get("visible") == 0:
-        return None, "", "visible is 0"
+    if (visible := values.get("visible")) is not None and visible <= 0:
+        return None, "", f"visible is {visible:g}"
     if (x, y) == MISSING_MARK:
         return None, "", "(-1, -1), a mark for missing"
     if x == y == values.get("likelihood") == 0:

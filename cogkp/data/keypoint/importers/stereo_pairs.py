@@ -11,6 +11,7 @@ where it was.
 """
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from cogkp.files import is_file, leads_out
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
+log = logging.getLogger("cogkp")
+
 CAMERAS = ("LL", "LR")
 PAIRS_FILE = "pairs.jsonl"
 CALIBRATIONS = ("calibration.config.json", "calibration.s6.unit30mm.json", "calibration.s6.mm.json")
@@ -34,6 +37,7 @@ TRAINED = ("tip", "turn", "end")
 PARTS: Mapping[Any, Part | None] = {None: None, "train": "train", "val": "validation", "validation": "validation"}
 EDGE_TO_CENTRE = 0.5
 MISSING_MARK = [-1, -1]
+NOTHING = (None, [None, None])
 LARGEST = 2**63
 RIGID = 0.01
 LENGTH_DIGITS = 4
@@ -56,8 +60,8 @@ def _from_edge(value: Any) -> Any:
     if _is_point(value):
         missing = value == MISSING_MARK or not all(map(math.isfinite, value))
         return None if missing else [number - EDGE_TO_CENTRE for number in value]
-    if isinstance(value, list) and value and all(_is_point(item) for item in value):
-        return [_from_edge(item) for item in value]
+    if isinstance(value, list) and any(map(_is_point, value)) and all(_is_point(x) or x in NOTHING for x in value):
+        return [None if item is None or None in item else _from_edge(item) for item in value]
     return value
 
 
@@ -166,7 +170,7 @@ def read_stereo_pairs(source: Path) -> Imported:
     """
     path = source / PAIRS_FILE
     try:
-        texts = path.read_text(encoding="utf-8").splitlines()
+        texts = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("the pairs cannot be read", where=str(path), got=str(error)) from error
     results = [_line_or_problem(source, number, text) for number, text in enumerate(texts, start=1) if text.strip()]
@@ -176,7 +180,10 @@ def read_stereo_pairs(source: Path) -> Imported:
     lines = tuple(result for result in results if isinstance(result, ImportedLine))
     if not lines:
         raise DataError("there are no pairs", where=str(path))
-    masked = all("mask" in line.record[camera] for line in lines for camera in CAMERAS)
+    masks, views = sum("mask" in line.record[camera] for line in lines for camera in CAMERAS), len(lines) * len(CAMERAS)
+    masked = masks == views
+    if 0 < masks < views:
+        log.warning("%s: only %d of %d images have a mask, so none is trained", path, masks, views)
     rig = _rig(source)
     return Imported(
         lines=lines,

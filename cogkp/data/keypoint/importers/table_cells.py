@@ -33,6 +33,8 @@ MARKS = (
 MISSING = frozenset({"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "none", "null"})
 WITH_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 WITH_POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
+WITH_MARK = re.compile(r"[+-]?\d*[.,]\d+")
+THOUSANDS = re.compile(r"[+-]?[1-9][.,]\d{3}")
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?')
 
 
@@ -45,7 +47,7 @@ class Row(NamedTuple):
 
 @attrs.frozen
 class Cells:
-    """Rows that hold anything, without cells beyond the last heading, and whether numbers are written as in 50,5."""
+    """Rows that hold anything, as long as the headings if they can be, and whether numbers are written as in 50,5."""
 
     rows: tuple[Row, ...]
     decimal_comma: bool
@@ -69,7 +71,8 @@ def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
     width = max(
         (place + 1 for row in rows[: len(first_cells)] for place, cell in enumerate(row.cells) if cell), default=0
     )
-    rows = [Row(number, cells if any(cells[width:]) else cells[:width]) for number, cells in rows]
+    unfinished = rows[-1] if rows and not text.endswith(("\n", "\r")) else None
+    rows = [row if row is unfinished else Row(row.number, _fitted(row.cells, width)) for row in rows]
     return Cells(tuple(rows), separator != "," and _has_commas(path, rows[len(first_cells) :]))
 
 
@@ -110,8 +113,23 @@ def _headings(text: str, separator: str, first_cells: Sequence[str]) -> bool:
     return all(cell in firsts for cell in first_cells)
 
 
+def _fitted(cells: list[str], width: int) -> list[str]:
+    """Leave out empty cells beyond the last heading, and add those that a program left out at the end."""
+    return cells if any(cells[width:]) else [*cells[:width], *[""] * (width - len(cells))]
+
+
 def _has_commas(path: Path, rows: Sequence[Row]) -> bool:
-    """Tell whether numbers have decimal commas; raises DataError where some have points and some have commas."""
+    """Tell whether numbers have decimal commas; raises DataError where that is open."""
+    marked = [(row.number, cell) for row in rows for cell in row.cells if WITH_MARK.fullmatch(cell)]
+    if marked and all(THOUSANDS.fullmatch(cell) for _, cell in marked):
+        number, cell = marked[0]
+        raise DataError(
+            "numbers can be read in two ways",
+            where=f"{path}:{number}",
+            expected="decimal places, or no separators of thousands",
+            got=f"{cell!r} and nothing that shows which it is",
+            hint=REMEDY,
+        )
     with_comma = next((row for row in rows if any(map(WITH_COMMA.fullmatch, row.cells))), None)
     with_point = next((row for row in rows if any(map(WITH_POINT.fullmatch, row.cells))), None)
     if with_comma is not None and with_point is not None:
@@ -135,6 +153,6 @@ def number_in(cell: str, decimal_comma: bool) -> float | None:
     if cell.lower() in MISSING:
         return None
     value = float(cell.replace(",", ".") if decimal_comma and WITH_COMMA.fullmatch(cell) else cell)
-    if not math.isfinite(value):
+    if not math.isfinite(value) or "_" in cell:
         raise ValueError(f"not a finite number: {cell!r}")
     return value

@@ -1,6 +1,7 @@
 """Check that the mapped datakeys occur in a data set: a misspelt one would look like "never labelled"."""
 
 import logging
+import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -31,6 +32,8 @@ def check_datakeys(index: Index, mappings: DataMappings, points: PointLabels = "
     """
     if not index.read:
         return
+    if mappings.xyz_world and not index.located.any():
+        log.warning("%s: data_mappings.xyz_world: no line says where a point is", index.root / LINES_FILE)
     passed_over = _passed_over(index, mappings, points)
     counts = {key: count for key, count in index.occurrences.items() if key not in passed_over}
     absent = [key for key, count in counts.items() if count == 0]
@@ -97,6 +100,9 @@ def _role(key: str, mappings: DataMappings) -> str:
 def _closest(key: str, there: Iterable[str], mappings: DataMappings) -> str:
     """Phrase a hint; keys that are not mapped, and among them those that differ in case or place only, come first."""
     free = [name for name in there if name not in mappings.datakeys]
+    accents = [name for name in free if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", key)]
+    if accents:
+        return f"Did you mean {accents[0]!a}, whose accents are written another way than in {key!a}?"
     last = key.rpartition(".")[2].lower()
     same = [name for name in free if name.rpartition(".")[2].lower() == last]
     return (f"Did you mean {same[0]!r}?" if len(same) == 1 else closest(key, same)) or closest(key, free)

@@ -330,8 +330,12 @@ def _read_point(value: Any, width: int) -> tuple[tuple[float, ...] | None, str]:
         names = "xyz"[:width]
         if not set(names) <= value.keys():
             raise ValueError
-        if width == len("xy") and any(value.get(key, 1) == 0 for key in VISIBILITY_KEYS):
-            return None, "a visibility of 0"
+        if width == len("xy"):
+            stated = [value[key] for key in VISIBILITY_KEYS if value.get(key) is not None]
+            if not all(isinstance(each, int | float) for each in stated):
+                raise ValueError
+            if any(each <= 0 for each in stated):
+                return None, "a visibility of 0"
         value = [value[name] for name in names]
     if not isinstance(value, list) or len(value) != width:
         raise ValueError
