@@ -27,6 +27,7 @@ from cogkp.data.images import (
     noted_orientation,
     read_image,
     stretched,
+    tell_orientations,
     value_range,
 )
 from cogkp.errors import ArtifactError, CheckpointError, ConfigError, ModelError, closest
@@ -283,6 +284,12 @@ class Model:
     def most_rows(self) -> int:
         """The most images that pass together."""
         return self._runner.rows[1] or GROUP
+
+    def tell_orientations(self, images: Sequence[Path], where: str) -> None:
+        """Tell of image files that note an orientation, all at once, and not again of each one."""
+        self._told_orientation = True
+        switch = "training with images.apply_exif_orientation"
+        tell_orientations(images, where, oriented=self._oriented, switch=switch)
 
     def prepare(self, image: ImageLike, *, bgr: bool = False, max_value: float | None = None, **look: Any) -> Prepared:
         """Make the network's input of an image; :meth:`answer` goes on from there."""

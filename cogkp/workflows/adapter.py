@@ -408,6 +408,7 @@ class Adapter(ABC):
         with self._opened_to_ask(config, asked.model or LATEST, asked.checkpoint_root) as (model, home):
             folder = asked.output_dir or home / f"predictions-{timestamp()}"
             require_apart(folder, root)
+            model.tell_orientations(paths, str(asked.source))
             yield PredictionJob(
                 model=model,
                 images=[AskedImage(path=path, name=name) for path, name in names_of(paths, root)],

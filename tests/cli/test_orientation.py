@@ -9,14 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
+from cogkp import load_config
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.images import ImageFiles
 from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.images.orientation import turned
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.workflows.families.centerpose.inference import find_inference_images
+from cogkp.workflows.predict import predict
 from tests.builders.box_files import SIZE_WH, annotation, write_set
 from tests.builders.command import run_s6
+from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, scene
 from tests.builders.oriented import write_oriented
 from tests.builders.tiny_keypoints import tiny_config
 
@@ -90,6 +93,54 @@ def test_an_import_tells_of_turned_images(tmp_path, monkeypatch, capfd):
     )
     assert code == 0
     assert err.count(TOLD) == 1
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_labels_made_on_turned_images_are_imported_and_read_rightly(tmp_path, monkeypatch, capfd, applied):
+    """The point lies inside what is shown, and outside what is stored."""
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((40, 24), 50 * index, np.uint8))
+        note(tmp_path / f"{index}.png")
+    rows = ["scorer,me,me", "bodyparts,tip,tip", "coords,x,y", *(f"{index}.png,10,35" for index in range(3))]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    words = ("cog", "import", "deeplabcut", tmp_path / "labels.csv", tmp_path / "new")
+    code, _out, err = run_s6(monkeypatch, capfd, *words, *(["--apply-exif-orientation"] if applied else []))
+    assert code == 0
+    assert ("labels lie outside their image" in err) == (not applied)
+    assert ("--apply-exif-orientation" in err.partition("not applied")[2]) == (not applied)
+    config = load_config(tmp_path / "new" / "keypoint.json")
+    assert config.images.apply_exif_orientation == applied
+    assert AugmentedKeypointDataset(config, "train", lambda _: None).size_report.labelled == {"tip": 2 * applied}
+
+
+def keypoint_model(path, applied):
+    config = keypoint_config()
+    return save_checkpoint(path, keypoint_task(attrs.evolve(config, images=ImageFiles(apply_exif_orientation=applied))))
+
+
+def test_predictions_tell_of_turned_images_once_with_their_count(tmp_path, caplog):
+    (tmp_path / "images").mkdir()
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / "images" / f"{index}.png"), scene(index))
+        if index != 1:
+            note(tmp_path / "images" / f"{index}.png")
+    model = keypoint_model(tmp_path / "a.pth", False)
+    predict(keypoint_config(), tmp_path / "images", model=str(model), output_dir=tmp_path / "out")
+    said = [record.getMessage() for record in caplog.records if "orientation" in record.getMessage()]
+    assert len(said) == 1
+    assert TOLD in said[0]
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_model_that_was_trained_the_other_way_is_told(tmp_path, caplog, trained, configured):
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), scene(0))
+    model = keypoint_model(tmp_path / "a.pth", trained)
+    config = attrs.evolve(keypoint_config(), images=ImageFiles(apply_exif_orientation=configured))
+    predict(config, tmp_path / "images", model=str(model), output_dir=tmp_path / "out")
+    words = f"trained with images.apply_exif_orientation {str(trained).lower()}"
+    assert (words in caplog.text) == (trained != configured)
 
 
 @pytest.fixture

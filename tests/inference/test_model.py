@@ -427,3 +427,12 @@ def test_an_image_of_a_list_that_is_wide_keeps_its_mask(home):
         found = model(np.zeros((4, 40_000), np.uint8))
         assert found.mask.shape == (4, 40_000)
         assert found.draw().shape == (4, 40_000, 3)
+
+
+def test_an_image_of_8_bits_that_is_nearly_black_is_told_once(home, caplog):
+    with load(home / "plain.onnx") as model:
+        for image in (scene(1), np.zeros((90, 120), np.uint8), scene(1) // 16, scene(2) // 16):
+            model(image)
+    (record,) = caplog.records
+    assert "of 255, that is nearly black" in record.getMessage()
+    assert "max_value" in record.getMessage()

@@ -24,6 +24,16 @@ def config(*names, flip=None, crop=None):
         ("wrist-l", "wrist-r"),
         ("pawR", "pawL"),
         ("Left Hip 2", "Right Hip 2"),
+        ("paw_fl", "paw_fr"),
+        ("HLpaw", "HRpaw"),
+        ("Leye", "Reye"),
+        ("tl", "tr"),
+        ("upperleftcorner", "upperrightcorner"),
+        ("lft_ear", "rgt_ear"),
+        ("ear_lt", "ear_rt"),
+        ("auge_links", "auge_rechts"),
+        ("ojo izquierdo", "ojo derecho"),
+        ("左目", "右目"),
     ],
 )
 def test_a_flip_that_keeps_left_and_right_is_said_with_the_pairs_to_swap(left, right):
@@ -41,7 +51,9 @@ def test_a_half_swap_names_what_is_missing_and_all_that_belongs_there():
     assert "left_ear and" not in str(remark)
 
 
-@pytest.mark.parametrize("names", [("nose", "tail"), ("bright", "upright"), ("lamp", "ramp"), ("left_ear", "nose")])
+@pytest.mark.parametrize(
+    "names", [("nose", "tail"), ("bright", "upright"), ("lamp", "ramp"), ("left_ear", "nose"), ("tail", "tair")]
+)
 def test_names_without_two_sides_are_no_matter(names):
     assert training_remarks(config(*names, flip=Flip())) == []
 
@@ -58,3 +70,10 @@ def test_a_deployed_model_cannot_crop_round_points_it_does_not_know():
     assert "Train with another region" in str(remark)
     for crop in (Crop(), Crop(region="box", box=(0.0, 0.0, 9.0, 9.0))):
         assert deployment_remarks(config("tip", crop=crop)) == []
+
+
+def test_sides_are_seen_in_every_row_and_with_blanks_around():
+    rows = (("A.p0", "A.p1"), ("B.left eye ", "B.right eye"))
+    mapped = KeypointConfig(data_mappings=DataMappings(x=("A", "B"), y=rows), augmentations=(Crop(), Flip()))
+    (remark,) = training_remarks(mapped)
+    assert "expected [[0, 1]]" in str(remark)

@@ -43,9 +43,70 @@ def test_case_and_absence_make_no_other_class(tmp_path, word):
     assert kept(folder(tmp_path, (word,))) == [1]
 
 
-@pytest.mark.parametrize("word", ["cereal_box", "cereal box", "Cereal-Box", "cerealbox"])
+@pytest.mark.parametrize("word", ["cereal_box", "cereal box", "Cereal-Box", "cerealbox", " cereal_box\u00a0"])
 def test_blanks_and_dashes_make_no_other_class(tmp_path, word):
     assert kept(folder(tmp_path, (word,)), "cereal_box") == [1]
+
+
+def test_an_accent_and_a_blank_class_make_no_other_class(tmp_path):
+    assert kept(folder(tmp_path, ("cafe\u0301", "  ")), "caf\u00e9") == [2]
+
+
+def renamed(content, place, name):
+    *above, last = place.split(".")
+    inner = content
+    for part in above:
+        inner = inner[int(part) if part.isdecimal() else part]
+    inner[name] = inner.pop(last)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("objects.0.class", "clas"),
+        ("objects.0.class", "category"),
+        ("objects.0.class", "class_name"),
+        ("objects.0.quaternion_xyzw", "quaternion"),
+        ("objects.0.projected_cuboid", "projected_cubiod"),
+        ("camera_data", "camera"),
+        ("camera_data.intrinsics", "intrinsic"),
+        ("AR_data", "ar_data"),
+    ],
+)
+def test_misspelt_keys_are_told(tmp_path, caplog, place, name):
+    for number in range(2):
+        write(tmp_path, f"{number}", renamed(annotation(number), place, name))
+    read_objectron(tmp_path, category="crate")
+    wanted = place.rpartition(".")[2]
+    assert f"the key {name!r} means nothing, and is there 2 times. Did you mean {wanted!r}?" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("symetric", True), ("num_symetry", 4), ("visiblity", 0.5)])
+def test_misspelt_optional_keys_are_told(tmp_path, caplog, name, value):
+    content = annotation()
+    content["objects"][0].pop("visibility", None)
+    write(tmp_path, "a", spoilt(content, f"objects.0.{name}", value))
+    read_objectron(tmp_path)
+    assert f"the key {name!r} means nothing" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["provenance", "bounding_box", "instance_id", "keypoints_2d", "notes"])
+def test_keys_of_others_are_nobody_s_business(tmp_path, caplog, key):
+    write(tmp_path, "a", spoilt(annotation(), f"objects.0.{key}", [1]))
+    read_objectron(tmp_path, category="crate")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("classes", "level"), [((None, None), "INFO"), ((None, "crate"), "WARNING"), ((None, "cup"), "WARNING")]
+)
+def test_objects_without_a_class_are_counted(tmp_path, caplog, classes, level):
+    with caplog.at_level(logging.INFO, "cogkp"):
+        read_objectron(folder(tmp_path, classes), category="crate")
+    said = [record for record in caplog.records if "state no class" in record.getMessage()]
+    assert [record.levelname for record in said] == [level]
+    assert f"{classes.count(None)} objects state no class and are taken for 'crate'" in said[0].getMessage()
 
 
 def test_a_folder_of_only_others_is_refused_with_what_it_holds(tmp_path):

@@ -15,6 +15,7 @@ from cogkp.data.images import write_png
 from cogkp.data.keypoint import outside
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset, open_roots
 from cogkp.data.keypoint.outside import inside_image
+from cogkp.errors import DataError
 from cogkp.tasks.keypoint.codec import KeypointCodec
 from tests.builders.oriented import write_oriented
 
@@ -58,6 +59,10 @@ def usable(root, **changes):
         ([float("-inf"), 5.0], False),
         ([float("nan"), 5.0], False),
         ({"x": 0, "y": 0, "visibility": 0}, False),
+        ({"x": 5, "y": 6, "visible": False}, False),
+        ({"x": 5, "y": 6, "v": -1}, False),
+        ({"x": 5, "y": 6, "v": 0.4}, True),
+        ({"x": 5, "y": 6, "visibility": None}, True),
         ({"x": 0.0, "y": 0.0, "visible": False}, False),
         ({"x": 9, "y": 9, "v": 0}, False),
         ({"x": 9, "y": 9, "v": 2}, True),
@@ -104,6 +109,26 @@ def test_labels_outside_are_counted_and_told_with_examples(tmp_path, caplog):
 def test_labels_on_the_first_pixel_are_told(tmp_path, caplog):
     assert usable(recording(tmp_path / "a", [0, 0], [5, 5])) == [True, True]
     assert "1 label exactly at [0, 0]" in caplog.text
+
+
+@pytest.mark.parametrize("word", ["0", "hidden", [0]])
+def test_a_visibility_that_is_no_number_is_refused(tmp_path, word):
+    with pytest.raises(DataError, match="the point cannot be read") as caught:
+        usable(recording(tmp_path / "a", {"x": 5, "y": 6, "visibility": word}))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        (([0.5, 0.25], [0.0, 0.0], [1.0, 0.9]), True),
+        (([0.5, 0.25], [60.0, 0.9]), False),
+        (([0.0, 0.0], [0.0, 0.0]), False),
+    ],
+)
+def test_fractions_of_the_image_are_told(tmp_path, caplog, points, told):
+    usable(recording(tmp_path / "a", *points))
+    assert ("Are they fractions of the image?" in caplog.text) == told
 
 
 def test_amodal_labels_stay_where_they_are_asked_for(tmp_path, caplog):

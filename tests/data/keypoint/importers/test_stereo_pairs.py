@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from cogkp.config.keypoint.spec import DataMappings
+from cogkp.data.keypoint.dataset import open_roots
+from cogkp.data.keypoint.importers import import_dataset
 from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
 from cogkp.errors import DataError
 from tests.builders.shared_data import shared
@@ -20,6 +23,7 @@ def view(side, masked=True):
 
 def pairs(tmp_path, *changes, masked=True):
     """Make a folder of pairs; each change is laid over one line."""
+    tmp_path.mkdir(exist_ok=True)
     for name in ("left", "right", "mask_left", "mask_right"):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((6, 8), np.uint8))
     lines = [
@@ -170,3 +174,34 @@ def test_triangulated_real_labels_have_the_documented_lengths():
         xyz = (homogeneous[:3] / homogeneous[3]).T
         lengths = np.linalg.norm(np.diff(xyz, axis=0), axis=1)
         assert np.allclose(lengths, [1.5, 2.0], atol=0.01)
+
+
+def test_missing_points_in_lists_stay_missing_and_the_others_move(tmp_path):
+    left = view("left") | {"more": [[1, 2], [-1, -1], None, [None, None], [float("nan"), 1]]}
+    (line,) = read_stereo_pairs(pairs(tmp_path, {"LL": left})).lines
+    assert line.record["LL"]["more"] == [[0.5, 1.5], None, None, None, None]
+
+
+def test_labels_at_the_corner_where_many_tools_write_nothing_are_told(tmp_path, caplog):
+    source = pairs(tmp_path / "s", {"LL": view("left") | {"tip": [0, 0]}}, {})
+    import_dataset(source, tmp_path / "out", format="stereo-pairs")
+    assert "1 label exactly at [0, 0] and used" in caplog.text
+    caplog.clear()
+    roots = [str(tmp_path / "out" / part) for part in ("train", "validation") if (tmp_path / "out" / part).exists()]
+    open_roots(roots, DataMappings(x=("LL.image",), y=(("LL.tip",),)))
+    assert "1 label exactly at [0, 0] and used" in caplog.text
+
+
+def test_masks_that_only_some_images_have_are_told(tmp_path, caplog):
+    left = view("left") | {"maks": "mask_left.png"}
+    del left["mask"]
+    imported = read_stereo_pairs(pairs(tmp_path, {}, {"LL": left}))
+    assert "mask" not in imported.config["data_mappings"]
+    assert "only 3 of 4 images have a mask" in caplog.text
+
+
+def test_a_mark_of_the_byte_order_and_odd_line_ends_within_text_are_read(tmp_path):
+    source = pairs(tmp_path, {"note": "MARK"})
+    path = source / "pairs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"MARK", "a\u2028b\x85c".encode()) + b"\r\n")
+    assert read_stereo_pairs(source).lines[0].record["note"] == "a\u2028b\x85c"

@@ -89,6 +89,10 @@ def test_words_for_missing(project, cell):
         ("x,y,visible", "0,0,0", None),
         ("x,y,visible", "5,6,0", None),
         ("x,y,visible", "5,6,1", [5.0, 6.0]),
+        ("x,y,visible", "5,6,-1", None),
+        ("x,y,visible", "5,6,True", [5.0, 6.0]),
+        ("x,y,visible", "5,6,FALSE", None),
+        ("x,y,visible", "5,6,", [5.0, 6.0]),
         ("x,y", "-1,50", [-1.0, 50.0]),
     ],
 )
@@ -107,6 +111,9 @@ def test_latin_1_is_told(project, caplog):
     ("content", "what"),
     [
         (semicolons(TABLE).replace("50,5", "50.5"), "numbers can be read in two ways"),
+        (TABLE.replace(",", ";").replace("50.5", "1,250").replace("60.25", "85").replace("1e1", "10"), "in two ways"),
+        (TABLE.replace(",", "\t").replace("50.5", "1.250").replace("60.25", "85").replace("1e1", "10"), "in two ways"),
+        (TABLE.replace("50.5", "5_0"), "bad label of 'ball'"),
         (TABLE.replace("50.5", '"50,5"'), "numbers need decimal points"),
         (TABLE.replace("50.5", "50,5"), "wrong number of cells"),
         (semicolons(TABLE).replace("50,5", "1.250,5"), "bad label of 'ball'"),
@@ -124,6 +131,16 @@ def test_what_can_be_read_in_two_ways_is_one_line_with_the_remedy(project, conte
     text = refusal(project, content)
     assert what in text
     assert "\n" not in text
+
+
+def test_rows_may_lack_empty_cells_at_their_end(project):
+    wanted = [*WANTED, {"ball": [5.0, 6.0], "pôle": None}, {"ball": None, "pôle": None}]
+    assert points(project, TABLE + "img/2.png,5,6\nimg/3.png\n") == wanted
+
+
+def test_three_decimal_places_are_no_thousands_where_any_number_shows_it(project):
+    table = "scorer;me;me\nbodyparts;ball;ball\ncoords;x;y\nimg/0.png;1,250;12,500\n"
+    assert points(project, table) == [{"ball": [1.25, 12.5]}]
 
 
 def test_thousands_of_columns(project):

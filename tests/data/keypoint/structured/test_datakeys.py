@@ -130,3 +130,18 @@ def test_points_that_nobody_asks_for_need_no_key(tmp_path, caplog):
     open_roots([root], mappings, "some roots")
     assert "none of the 1 mapped points is labelled" in caplog.text
     assert "LL.tip" in refusal(mappings, root)
+
+
+def test_a_key_whose_accents_are_written_another_way_is_named_so_that_it_shows(tmp_path):
+    composed, apart = "p\u00f4le", "po\u0302le"
+    root = data_set(tmp_path / "a", {"image": "a.png", apart: [1, 2]})
+    text = refusal(DataMappings(x=("image",), y=((composed,),)), root)
+    assert r"Did you mean 'po\u0302le'" in text
+    assert r"'p\xf4le'" in text
+
+
+def test_places_in_space_that_are_null_everywhere_are_told(tmp_path, caplog):
+    bare = line()
+    bare["t"] = {"tip": None, "end": None}
+    open_roots([data_set(tmp_path / "a", bare)], MAPPINGS)
+    assert "no line says where a point is" in caplog.text
