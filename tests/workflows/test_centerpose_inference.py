@@ -18,6 +18,7 @@ from cogkp.geometry.camera_frame import CameraFrame, frame_to_frame
 from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import find_poses
 from cogkp.tasks.centerpose.task import CenterPoseTask
+from cogkp.workflows.families.centerpose.inference import find_inference_images
 from cogkp.workflows.predict import predict
 from tests.builders.experiment_model import with_section
 from tests.builders.said_objects import truth_of, write_said
@@ -227,3 +228,15 @@ def test_neither_files_nor_drawings_where_none_are_wanted(experiment):
     few = predict(with_section(experiment, "inference", visualization_threshold=1.0))
     assert few.counts["objects"] == 0
     assert objects_of(few.folder, "00000") == []
+
+
+def test_a_misspelt_camera_is_told_where_another_takes_its_place(experiment, caplog):
+    camera = camera_of(experiment)
+    for path in pictures_of(experiment).rglob("*.json"):
+        content = json.loads(path.read_text())
+        content["camera_dta"] = content.pop("camera_data")
+        path.write_text(json.dumps(content))
+    find_inference_images(with_section(experiment, "inference", **camera))
+    assert (
+        f"the key 'camera_dta' means nothing, and is there {PICTURES} times. Did you mean 'camera_data'?" in caplog.text
+    )

@@ -161,7 +161,9 @@ def scan_objectron(
     )
     reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset(need), category)
     outcomes = [reader.read(pair) for pair in found.labelled]
-    _tell_slips(root, outcomes, category)
+    tell_slips(root, Counter(slip for outcome in outcomes for slip in outcome.slips))
+    if category:
+        _tell_classless(root, outcomes, category)
     problems = [*found.problems, *(problem for outcome in outcomes for problem in outcome.problems)]
     records = [outcome.record for outcome in outcomes if outcome.record is not None]
     fits = [fit_camera_frame([each for each in records if each.camera_frame is frame]) for frame in CameraFrame]
@@ -234,10 +236,12 @@ def read_unlabelled(
     camera_frame: CameraFrame | None = None,
     intrinsics: FloatArray | None = None,
     files: ImageFiles = AS_STORED,
+    slips: Counter[tuple[str, str]] | None = None,
 ) -> ImageRecord:
     """Read size and camera of an image without labels, from its header and the file beside it, if there is one.
 
-    Arguments are those of :func:`read_objectron`; boxes of the file are not looked at.
+    Arguments are those of :func:`read_objectron`; boxes of the file are not looked at. Keys that are probably misspelt
+    are added to ``slips``, for :func:`tell_slips`.
 
     Raises:
         DataError: image or file cannot be used.
@@ -245,6 +249,8 @@ def read_unlabelled(
     reader = _AnnotationReader(root, camera_frame, intrinsics, files, frozenset())
     annotation = image.with_suffix(ANNOTATION)
     fields = read_annotation(annotation) if annotation.is_file() else Fields(str(annotation), {})
+    if slips is not None:
+        slips.update(_slips(fields, ()))
     return reader.surroundings(Labelled(image, annotation), fields)
 
 
@@ -297,25 +303,27 @@ class _Outcome(NamedTuple):
     objects: int = 0
 
 
-def _slips(fields: Fields, known: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Find keys that mean nothing here and look like one that is missing; with it."""
-    missing = {key.casefold(): key for key in known if key not in fields.content}
-    for word in fields.content.keys() - set(known):
-        near = get_close_matches(word.casefold(), missing, n=1, cutoff=0.85)
-        near += [key for key in missing if key.startswith(f"{word.casefold()}_")]
-        if meant := missing.get(near[0]) if near else ALIASES.get(word) if "class" in missing else None:
-            yield word, meant
+def _slips(fields: Fields, objects: Sequence[Fields]) -> Iterator[tuple[str, str]]:
+    """Find keys of a file that mean nothing and look like one that is missing; with it."""
+    camera = fields.within("camera_data") or Fields("", {})
+    for part, known in ((fields, KEYS), (camera, CAMERA_KEYS), *((entry, BOX_KEYS) for entry in objects)):
+        missing = {key.casefold(): key for key in known if key not in part.content}
+        for word in part.content.keys() - set(known):
+            near = get_close_matches(word.casefold(), missing, n=1, cutoff=0.85)
+            near += [key for key in missing if key.startswith(f"{word.casefold()}_")]
+            if meant := missing.get(near[0]) if near else ALIASES.get(word) if "class" in missing else None:
+                yield word, meant
 
 
-def _tell_slips(root: Path, outcomes: Sequence[_Outcome], category: str | None) -> None:
-    for (word, meant), count in Counter(slip for outcome in outcomes for slip in outcome.slips).items():
+def tell_slips(root: Path, slips: Counter[tuple[str, str]]) -> None:
+    """Warn of keys that are probably misspelt."""
+    for (word, meant), count in slips.items():
         log.warning("%s: the key %r means nothing, and is there %d times. Did you mean %r?", root, word, count, meant)
-    classless = sum(outcome.classless for outcome in outcomes)
-    if category and classless:
-        boxes = sum(len(outcome.record.boxes) for outcome in outcomes if outcome.record is not None)
-        level = (
-            logging.INFO if classless >= boxes and not any(outcome.others for outcome in outcomes) else logging.WARNING
-        )
+
+
+def _tell_classless(root: Path, outcomes: Sequence[_Outcome], category: str) -> None:
+    if classless := sum(outcome.classless for outcome in outcomes):
+        level = logging.WARNING if classless < sum(outcome.objects for outcome in outcomes) else logging.INFO
         log.log(level, "%s: %d objects state no class and are taken for '%s'", root, classless, category)
 
 
@@ -335,12 +343,7 @@ class _AnnotationReader:
             bare = self.surroundings(pair, fields)
             entries = list(enumerate(fields.each("objects")))
             others = tuple(word for _, entry in entries if (word := self._other_class(entry)) is not None)
-            parts = [
-                (fields, KEYS),
-                (fields.within("camera_data"), CAMERA_KEYS),
-                *((each, BOX_KEYS) for _, each in entries),
-            ]
-            slips = tuple(slip for part, known in parts if part is not None for slip in _slips(part, known))
+            slips = tuple(_slips(fields, [entry for _, entry in entries]))
         except DataError as error:
             return _Outcome(None, [error.problem])
         to_opencv = frame_to_frame(bare.camera_frame, CameraFrame.OPENCV)

@@ -1,6 +1,7 @@
 """The verb ``inference``: which images an experiment asks its model about, and how results are written."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
-from cogkp.data.boxes.reader import ORIENTED, read_unlabelled
+from cogkp.data.boxes.reader import ORIENTED, read_unlabelled, tell_slips
 from cogkp.data.boxes.records import ImageRecord
 from cogkp.data.images import tell_orientations
 from cogkp.data.images.survey import find_images
@@ -61,7 +62,9 @@ class InferenceImages:
 def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
     """Find the images below ``dataset.inference_data``; DataError with all faults where none can be used."""
     root = Path(config.dataset.inference_data or "")
-    read = [_read(root, image, config) for image in find_images(root)]
+    slips = Counter[tuple[str, str]]()
+    read = [_read(root, image, config, slips) for image in find_images(root)]
+    tell_slips(root, slips)
     usable = tuple(each for each in read if isinstance(each, ImageRecord))
     problems = tuple(each for each in read if isinstance(each, Problem))
     if not usable:
@@ -73,7 +76,7 @@ def find_inference_images(config: CenterPoseConfig) -> InferenceImages:
     return InferenceImages(usable, problems)
 
 
-def _read(root: Path, image: Path, config: CenterPoseConfig) -> ImageRecord | Problem:
+def _read(root: Path, image: Path, config: CenterPoseConfig, slips: Counter[tuple[str, str]]) -> ImageRecord | Problem:
     K = config.inference.K
     try:
         record = read_unlabelled(
@@ -82,6 +85,7 @@ def _read(root: Path, image: Path, config: CenterPoseConfig) -> ImageRecord | Pr
             camera_frame=CameraFrame(config.dataset.camera_frame),
             intrinsics=None if K is None else np.array(K, np.float64),
             files=config.dataset.images,
+            slips=slips,
         )
     except DataError as error:
         return error.problem
