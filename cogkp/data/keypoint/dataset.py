@@ -158,7 +158,7 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         if masks is not None and not any(
             index.masks is not None and index.masks.sizes.any() for index in self._indices
         ):
-            log.warning("%s data: no image has a mask (%s), so segmentation learns nothing", split, ", ".join(masks))
+            log.warning("%s data: no image has a mask (%s): none is learned or judged", split, ", ".join(masks))
         rig = paired_rig(config)
         if rig is not None:
             check_frames(self._records, rig, oriented=self._oriented)

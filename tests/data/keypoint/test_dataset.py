@@ -105,7 +105,7 @@ def test_a_mirror_swaps_the_labels_of_swapped_points(tmp_path):
 def test_a_missing_mask_is_unknown_everywhere_and_told(tmp_path, caplog):
     ((sample, _targets),) = opened(disc_config(disc_root(tmp_path / "a", mask=None)))[0]
     assert (sample.labels.mask_crop == MISSING_MASK_IGNORE_INDEX).all()
-    assert "train data: no image has a mask (LL.mask, LR.mask), so segmentation learns nothing" in caplog.text
+    assert "train data: no image has a mask (LL.mask, LR.mask): none is learned or judged" in caplog.text
 
 
 def test_without_segmentation_no_mask_is_looked_at(tmp_path):

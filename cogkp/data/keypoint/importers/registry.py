@@ -36,9 +36,10 @@ PARTS = ("train", "validation")
 
 
 class _Label(NamedTuple):
-    """One label: the name of its point, where it was read, and whether its image shows it."""
+    """One label: the name of its point, what to call it, where it was read, and whether its image shows it."""
 
     name: str
+    shown: str
     where: str
     uv: list[float]
     inside: bool
@@ -50,7 +51,9 @@ def say_labels(where: str, imported: Imported, *, oriented: bool = False) -> Non
     usable = Counter(label.name for label in labels if label.inside)
     names = dict.fromkeys(_short(key) for row in imported.config["data_mappings"]["y"] for key in row)
     log.info("%s: labels inside their image: %s", where, ", ".join(f"{name} {usable[name]}" for name in names))
-    outside = [f"{label.where} {label.name} [{label.uv[0]:g}, {label.uv[1]:g}]" for label in labels if not label.inside]
+    outside = [
+        f"{label.where} {label.shown} [{label.uv[0]:g}, {label.uv[1]:g}]" for label in labels if not label.inside
+    ]
     if outside:
         say_outside(where, len(outside), len(labels), outside)
     say_suspicious(where, np.array([label.uv for label in labels], np.float64).reshape(-1, 2))
@@ -66,7 +69,9 @@ def _labels(imported: Imported, oriented: bool) -> Iterator[_Label]:
             for key in keys:
                 uv: Any = find(line.record, key)
                 if uv is not None and np.isfinite(uv).all():
-                    yield _Label(_short(key), line.where, uv, bool(inside_image(np.array(uv, np.float64), size_wh)))
+                    shown = key if len(mappings["x"]) > 1 else _short(key)
+                    inside = bool(inside_image(np.array(uv, np.float64), size_wh))
+                    yield _Label(_short(key), shown, line.where, uv, inside)
 
 
 def _short(key: str) -> str:

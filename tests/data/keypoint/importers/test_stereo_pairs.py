@@ -192,6 +192,12 @@ def test_labels_at_the_corner_where_many_tools_write_nothing_are_told(tmp_path, 
     assert "1 label exactly at [0, 0] and used" in caplog.text
 
 
+def test_a_label_outside_is_told_with_its_camera(tmp_path, caplog):
+    source = pairs(tmp_path / "s", {"LR": view("right") | {"tip": [80, 2]}}, {})
+    import_dataset(source, tmp_path / "out", format="stereo-pairs")
+    assert "pairs.jsonl:1 LR.tip [79.5, 1.5]" in caplog.text
+
+
 def test_masks_that_only_some_images_have_are_told(tmp_path, caplog):
     left = view("left") | {"maks": "mask_left.png"}
     del left["mask"]
