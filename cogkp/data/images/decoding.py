@@ -296,7 +296,7 @@ def _check_tiff(data: bytes, header: Header, where: Path) -> None:
     """Compare the places and sizes of all strips or tiles with the file's length, and with what their rows need."""
     try:
         fault = strip_fault(data, header)
-    except (struct.error, ValueError, OverflowError):
+    except (struct.error, ValueError, ArithmeticError):
         fault = "a list of strips that is not all there"
     if fault:
         raise _truncated(where, "all strips or tiles within the file", fault)

@@ -100,13 +100,8 @@ def scan_without_zeros(data: bytes) -> int:
     """Say from where on a JPEG file cannot hold a long run of zeros.
 
     Zero bits are the shortest code of each Huffman table. Where that does not end a block of every component, a run
-    of them would be several equal blocks in which every coefficient is the same.
-
-    Args:
-        data: the whole file.
-
-    Returns:
-        The start of its first scan; the length of the file where zeros may be data, or nobody can tell.
+    of them would be several equal blocks in which every coefficient is the same. Returned is the start of the first
+    scan, or the length of the file where zeros may be data, or nobody can tell.
     """
     tables: dict[int, int] = {}
     components = 0
@@ -184,15 +179,11 @@ class Header:
 
 
 def strip_fault(data: bytes, header: Header) -> str:
-    """Say which strip or tile of a TIFF file is not all there; empty where all are.
-
-    Args:
-        data: the whole file.
-        header: of it.
+    """Say which strip or tile of a whole TIFF file is not all there; empty where all are.
 
     Raises:
         struct.error: the list of strips ends too early.
-        ValueError: strips have no height.
+        ZeroDivisionError: they have no size.
     """
     tags = tiff_tags(io.BytesIO(data))
 

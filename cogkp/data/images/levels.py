@@ -56,10 +56,7 @@ def value_range(counts: Counts, outliers: float = OUTLIERS) -> tuple[int, int]:
     """Find the smallest and the largest value of images.
 
     Black, white and single pixels that lie far away are left out: defects, burned-in text, borders of rectified images.
-
-    Args:
-        counts: (V,) how many pixels have each value.
-        outliers: share of the pixels at either end that may lie far away.
+    ``counts`` (V,) says how many pixels have each value, ``outliers`` which share at either end may lie far away.
     """
     whole = np.flatnonzero(counts)
     low, high = int(whole[0]), int(whole[-1])
@@ -113,11 +110,9 @@ class ImageValues:
         return levels_of(*value_range(self.deep)) if self.ranges else None
 
     def tell(self, where: str, levels: Levels | None) -> None:
-        """Warn of images whose range is not that of the training, and of those of 8 bits that fill little of theirs.
+        """Warn of images, named by ``where``, whose range is not that of the training, or of 8 bits and hardly used.
 
-        Args:
-            where: names the data set.
-            levels: of the training; None where its images of 16 bits fill their range.
+        ``levels`` are those of the training; None where its images of 16 bits fill their range.
         """
         found = ((misfit(*whole, levels, MUCH), misfit(*bulk, levels, MUCH)) for whole, bulk in self.ranges)
         problems = [problem for problem, in_bulk in found if problem and in_bulk]
@@ -141,13 +136,7 @@ def counted_values(pixels: npt.NDArray[np.uint16]) -> Counts:
 
 
 def faint(low: int, high: int, darker: float) -> str:
-    """Say that images of 8 bits fill little of their range; nothing where they fill more, or show nothing.
-
-    Args:
-        low: their smallest value.
-        high: their largest value.
-        darker: how many times as wide the range may be.
-    """
+    """Say that images of 8 bits fill little of their range, so that it is ``darker`` times as wide; else nothing."""
     if not 0 < (high - low) * darker <= 255:  # noqa: PLR2004
         return ""
     return f"values {low} to {high} of 255, that is nearly black or grey to the network"

@@ -84,12 +84,7 @@ def say_outside(where: str, count: int, of: int, examples: Sequence[str], some: 
 
 
 def say_suspicious(where: str, uv: npt.NDArray[np.float64]) -> None:
-    """Warn of labels on the image's first corner, which many tools write where there is no label, and of fractions.
-
-    Args:
-        where: names the data set.
-        uv: (L, 2) labels in use, pixels.
-    """
+    """Warn of labels ``uv`` (L, 2) on the first corner, as many tools write where there is none, and of fractions."""
     corner = ((uv == 0.0) | (uv == FIRST_CORNER)).all(axis=-1)
     if count := int(corner.sum()):
         log.warning(

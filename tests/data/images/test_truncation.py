@@ -249,6 +249,11 @@ def test_a_tiff_is_refused_whose_strips_do_not_lie_in_the_file_whatever_the_deco
         refused(tmp_path, wrong, "strips or tiles", "b.tiff")
 
 
+@pytest.mark.parametrize("more", [{"t278": [0]}, {"t322": [0], "t323": [0]}, {"t322": [64], "t323": [0]}])
+def test_a_tiff_whose_strips_or_tiles_have_no_size_is_refused(tmp_path, more):
+    refused(tmp_path, spread_tiff([GREY.tobytes()], **more), name="a.tiff")
+
+
 def tiff_around(stream, width, height, compression=7):
     tags = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 122, 277: 1, 278: height, 279: len(stream)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
