@@ -149,9 +149,6 @@ class AugmentedKeypointDataset(Dataset[tuple[Encoded, ...]]):
         self._oriented = config.images.apply_exif_orientation
         mappings = attrs.evolve(config.data_mappings, mask=masks)
         self._indices = open_roots(roots, mappings, _point_labels(config), oriented=self._oriented)
-        for index in self._indices:
-            where, switch = str(index.root), "images.apply_exif_orientation"
-            tell_orientations(index.image_paths, where, oriented=self._oriented, switch=switch)
         self._records = Records(self._indices)
         if config.targets.keypoints:
             _say_unlabelled(self.size_report, split)
@@ -276,6 +273,7 @@ def open_roots(
 
 def _open_root(root: Path, mappings: DataMappings, points: PointLabels, oriented: bool) -> Index:
     index = StructuredDataset(root).index(mappings)
+    tell_orientations(index.image_paths, str(root), oriented=oriented, switch="images.apply_exif_orientation")
     check_datakeys(index, mappings, points)
     say_suspicious(str(root), index.uv_source[index.labelled])
     return index if mappings.keep_points_outside_image else without_outside(index, mappings.y, oriented=oriented)

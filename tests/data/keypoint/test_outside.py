@@ -87,12 +87,14 @@ def test_each_image_has_its_own_size(tmp_path):
     assert usable(recording(tmp_path / "a", *points, sizes=sizes)) == [True, False, True]
 
 
-def test_a_turned_image_is_as_large_as_it_is_shown(tmp_path):
+def test_a_turned_image_is_as_large_as_it_is_shown(tmp_path, caplog):
     root = recording(tmp_path / "a", [100.0, 140.0], [140.0, 100.0])
     for number in range(2):
         write_oriented(tmp_path / "a" / f"{number}.png", np.zeros((120, 160), np.uint8), orientation=6)
     found = [open_roots([root], MAPPINGS, oriented=oriented)[0].labelled.ravel().tolist() for oriented in (True, False)]
     assert found == [[True, False], [False, True]]
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert sum("2 of 2 images note an orientation" in record.getMessage() for record in warned) == 1
 
 
 def test_labels_outside_are_counted_and_told_with_examples(tmp_path, caplog):
