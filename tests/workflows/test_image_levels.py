@@ -179,6 +179,17 @@ def test_boxes_know_levels_too(tmp_path):
     np.testing.assert_allclose(task.datasets("validation")[0][0].sample.image, plain, atol=0.03)
 
 
+@pytest.mark.parametrize("make", [tiny_config, tiny_experiment])
+def test_dark_images_of_8_bits_are_told_before_a_training_of_any_family(tmp_path, caplog, make):
+    config = make(tmp_path)
+    for path in (path for path in tmp_path.rglob("*") if path.suffix in (".png", ".jpg") and "mask" not in path.name):
+        cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 16)
+        if path.suffix != ".png":
+            path.unlink()
+    assert with_found_levels(config, build_task(config).datasets("train")) is config
+    assert "train data, images of 8 bits: values" in caplog.text
+
+
 def test_inference_and_calibration_read_images_as_the_model_was_trained(tmp_path):
     config = tiny_experiment(tmp_path, width=0.125)
     plain = build_task(config).datasets("validation")[0][0].sample.image
