@@ -31,7 +31,6 @@ from cogkp.data.images.header import (
     Header,
     end_of_scans,
     png_chunks,
-    riff_chunks,
     scan_without_zeros,
     strip_fault,
 )
@@ -272,22 +271,14 @@ def _check_bmp(data: bytes, _header: Header, where: Path) -> None:
         raise _truncated(where, f"at least {offset + row * abs(height)} bytes")
 
 
-def _check_webp(data: bytes, header: Header, where: Path) -> None:
-    for name, start, size in riff_chunks(io.BytesIO(data)):
-        if name in (b"VP8 ", b"VP8L"):
-            _refuse_hole(data[start : start + size], header, where)
-
-
 def _check_jpeg_2000(data: bytes, header: Header, where: Path) -> None:
-    """Look for the marker at the end, which cannot stand in compressed data."""
+    """Look for the marker at the end, which cannot stand in compressed data, and for what was never written.
+
+    Flat areas may take a byte of zeros for some 64 x 64 pixels.
+    """
     stream = data[data.find(JPEG_2000_STREAM) :]
     if JPEG_END not in stream:
         raise _truncated(where, "an end-of-codestream marker")
-    _refuse_hole(stream, header, where)
-
-
-def _refuse_hole(stream: bytes, header: Header, where: Path) -> None:
-    """Refuse what was never written; flat areas may take a byte of zeros for some 64 x 64 pixels."""
     if HOLE + bytes(math.prod(header.size_wh) // 4096) in stream:
         raise _truncated(where, "all of its pixels", "a hole of zeros")
 
@@ -305,7 +296,6 @@ def _check_tiff(data: bytes, header: Header, where: Path) -> None:
 CHECKS: dict[str, Callable[[bytes, Header, Path], None]] = {
     "png": _check_png,
     "bmp": _check_bmp,
-    "webp": _check_webp,
     "jpeg2000": _check_jpeg_2000,
     "tiff": _check_tiff,
 }

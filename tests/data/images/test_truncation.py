@@ -139,6 +139,15 @@ def test_flat_areas_are_no_holes(tmp_path):
         assert not read_grey(tmp_path / f"a{suffix}").any()
 
 
+def test_a_webp_whose_lower_half_is_flat_is_read_though_its_code_is_zeros(tmp_path):
+    image = np.full((600, 800, 3), 120, np.uint8)
+    image[:300] = np.random.default_rng(0).integers(0, 256, (300, 800, 3))
+    data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
+    assert bytes(4096) in data
+    (tmp_path / "a.webp").write_bytes(data)
+    assert (read_colour(tmp_path / "a.webp") == image[..., ::-1]).all()
+
+
 def chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
@@ -270,13 +279,12 @@ def test_every_format_is_refused_where_the_file_ends_early(tmp_path, capfd, suff
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("suffix", "quality"), [(".webp", 80), (".webp", 101), (".jp2", 0)])
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
-def test_an_end_that_was_never_written_is_refused(tmp_path, suffix, quality, kept):
-    data = cv2.imencode(suffix, NATURAL, [cv2.IMWRITE_WEBP_QUALITY, quality] if quality else [])[1].tobytes()
+def test_an_end_that_was_never_written_is_refused(tmp_path, kept):
+    data = cv2.imencode(".jp2", NATURAL)[1].tobytes()
     short = data[: int(kept * len(data))]
-    refused(tmp_path, short + bytes(len(data) - len(short)), name=f"a{suffix}")
-    refused(tmp_path, short + bytes(len(data) - len(short) - 2) + data[-2:], name=f"a{suffix}")
+    refused(tmp_path, short + bytes(len(data) - len(short)), name="a.jp2")
+    refused(tmp_path, short + bytes(len(data) - len(short) - 2) + data[-2:], name="a.jp2")
 
 
 @pytest.mark.parametrize("lossless", [80, 101])
