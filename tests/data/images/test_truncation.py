@@ -145,7 +145,7 @@ def test_a_webp_whose_lower_half_is_flat_is_read_though_its_code_is_zeros(tmp_pa
     data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 10])[1].tobytes()
     assert bytes(300) in data
     (tmp_path / "a.webp").write_bytes(data)
-    assert abs(read_grey(tmp_path / "a.webp")[700:].astype(int) - 120).max() <= 2
+    assert abs(255 * read_grey(tmp_path / "a.webp")[700:] - 120).max() < 4
 
 
 def chunk(name, content):
