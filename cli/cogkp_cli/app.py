@@ -86,15 +86,17 @@ def root(
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    with steady_streams(), stoppable():
-        code = _code()
-        if (why := lost_output()) and not code:
-            code = FAILED
-            complain(f"error: standard output cannot be written: {why}")
+    with steady_streams(), stoppable() as came:
+        code = _code(came)
+        why, needed = lost_output()
+        if why and needed:
+            code = code or FAILED
+        if why:
+            complain(f"{'error' if needed else 'warning'}: standard output cannot be written: {why}")
     sys.exit(code)
 
 
-def _code() -> int:
+def _code(came: list[KeyboardInterrupt]) -> int:
     try:
         app()
     except SystemExit as stop:
@@ -102,5 +104,5 @@ def _code() -> int:
     except KeyboardInterrupt as stop:  # before or after a command
         return stopped(stop)
     except Exception as error:  # the last door: whatever nobody foresaw
-        return fault(error)
+        return stopped(came[0]) if came else fault(error)
     return 0

@@ -28,6 +28,7 @@ class _Steady(io.FileIO):
     """A stream that remembers its first failure, and lets what it can no longer write pass."""
 
     failure: OSError | None = None
+    needed = True
 
     def write(self, data: Any) -> int:
         """Write, or do as if."""
@@ -57,12 +58,22 @@ def steady_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def lost_output() -> str:
-    """Say why results did not reach standard output; empty where they did, or where nobody listened any more."""
+def lost_output() -> tuple[str, bool]:
+    """Say why standard output was lost, and whether it is needed, since what it said is nowhere else.
+
+    Returns:
+        The reason; empty where nothing was lost, or nobody listened any more.
+    """
     sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    failure = getattr(raw, "failure", None)
-    return "" if failure is None or failure.errno in READER_GONE else str(failure.strerror)
+    raw = _raw_stdout()
+    failure = raw.failure if isinstance(raw, _Steady) else None
+    if failure is None or failure.errno in READER_GONE:
+        return "", False
+    return str(failure.strerror), raw.needed
+
+
+def _raw_stdout() -> Any:
+    return getattr(getattr(sys.stdout, "buffer", None), "raw", None)
 
 
 def _open_missing() -> None:
@@ -139,10 +150,12 @@ class Console:
                 self.say(f"wrote {printable(str(path))}")
 
     def finish(self, **facts: Any) -> None:
-        """Add the last facts, and print all of them where ``--json`` is given."""
+        """Add the last facts, and print all of them where ``--json`` is given; else the work is done without output."""
         self.add(**facts)
         if self.as_json and not self.silent:
             typer.echo(json.dumps(plain(self.facts), indent=2, allow_nan=False))
+        elif not self.as_json and isinstance(raw := _raw_stdout(), _Steady):
+            raw.needed = False
 
 
 def plain(value: Any) -> Any:

@@ -35,6 +35,9 @@ def reported() -> Iterator[None]:
         raise typer.Exit(stopped(stop)) from None
     except BrokenPipeError:
         raise typer.Exit(FAILED) from None
+    except UnicodeEncodeError as error:
+        complain(f"error: {error.object!r} cannot be a name in this locale ({error.encoding}). Set PYTHONUTF8=1.")
+        raise typer.Exit(FAILED) from None
     except OSError as error:
         _show_traceback_on_request()
         complain(f"error: {_speaker()}{error}")
@@ -56,22 +59,27 @@ class _StoppedError(KeyboardInterrupt):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[list[KeyboardInterrupt]]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing half-written stays behind.
 
     A training listens itself, and saves first. What was ignored before, as under nohup, stays ignored.
+
+    Yields:
+        The signals that came. An import that swallows one leaves modules half loaded: errors after it are no faults.
     """
+    came: list[KeyboardInterrupt] = []
 
     def stop(number: int, _frame: Any) -> None:
-        raise _StoppedError(number)
+        came.append(_StoppedError(number))
+        raise came[-1]
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    heard = [number for number in numbers if before[number] == signal.SIG_DFL]
+    heard = [number for number in numbers if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
     for number in heard:
         signal.signal(number, stop)
     try:
-        yield
+        yield came
     finally:
         for number in heard:
             signal.signal(number, before[number])

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 from cogkp.errors import ArtifactError
+from cogkp.files import open_file
 
 WORD = b"cogkp sha256 "
 DIGITS = 64
@@ -42,7 +43,7 @@ def has_checksum(content: bytes) -> bool:
 
 def checksum_of_file(path: Path) -> str:
     """Return the checksum that a file bears, as hexadecimal digits; empty where it bears none."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         stream.seek(max(0, path.stat().st_size - COMMENT_BYTES))
         end = stream.read()
     return end[len(WORD) :].decode("ascii", "replace") if has_checksum(end) else ""

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cogkp.errors import ExportError
+from cogkp.files import open_file
 
 Clock = Callable[[], datetime]
 
@@ -76,7 +77,7 @@ def unverified_path(onnx_path: Path) -> Path:
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -20,7 +20,9 @@ import attrs
 from cogkp.artifacts.checksum import checksum_of_file
 from cogkp.artifacts.runs import CHECKPOINT_NAME, LATEST, METRICS_NAME, RECORD_NAME, RunFolder
 from cogkp.errors import CheckpointError
+from cogkp.files import read_whole, text_lines
 
+TAIL_BYTES = 1 << 16
 MIRROR, OWN = "mirror_sha256", "checkpoint_sha256"
 FUTURE_S = 300.0
 """Clocks of several machines differ; what lies further ahead was written by a clock that was wrong."""
@@ -113,17 +115,22 @@ def _newest_in(run: RunFolder) -> Path | None:
 
 def _last_session(folder: Path) -> Mapping[str, Any]:
     try:
-        session = json.loads((folder / RECORD_NAME).read_bytes())["sessions"][-1]
+        session = json.loads(read_whole(folder / RECORD_NAME))["sessions"][-1]
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return {}
     return session if isinstance(session, dict) else {}
 
 
 def _last_time(history: Path) -> float | None:
-    """Return the time of a history's last line, seconds since 1970; None where it has none."""
+    """Return the time of a history's last whole line, seconds since 1970; None where it has none."""
+    times = map(_time_of, reversed(text_lines(history, last_bytes=TAIL_BYTES)))
+    return next((each for each in times if each is not None), None)
+
+
+def _time_of(line: str) -> float | None:
     try:
-        return datetime.fromisoformat(json.loads(history.read_bytes().splitlines()[-1])["time"]).timestamp()
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError):
+        return datetime.fromisoformat(json.loads(line)["time"]).timestamp()
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
 
 

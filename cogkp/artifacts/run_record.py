@@ -21,7 +21,7 @@ import torch
 
 from cogkp.artifacts.newest import notes_for
 from cogkp.artifacts.runs import METRICS_NAME, RECORD_NAME
-from cogkp.files import in_own_folder, write_json
+from cogkp.files import in_own_folder, read_whole, text_lines, write_json
 
 FORMAT_VERSION = 1
 LIBRARIES = ("cogkp", "torch", "numpy", "opencv-python-headless", "opencv-python", "tensorboardX")
@@ -68,7 +68,7 @@ def record_session(folder: Path, session: Session) -> None:
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """Read the sessions a folder knows, oldest first; none where there is no readable record."""
     try:
-        record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+        record = json.loads(read_whole(folder / RECORD_NAME))
     except (OSError, ValueError, RecursionError):
         return []
     sessions = record.get("sessions") if isinstance(record, dict) else None
@@ -81,13 +81,10 @@ def training_seconds(folder: Path) -> float | None:
     The time between sessions does not count; None where the folder does not say.
     """
     starts = [moment for session in read_sessions(folder) if (moment := _moment(session.get("started")))]
-    try:
-        lines = (folder / METRICS_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
+    lines = text_lines(folder / METRICS_NAME)
     moments = [moment for line in lines if (moment := _moment(_time_of(line)))]
     total, known = 0.0, False
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
+    for start, end in zip(starts, [*starts[1:], None], strict=False):
         own = [moment for moment in moments if moment >= start and (end is None or moment < end)]
         total, known = total + (max(own) - start).total_seconds() if own else total, known or bool(own)
     return total if known else None

@@ -67,6 +67,8 @@ def locked(folder: Path) -> Iterator[None]:
 def _acquire(path: Path) -> int:
     """Open the lock file, lock it, and write down who holds it."""
     while True:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise OutputError("the lock is no file", where=str(path), hint="Remove it, or choose another folder.")
         with writing_to(path):
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -82,8 +84,15 @@ def _acquire(path: Path) -> int:
 
 def _claim(handle: int, path: Path) -> None:
     proven = _lock(handle, path)
-    owner = _parsed(os.pread(handle, 4096, 0))
+    text = os.pread(handle, 4096, 0)
+    owner = _parsed(text)
     if not owner:
+        if text.strip(b"\0") and not text.startswith(b"{"):
+            raise OutputError(
+                "a file of somebody else has the lock's name",
+                where=str(path),
+                hint="Move it, or choose another folder.",
+            )
         return
     if not (proven or abandoned(owner)):
         raise _in_use(path, owner)

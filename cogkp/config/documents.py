@@ -9,7 +9,7 @@ from typing import Any
 
 from cogkp.config.issues import Finding, Steps, short_repr
 from cogkp.errors import ConfigError, OutputError, Problem
-from cogkp.files import in_own_folder, read_whole, write_text
+from cogkp.files import read_whole, write_text
 
 INDENT = "  "
 
@@ -87,6 +87,6 @@ def write_new(path: str | os.PathLike[str], text: str, schema_name: str, schema:
     target = Path(path)
     if os.path.lexists(target):
         raise OutputError("will not overwrite", where=str(target), hint="Move it away or choose another path.")
-    write_text(target.parent / schema_name, pretty(schema), in_own_folder)
+    write_text(target.parent / schema_name, pretty(schema))
     write_text(target, text)
     return target

@@ -104,7 +104,7 @@ def deploy(
         EngineError: no engine; ONNX file and manifest were written before and stay.
         OutputError: a file cannot be written.
     """
-    require_replaceable([onnx_path], is_release)
+    require_replaceable([onnx_path, manifest_path(onnx_path)], _is_ours)
     how = Tracing(opset, batch_size is None, fold)
     module, spec = task.export_module(), task.export_spec(batch_size or _ROWS_OF_ANY)
     signature = signature_of(module, spec, any_batch=how.any_batch)
@@ -161,6 +161,7 @@ def build_engine(
     try:
         build = choose_builder(builder)
         require_replaceable([engine_path], is_described)
+        require_replaceable([manifest_path(engine_path)], is_manifest)
         info = build(source or onnx_path, engine_path, precision=manifest.precision, log=log, options=options)
     except EngineError as error:
         raise _kept(error, onnx_path, engine_path) from error

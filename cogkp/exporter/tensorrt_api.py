@@ -16,7 +16,7 @@ from cogkp.artifacts.tensorrt_package import forward_messages, last_error, tenso
 from cogkp.errors import EngineError
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
 from cogkp.exporter.typed_onnx import read_onnx, typed
-from cogkp.files import in_own_folder, require_replaceable, write_bytes
+from cogkp.files import in_own_folder, read_whole, require_replaceable, write_bytes
 
 RTX = "tensorrt_rtx"
 
@@ -97,7 +97,7 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
         log(f"{package} measures no times while it builds; {path} is left alone")
         return None
     try:
-        known = path.read_bytes()
+        known = read_whole(path, None)
     except FileNotFoundError:
         known = b""
     except OSError as error:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from cogkp.errors import EngineError, closest
+from cogkp.files import read_whole
 
 OTHERS = "*"
 FULL = "fp32"
@@ -69,7 +70,7 @@ def read_onnx(path: Path) -> Any:
     import onnx
 
     try:
-        return onnx.load_from_string(path.read_bytes())
+        return onnx.load_from_string(read_whole(path, None))
     except Exception as error:  # protobuf's own error belongs to a package that is onnx's business
         raise EngineError("ONNX file cannot be read", where=str(path), got=str(error)) from error
 

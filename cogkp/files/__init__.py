@@ -7,8 +7,8 @@ the caller brings. docs/decisions/0017-outputs.md says why.
 
 from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
-from cogkp.files.reading import read_whole
-from cogkp.files.staging import staged_files, staged_folder
+from cogkp.files.reading import open_file, read_whole, text_lines
+from cogkp.files.staging import staged_files, staged_folder, staging_in
 from cogkp.files.writing import (
     atomic_path,
     check_written,
@@ -37,12 +37,15 @@ __all__ = [
     "leads_out",
     "make_folder",
     "marked",
+    "open_file",
     "overwriting",
     "read_whole",
     "require_replaceable",
     "share_file",
     "staged_files",
     "staged_folder",
+    "staging_in",
+    "text_lines",
     "write_bytes",
     "write_json",
     "write_text",

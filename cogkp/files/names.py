@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+LONGEST_NAME = 255
+"""Bytes that file systems allow."""
+
 
 def is_plain_name(name: str) -> bool:
     """Say whether a word names a file or folder within a folder, and leads nowhere else on any system.
@@ -10,7 +13,8 @@ def is_plain_name(name: str) -> bool:
         >>> [is_plain_name(name) for name in ("20260131-090507", "../victim", "a/b", "C:x", "..", "")]
         [True, False, False, False, False, False]
     """
-    return bool(name) and not leads_out(name) and not set(name) & set("/\\") and name != "."
+    fits = len(name.encode("utf-8", "replace")) <= LONGEST_NAME
+    return bool(name) and fits and not leads_out(name) and not set(name) & set("/\\") and name != "."
 
 
 def leads_out(name: str) -> bool:

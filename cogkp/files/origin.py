@@ -26,10 +26,14 @@ Ours = Callable[[Path], bool]
 _OVERWRITE: ContextVar[bool] = ContextVar("overwrite", default=False)
 
 
-def has_mark(path: Path) -> bool:
-    """Say whether a file bears the mark of this program."""
+def has_mark(path: Path, like: bytes = b"") -> bool:
+    """Say whether a file bears the mark of this program, and begins as another does.
+
+    The first byte distinguishes PNG, JPEG, HTML, YAML and JSON: an image replaces no text.
+    """
     with path.open("rb") as stream:
-        return MARK.encode() in stream.read(MARKED_BYTES)
+        start = stream.read(MARKED_BYTES)
+    return MARK.encode() in start and start.startswith(like[:1])
 
 
 def in_own_folder(path: Path) -> bool:

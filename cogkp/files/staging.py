@@ -26,7 +26,7 @@ def staged_folder(destination: Path) -> Iterator[Path]:
         raise OutputError(
             "the destination is not empty", where=str(destination), hint="Choose a new folder or remove this one."
         )
-    with _staging(destination.parent, destination.name) as staging:
+    with staging_in(destination.parent, destination.name) as staging:
         yield staging
         with writing_to(destination):
             staging.replace(destination)
@@ -42,7 +42,7 @@ def staged_files(folder: Path, *, last: str = "", ours: Ours = has_mark) -> Iter
     Raises:
         OutputError: the folder cannot be written, or holds a file of such a name that this program did not write.
     """
-    with _staging(make_folder(folder), "files") as staging:
+    with staging_in(make_folder(folder)) as staging:
         yield staging
         written = sorted(staging.iterdir(), key=lambda path: (path.name == last, path.name))
         require_replaceable([folder / path.name for path in written], ours)
@@ -61,7 +61,7 @@ def _move(path: Path, target: Path) -> None:
 
 
 @contextmanager
-def _staging(parent: Path, name: str) -> Iterator[Path]:
+def staging_in(parent: Path, name: str = "files") -> Iterator[Path]:
     """Lend an empty folder that is gone after the block, or, where the process dies, when the next one comes."""
     with writing_to(parent / name):
         make_folder(parent)

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,11 @@ def share_file(path: Path, source: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes, ours: Ours = has_mark) -> None:
-    """Replace ``path`` by ``content`` in one step; raises OutputError as :func:`atomic_path` does."""
-    with atomic_path(path, ours) as temporary:
+    """Replace ``path`` by ``content`` in one step; raises OutputError as :func:`atomic_path` does.
+
+    A mark counts only in a file of the same format: a drawing does not replace an experiment.
+    """
+    with atomic_path(path, partial(has_mark, like=content) if ours is has_mark else ours) as temporary:
         temporary.write_bytes(content)
 
 

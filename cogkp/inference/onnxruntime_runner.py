@@ -8,12 +8,14 @@ from typing import Any
 
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts, Signature, from_metadata, read_manifest
 from cogkp.errors import ArtifactError, ModelError
+from cogkp.files import read_whole
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 _ERRORS_ONLY = 3
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxRuntimeRunner(Runner):
@@ -97,16 +99,25 @@ def read_onnx(path: Path) -> tuple[Signature, Manifest | None]:
     return signature, from_metadata(pairs, where=str(path)) if ours else None
 
 
-def _session(path: Path, threads: int, device: str) -> Any:
+def session_options(path: Path, threads: int) -> Any:
+    """Make options of a session; weights that an ONNX file keeps outside lie beside it, wherever the process works."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.resolve().parent))
+    return options
+
+
+def _session(path: Path, threads: int, device: str) -> Any:
+    import onnxruntime
+
     provider = _provider(device, onnxruntime.get_available_providers())
     try:
         # The bytes are read here, so that a missing file and a broken one can be distinguished.
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
+        content, options = read_whole(path, None), session_options(path, threads)
+        return onnxruntime.InferenceSession(content, options, providers=[provider])
     except OSError as error:
         raise ArtifactError("ONNX file cannot be read", where=str(path), got=error.strerror or "") from error
     except Exception as error:  # ONNX Runtime's own errors have no common base

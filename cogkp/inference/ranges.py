@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cogkp.errors import ArtifactError
+from cogkp.files import read_whole
+from cogkp.inference.onnxruntime_runner import session_options
 from cogkp.inference.runner import Array
 
 BINS = 2048
 CANDIDATES = 128
 LEVELS = 127
-_ERRORS_ONLY = 3
 
 
 class Magnitudes:
@@ -81,13 +82,11 @@ def _session(path: Path, names: Sequence[str], threads: int) -> tuple[Any, str]:
     import onnxruntime
 
     try:
-        model = onnx.load_from_string(path.read_bytes())
+        model = onnx.load_from_string(read_whole(path, None))
         put_out = {value.name for value in (*model.graph.output, *model.graph.input)}
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in put_out)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = _ERRORS_ONLY
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        options, providers = session_options(path, threads), ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     except Exception as error:  # neither package's errors have a common base
         raise ArtifactError("ONNX file cannot be used", where=str(path), got=str(error).split("\n", 1)[0]) from error
     return session, session.get_inputs()[0].name

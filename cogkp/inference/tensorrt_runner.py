@@ -13,6 +13,7 @@ from torch import Tensor
 from cogkp.artifacts.manifest import ANY_BATCH, Manifest, OutputFacts, Shape, read_engine_manifest
 from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError, ModelError
+from cogkp.files import read_whole
 from cogkp.inference.runner import Array, Described, Runner, require_same
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
@@ -62,7 +63,7 @@ class TensorRTRunner(Runner):
             )
         trt = tensorrt_package(self._package)
         runtime = trt.Runtime(tensorrt_logger(self._package))
-        engine = runtime.deserialize_cuda_engine(self._path.read_bytes())
+        engine = runtime.deserialize_cuda_engine(read_whole(self._path, None))
         if engine is None:
             raise ArtifactError(
                 "engine cannot be used here",

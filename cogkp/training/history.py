@@ -22,7 +22,7 @@ from typing import IO, Any
 from torch import Tensor, nn
 
 from cogkp.errors import printable
-from cogkp.files import in_own_folder, write_text, writing_to
+from cogkp.files import in_own_folder, text_lines, write_text, writing_to
 from cogkp.training.sinks import EpochEvent, StepEvent
 
 FIRST = ("epoch", "step", "learning_rate", "loss")
@@ -201,11 +201,7 @@ def lines_before(path: Path, position: tuple[int, int]) -> list[str]:
 
     Lines that a dying process left unfinished are dropped.
     """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return [line for line in lines if _is_before(line, position)]
+    return [line for line in text_lines(path) if _is_before(line, position)]
 
 
 def _is_before(line: str, position: tuple[int, int]) -> bool:

@@ -15,6 +15,7 @@ from cogkp.data.dataset import ImageDataset
 from cogkp.data.images import encode_image
 from cogkp.data.sample import collate
 from cogkp.drawing import draw_single
+from cogkp.files import text_lines
 from cogkp.measures.evidence import Curve, Evidence, Line, Measure
 from cogkp.tasks.base import Codec
 from cogkp.training.evaluator import Predict
@@ -37,12 +38,8 @@ def jpeg(image: RgbImage, widest_px: int = WIDEST_PX) -> bytes:
 
 def read_epochs(history: Path) -> list[dict[str, Any]]:
     """Read the epoch lines of a run's history; none where there is no such file."""
-    try:
-        lines = history.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
     found = []
-    for line in lines:
+    for line in text_lines(history):
         try:
             facts = json.loads(line)
         except (ValueError, RecursionError):

@@ -93,11 +93,27 @@ def test_the_same_process_cannot_hold_a_folder_twice(tmp_path):
             pass
 
 
-@pytest.mark.parametrize("words", ["", "{", "[1]", '{"pid": "x"}', '{"pid": 1, "host": "another"}'])
+@pytest.mark.parametrize("words", ["", "{", "{}", '{"pid": "x"}', '{"pid": 1, "host": "another"}'])
 def test_any_words_left_behind_are_no_obstacle(tmp_path, words):
     (tmp_path / LOCK_NAME).write_text(words)
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("way", ["file", "link", "folder"])
+def test_what_somebody_else_put_there_stays(tmp_path, way):
+    precious, lock = tmp_path / "precious", tmp_path / LOCK_NAME
+    precious.write_text("mine")
+    if way == "file":
+        lock.write_text("of another tool")
+    elif way == "link":
+        lock.symlink_to(precious)
+    else:
+        lock.mkdir()
+    with pytest.raises(OutputError, match=LOCK_NAME), locked(tmp_path):
+        pass
+    assert precious.read_text() == "mine"
+    assert lock.is_symlink() or lock.is_dir() or lock.read_text() == "of another tool"
 
 
 def test_only_a_process_of_this_host_can_be_known_to_be_gone():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 
 import pytest
 import typer
+from cogkp_cli.app import app
 from cogkp_cli.failures import FAULT, fault, reported, stop_code
 
 from cogkp.errors import ConfigError, DataError, Problem
+from tests.builders.command import run_s6
 
 
 def outcome(error: BaseException) -> int:
@@ -67,3 +70,17 @@ def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setenv("COGKP_DEBUG", "1")
     assert outcome(DataError("empty")) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_after_a_signal_that_an_import_swallowed_is_no_fault(monkeypatch, capfd) -> None:
+    def half_loaded() -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise AttributeError("module has no attribute")
+
+    app.command("half-loaded")(half_loaded)
+    try:
+        code, _, err = run_s6(monkeypatch, capfd, "half-loaded")
+    finally:
+        app.registered_commands.pop()
+    assert (code, err) == (143, "stopped by SIGTERM\n")

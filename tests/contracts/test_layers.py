@@ -63,7 +63,7 @@ ROOMS = {
         "errors files progress config tasks.base artifacts", "attrs google numpy onnx tensorrt tensorrt_rtx torch"
     ),
     "inference": room(
-        "errors families progress geometry data.images tasks.base artifacts",
+        "errors families files progress geometry data.images tasks.base artifacts",
         "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "inference.processor": room("errors", "numpy"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cogkp.artifacts.manifest import Origin, from_metadata, read_manifest
-from cogkp.errors import ArtifactError, EngineError, ParityError
+from cogkp.errors import ArtifactError, EngineError, OutputError, ParityError
 from cogkp.exporter.deploy import deploy
 from cogkp.exporter.tensorrt_build import BUILDERS
 from cogkp.inference.onnxruntime_runner import OnnxRuntimeRunner
@@ -84,6 +84,16 @@ def test_a_model_that_differs_never_gets_the_release_name(tmp_path):
     with pytest.raises(ParityError, match=r"No release was written; the rejected file is .*unverified\.onnx"):
         deployed(tmp_path, verify=verify_against_other_weights)
     assert names(tmp_path) == ["tool_b1.unverified.onnx"]
+
+
+def test_a_manifest_of_somebody_else_is_told_before_the_work(tmp_path):
+    said = []
+    manifest = tmp_path / "models" / "tool_b1.release.manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_text("{}")
+    with pytest.raises(OutputError, match=r"did not write @ .*tool_b1\.release\.manifest\.json"):
+        deployed(tmp_path, log=said.append)
+    assert said == []
 
 
 def test_an_older_release_survives_a_rejected_one(tmp_path):

@@ -51,6 +51,17 @@ def test_it_is_replaced_where_that_is_allowed_and_not_beyond(tmp_path):
         write_bytes(path, b"again")
 
 
+@pytest.mark.parametrize("content", [marked(encode_image(np.zeros((4, 4), np.uint8))), f"<!-- {MARK}".encode()])
+def test_a_mark_counts_in_a_file_of_the_same_format_alone(tmp_path, content):
+    path = tmp_path / "experiment.yaml"
+    path.write_text(f"# {MARK}\nmy: settings\n")
+    with pytest.raises(OutputError, match="did not write"):
+        write_bytes(path, content)
+    assert path.read_text().endswith("my: settings\n")
+    write_text(path, f"# {MARK}\nother: settings\n")
+    assert path.read_text().endswith("other: settings\n")
+
+
 def test_a_file_with_the_mark_is_replaced_and_keeps_its_rights(tmp_path):
     path = tmp_path / "page.html"
     write_text(path, f"<meta content='{MARK}'>first")

@@ -15,9 +15,11 @@ import torch
 
 from cogkp.artifacts.manifest import read_manifest, to_metadata, write_manifest
 from cogkp.artifacts.names import file_sha256, manifest_path
+from cogkp.config.keypoint.spec import StereoPairing
 from cogkp.errors import ArtifactError, CheckpointError, CogkpError, EngineError, ImageError, ModelError
 from cogkp.exporter.onnx_export import with_metadata
 from cogkp.inference.model import load
+from tests.builders.experiment_model import save_checkpoint as save_experiment_checkpoint
 from tests.builders.keypoint_model import (
     POINTS,
     SIDE,
@@ -28,6 +30,7 @@ from tests.builders.keypoint_model import (
 )
 from tests.builders.model_files import write_onnx
 from tests.builders.shared_data import shared
+from tests.builders.tiny_boxes import tiny_experiment
 
 # The tolerance of exported points, in pixels of the crop.
 PARITY_PX = 0.02
@@ -394,6 +397,36 @@ def test_a_checkpoint_whose_configuration_is_not_its_own_is_refused_in_one_line(
     with pytest.raises(CogkpError, match=said) as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def touched():
+    """Paths that the process opens or lists, from when it is cleared."""
+    paths = []
+    sys.addaudithook(lambda event, args: paths.append(str(args[0])) if event in ("open", "os.listdir") else None)
+    return paths
+
+
+@pytest.mark.parametrize("family", ["keypoint", "centerpose"])
+def test_what_the_configuration_of_a_checkpoint_names_is_not_opened(tmp_path, touched, family):
+    named, path = str(tmp_path / "named"), tmp_path / "model.pth"
+    if family == "keypoint":
+        config = keypoint_config()
+        views = attrs.evolve(config.data_mappings, x=("LL.image", "LR.image"), y=config.data_mappings.y * 2)
+        config = attrs.evolve(
+            config, data_mappings=views, base_dir=(f"{named}/data",), calibration_file=f"{named}.json"
+        )
+        save_checkpoint(path, keypoint_task(attrs.evolve(config, stereo_pairing=StereoPairing(enabled=True))))
+    else:
+        config = tiny_experiment(tmp_path, width=0.125)
+        data = attrs.evolve(config.dataset, train_data=f"{named}/a", val_data=f"{named}/b", inference_data=f"{named}/c")
+        train = attrs.evolve(config.train, pretrained_model_path=f"{named}.pth")
+        save_experiment_checkpoint(attrs.evolve(config, dataset=data, train=train, results_dir=named), path)
+    touched.clear()
+    with load(path) as model:
+        assert model.family == family
+    assert str(path) in touched
+    assert [each for each in touched if named in each] == []
 
 
 @pytest.mark.parametrize("name", ["model.txt", "model", "image.png"])

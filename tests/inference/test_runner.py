@@ -121,6 +121,31 @@ def test_broken_and_missing_files_are_told_apart(tmp_path, path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("location", "usable"), [("weights", True), ("../weights", False), ("{}/weights", False)])
+def test_weights_outside_the_file_lie_beside_it_wherever_it_is_opened(tmp_path, path, location, usable, monkeypatch):
+    model = onnx.load(path)
+    tensor = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    for folder in (tmp_path, tmp_path / "models"):
+        folder.mkdir(exist_ok=True)
+        (folder / "weights").write_bytes(tensor.raw_data)
+    facts = {"location": location.format(tmp_path), "length": str(len(tensor.raw_data))}
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in facts.items():
+        tensor.external_data.add(key=key, value=value)
+    outside = tmp_path / "models" / "outside.onnx"
+    outside.write_bytes(model.SerializeToString())
+    for here in (tmp_path, tmp_path / "models"):
+        monkeypatch.chdir(here)
+        if usable:
+            with OnnxRuntimeRunner(path, SIGNATURE) as whole, OnnxRuntimeRunner(outside, SIGNATURE) as runner:
+                np.testing.assert_array_equal(runner.infer(FEED)["keypoints"], whole.infer(FEED)["keypoints"])
+            continue
+        with pytest.raises(ArtifactError, match="cannot be used") as caught:
+            OnnxRuntimeRunner(outside, SIGNATURE).open()
+        assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_device_the_runtime_lacks_is_refused(path):
     import onnxruntime
 

@@ -13,7 +13,7 @@ import pytest
 from cogkp.artifacts.checkpoint import load_checkpoint
 from cogkp.artifacts.manifest import Origin
 from cogkp.config.centerpose.io import load_experiment
-from cogkp.errors import ArtifactError, CheckpointError, ConfigError, DataError
+from cogkp.errors import ArtifactError, CheckpointError, ConfigError, DataError, OutputError
 from cogkp.exporter.deploy import deploy
 from cogkp.inference.parity import verify_onnx
 from cogkp.measures.evidence import Evidence
@@ -32,6 +32,13 @@ from tests.builders.training import OPTIONS, provenance
 PICTURES = 5
 # An untrained network finds nothing that is likely; of what it finds, errors can be compared as well.
 UNLIKELY = 1e-6
+
+
+class NoWork:
+    """A progress that must not be asked to show any."""
+
+    def work(self, label, total):
+        raise AssertionError(label)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +171,14 @@ def test_models_of_the_other_family_are_refused_in_one_line(experiment, tmp_path
 def test_a_missing_model_is_told(experiment, tmp_path, model, match):
     with pytest.raises(ArtifactError, match=match):
         judged(experiment, tmp_path / model, tmp_path / "out")
+
+
+def test_files_of_somebody_else_are_told_before_the_work(experiment, checkpoint, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    config = with_section(experiment, "evaluate", results_dir=str(tmp_path), checkpoint=str(checkpoint))
+    with pytest.raises(OutputError, match=r"did not write @ .*report\.html"):
+        evaluate(config, progress=NoWork())
+    assert (tmp_path / "report.html").read_text() == "mine"
 
 
 def test_wrong_models_are_told(experiment, tmp_path):

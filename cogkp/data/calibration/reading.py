@@ -18,6 +18,7 @@ from cogkp.data.calibration.opencv_storage import Storage, read_opencv, read_rec
 from cogkp.data.calibration.own_json import is_own, read_own
 from cogkp.data.calibration.parsing import TOML_TABLE, parse_json, parse_toml, parse_xml, parse_yaml
 from cogkp.errors import DataError, closest
+from cogkp.files import open_file
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -280,7 +281,7 @@ def _companion(file: Path) -> Path | None:
 def _text(file: Path) -> str:
     where = str(file)
     try:
-        with file.open("rb") as stream:
+        with open_file(file) as stream:
             content = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataError(

@@ -85,10 +85,17 @@ class TestTemplate:
 
     def test_a_second_one_shares_and_renews_the_schema(self, tmp_path):
         write_template(tmp_path / "one.json")
-        (tmp_path / "cogkp-keypoint.schema.json").write_text("{}")
+        schema = tmp_path / "cogkp-keypoint.schema.json"
+        schema.write_text('{"$comment": "written by cogkp"}')
         write_template(str(tmp_path / "two.json"))
         assert len(list(tmp_path.iterdir())) == 3
-        assert json.loads((tmp_path / "cogkp-keypoint.schema.json").read_text())["properties"]
+        assert json.loads(schema.read_text())["properties"]
+
+    def test_a_schema_of_somebody_else_stays(self, tmp_path):
+        (tmp_path / "cogkp-keypoint.schema.json").write_text("{}")
+        with pytest.raises(OutputError, match="did not write"):
+            write_template(tmp_path / "one.json")
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("cogkp-keypoint.schema.json", "{}")]
 
     @pytest.mark.parametrize("kind", ["file", "folder", "link to nothing"])
     def test_overwrites_nothing(self, tmp_path, kind):

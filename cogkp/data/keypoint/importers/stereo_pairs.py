@@ -24,7 +24,7 @@ from cogkp.data.calibration import calibration_content, read_calibration
 from cogkp.data.images import read_grey
 from cogkp.data.importing import Imported, ImportedLine, Part, located
 from cogkp.errors import DataError, ImageError, Problem
-from cogkp.files import is_file, leads_out
+from cogkp.files import is_file, leads_out, read_whole
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -170,7 +170,7 @@ def read_stereo_pairs(source: Path) -> Imported:
     """
     path = source / PAIRS_FILE
     try:
-        texts = path.read_text(encoding="utf-8-sig").split("\n")
+        texts = read_whole(path, None).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("the pairs cannot be read", where=str(path), got=str(error)) from error
     results = [_line_or_problem(source, number, text) for number, text in enumerate(texts, start=1) if text.strip()]

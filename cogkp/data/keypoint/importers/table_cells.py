@@ -17,6 +17,7 @@ from typing import NamedTuple
 import attrs
 
 from cogkp.errors import DataError
+from cogkp.files import read_whole
 
 log = logging.getLogger("cogkp")
 
@@ -79,7 +80,7 @@ def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
 def _text(path: Path) -> str:
     """Decode a file by its mark, else as UTF-16 where every other byte is zero, else as UTF-8, else as Windows does."""
     try:
-        raw = path.read_bytes()
+        raw = read_whole(path, None)
     except OSError as error:
         raise DataError("the label table cannot be read", where=str(path), got=error.strerror or str(error)) from error
     encoding = next((name for mark, name in MARKS if raw.startswith(mark)), _unmarked(raw))

@@ -26,6 +26,7 @@ from cogkp.config.keypoint.spec import DataMappings
 from cogkp.data.keypoint.records import Index
 from cogkp.data.keypoint.structured.named_files import Folder, NamedFile, NameList
 from cogkp.errors import DataError, Problem
+from cogkp.files import open_file
 
 LINES_FILE = "data.jsonl"
 
@@ -94,14 +95,16 @@ def read_lines(root: Path | str) -> list[RecordedLine]:
 
 def parse_lines(root: Path) -> Iterator[RecordedLine | Problem]:
     """Read line by line, and say which of them are no JSON objects; raises DataError where there is no data set."""
+    path = root / LINES_FILE
+    where = str(path)
     try:
-        file = (root / LINES_FILE).open("rb")
+        file = open_file(path)
     except OSError as error:
         raise _no_data_set(root, error) from error
     with file:
         for number, raw in enumerate(file, start=1):
             if raw.strip():
-                yield _parsed(raw, number, file.name)
+                yield _parsed(raw, number, where)
 
 
 def _no_data_set(root: Path, error: OSError) -> DataError:

@@ -6,9 +6,7 @@ disk leaves half a data set behind.
 
 import math
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import numpy.typing as npt
 from cogkp.data.images import encode_image
 from cogkp.data.keypoint.structured.reader import LINES_FILE
 from cogkp.errors import DataError, OutputError
-from cogkp.files import atomic_path, json_text, writing_to
+from cogkp.files import atomic_path, json_text, staging_in, writing_to
 
 
 def write_structured(
@@ -40,32 +38,22 @@ def write_structured(
 
     Raises:
         DataError: a value cannot be stored, or there are no lines.
-        OutputError: there is a data set already, or the folder cannot be written.
+        OutputError: there is a data set already, a folder of somebody else, or the folder cannot be written.
     """
     root = Path(root)
     if (root / LINES_FILE).exists() and not replace:
         raise OutputError(
             "there is a data set already", where=str(root), hint="Choose another folder, or ask for replacement."
         )
-    with _staging(root) as staging:
-        count = _write_lines(staging, lines, suffix)
-        _move_into(root, staging)
-    return count
-
-
-@contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    """Open a hidden folder inside the root, on the same disk; a root made for it goes again if it stays empty."""
-    with writing_to(root):
-        made = not root.exists()
-        root.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
+    made = not root.exists()
     try:
-        yield staging
+        with staging_in(root) as staging:
+            count = _write_lines(staging, lines, suffix)
+            _move_into(root, staging)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if made and not any(root.iterdir()):
+        if made and root.is_dir() and not any(root.iterdir()):
             root.rmdir()
+    return count
 
 
 def _write_lines(staging: Path, lines: Iterable[Mapping[str, Any]], suffix: str) -> int:
@@ -81,9 +69,14 @@ def _write_lines(staging: Path, lines: Iterable[Mapping[str, Any]], suffix: str)
 
 def _move_into(root: Path, staging: Path) -> None:
     """Let the old lines go first and the new ones come last: no moment shows old lines over new images."""
+    written = sorted(staging.iterdir(), key=lambda entry: entry.name == LINES_FILE)
+    lines = root / LINES_FILE
+    foreign = [] if lines.exists() else [root / entry.name for entry in written if (root / entry.name).exists()]
+    if foreign:
+        raise OutputError("there is a folder of no data set", where=str(foreign[0]), hint="Choose another folder.")
     with writing_to(root):
-        (root / LINES_FILE).unlink(missing_ok=True)
-        for entry in sorted(staging.iterdir(), key=lambda entry: entry.name == LINES_FILE):
+        lines.unlink(missing_ok=True)
+        for entry in written:
             target = root / entry.name
             if target.is_dir():
                 shutil.rmtree(target)

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.artifacts.evaluations import require_evaluation_folder
 from cogkp.artifacts.manifest import Origin
 from cogkp.artifacts.names import file_sha256
 from cogkp.config.centerpose import rules
@@ -133,6 +134,7 @@ class CenterPoseAdapter(Adapter):
         size = asked.batch_size or (data.batch_size if section.batch_size < 1 else section.batch_size)
         workers = data.workers if asked.num_workers is None else asked.num_workers
         with at_work(config, "evaluate") as work, opened_model(config, "evaluate") as model:
+            require_evaluation_folder(work.results.path)  # before the work, which would be lost
             split = asked.split or "evaluation"
             yield EvaluationJob(
                 model=model,

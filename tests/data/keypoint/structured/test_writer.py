@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cogkp.data.keypoint.structured import find, read_lines, write_structured
 from cogkp.errors import DataError, OutputError
+from cogkp.files.partial import partial_name
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 MASK = np.random.default_rng(1).integers(0, 3, (5, 7), dtype=np.uint8)
@@ -137,6 +138,21 @@ def test_an_existing_data_set_is_kept_unless_replacement_is_asked_for(tmp_path):
     assert [content["n"] for _number, content in read_lines(tmp_path)] == [9]
     assert [path.name for path in (tmp_path / "B").iterdir()] == ["000000.png"]
     assert (tmp_path / "calibration.json").exists()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_folder_that_is_of_no_data_set_stays(tmp_path, replace):
+    (tmp_path / "B").mkdir()
+    (tmp_path / "B" / "holiday.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"no data set @ .*B\."):
+        write_structured(tmp_path, [{"B": IMAGE}], replace=replace)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["B", "B/holiday.png"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    (tmp_path / partial_name("files", "")).mkdir()
+    write_structured(tmp_path, [{"B": IMAGE}])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["B", "data.jsonl"]
 
 
 def full_disk_after(count):
