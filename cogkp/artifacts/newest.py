@@ -79,7 +79,8 @@ class _SavedRun:
         if self.newest.samefile(mirror) or (here and self.checksum == here):
             return False
         if MIRROR in self.record:
-            return self.record[MIRROR] == here and self.record.get(OWN) != self.checksum
+            # Without a checksum the mirror is damaged: that there was none when a run began says nothing of it.
+            return bool(here) and self.record[MIRROR] == here and self.record.get(OWN) != self.checksum
         # A copied run has lost its links, and its time is that of the copy.
         linked = self.newest.stat().st_nlink > 1 or self.newest.name != CHECKPOINT_NAME
         return linked and not _is_future(self.newest) and _saved_at(self.newest) > _saved_at(mirror)

@@ -113,6 +113,29 @@ def test_a_run_that_began_before_the_last_save_is_not_the_newest(two, tmp_path):
     assert latest(tmp_path) == (two[1].path.name, 3)
 
 
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_a_damaged_mirror_does_not_make_the_first_run_the_newest(two, tmp_path, kept, caplog):
+    """The first run began when there was no mirror, which looks like one without a checksum."""
+    content = two[1].mirror.read_bytes()
+    two[1].mirror.unlink()
+    two[1].mirror.write_bytes(content[:kept])
+    with caplog.at_level(logging.WARNING, "cogkp"):
+        assert latest(tmp_path) == (two[1].path.name, 2)
+    assert f"restoring {two[1].checkpoint} instead" in caplog.text
+
+
+@pytest.mark.parametrize("end", ['{"event": "st', "\0" * 4096, "{}\n[]\n"])
+def test_a_history_that_ends_in_half_a_line_tells_its_last_whole_one(two, tmp_path, end):
+    for run, hours, text in zip(two, (3, 1), ("", end), strict=True):
+        moment = datetime.now(timezone.utc) - timedelta(hours=hours)
+        step = json.dumps({"event": "step", "time": moment.isoformat()}) + "\n"
+        (run.path / METRICS_NAME).write_text(5000 * step + text)
+        (run.path / RECORD_NAME).unlink()
+    two[1].mirror.unlink()
+    aged(two[1].path, -24 * HOUR)
+    assert newest_of(tmp_path) == two[1].checkpoint
+
+
 def test_a_time_in_the_future_is_warned_of(two, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "cogkp"):
         newest_of(tmp_path)
