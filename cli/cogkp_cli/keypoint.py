@@ -109,6 +109,8 @@ def keypoint(
         if preview_data and launch.first:
             _preview(report, settings, plan, preview_dir)
         if dry_run and launch.first:
+            if restore is not None:
+                complain("warning: a dry run takes fresh weights, whatever --restore says")
             _dry_run(report, settings, plan, logs)
         if train and deploy and launch.first and (missing := cli_api.missing_builder(model)):
             complain(f"warning: after the training there will be an ONNX file but no engine: {missing}")

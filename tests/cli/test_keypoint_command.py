@@ -94,6 +94,11 @@ def test_json_answer_is_json_alone(template: Path) -> None:
     assert json.loads(result.stdout) == {"valid": True}
 
 
+def test_a_dry_run_says_that_it_restores_nothing(template: Path) -> None:
+    assert "a dry run takes fresh weights" in run("-c", template, "--dry-run", "--restore", "latest").stderr
+    assert "a dry run takes fresh weights" not in run("-c", template, "--dry-run").stderr
+
+
 def test_deploy_without_weights_is_refused_in_one_line(template: Path) -> None:
     result = run("-c", template, "--deploy")
     assert result.exit_code == 2

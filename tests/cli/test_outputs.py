@@ -62,6 +62,7 @@ def test_a_file_of_somebody_else_is_replaced_on_request_alone(s6, commands, tmp_
     code, _, err = s6(*commands[name], out)
     assert code == 1
     assert f"error: {REFUSED} @ {out}" in err
+    assert "checking:" not in err  # it asks before the work
     assert out.read_bytes() == b"mine"
     assert s6(*commands[name], out, "--overwrite")[0] == 0
     assert out.read_bytes() != b"mine"

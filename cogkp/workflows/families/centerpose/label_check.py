@@ -15,6 +15,7 @@ from cogkp.data.boxes.report import LabelReport
 from cogkp.data.images import write_png
 from cogkp.data.images.survey import evenly
 from cogkp.errors import DataError, ImageError, closest, counted
+from cogkp.files import require_replaceable
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import POINTS
 from cogkp.progress import SILENT, Progress
@@ -68,6 +69,8 @@ def check_box_labels(
         OutputError: the drawing cannot be written.
     """
     root = Path(root)
+    path = output or Path(f"{root.resolve().name}{DRAWING_SUFFIX}")
+    require_replaceable([path])  # before the work, which would be lost
     files = ImageFiles(apply_exif_orientation=apply_exif_orientation)
     report = check_root(
         root, camera_frame=_frame(camera_frame), files=files, tolerance_px=tolerance_px, progress=progress
@@ -75,7 +78,6 @@ def check_box_labels(
     tiles = [tile for record in _chosen(report) if (tile := _tile(record)) is not None]
     if not tiles:
         return BoxLabelCheck(report, None)
-    path = output or Path(f"{root.resolve().name}{DRAWING_SUFFIX}")
     images, captions = zip(*tiles, strict=True)
     write_png(path, image_grid(images, captions=captions, columns=min(COLUMNS, len(images))))
     return BoxLabelCheck(report, path)
