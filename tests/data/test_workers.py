@@ -45,6 +45,16 @@ def test_a_death_within_a_step_is_told_at_the_next_batch(loader):
         list(batches)
 
 
+def test_a_death_is_not_told_within_the_code_that_waits(loader):
+    """Some of it catches what it does not expect, and logs a traceback."""
+    batches = iter(loader)
+    next(batches)
+    with DEATH_WATCH.awaiting(WORKERS):
+        kill_one()
+    with pytest.raises(DataError, match="a loader process failed"):
+        list(batches)
+
+
 def test_a_death_between_two_epochs_is_told_by_the_second(loader):
     assert len(list(loader)) == 20
     kill_one()

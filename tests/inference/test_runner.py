@@ -125,9 +125,9 @@ def test_broken_and_missing_files_are_told_apart(tmp_path, path, capfd):
 def test_weights_outside_the_file_lie_beside_it_wherever_it_is_opened(tmp_path, path, location, usable, monkeypatch):
     model = onnx.load(path)
     tensor = max(model.graph.initializer, key=lambda each: len(each.raw_data))
-    for folder in (tmp_path, tmp_path / "models"):
-        folder.mkdir(exist_ok=True)
-        (folder / "weights").write_bytes(tensor.raw_data)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights").write_bytes(tensor.raw_data)
+    (tmp_path / "weights").write_bytes(bytes(len(tensor.raw_data)))
     facts = {"location": location.format(tmp_path), "length": str(len(tensor.raw_data))}
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
