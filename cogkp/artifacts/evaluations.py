@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from cogkp.errors import ArtifactError
-from cogkp.files import has_mark, is_json_with, json_text, read_whole, require_replaceable, staged_files, write_text
+from cogkp.files import (
+    MARK,
+    has_mark,
+    is_json_with,
+    json_text,
+    read_whole,
+    require_replaceable,
+    staged_files,
+    write_text,
+)
 
 EVALUATION_NAME = "evaluation.json"
 PAGE_NAME = "report.html"
@@ -36,7 +45,7 @@ def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[s
     Raises:
         OutputError: it cannot be written.
     """
-    whole = json_text({"format_version": FORMAT_VERSION, **content}, indent=2)
+    whole = json_text({"format_version": FORMAT_VERSION, "generator": MARK, **content}, indent=2)
     last = json_text(evidence, separators=(",", ":"))
     write_text(path, f'{whole[:-2]},\n  "{EVIDENCE}": {last}\n}}\n', is_evaluation_file)
 
@@ -44,12 +53,11 @@ def write_evaluation(path: Path, content: Mapping[str, Any], evidence: Mapping[s
 def is_evaluation_file(path: Path) -> bool:
     """Say whether a file is one that an evaluation wrote: by its mark, else by the document that it is or lies beside.
 
-    Text and tables have no room for a mark.
+    Text and tables have no room for a mark, and earlier releases marked nothing, not even the document.
     """
     document = path.with_name(EVALUATION_NAME)
-    if path.suffix in MARKED_SUFFIXES:
-        return has_mark(path)
-    return document.is_file() and is_json_with(document, "format_version", "overall")
+    beside = document.is_file() and is_json_with(document, "format_version", "overall")
+    return has_mark(path) or (beside and (path.suffix not in MARKED_SUFFIXES or not has_mark(document)))
 
 
 def require_evaluation_folder(folder: Path) -> None:

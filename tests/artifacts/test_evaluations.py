@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from cogkp.artifacts.evaluations import PARTS, find_evaluations, read_evaluation, write_evaluation
+from cogkp.artifacts.evaluations import (
+    PARTS,
+    find_evaluations,
+    is_evaluation_file,
+    read_evaluation,
+    write_evaluation,
+)
 from cogkp.artifacts.run_record import training_seconds
 from cogkp.artifacts.runs import RunFolder
 from cogkp.errors import ArtifactError
+from cogkp.files import MARK
 
 CONTENT = {
     "checkpoint": "runs/a/checkpoint_latest.pth",
@@ -36,9 +43,22 @@ def written(path: Path, **changes) -> Path:
 
 def test_a_document_comes_back_whole_and_its_errors_are_one_line(tmp_path):
     path = written(tmp_path / "evaluation.json")
-    assert read_evaluation(path) == {"format_version": 2, **CONTENT, "per_frame": EVIDENCE}
+    assert read_evaluation(path) == {"format_version": 2, "generator": MARK, **CONTENT, "per_frame": EVIDENCE}
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[-2].startswith('  "per_frame": {"frames":["ä"]')
+
+
+@pytest.mark.parametrize("name", ["report.html", "predictions.png", "report.txt"])
+def test_what_an_earlier_release_left_beside_its_document_is_ours(tmp_path, name):
+    """It marked nothing, so that only the document tells."""
+    beside = tmp_path / name
+    beside.write_text("no mark")
+    assert not is_evaluation_file(beside)
+    document = written(tmp_path / "evaluation.json")
+    assert is_evaluation_file(beside) == (name == "report.txt")
+    earlier = {key: value for key, value in json.loads(document.read_text()).items() if key != "generator"}
+    document.write_text(json.dumps(earlier))
+    assert is_evaluation_file(beside)
 
 
 @pytest.mark.parametrize(
