@@ -106,7 +106,7 @@ def _side(path: Path) -> Side:
     try:
         evidence = Evidence.from_dict(document["per_frame"])
         checkpoint = Path(document["checkpoint"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError("an evaluation is damaged", where=str(path), got=str(error)) from error
     home = next((folder for folder in (path.parent, path.parent.parent) if (folder / "run.json").is_file()), None)
     home = home or (checkpoint.parent if (checkpoint.parent / "run.json").is_file() else None)
