@@ -111,7 +111,7 @@ READERS: dict[str, tuple[str, int, Callable[[Path], object]]] = {
     "evaluation": ("evaluation/*", 320, read_evaluation),
     "ranges": ("ranges/*", 320, read_ranges),
     "run": ("run/*", 200, lambda path: training_seconds(path.parent)),
-    "comparison": ("comparison/*", 320, _comparison),
+    "comparison": ("comparison/*", 80, _comparison),
     "latest": ("latest/*.json*", 200, lambda path: newest_of(path.parent.parent)),
     "status": ("status/*", 100, lambda path: StatusLog(path).write("RUNNING", "next")),
     "history": ("history/*", 200, lambda path: lines_before(path, (3, 0))),
