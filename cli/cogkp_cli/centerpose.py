@@ -45,6 +45,7 @@ def run_verb(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Res
 
     with cli_api.joined() if cli_api.launched().ranks > 1 else nullcontext():
         config = cogkp.load_config(spec, overrides or (), verb=verb)
+        flag.check_family(config, cogkp.CenterPoseConfig, spec, ".yaml")
         if verb == "train":
             on_every_gpu(config)
         with shown_progress() as progress:
@@ -158,7 +159,7 @@ def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fla
     """Evaluate a checkpoint, an ONNX file or an engine on labelled images."""
     report = open_console(as_json)
     found = run_verb(spec, overrides, "evaluate", cogkp.evaluate)
-    report.say(found.text)
+    report.tell(found.text)
     report.wrote(found.html_path, found.text_path, found.rows_path, found.json_path, found.drawing_path)
     report.say(found.headline)
     report.finish(**found.report, results=found.folder, page=found.html_path, picture=found.drawing_path)
@@ -260,7 +261,7 @@ def validate(
             output=output,
             progress=progress,
         )
-    report.say(found.report.text())
+    report.tell(found.report.text())
     report.wrote(found.drawing_path)
     report.finish(**found.report.to_dict(), image=found.drawing_path)
     if found.report.problems or not found.report.compared:

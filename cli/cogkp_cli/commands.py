@@ -25,7 +25,7 @@ def compare(
     """Compare two evaluations: metrics, whether their difference is significant, and what else was not the same."""
     report = Console(as_json)
     found = cogkp.compare(first, second, output=output, checkpoint_root=checkpoints)
-    report.say(found.text)
+    report.tell(found.text)
     report.wrote(found.html_path)
     report.finish(**found.report, page=found.html_path)
 
@@ -43,7 +43,7 @@ def demo(
     report = Console(as_json)
     with shown_progress() as progress:
         result = cogkp.demo(output, frames=frames, epochs=epochs, seed=seed, progress=progress)
-    report.say(result.text)
+    report.tell(result.text)
     report.finish(
         points=result.points,
         segments=result.segments,
@@ -118,7 +118,7 @@ def evaluate(
             output_dir=output,
             progress=progress,
         )
-    report.say(result.text)
+    report.tell(result.text)
     report.wrote(result.html_path, result.json_path, result.drawing_path, result.drawing_3d_path)
     if result.drawing_3d_path is not None:
         report.add(space_picture=result.drawing_3d_path)
@@ -141,16 +141,20 @@ def check(
         raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
     if data and config is None:
         raise typer.BadParameter("needs --config, which names images and points.", param_hint="'--data'")
+    labels = None
+    if config is not None:
+        labels = cogkp.load_config(config)
+        flag.check_family(labels, cogkp.KeypointConfig, config, ".json")
     found = cogkp.check_calibration(
         files[0] if len(files) == 1 else files,
         size_wh=size,
         names=names,
-        config=None if config is None else cogkp.load_config(config),
+        config=labels,
         data=[str(root) for root in data] if data else None,
         output=output,
         convert=convert,
     )
-    report.say(found.report.text())
+    report.tell(found.report.text())
     report.wrote(found.drawing_path, found.converted_path)
     report.finish(**found.report.to_dict(), picture=found.drawing_path, converted=found.converted_path)
     if found.report.problems:

@@ -130,14 +130,19 @@ class Console:
         self.facts: dict[str, Any] = {}
         _listen()
 
-    def say(self, line: str) -> None:
-        """Print a line for people."""
+    def say(self, *lines: str) -> None:
+        """Print lines for people; a break within one, as a path may have, is shown and not obeyed."""
         if self.silent:
             return
+        text = "\n".join(map(printable, lines))
         if self.as_json:
-            complain(line)
+            complain(text)
         else:
-            typer.echo(_shown(line))
+            typer.echo(text)
+
+    def tell(self, text: str) -> None:
+        """Print the lines of a text whose names are escaped already."""
+        self.say(*text.split("\n"))
 
     def add(self, **facts: Any) -> None:
         """Add a fact for programs (``--json``)."""
@@ -147,7 +152,7 @@ class Console:
         """Print the files that were written."""
         for path in paths:
             if path is not None:
-                self.say(f"wrote {printable(str(path))}")
+                self.say(f"wrote {path}")
 
     def finish(self, **facts: Any) -> None:
         """Add the last facts, and print all of them where ``--json`` is given; else the work is done without output."""

@@ -73,6 +73,7 @@ def keypoint(
     _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None, precision=precision)
     with cli_api.joined() if launch.ranks > 1 else nullcontext():
         settings = cogkp.load_config(config)
+        flag.check_family(settings, cogkp.KeypointConfig, config, ".json")
         if not (preview_data or dry_run or train or deploy):
             report.say(f"{config} is a valid config. Add --preview-data, --dry-run, --train or --deploy to use it.")
             report.finish(valid=True)
@@ -161,9 +162,9 @@ def _train(report: Console, training: Callable[..., TrainResult]) -> str:
         result = training(progress=progress)
     if result.stopped:
         report.say(result.stopped)
-    report.say(f"checkpoint: {result.checkpoint}" + (f"\nbest: {result.best}" if result.best else ""))
-    if result.report:
-        report.say(f"report: {result.report}")
+    for name, path in (("checkpoint", result.checkpoint), ("best", result.best), ("report", result.report)):
+        if path:
+            report.say(f"{name}: {path}")
     report.add(
         train={
             "run_dir": result.run_dir,
@@ -189,7 +190,7 @@ def _deploy(
     report: Console, settings: KeypointConfig, plan: ExportOptions, restore: str | None, *, untrained: bool
 ) -> None:
     result = cogkp.export(settings, plan, checkpoint=restore, untrained=untrained)
-    report.say(f"onnx: {result.onnx}\nmanifest: {result.manifest}\nengine: {result.engine or 'none'}")
+    report.say(f"onnx: {result.onnx}", f"manifest: {result.manifest}", f"engine: {result.engine or 'none'}")
     report.add(
         deploy={
             "onnx": result.onnx,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cogkp.errors import printable
+
 MAX_FRACTION = 0.9
 
 
@@ -45,6 +47,13 @@ class Split(str, Enum):
 def word(choice: Enum | None) -> str | None:
     """Return the plain word behind a choice; the library takes words."""
     return None if choice is None else str(choice.value)
+
+
+def check_family(config: object, wanted: type[object], path: Path, ending: str) -> None:
+    """Refuse the configuration of another family, which the ending of its file stands for."""
+    if not isinstance(config, wanted):
+        got = f"{path} holds a {type(config).__name__}, not a {wanted.__name__}"
+        raise typer.BadParameter(f"{printable(got)}: give a file that ends in {ending}, or use the other command.")
 
 
 def spelled_out(ctx: typer.Context, names: frozenset[str]) -> frozenset[str]:

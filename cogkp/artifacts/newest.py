@@ -119,7 +119,8 @@ def _last_session(folder: Path) -> Mapping[str, Any]:
         session = json.loads(read_whole(folder / RECORD_NAME))["sessions"][-1]
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return {}
-    return session if isinstance(session, dict) else {}
+    noted = session if isinstance(session, dict) else {}
+    return {name: value for name, value in noted.items() if isinstance(value, str)}
 
 
 def _last_time(history: Path) -> float | None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def training_seconds(folder: Path) -> float | None:
     lines = text_lines(folder / METRICS_NAME)
     moments = [moment for line in lines if (moment := _moment(_time_of(line)))]
     total, known = 0.0, False
-    for start, end in zip(starts, [*starts[1:], None], strict=False):
+    for start, end in zip_longest(starts, starts[1:]):
         own = [moment for moment in moments if moment >= start and (end is None or moment < end)]
         total, known = total + (max(own) - start).total_seconds() if own else total, known or bool(own)
     return total if known else None

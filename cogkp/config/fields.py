@@ -57,8 +57,8 @@ def with_known_words(value: Any, cls: type[Any]) -> Any:
 def _known_word(value: Any, field: attrs.Attribute[Any]) -> Any:
     if attrs.has(field.type or object):
         return with_known_words(value, field.type)  # type: ignore[arg-type]
-    if value is None and field.default == "":
-        return ""
+    if value is None and field.default in ("", ()):
+        return [] if field.default == () else ""
     if not isinstance(value, str):
         return value
     if field.metadata[BARE]:

@@ -36,7 +36,15 @@ def changes(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [line for split in now if split in saved for line in _changes(split, saved[split], now[split])]
 
 
+def _is_record(found: Any) -> bool:
+    """Tell a fingerprint from what a damaged file may hold in its place."""
+    return isinstance(found, list | tuple) and all(isinstance(each, Mapping) and "root" in each for each in found)
+
+
 def _changes(split: str, saved: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not _is_record(saved) or not _is_record(now):
+        yield f"{split} data: a record that cannot be read"
+        return
     if len(saved) != len(now):
         yield f"{split} data: {len(saved)} -> {len(now)} roots"
         return

@@ -26,7 +26,7 @@ from cogkp.artifacts.manifest import (
     write_manifest,
 )
 from cogkp.artifacts.names import file_sha256, manifest_path, unverified_path
-from cogkp.errors import EngineError, ParityError
+from cogkp.errors import EngineError, ParityError, printable
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.exporter.tensorrt_build import choose_builder
@@ -125,7 +125,7 @@ def deploy(
             parity=parity,
         )
         described = _release(draft, onnx_path, manifest)
-    log(f"wrote {onnx_path}")
+    log(printable(f"wrote {onnx_path}"))
     if engine_path is None:
         return described
     engine_manifest = build_engine(onnx_path, engine_path, described.manifest, builder=builder, log=log)
@@ -168,7 +168,7 @@ def build_engine(
     info = attrs.evolve(info, rounding=dict(rounding))
     described = attrs.evolve(manifest, engine=info, engine_sha256=file_sha256(engine_path))
     write_manifest(described, engine_path)
-    log(f"wrote {engine_path}")
+    log(printable(f"wrote {engine_path}"))
     return described
 
 

@@ -13,7 +13,7 @@ import torch
 
 from cogkp.artifacts.manifest import EngineInfo
 from cogkp.artifacts.tensorrt_package import forward_messages, last_error, tensorrt_logger, tensorrt_package
-from cogkp.errors import EngineError
+from cogkp.errors import EngineError, printable
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
 from cogkp.exporter.typed_onnx import read_onnx, typed
 from cogkp.files import in_own_folder, read_whole, require_replaceable, write_bytes
@@ -94,7 +94,7 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
     if path is None:
         return None
     if package == RTX:
-        log(f"{package} measures no times while it builds; {path} is left alone")
+        log(printable(f"{package} measures no times while it builds; {path} is left alone"))
         return None
     try:
         known = read_whole(path, None)
@@ -106,7 +106,7 @@ def _timing_cache(package: str, config: Any, path: Path | None, log: Callable[[s
     if cache is None:  # of another release, or none at all
         require_replaceable([path])
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        log(f"timing cache {path} is of no use here and will be replaced")
+        log(printable(f"timing cache {path} is of no use here and will be replaced"))
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     return cache

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cogkp.artifacts.manifest import EngineInfo
-from cogkp.errors import EngineError
+from cogkp.errors import EngineError, printable
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions, profile_of
 from cogkp.exporter.typed_onnx import HALF_PRECISIONS, float32_layers, read_onnx, typed
 from cogkp.files import in_own_folder, write_bytes
@@ -57,11 +57,11 @@ def build_with_trtexec(
     with tempfile.TemporaryDirectory() as folder:
         source, draft = _source(onnx, precision, help_text, Path(folder), options), Path(folder) / engine.name
         command = [tool, *arguments(source, draft, precision, help_text, options)]
-        log(f"running {tool} on {onnx.name}, {precision}")
+        log(printable(f"running {tool} on {onnx.name}, {precision}"))
         _LOG.debug(shlex.join(command))
         done = _run(command)
         for line in done.stdout.splitlines() if options.verbose else ():
-            log(line)
+            log(printable(line))
         _require_success(done, draft)
         write_bytes(engine, draft.read_bytes(), in_own_folder)
     gpu = torch.cuda.get_device_name(options.gpu) if torch.cuda.is_available() else None

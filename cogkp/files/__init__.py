@@ -7,7 +7,7 @@ the caller brings. docs/decisions/0017-outputs.md says why.
 
 from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
-from cogkp.files.reading import open_file, read_whole, text_lines
+from cogkp.files.reading import WINDOWS, decoded_text, open_file, read_whole, text_lines
 from cogkp.files.staging import staged_files, staged_folder, staging_in
 from cogkp.files.writing import (
     atomic_path,
@@ -25,9 +25,11 @@ from cogkp.files.writing import (
 
 __all__ = [
     "MARK",
+    "WINDOWS",
     "Ours",
     "atomic_path",
     "check_written",
+    "decoded_text",
     "has_mark",
     "in_own_folder",
     "is_file",

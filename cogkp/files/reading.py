@@ -1,11 +1,21 @@
 """Read files that a user named, which may be pipes, devices or folders."""
 
+import codecs
 import errno
 import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
+WINDOWS = "cp1252"
+# The marks of UTF-32 begin like those of UTF-16, so they come first.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 DOCUMENT_BYTES = 1 << 26
 """More than any document that people write: configurations, annotations, manifests."""
 
@@ -55,3 +65,31 @@ def text_lines(path: Path, *, last_bytes: int | None = None) -> list[str]:
             return stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return []
+
+
+def decoded_text(raw: bytes) -> tuple[str, str]:
+    """Decode by the mark at the start, else as UTF-16 where every other byte is zero, else as UTF-8, else as Windows.
+
+    Returns:
+        The text, without the mark, and the encoding; ``WINDOWS`` where only that was left.
+
+    Raises:
+        UnicodeDecodeError: it is none of these.
+
+    Example:
+        >>> decoded_text("tip".encode("utf-16")), decoded_text(bytes([0xB0]))[1]
+        (('tip', 'utf-16'), 'cp1252')
+    """
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), None) or _unmarked(raw)
+    return raw.decode(encoding), encoding
+
+
+def _unmarked(raw: bytes) -> str:
+    start = raw[:64]
+    if start.count(0) * 3 >= len(start) > 0:
+        return "utf-16-be" if start[0] == 0 else "utf-16-le"
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return WINDOWS
+    return "utf-8"

@@ -114,7 +114,7 @@ def solve_pnp(
         in front of the camera, and they fit.
 
     Raises:
-        GeometryError: another shape, or intrinsics without focal length.
+        GeometryError: another shape, intrinsics without focal length, or a noise below 0 or NaN.
 
     Gradient: none; the result is a fit.
     Precision: float64 inside.
@@ -130,6 +130,8 @@ def solve_pnp(
     """
     uv, xyz, K = (np.asarray(part, np.float64) for part in (uv, xyz_object, K))
     check_objects(xyz, uv, K)
+    if not noise_px >= 0:
+        raise GeometryError("not a standard deviation", where="noise_px", expected="0 or more", got=str(noise_px))
     trust = np.ones(uv.shape[:-1]) if weights is None else np.asarray(weights, np.float64)
     ray, seen = _rays(uv, K, distortion)
     trust = np.where(seen & np.isfinite(xyz).all(-1) & np.isfinite(trust) & (trust > 0), trust, 0.0)

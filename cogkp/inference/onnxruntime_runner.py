@@ -40,8 +40,7 @@ class OnnxRuntimeRunner(Runner):
 
     def _load(self) -> None:
         session = _session(self._path, self._threads, self._device)
-        values = (*session.get_inputs(), *session.get_outputs())
-        require_same(self.signature, list(map(_entry, values)), str(self._path))
+        require_same(self.signature, _described(session, self._path), str(self._path))
         self._session = session
 
     def _unload(self) -> None:
@@ -88,15 +87,19 @@ def read_onnx(path: Path) -> tuple[Signature, Manifest | None]:
         )
         pairs = session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
-        raise ArtifactError(
-            "ONNX file holds text that is not UTF-8",
-            where=str(path),
-            expected="names and metadata in UTF-8",
-            got=repr(error.object[:40]),
-            hint="Export it again.",
-        ) from error
+        raise _not_text(path, error) from error
     ours = any(key.startswith("cogkp.") for key in pairs)
     return signature, from_metadata(pairs, where=str(path)) if ours else None
+
+
+def _not_text(path: Path, error: UnicodeDecodeError) -> ArtifactError:
+    return ArtifactError(
+        "ONNX file holds text that is not UTF-8",
+        where=str(path),
+        expected="names and metadata in UTF-8",
+        got=repr(error.object[:40]),
+        hint="Export it again.",
+    )
 
 
 def session_options(path: Path, threads: int) -> Any:
@@ -117,7 +120,9 @@ def _session(path: Path, threads: int, device: str) -> Any:
     try:
         # The bytes are read here, so that a missing file and a broken one can be distinguished.
         content, options = read_whole(path, None), session_options(path, threads)
-        return onnxruntime.InferenceSession(content, options, providers=[provider])
+        # Another try on the CPU is none where the first was there; ONNX Runtime would print four lines about it.
+        again = int(provider != PROVIDERS["cpu"])
+        return onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=again)
     except OSError as error:
         raise ArtifactError("ONNX file cannot be read", where=str(path), got=error.strerror or "") from error
     except Exception as error:  # ONNX Runtime's own errors have no common base
@@ -135,6 +140,13 @@ def _provider(device: str, available: list[str]) -> str:
             hint="For 'cuda' install onnxruntime-gpu in place of onnxruntime." if device == "cuda" else "",
         )
     return wanted
+
+
+def _described(session: Any, path: Path) -> list[Described]:
+    try:
+        return [_entry(value) for value in (*session.get_inputs(), *session.get_outputs())]
+    except UnicodeDecodeError as error:
+        raise _not_text(path, error) from error
 
 
 def _entry(value: Any) -> Described:

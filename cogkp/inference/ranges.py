@@ -86,7 +86,8 @@ def _session(path: Path, names: Sequence[str], threads: int) -> tuple[Any, str]:
         put_out = {value.name for value in (*model.graph.output, *model.graph.input)}
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in put_out)
         options, providers = session_options(path, threads), ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+        content = model.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:  # neither package's errors have a common base
         raise ArtifactError("ONNX file cannot be used", where=str(path), got=str(error).split("\n", 1)[0]) from error
     return session, session.get_inputs()[0].name

@@ -140,7 +140,7 @@ def fit_width(
 
 def text_width(text: str, height_px: int) -> int:
     """Measure a line of text, pixels."""
-    (width, _), _ = cv2.getTextSize(text, FONT, height_px * TEXT_SCALE_PER_PX, 1)
+    (width, _), _ = cv2.getTextSize(_drawn(text), FONT, height_px * TEXT_SCALE_PER_PX, 1)
     return int(width)
 
 
@@ -158,5 +158,9 @@ def write_text(
     rgb: RgbImage, text: str, left_baseline: tuple[int, int], height_px: int, colour: Colour = WHITE
 ) -> None:
     """Write one line of text, in place; ``height_px`` is the height of a capital letter."""
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(rgb, plain, left_baseline, FONT, height_px * TEXT_SCALE_PER_PX, colour, 1, cv2.LINE_AA)
+    cv2.putText(rgb, _drawn(text), left_baseline, FONT, height_px * TEXT_SCALE_PER_PX, colour, 1, cv2.LINE_AA)
+
+
+def _drawn(text: str) -> str:
+    """Replace letters that OpenCV's font lacks; half a character (from a file name that is no UTF-8) would end it."""
+    return text.encode("ascii", "replace").decode()

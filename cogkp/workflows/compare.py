@@ -15,7 +15,7 @@ from cogkp.artifacts.run_record import training_seconds
 from cogkp.artifacts.runs import RunFolder
 from cogkp.config.converter import plain_differences
 from cogkp.data.dataset import changes
-from cogkp.errors import ArtifactError, EvaluationError
+from cogkp.errors import ArtifactError, EvaluationError, printable
 from cogkp.files import write_text
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Curve, Evidence, Measure, Table
@@ -47,7 +47,7 @@ class ComparisonResult(Printable):
 
     def summary(self) -> str:
         """Return the figures, and the page that shows more."""
-        return f"{self.text}\nreport: {self.html_path}"
+        return f"{self.text}\n{printable(f'report: {self.html_path}')}"
 
 
 def compare(
@@ -106,7 +106,7 @@ def _side(path: Path) -> Side:
     try:
         evidence = Evidence.from_dict(document["per_frame"])
         checkpoint = Path(document["checkpoint"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError("an evaluation is damaged", where=str(path), got=str(error)) from error
     home = next((folder for folder in (path.parent, path.parent.parent) if (folder / "run.json").is_file()), None)
     home = home or (checkpoint.parent if (checkpoint.parent / "run.json").is_file() else None)
@@ -230,7 +230,7 @@ def _text(compared: Compared) -> str:
     for name, differing in compared.circumstances.items():
         lines += ["", f"{name}: the same"] if not differing else ["", f"{name}:", *(f"  {line}" for line in differing)]
     times = [side.took for side in (first, second)]
-    return "\n".join([*lines, "", f"training took: {times[0]} and {times[1]}"])
+    return "\n".join(map(printable, [*lines, "", f"training took: {times[0]} and {times[1]}"]))
 
 
 def _lines(entries: Sequence[FigureDifference]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from cogkp.artifacts.names import manifest_path
+from cogkp.errors import printable
 from cogkp.exporter.deploy import build_engine as build_and_describe
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.adapter import EngineRequest, adapter_of
@@ -43,7 +44,9 @@ class EngineResult(Printable):
     def summary(self) -> str:
         """Say what was built."""
         sizes = "/".join(map(str, dict.fromkeys(self.batch_sizes)))
-        return f"{self.precision} engine for batch {sizes}, built by {self.builder}\nengine: {self.engine}"
+        return (
+            f"{self.precision} engine for batch {sizes}, built by {self.builder}\n{printable(f'engine: {self.engine}')}"
+        )
 
 
 def build_engine(

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from cogkp.data.images import encode_image
-from cogkp.errors import DataError, Problem, counted
+from cogkp.errors import DataError, Problem, counted, printable
 from cogkp.files import is_json_with, marked, write_bytes, write_json
 from cogkp.inference.processor import Prepared
 from cogkp.progress import SILENT, Progress
@@ -45,7 +45,7 @@ class PredictResult(Printable):
         """Say how much was found, and where it lies."""
         found = ", ".join(f"{name}: {count}" for name, count in self.counts.items())
         lines = [f"{counted(self.images, 'image')} in {self.seconds:.1f} s; {found}; results: {self.folder}"]
-        return "\n".join([*lines, *self.problems])
+        return "\n".join(map(printable, [*lines, *self.problems]))
 
 
 def predict(

@@ -23,6 +23,8 @@ from cogkp.visual.canvas import RgbImage
 
 WIDEST_PX = 1600
 WIDEST_TILE_PX = 512
+LARGEST = 1e12
+"""No figure of a training is larger; beyond it, charts leave the numbers."""
 NOT_FIGURES = {"event", "epoch", "step", "time"}
 VALIDATION = "validation/"
 
@@ -37,16 +39,20 @@ def jpeg(image: RgbImage, widest_px: int = WIDEST_PX) -> bytes:
 
 
 def read_epochs(history: Path) -> list[dict[str, Any]]:
-    """Read the epoch lines of a run's history; none where there is no such file."""
+    """Read the numbers of the epoch lines of a run's history; none where there is no such file."""
     found = []
     for line in text_lines(history):
         try:
             facts = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(facts, dict) and facts.get("event") == "epoch" and isinstance(facts.get("epoch"), int):
-            found.append(facts)
-    return found
+        if isinstance(facts, dict) and facts.get("event") == "epoch":
+            found.append({name: value for name, value in facts.items() if _is_number(value)})
+    return [facts for facts in found if "epoch" in facts]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= LARGEST
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:

@@ -20,7 +20,7 @@ from cogkp.data.images import write_png
 from cogkp.data.images.survey import evenly
 from cogkp.data.sample import collate
 from cogkp.drawing import draw_comparison, draw_pairs
-from cogkp.errors import EvaluationError
+from cogkp.errors import EvaluationError, printable
 from cogkp.files import write_text
 from cogkp.measures.bootstrap import LEVEL, RESAMPLES, Interval
 from cogkp.measures.figures import Figure, intervals
@@ -72,7 +72,7 @@ class EvaluationResult(Printable):
 
     def summary(self) -> str:
         """Return the figures, and the page that shows more."""
-        return f"{self.text}\nreport: {self.html_path}"
+        return f"{self.text}\n{printable(f'report: {self.html_path}')}"
 
     def drawing(self) -> Path | None:
         """Return the predictions drawn over images."""
@@ -159,7 +159,7 @@ def write_report(
     return EvaluationResult(
         folder=folder,
         report=content,
-        text=f"{title} on {words.data(circumstances['split'])}\n{report.text()}\n{last}",
+        text=f"{printable(title)} on {words.data(circumstances['split'])}\n{report.text()}\n{last}",
         headline=report.headline(),
         json_path=folder / EVALUATION_NAME,
         drawing_path=folder / "predictions.png",

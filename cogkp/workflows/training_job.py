@@ -41,6 +41,7 @@ from cogkp.training.plan import Plan, plan_training, steps_before
 from cogkp.training.sanity import Watchdog
 from cogkp.training.sinks import Sink, TensorBoardSink
 from cogkp.training.trainer import FitResult
+from cogkp.workflows.setup import require_family
 
 log = logging.getLogger("cogkp")
 
@@ -90,8 +91,9 @@ def changed_config(restored: Restored, config: Any, adapter: Any, *, allowed: bo
     """List what changed in the configuration since a checkpoint was saved, and refuse it unless it is ``allowed``.
 
     Raises:
-        CheckpointError: something changed and ``allowed`` is false; every change is named.
+        CheckpointError: it is of another family; or something changed and ``allowed`` is false: every change is named.
     """
+    require_family(restored, config)
     lines = plain_differences(_today(restored.checkpoint.provenance.config, adapter), adapter.dump(config))
     if lines and not allowed:
         raise CheckpointError(

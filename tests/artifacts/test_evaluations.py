@@ -127,3 +127,10 @@ def test_the_time_of_a_training_is_that_of_its_sessions(tmp_path):
     lines = [{"time": at(60)}, {"time": at(120)}, {"time": at(1030)}, {"time": "nonsense"}, []]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*map(json.dumps, lines), "half a li"]))
     assert training_seconds(folder.path) == 150.0
+
+
+def test_a_history_without_a_session_says_no_time(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"event": "step", "time": "2026-01-31T09:05:07+00:00"}\n')
+    assert training_seconds(tmp_path) is None
+    (tmp_path / "run.json").write_text('{"sessions": [{"started": "2026-01-31T09:05:00+00:00"}]}')
+    assert training_seconds(tmp_path) == 7.0

@@ -161,3 +161,12 @@ def test_a_damaged_record_is_no_obstacle(two, tmp_path, record):
     (two[0].path / RECORD_NAME).write_text(record)
     aged(two[0].path, -HOUR)
     assert newest_of(tmp_path) == two[1].mirror
+
+
+@pytest.mark.parametrize("noted", [[], {"a": 1}, None, 3])
+def test_a_note_that_is_no_checksum_counts_for_nothing(two, noted):
+    for run in two:
+        record = json.loads((run.path / RECORD_NAME).read_text())
+        record["sessions"][-1]["mirror_sha256"] = noted
+        (run.path / RECORD_NAME).write_text(json.dumps(record))
+    assert newest_of(two[0].path.parent).is_file()

@@ -38,7 +38,8 @@ def write(folder, stem, content, *, suffix=".png", size_wh=SIZE_WH):
     """One image with its annotation; returns the annotation's path."""
     folder.mkdir(parents=True, exist_ok=True)
     v, u = np.mgrid[: size_wh[1], : size_wh[0]]
-    cv2.imwrite(str(folder / f"{stem}{suffix}"), np.stack([u * 2, v * 3, u + v], -1).astype(np.uint8))
+    pixels = np.stack([u * 2, v * 3, u + v], -1).astype(np.uint8)
+    (folder / f"{stem}{suffix}").write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())  # names of any bytes
     path = folder / f"{stem}.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 from cogkp_cli.app import main
+
+from cogkp.artifacts.checksum import verified, with_checksum
 
 SIZE = 64
 
@@ -294,3 +297,39 @@ def test_a_checkpoint_of_another_shape_is_refused(trained: Path, project: Projec
 def test_a_checkpoint_that_is_not_there(project: Project, run: Callable[..., Outcome]) -> None:
     refused(run(*RESTORE), "checkpoint_latest.pth")
     refused(run("cog", "keypoint", "-c", "config.json", "--deploy", "--no-engine"), "--deploy-untrained")
+
+
+VERBS = ("train", "evaluate", "inference", "export", "gen_trt_engine")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_configuration_of_another_family_is_refused(
+    verb: str, project: Project, run: Callable[..., Outcome]
+) -> None:
+    outcome = run("cog", "centerpose", verb, "-e", "config.json")
+    refused(outcome, "config.json holds a KeypointConfig, not a CenterPoseConfig: give a file that ends in .yaml")
+    assert outcome.code == 2
+
+
+@pytest.mark.parametrize("words", [("keypoint", "--train"), ("keypoint", "--dry-run"), ("calibration", "check")])
+def test_an_experiment_is_no_keypoint_configuration(
+    words: tuple[str, ...], project: Project, run: Callable[..., Outcome]
+) -> None:
+    (project.folder / "box.yaml").write_text("results_dir: out\n")
+    outcome = run("cog", *words, *(["c.json"] if words[0] == "calibration" else []), "--config", "box.yaml")
+    refused(outcome, "box.yaml holds a CenterPoseConfig, not a KeypointConfig: give a file that ends in .json")
+    assert outcome.code == 2
+
+
+def test_a_training_does_not_go_on_from_another_family(
+    trained: Path, project: Project, run: Callable[..., Outcome]
+) -> None:
+    document = torch.load(io.BytesIO(verified(trained.read_bytes())), weights_only=True)
+    document["provenance"]["family"] = "centerpose"
+    buffer = io.BytesIO()
+    torch.save(document, buffer)
+    (project.folder / "other.pth").write_bytes(with_checksum(buffer.getvalue()))
+    project.edit_config(lambda c: c["augmentations"][0].update(margin=0.9))
+    outcome = run(*TRAIN, "--restore", "other.pth")
+    refused(outcome, "the checkpoint is of another family @ other.pth")
+    assert "margin" not in outcome.err

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from tests.builders.box_files import write_set
 from tests.builders.command import run_s6
 from tests.builders.tiny_keypoints import write_recording
 
@@ -78,3 +80,58 @@ def test_an_unknown_key_of_a_config_is_shown(project, monkeypatch, capfd):
     assert not obeyed(out + err)
     assert "x\\x1b[2J\\nerror: none\\udc80" in err
     assert len([line for line in err.splitlines() if line.startswith("error: none")]) == 0
+
+
+def test_paths_and_documents_of_others_stay_on_their_lines(project, monkeypatch, capfd):
+    """Of the folder of results, of a configuration, and of an evaluation that somebody else wrote."""
+    for name in (LINE, f"{LINE}/c.json"):
+        code, out, err = run_s6(monkeypatch, capfd, "cog", "keypoint", "-c", project / f"{name}.json")
+        assert code in (0, 1)
+        assert not forged(out + err)
+    folder = project / LINE
+    folder.mkdir(exist_ok=True)
+    shutil.copy(project / "c.json", folder / "c.json")
+    for name in (FOLDER, f"other {FOLDER}"):
+        shutil.copytree(project / name, folder / name)
+    monkeypatch.chdir(folder)
+    train = ("cog", "keypoint", "-c", folder / "c.json", "--train", "-e", "1", "-b", "3", "-w", "0", "--no-tb")
+    told = [run_s6(monkeypatch, capfd, *train), run_s6(monkeypatch, capfd, "cog", "evaluate", "-c", folder / "c.json")]
+    (document,) = folder.glob("checkpoints/*/validation-*/evaluation.json")
+    content = json.loads(document.read_text())
+    content["checkpoint"] = content["run"] = f"run\n{LINE}"
+    document.write_text(json.dumps(content))
+    told.append(run_s6(monkeypatch, capfd, "cog", "compare", document, document, "--output", folder / "page.html"))
+    for code, out, err in told:
+        assert code == 0, err
+        assert not forged(out + err)
+    assert not obeyed((folder / "page.html").read_text())
+
+
+def test_results_of_boxes_stay_on_their_lines(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_set(tmp_path / "boxes", 2)
+    data = {f"{part}_data": "boxes" for part in ("train", "val", "test", "inference")}
+    model = f"{LINE}/train/centerpose_model_latest.pth"
+    spec = {
+        "results_dir": LINE,
+        "dataset": {**data, "category": "crate", "batch_size": 2, "workers": 0, "input_res": 64, "output_res": 16},
+        "model": {"head_conv": 32, "backbone": {"width": 0.125}},
+        "train": {"num_epochs": 1},
+        "export": {"input_width": 64, "input_height": 64},
+        **{verb: {"checkpoint": model} for verb in ("evaluate", "inference")},
+    }
+    spec["export"]["checkpoint"] = model
+    (tmp_path / "s.yaml").write_text(json.dumps(spec))
+    for verb in ("train", "evaluate", "inference", "export"):
+        code, out, err = run_s6(monkeypatch, capfd, "cog", "centerpose", verb, "-e", "s.yaml")
+        assert code == 0, err
+        assert not forged(out + err), verb
+    for path in tmp_path.rglob("*.txt"):
+        assert not forged(path.read_text()), path
+
+
+LINE = "a\x1b[2J\nerror: forged"
+
+
+def forged(text):
+    return obeyed(text) or [line for line in text.splitlines() if line.startswith("error: forged")]

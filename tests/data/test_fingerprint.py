@@ -75,6 +75,13 @@ def test_what_was_never_recorded_is_no_change(config, tmp_path):
     assert changes({}, of(config, tmp_path / "train")) == []
 
 
+@pytest.mark.parametrize("damaged", [3, None, "a", [3], [None], [{}], {"a": 1}])
+def test_a_record_that_is_none_is_said(config, tmp_path, damaged):
+    now = of(config, tmp_path / "train")
+    for before, after in (({"train": damaged}, now), (now, {"train": damaged})):
+        assert changes(before, after) == ["train data: a record that cannot be read"]
+
+
 def moved(field: str, place: tuple[int, ...], by: float) -> CameraRig:
     """The rig with one number of its second camera changed."""
     left, right = RIG.cameras

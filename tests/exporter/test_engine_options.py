@@ -1,17 +1,20 @@
 """The same wishes reach every builder: batch sizes, memory, times, single layers, words."""
 
+import os
+
 import onnx
 import pytest
 from onnx import TensorProto
 
 from cogkp.artifacts.manifest import read_manifest
-from cogkp.errors import EngineError
+from cogkp.errors import EngineError, OutputError
 from cogkp.exporter.deploy import build_engine
 from cogkp.exporter.engine_options import EngineOptions, profile_of
 from cogkp.exporter.onnx_export import Tracing, export_onnx
-from cogkp.exporter.tensorrt_api import build_with_package, parse
+from cogkp.exporter.tensorrt_api import _timing_cache, build_with_package, parse
 from cogkp.exporter.trtexec import arguments
 from cogkp.exporter.typed_onnx import float32_layers, typed
+from cogkp.files import overwriting
 from tests.builders.tiny_export import SIDE, tiny_net, tiny_spec
 from tests.builders.tiny_objects import FOUND, tiny_objects_onnx
 from tests.exporter.test_tensorrt_build import HELP_10, HELP_11
@@ -91,6 +94,53 @@ def test_tensorrt_rtx_leaves_times_alone_and_says_so(path, tmp_path):
     built(path, tmp_path / "a.trt", options, log=said.append)
     assert any("measures no times" in line and "cache.bin is left alone" in line for line in said)
     assert cache.read_bytes() == b"times of another builder"
+
+
+class BuilderConfig:
+    """Stands in for TensorRT's own, which needs a GPU: takes times that begin with its mark, as TensorRT does."""
+
+    def __init__(self):
+        self.taken = None
+
+    def create_timing_cache(self, known):
+        return known if known[:4] in (b"", b"TRT ") else None
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        self.taken = cache
+        return True
+
+
+@pytest.mark.parametrize(("content", "taken"), [(None, b""), (b"", b""), (b"TRT times", b"TRT times")])
+def test_times_of_earlier_builds_are_used(tmp_path, content, taken):
+    config, said = BuilderConfig(), []
+    if content is not None:
+        (tmp_path / "cache").write_bytes(content)
+    assert _timing_cache("tensorrt", config, tmp_path / "cache", said.append) == config.taken == taken
+    assert said == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "damaged", "not ours"])
+def test_an_unreadable_timing_cache_is_told_before_the_build(tmp_path, kind):
+    """The build with TensorRT itself is refused earlier where there is no GPU, so that only this part can be asked."""
+    cache, said = tmp_path / "cache", []
+    if kind == "folder":
+        cache.mkdir()
+        with pytest.raises(EngineError, match=r"timing cache cannot be read @ .*cache: got Is a directory"):
+            _timing_cache("tensorrt", BuilderConfig(), cache, said.append)
+    elif kind == "pipe":  # nobody writes into it
+        os.mkfifo(cache)
+        assert _timing_cache("tensorrt", BuilderConfig(), cache, said.append) == b""
+    elif kind == "damaged":
+        cache.write_bytes(b"garbage")
+        with overwriting():
+            assert _timing_cache("tensorrt", BuilderConfig(), cache, said.append) == b""
+        assert said == [f"timing cache {cache} is of no use here and will be replaced"]
+    else:
+        cache.write_bytes(b"a letter to my aunt")
+        with pytest.raises(OutputError, match="cache"):
+            _timing_cache("tensorrt", BuilderConfig(), cache, said.append)
+        assert cache.read_bytes() == b"a letter to my aunt"
 
 
 def test_words_are_passed_on_only_where_asked_for(path, tmp_path, capfd):

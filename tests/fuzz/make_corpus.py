@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import attrs
@@ -25,6 +26,7 @@ from cogkp.artifacts.manifest import (
     write_manifest,
 )
 from cogkp.artifacts.names import file_sha256
+from cogkp.artifacts.status import StatusLog
 from cogkp.config.centerpose.io import dump_experiment
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.keypoint.io import template
@@ -39,6 +41,7 @@ from tests.builders.calibrations import (
     toed_in,
     write_storage,
 )
+from tests.builders.evidence import evidence
 from tests.data.calibration.test_dialects import ros_pair
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -169,7 +172,7 @@ def _artifacts(corpus: Path) -> None:
         onnx.save(made, corpus / folder / "model.onnx")
     path = corpus / "manifest" / "model.onnx"
     write_manifest(attrs.evolve(manifest, onnx_sha256=file_sha256(path)), path)
-    evidence = {"frames": ["a", "b"], "measures": [], "ratios": []}
+    nothing = {"frames": ["a", "b"], "measures": [], "ratios": []}
     content = {
         "checkpoint": "runs/a/checkpoint_latest.pth",
         "split": "validation",
@@ -183,14 +186,29 @@ def _artifacts(corpus: Path) -> None:
         "data": [],
     }
     (corpus / "evaluation").mkdir(exist_ok=True)
-    write_evaluation(corpus / "evaluation" / "evaluation.json", content, evidence)
+    write_evaluation(corpus / "evaluation" / "evaluation.json", content, nothing)
     (corpus / "ranges").mkdir(exist_ok=True)
     write_calibration(corpus / "ranges" / "cal.json", CalibrationCache("0" * 64, 4, {"a": 1.0, "b": 2.5}))
     session = {"started": "2026-01-31T09:05:07+00:00", "machine": {}}
     _write(corpus / "run" / "run.json", json.dumps({"format_version": 1, "sessions": [session]}))
     step = {"event": "step", "epoch": 1, "step_of_epoch": 1, "time": session["started"], "loss": 1.5}
     lines = [step, {**step, "event": "epoch"}]
-    _write(corpus / "history" / "metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    history = "".join(f"{json.dumps(line)}\n" for line in lines)
+    _write(corpus / "history" / "metrics.jsonl", history)
+    # Two evaluations of one run, whose record and history lie beside them.
+    (corpus / "comparison").mkdir(exist_ok=True)
+    for number, name in enumerate(("first", "second")):
+        found = evidence(seed=number, frames=12)
+        whole = {**content, "run": name, "data": [{"root": "a", "lines": 12, "labels_sha256": "0" * 64}]}
+        write_evaluation(corpus / "comparison" / f"{name}.json", whole, found.to_dict())
+    noted = {**session, "mirror_sha256": "0" * 64, "checkpoint_sha256": "1" * 64, "ended": session["started"]}
+    for folder in ("comparison", "latest"):
+        _write(corpus / folder / "run.json", json.dumps({"format_version": 1, "sessions": [noted]}))
+        _write(corpus / folder / "metrics.jsonl", history)
+    _write(corpus / "latest" / "checkpoint_latest.pth", "its bytes do not matter")
+    status = StatusLog(corpus / "status" / "status.json", lambda: datetime(2026, 1, 31, 9, 5, 7))
+    (corpus / "status" / "status.json").unlink(missing_ok=True)
+    status.write("RUNNING", "one", kpi={"error": 1.5}, facts={"epoch": 1, "step": 2})
 
 
 if __name__ == "__main__":

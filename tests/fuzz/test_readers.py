@@ -24,7 +24,9 @@ from cogkp.artifacts.calibration_cache import read_calibration as read_ranges
 from cogkp.artifacts.checkpoint import load_checkpoint, load_weights
 from cogkp.artifacts.evaluations import read_evaluation
 from cogkp.artifacts.manifest import read_manifest
+from cogkp.artifacts.newest import newest_of
 from cogkp.artifacts.run_record import training_seconds
+from cogkp.artifacts.status import StatusLog
 from cogkp.artifacts.weight_file import read_weights
 from cogkp.config.centerpose.io import load_experiment
 from cogkp.config.keypoint.io import load
@@ -38,6 +40,7 @@ from cogkp.data.keypoint.structured.reader import StructuredDataset
 from cogkp.errors import CogkpError
 from cogkp.inference.exported import described_onnx
 from cogkp.training.history import lines_before
+from cogkp.workflows.compare import compare
 from tests.fuzz.mutations import damaged
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -79,6 +82,13 @@ def _checkpoint(path: Path) -> None:
     read_weights(path)
 
 
+def _comparison(path: Path) -> None:
+    """Compare two evaluations, either way round, and read what their run left beside them."""
+    sides = [str(path.parent / name) for name in ("first.json", "second.json")]
+    for one, other in (sides, sides[::-1]):
+        compare(one, other, output=path.parent / "page.html").summary()
+
+
 def _index(folder: Path) -> None:
     mappings = DataMappings(x=("B.image",), y=(("B.tip", "B.end"),), valid="valid")
     StructuredDataset(folder).index(mappings)
@@ -101,6 +111,9 @@ READERS: dict[str, tuple[str, int, Callable[[Path], object]]] = {
     "evaluation": ("evaluation/*", 320, read_evaluation),
     "ranges": ("ranges/*", 320, read_ranges),
     "run": ("run/*", 200, lambda path: training_seconds(path.parent)),
+    "comparison": ("comparison/*", 80, _comparison),
+    "latest": ("latest/*.json*", 200, lambda path: newest_of(path.parent.parent)),
+    "status": ("status/*", 100, lambda path: StatusLog(path).write("RUNNING", "next")),
     "history": ("history/*", 200, lambda path: lines_before(path, (3, 0))),
 }
 """Which files of the corpus a reader gets, how many times damaged, and what reads them."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cogkp.errors import GeometryError
 from cogkp.geometry.cuboid import Cuboids, Scale, posed
 from cogkp.geometry.pnp import see_points, solve_cuboids, solve_pnp, to_true_size
 from cogkp.geometry.pose import refine_poses
@@ -147,3 +148,17 @@ def test_a_second_pose_that_fits_too_badly_is_none():
     found = solved(BOARD, uv, max_residual_px=1e-3)
     assert found.valid.all()
     assert not found.second.valid.any()
+
+
+@pytest.mark.parametrize("noise_px", [-1.0, float("nan")])
+def test_a_noise_that_is_none_flags_nothing_but_is_refused(noise_px):
+    with pytest.raises(GeometryError, match="not a standard deviation @ noise_px"):
+        solved(BOARD, seen(BOARD, 2.0, 1.0, count=1)[1], noise_px=noise_px)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_boxes_flat_along_any_axis_have_a_second_pose(axis):
+    size = np.array([0.2, 0.25, 0.3])
+    size[axis] = 0.0
+    _, uv = seen(Cuboids(np.eye(4), size).points()[1:], 2.0, 1.0, count=20, seed=axis)
+    assert solve_cuboids(uv, np.tile(size, (20, 1)), K).second.valid.mean() > 0.9

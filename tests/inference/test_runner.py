@@ -163,3 +163,25 @@ def test_the_same_outputs_come_from_the_standards_own_evaluator(path):
         found = runner.infer(FEED)
     for values, wanted in zip(found.values(), expected, strict=True):
         np.testing.assert_allclose(values, wanted, atol=1e-4)
+
+
+def test_names_that_are_no_utf_8_are_told_in_one_line(path, tmp_path, capfd):
+    content = path.read_bytes()
+    (tmp_path / "m.onnx").write_bytes(content.replace(b"heatmaps", b"heat\xff\xffps"))
+    with (
+        pytest.raises(ArtifactError, match="ONNX file holds text that is not UTF-8"),
+        OnnxRuntimeRunner(tmp_path / "m.onnx", SIGNATURE),
+    ):
+        pass
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_file_is_told_once(path, tmp_path, capfd):
+    """ONNX Runtime would print four lines on standard output, and try the same again."""
+    (tmp_path / "m.onnx").write_bytes(path.read_bytes().replace(b"Conv", b"\xff\xffnv"))
+    with (
+        pytest.raises(ArtifactError, match="ONNX file cannot be used"),
+        OnnxRuntimeRunner(tmp_path / "m.onnx", SIGNATURE),
+    ):
+        pass
+    assert capfd.readouterr() == ("", "")

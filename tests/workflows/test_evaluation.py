@@ -181,6 +181,21 @@ def test_a_damaged_evaluation_is_one_line(trained, tmp_path):
     (tmp_path / "evaluation.json").write_text(text.replace('"frame":[0,', '"frame":[77,'))
     with pytest.raises(ArtifactError, match=r"damaged.*rows and frames of 'pixels' do not fit"):
         compare(str(run.run_dir), str(tmp_path))
+    (tmp_path / "evaluation.json").write_text(text.replace('"frame":[0,', f'"frame":[{10**400},'))
+    with pytest.raises(ArtifactError, match="an evaluation is damaged"):
+        compare(str(run.run_dir), str(tmp_path))
+
+
+@pytest.mark.parametrize("value", ["word", None, [], 10**400, float("nan")], ids=ascii)
+def test_odd_values_in_a_history_are_left_out_of_its_curves(trained, tmp_path, value):
+    _, run, _ = trained
+    shutil.copytree(run.run_dir, tmp_path / "other")
+    lines = [json.loads(line) for line in (tmp_path / "other" / "metrics.jsonl").read_text().splitlines()]
+    odd = [{**line, "loss": value, "validation/error_mean_px": value, "odd": value} for line in lines]
+    text = "".join(f"{json.dumps(line)}\n" for line in [*odd, {**lines[-1], "epoch": value}])
+    (tmp_path / "other" / "metrics.jsonl").write_text(text)
+    found = compare(str(run.run_dir), str(tmp_path / "other"))
+    check_page(found.html_path.read_text(encoding="utf-8"))
 
 
 def test_a_training_is_not_lost_for_want_of_a_report(tmp_path, caplog):

@@ -66,6 +66,7 @@ Nothing is ever sent anywhere.
 | 5.2 to 7.0, page of `gen_trt_engine` | `input_channel`, `input_width`, `input_height` | compared with the ONNX file |
 | 5.5, schema of `gen_trt_engine` | `opset_version` | no effect but a warning |
 | 5.2, 5.3 | `train.loss_config.dimension_ref: null` | the same as the empty text, as in `wandb` |
+| latest schema | `layers_precision: null`, `cal_image_dir: null` | the same as the empty list |
 | 5.2 to 7.0 | `encryption_key: ???`, an open value in `wandb` | has no effect, so nobody need give it |
 | 5.5 and later | `train.gpu_ids`, `train.cudnn`, `evaluate.gpu_ids`, `wandb` | as below |
 | latest schema | `train.checkpoint_interval_unit`, `gen_trt_engine.timing_cache`, `layers_precision` | as below |

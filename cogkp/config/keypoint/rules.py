@@ -85,6 +85,13 @@ def views_keep_their_cameras(config: KeypointConfig) -> Iterator[Finding]:
             yield Finding(path, "wrong camera", f"a datakey of camera {camera}", short_repr(key), reads=active)
 
 
+def pairs_have_two_cameras(config: KeypointConfig) -> Iterator[Finding]:
+    """A camera makes no pair with itself."""
+    cameras = config.stereo_pairing.cameras
+    if cameras is not None and cameras[0] == cameras[1]:
+        yield Finding(("stereo_pairing", "cameras"), "one camera twice", "two cameras", short_repr(list(cameras)))
+
+
 def _keys_of_views(config: KeypointConfig) -> Iterator[tuple[int, str, Steps]]:
     mappings = config.data_mappings
     yield from ((view, key, (*X, view)) for view, key in enumerate(mappings.x))
@@ -132,6 +139,7 @@ STEREO_RULES: tuple[Callable[[KeypointConfig], Iterable[Finding]], ...] = (
     pairs_have_two_views,
     triangulation_has_what_it_needs,
     views_keep_their_cameras,
+    pairs_have_two_cameras,
     pairs_keep_their_names,
     segments_have_length,
     segments_join_known_points,

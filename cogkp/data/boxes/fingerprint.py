@@ -27,7 +27,7 @@ def _of(index: ImageIndex) -> dict[str, Any]:
     files, labels = hashlib.sha256(), hashlib.sha256()
     for record in index.records:
         name = record.image.relative_to(index.root).as_posix()
-        files.update(f"{len(name)} {name} {record.image.stat().st_size}\n".encode())
+        files.update(f"{len(name)} {name} {record.image.stat().st_size}\n".encode(errors="surrogatepass"))
         for part in _labels(record):
             labels.update(part)
     return {
@@ -48,7 +48,7 @@ def _labels(record: ImageRecord) -> Iterator[bytes]:
 
 
 def _box(box: BoxRecord) -> Iterator[bytes]:
-    yield f"{box.category} {box.symmetric} {box.num_symmetry} {box.visibility}\n".encode()
+    yield f"{box.category} {box.symmetric} {box.num_symmetry} {box.visibility}\n".encode(errors="surrogatepass")
     for array in (box.uv_source, box.xyz_camera, box.cuboid_to_camera, box.size_xyz):
         yield _bytes(array)
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from cogkp.data.calibration.checks import (
     Cameras,
-    FloatArray,
     camera_of,
     coefficients,
     each_camera,
     numbers,
     resolution,
     rigid,
+    rotation_of,
 )
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -51,7 +51,8 @@ def read_anipose(content: Mapping[str, Any], where: str) -> Cameras:
         if name in named:
             raise DataError("two cameras have one name", where=where, got=name, hint=f"Rename that of [{key}].")
         named[name] = table
-    return each_camera((name, partial(_camera, table, f"{where}, camera {name}")) for name, table in named.items())
+    makers = ((name, partial(_camera, table, f"{where}, camera {name}")) for name, table in named.items())
+    return each_camera(makers, where)
 
 
 def _tables(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _camera(table: Mapping[str, Any], where: str) -> PinholeCamera:
     if missing := [key for key in FIELDS if key not in table]:
         raise DataError("a camera lacks a field", where=where, expected=", ".join(missing), hint="Add it to its table.")
     translation = numbers(table["translation"], f"{where}, translation", (3,), (3, 1), (1, 3)).ravel()
-    rotation = _rotation(numbers(table["rotation"], f"{where}, rotation", (3,), (3, 1), (1, 3), (3, 3)))
+    rotation = rotation_of(table["rotation"], f"{where}, rotation")
     return camera_of(
         where,
         K=numbers(table["matrix"], f"{where}, matrix", (3, 3)),
@@ -85,11 +86,3 @@ def _camera(table: Mapping[str, Any], where: str) -> PinholeCamera:
         distortion=coefficients(table["distortions"], f"{where}, distortions"),
         size_wh=resolution(table["size"], f"{where}, size"),
     )
-
-
-def _rotation(vector: FloatArray) -> FloatArray:
-    import cv2
-
-    if vector.shape == (3, 3):
-        return vector
-    return np.asarray(cv2.Rodrigues(vector.ravel())[0], np.float64)

@@ -3,7 +3,9 @@
 Knows nothing of: any file format.
 """
 
+import base64
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from typing import Any
@@ -35,6 +37,11 @@ SHORTEST_FOCAL_PX = 1e-3
 MOST_CAMERAS = 250
 MOST_PIXELS = 65_535
 """Longest side of a frame: what JPEG can hold."""
+
+PACKED = {b"1u": "u1", b"1c": "i1", b"1w": "<u2", b"1s": "<i2", b"1i": "<i4", b"1f": "<f4", b"1d": "<f8"}
+"""Types of numbers in OpenCV's base64."""
+STANDARD_LENSES = ("plumb_bob", "rational_polynomial", "radtan", "radial_tangential")
+"""Names that programs give to OpenCV's standard model."""
 
 CALIBRATE = "Calibrate again, or correct the file."
 
@@ -88,13 +95,22 @@ def _matrix(value: Mapping[str, Any], where: str) -> Any:
     rows, columns = (value.get(key) for key in ("rows", "cols"))
     if data is value or (rows is None) != (columns is None):
         raise _not_whole(where, ", ".join(map(str, value)))
-    data = [] if data is None else data
+    data = [] if data is None else _unpacked(data) if isinstance(data, str) else data
     if rows is None:
         return data
     array, shape = numbers(data, where), numbers([rows, columns], where)
     if (shape != shape.round()).any() or shape.min() < 0 or shape.prod() != array.size:
         raise _not_whole(where, f"{array.size} for {shape[0]:g}x{shape[1]:g}")
     return array.reshape(int(shape[0]), int(shape[1]))
+
+
+def _unpacked(text: str) -> Any:
+    """Take the numbers of a matrix that OpenCV wrote in base64: 24 bytes that name their type, then themselves."""
+    try:
+        raw = base64.b64decode("".join(text.removeprefix("$base64$").split()), validate=True)
+        return np.frombuffer(raw[24:], PACKED[raw[:24].strip()])
+    except (ValueError, KeyError):
+        return text
 
 
 def _not_whole(where: str, got: str) -> DataError:
@@ -209,11 +225,29 @@ def undone_share(camera: PinholeCamera) -> float:
     return float(camera.unproject_rays(uv).valid.double().mean())
 
 
-def each_camera(makers: Iterable[tuple[str, Callable[[], PinholeCamera]]]) -> Cameras:
+def rotation_of(value: Any, where: str) -> FloatArray:
+    """Take a rotation (3, 3), or the vector (3,) of its axis and angle (Rodrigues), as (3, 3)."""
+    import cv2
+
+    found = numbers(value, where, (3,), (3, 1), (1, 3), (3, 3))
+    return found if found.shape == (3, 3) else np.asarray(cv2.Rodrigues(found.ravel())[0], np.float64)
+
+
+def model_name(value: Any) -> str:
+    """Take the name of a camera or lens model, however it is spelt.
+
+    Example:
+        >>> model_name("Plumb Bob"), model_name("radial-tangential")
+        ('plumb_bob', 'radial_tangential')
+    """
+    return re.sub(r"[\s-]+", "_", str(value).strip().lower())
+
+
+def each_camera(makers: Iterable[tuple[str, Callable[[], PinholeCamera]]], where: str) -> Cameras:
     """Make every camera of a file; one that cannot be made does not keep the others from being used."""
     makers = list(makers)
     if len(makers) > MOST_CAMERAS:
-        raise DataError("too many cameras", expected=f"at most {MOST_CAMERAS}", got=str(len(makers)))
+        raise DataError("too many cameras", where=where, expected=f"at most {MOST_CAMERAS}", got=str(len(makers)))
     return {name: _attempt(make) for name, make in makers}
 
 

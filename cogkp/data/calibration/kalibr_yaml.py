@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from cogkp.data.calibration.checks import (
+    STANDARD_LENSES,
     Cameras,
     FloatArray,
     camera_of,
     coefficients,
     each_camera,
+    model_name,
     numbers,
     resolution,
     rigid,
@@ -26,7 +28,7 @@ from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.distortion import LENGTHS
 
-CAMERA = re.compile(r"cam(\d+)")
+CAMERA = re.compile(r"cam(\d{1,4})")
 COEFFICIENTS = {"radtan": (4, *LENGTHS), "none": (0,)}
 """How many there may be; Kalibr writes four for radtan, others write more in the same order."""
 LINK = "T_cn_cnm1"
@@ -43,28 +45,23 @@ def is_kalibr(content: Mapping[str, Any]) -> bool:
 
 
 def read_kalibr(content: Mapping[str, Any], where: str) -> Cameras:
-    """Read a chain as cam0, cam1, ... (DataError: it has a gap); cameras behind a missing link cannot be used."""
-    names = sorted((key for key in content if CAMERA.fullmatch(key)), key=lambda name: int(name[3:]))
-    for index, name in enumerate(names):
-        if name != f"cam{index}":
-            raise DataError(
-                "the chain has a gap",
-                where=where,
-                expected=f"cam{index}",
-                got=name,
-                hint="Keep every camera of the chain.",
-            )
-    return each_camera((name, partial(_camera, content, index, where)) for index, name in enumerate(names))
+    """Read a chain as cam0, cam1, ...; cameras behind a missing link or a gap cannot be used."""
+    chain = {int(name[3:]): value for name, value in content.items() if CAMERA.fullmatch(name)}
+    return each_camera(((f"cam{index}", partial(_camera, chain, index, where)) for index in sorted(chain)), where)
 
 
-def _pose(content: Mapping[str, Any], index: int, where: str) -> FloatArray:
+def _pose(chain: Mapping[int, Any], index: int, where: str) -> FloatArray:
     """Follow the chain from cam0 to a camera, or go through the inertial unit (IMU) that both are calibrated to."""
-    value, place = content[f"cam{index}"], f"{where}, camera cam{index}"
     if index == 0:
         return np.eye(4)
+    value, place = chain.get(index), f"{where}, camera cam{index}"
+    if index not in chain:
+        raise DataError(
+            "the chain has a gap", where=where, expected=f"cam{index}", hint="Keep every camera of the chain."
+        )
     if isinstance(value, Mapping) and LINK in value:
-        return _transform(value, LINK, place) @ _pose(content, index - 1, where)
-    first, own = _imu_to_camera(content["cam0"], f"{where}, camera cam0"), _imu_to_camera(value, place)
+        return _transform(value, LINK, place) @ _pose(chain, index - 1, where)
+    first, own = _imu_to_camera(chain.get(0), f"{where}, camera cam0"), _imu_to_camera(value, place)
     if first is None or own is None:
         raise _lacks(f"{LINK}, or T_cam_imu here and of cam0", place)
     return np.asarray(own @ np.linalg.inv(first))
@@ -94,10 +91,11 @@ def _lacks(key: str, where: str) -> DataError:
     )
 
 
-def _camera(content: Mapping[str, Any], index: int, file: str) -> PinholeCamera:
-    value, where = content[f"cam{index}"], f"{file}, camera cam{index}"
-    model, lens = _take(value, "camera_model", where), str(_take(value, "distortion_model", where)).lower()
-    if model != "pinhole":
+def _camera(chain: Mapping[int, Any], index: int, file: str) -> PinholeCamera:
+    value, where = chain[index], f"{file}, camera cam{index}"
+    model, lens = _take(value, "camera_model", where), model_name(_take(value, "distortion_model", where))
+    lens = "radtan" if lens in STANDARD_LENSES else lens
+    if model_name(model) != "pinhole":
         raise DataError(
             "a camera of another model",
             where=where,
@@ -121,7 +119,7 @@ def _camera(content: Mapping[str, Any], index: int, file: str) -> PinholeCamera:
     return camera_of(
         where,
         K=np.array([[fu, 0.0, pu], [0.0, fv, pv], [0.0, 0.0, 1.0]]),
-        pose=_pose(content, index, file),
+        pose=_pose(chain, index, file),
         distortion=bends,
         size_wh=resolution(_take(value, "resolution", where), f"{where}, resolution"),
     )

@@ -18,14 +18,17 @@ import numpy as np
 
 from cogkp.config.issues import short_repr
 from cogkp.data.calibration.checks import (
+    STANDARD_LENSES,
     Cameras,
     FloatArray,
     camera_of,
     coefficients,
     each_camera,
+    model_name,
     numbers,
     resolution,
     rigid,
+    rotation_of,
 )
 from cogkp.errors import DataError
 from cogkp.geometry.camera import PinholeCamera
@@ -37,7 +40,6 @@ SIDES = (("1", "l", "left"), ("2", "r", "right"))
 ROTATION = ("r", "rotation", "rotationmatrix", "rmat")
 TRANSLATION = ("t", "translation", "translationvector", "tvec")
 SIZE = ("imagesize", "imgsize", "size", "resolution")
-STANDARD_LENSES = ("plumb_bob", "rational_polynomial", "radtan")
 TOPIC = {
     "k": "cameramatrix",
     "d": "distortioncoefficients",
@@ -86,7 +88,8 @@ class Storage:
     @property
     def camera(self) -> str:
         """The name of its one camera; empty where it has none."""
-        return str(self.entries.get("cameraname") or "").strip()
+        name = self.entries.get("cameraname")
+        return str(name).strip() if isinstance(name, str | int | float) else ""
 
     @property
     def is_calibration(self) -> bool:
@@ -131,9 +134,10 @@ def read_opencv(storage: Storage, size_wh: tuple[int, int] | None, names: tuple[
     size = _size(storage, size_wh)
     if not storage.is_stereo:
         name = names[0] if names else storage.camera or DEFAULT_ONE
-        return each_camera([(name, partial(_single, storage, size, np.eye(4), name))])
+        return each_camera([(name, partial(_single, storage, size, np.eye(4), name))], storage.where)
     sides = enumerate(_pair_names(names, DEFAULT_PAIR))
-    return each_camera((name, partial(_one_of_two, storage, side, size, name)) for side, name in sides)
+    makers = ((name, partial(_one_of_two, storage, side, size, name)) for side, name in sides)
+    return each_camera(makers, storage.where)
 
 
 def read_rectified(pair: Sequence[Storage], size_wh: tuple[int, int] | None, names: tuple[str, ...] | None) -> Cameras:
@@ -155,7 +159,8 @@ def read_rectified(pair: Sequence[Storage], size_wh: tuple[int, int] | None, nam
         raise _not_joined(" and ".join(each.where for each in pair), "projection matrices of one place")
     poses = np.eye(4), second @ np.linalg.inv(first)
     found = zip(chosen, pair, sizes, poses, strict=True)
-    return each_camera((name, partial(_single, each, size, pose, name)) for name, each, size, pose in found)
+    makers = ((name, partial(_single, each, size, pose, name)) for name, each, size, pose in found)
+    return each_camera(makers, pair[0].where)
 
 
 def _rectified_to_camera(storage: Storage) -> FloatArray:
@@ -192,7 +197,7 @@ def _pair_names(names: tuple[str, ...] | None, default: tuple[str, ...]) -> tupl
 
 def _check_model(storage: Storage) -> None:
     lens = storage.entries.get("distortionmodel") or STANDARD_LENSES[0]
-    if storage.entries.get("fisheyemodel") or lens not in STANDARD_LENSES:
+    if storage.entries.get("fisheyemodel") or model_name(lens) not in STANDARD_LENSES:
         got = "a fisheye model" if storage.entries.get("fisheyemodel") else short_repr(lens).strip("'")
         raise DataError(
             "a lens of another model",
@@ -205,8 +210,9 @@ def _check_model(storage: Storage) -> None:
 
 def _size(storage: Storage, given: tuple[int, int] | None) -> tuple[int, int]:
     value = storage.get(SIZE)
-    if value is None and {"imagewidth", "imageheight"} <= storage.entries.keys():
-        value = storage.entries["imagewidth"], storage.entries["imageheight"]
+    for sides in (("imagewidth", "imageheight"), ("width", "height")):
+        if value is None and {*sides} <= storage.entries.keys():
+            value = [storage.entries[side] for side in sides]
     if value is None and given is None:
         raise DataError(
             "the calibration does not say how large the images were",
@@ -225,7 +231,7 @@ def _left_to_right(storage: Storage) -> FloatArray:
     missing = [name for name, value in (("R", rotation), ("T", translation)) if value is None]
     if missing:
         raise _missing(storage, missing)
-    R = numbers(rotation, f"{storage.where}, R", (3, 3))
+    R = rotation_of(rotation, f"{storage.where}, R")
     T = numbers(translation, f"{storage.where}, T", (3,), (3, 1), (1, 3)).ravel()
     if not np.abs(T).max() > 0:
         raise DataError(

@@ -28,15 +28,17 @@ def is_own(content: Mapping[str, Any]) -> bool:
 
 def read_own(content: Any, where: str) -> Cameras:
     """Read the cameras of a file in our own form by name, in its order; raises DataError where it is no such file."""
-    if not isinstance(content, Mapping) or not all(isinstance(value, Mapping) for value in content.values()):
+    if not isinstance(content, Mapping):
         raise DataError("a calibration lists cameras by name", where=where, expected="an object of objects", hint=SEE)
-    # Others are not cameras, such as the board that was photographed.
-    cameras = {name: value for name, value in content.items() if any(key in value for key in FIELDS)}
+    # Others are not cameras, such as a date, or the board that was photographed.
+    objects = {name: value for name, value in content.items() if isinstance(value, Mapping)}
+    cameras = {name: value for name, value in objects.items() if any(key in value for key in FIELDS)}
     if not cameras:
         raise DataError(
             "the calibration holds no camera", where=where, expected=f"objects with {', '.join(FIELDS)}", hint=SEE
         )
-    return each_camera((name, partial(_camera, value, f"{where}, camera {name}")) for name, value in cameras.items())
+    makers = ((name, partial(_camera, value, f"{where}, camera {name}")) for name, value in cameras.items())
+    return each_camera(makers, where)
 
 
 def calibration_content(rig: CameraRig) -> dict[str, Any]:

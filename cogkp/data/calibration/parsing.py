@@ -15,9 +15,9 @@ from cogkp.errors import DataError
 MOST_VALUES = 2_000_000
 """Also counts what aliases repeat, which could stand for more values than any memory holds."""
 TOML_TABLE = re.compile(r"""^\s*\[\s*[A-Za-z_"'][\w."' -]*\]\s*(?:\#.*)?$""", re.MULTILINE)
-OPENCV_HEADER = re.compile(r"\A\s*%YAML:?\s*\d[^\n]*\n?(?:\s*---)?")
+OPENCV_HEADER = re.compile(r"\A(?:\s*#.*\n)*\s*%YAML:?\s*\d[^\n]*\n?(?:\s*---)?")
 """OpenCV writes ``%YAML:1.0``, which is no directive of YAML, and may leave out the line ``---`` after it."""
-TAGS = re.compile(r"tag:yaml\.org,2002:(?:opencv-(?:nd-)?matrix|str|int|float|bool|null|seq|map)|!")
+TAGS = re.compile(r"tag:yaml\.org,2002:(?:opencv-(?:nd-)?matrix|binary|str|int|float|bool|null|seq|map)|!")
 
 
 def parse_json(text: str, where: str) -> Any:

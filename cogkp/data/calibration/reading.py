@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import logging
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +21,7 @@ from cogkp.data.calibration.opencv_storage import Storage, read_opencv, read_rec
 from cogkp.data.calibration.own_json import is_own, read_own
 from cogkp.data.calibration.parsing import TOML_TABLE, parse_json, parse_toml, parse_xml, parse_yaml
 from cogkp.errors import DataError, closest
-from cogkp.files import open_file
+from cogkp.files import WINDOWS, decoded_text, open_file
 from cogkp.geometry.camera import PinholeCamera
 from cogkp.geometry.rig import CameraRig
 
@@ -37,6 +40,7 @@ STORAGE_SUFFIXES = {*YAML_SUFFIXES, ".xml"}
 PAIRS_OF_FILES = (("intrinsic", "extrinsic"), ("left", "right"))
 """Words in the names of two files that belong together; the first two are also found by one of them alone."""
 MOST_BYTES = 8_000_000
+GZIP = b"\x1f\x8b"
 PAIR = 2
 CHECK_TRANSLATIONS = "Check the translations."
 
@@ -225,9 +229,10 @@ def _parse(files: tuple[Path, ...], size_wh: tuple[int, int] | None, names: tupl
 def _read_storages(files: tuple[Path, ...], size_wh: tuple[int, int] | None, names: tuple[str, ...] | None) -> Cameras:
     storages = []
     for file in files:
-        storage = _storage(_content(file)[1], str(file))
+        content = _content(file)[1]
+        storage = _storage(content, str(file))
         if storage is None or not storage.is_calibration:
-            raise _unknown(str(file))
+            raise _unjoined(files, content) if len(files) == PAIR else _unknown(str(file))
         storages.append(storage)
     if len(files) == 1:
         return read_opencv(storages[0], size_wh, names)
@@ -248,22 +253,32 @@ def _content(file: Path) -> tuple[str, Any]:
         return "XML", parse_xml(text, where)
     if start == "{" or suffix == ".json":
         return "JSON", parse_json(text, where)
-    if suffix == ".toml" or (start != "%" and TOML_TABLE.search(text)):
-        return "TOML", parse_toml(text, where)
+    is_toml = suffix == ".toml" or (start != "%" and TOML_TABLE.search(text) is not None)
     try:
-        return "YAML", parse_yaml(text, where)
+        return ("TOML", parse_toml(text, where)) if is_toml else ("YAML", parse_yaml(text, where))
     except DataError as error:
-        if suffix in YAML_SUFFIXES or start == "%":
+        if suffix in (".toml", *YAML_SUFFIXES) or start == "%":
             raise
-        raise _unknown(where) from error
+        raise _unknown(where, error.problem.got) from error
 
 
-def _unknown(where: str) -> DataError:
+def _unjoined(files: Sequence[Path], content: Any) -> DataError:
+    form = next((form for form in FORMS if isinstance(content, Mapping) and form.holds(content)), None)
+    return DataError(
+        "cannot join these files",
+        where=_named(files),
+        expected="OpenCV's intrinsics and extrinsics, or two cameras of ROS",
+        got="another format" if form is None else form.name,
+        hint="Give one file that holds all cameras.",
+    )
+
+
+def _unknown(where: str, got: str = "something else") -> DataError:
     return DataError(
         "unknown format of calibration",
         where=where,
         expected=f"one of: {'; '.join(FORMATS)}",
-        got="something else",
+        got=got,
         hint="Is this the right file?",
     )
 
@@ -283,16 +298,24 @@ def _text(file: Path) -> str:
     try:
         with open_file(file) as stream:
             content = stream.read(MOST_BYTES + 1)
+        if content.startswith(GZIP):  # OpenCV writes so where a name ends in .gz
+            with gzip.open(io.BytesIO(content)) as packed:
+                content = packed.read(MOST_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _unknown(where, "a damaged .gz file") from error
     except OSError as error:
         raise DataError(
             "cannot read the calibration", where=where, got=error.strerror or str(error), hint="Check the path."
         ) from error
-    if len(content) > MOST_BYTES or b"\0" in content:
-        raise _unknown(where)
     try:
-        return content.decode("utf-8-sig")
+        text, encoding = decoded_text(content)
     except UnicodeDecodeError as error:
         raise _unknown(where) from error
+    if len(content) > MOST_BYTES or "\0" in text or not text.strip():
+        raise _unknown(where, "something else" if text.strip() else "an empty file")
+    if encoding == WINDOWS:
+        _tell(logging.WARNING, f"{where}: not UTF-8, read as Latin-1 (Windows-1252)")
+    return text
 
 
 def _renamed(cameras: Cameras, names: Sequence[str] | None, where: str) -> Cameras:

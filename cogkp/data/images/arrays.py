@@ -1,5 +1,6 @@
 """Check images that are given as arrays, and convert them as the readers of image files do."""
 
+import sys
 from typing import Any
 
 import cv2
@@ -108,7 +109,7 @@ def _check_shape(shape: tuple[int, ...], where: str) -> None:
 
 def _check_range(pixels: Pixels, max_value: float | None, where: str) -> None:
     """Refuse what is not a number, and what is darker than black or brighter than white."""
-    if max_value is not None and not 0 < max_value < np.inf:
+    if max_value is not None and not 0 < max_value <= sys.float_info.max:
         raise ImageError("max_value cannot stand for white", where=where, expected="a number > 0", got=str(max_value))
     if pixels.dtype != np.float32 and max_value is None:
         return

@@ -7,7 +7,6 @@ Libraries of image formats tell of faults there and nowhere else. Threads decode
 then cannot be distinguished, so that a caller that sees a message decodes once more, alone.
 """
 
-import fcntl
 import io
 import math
 import os
@@ -28,6 +27,7 @@ import numpy.typing as npt
 
 from cogkp.data.images.header import (
     JPEG_2000_STREAM,
+    MOST_SCANS,
     Header,
     end_of_scans,
     png_chunks,
@@ -46,7 +46,7 @@ OF_DECODERS = re.compile(
     r"|Premature end of JPEG file|Invalid SOS parameters for sequential JPEG|Unknown Adobe color transform code \d+"
     r"|Inconsistent progression sequence for component \d+ coefficient \d+|Application transferred too many scanlines"
     r"|Warning: unknown JFIF revision number \d+\.\d+|libpng (?:error|warning): .*|OpenCV TIFF: .*"
-    r"|\[ ?(?:DEBUG|INFO|WARN|ERROR):.*)\n?"
+    r"|\[ ?(?:DEBUG|INFO|WARN|ERROR):.*(?:\n>.*)*)\n?"
 )
 
 
@@ -124,6 +124,8 @@ class _Redirection:
     def _begin(self, level: int) -> None:
         memory = getattr(os, "memfd_create", None)
         if memory:
+            import fcntl  # only where there is memfd_create, so not on Windows
+
             handle = memory("decoders")
             fcntl.fcntl(handle, fcntl.F_SETFL, os.O_APPEND)  # else two threads may write to one place
             self.file = os.fdopen(handle, "rb")
@@ -148,8 +150,9 @@ class _Redirection:
 
     def _end(self) -> list[str]:
         self.restore()
-        with self.file as file:  # read in place: somebody may still be writing at its end
-            text = os.pread(file.fileno(), self.written(), 0).decode("utf-8", "surrogateescape")
+        with self.file as file:  # somebody may still be writing at its end
+            file.seek(0)
+            text = file.read().decode("utf-8", "surrogateescape")
         said = [found[1] for found in OF_DECODERS.finditer(text)]
         others = re.sub("\n+", "\n", OF_DECODERS.sub("", text)).lstrip("\n") if said else text
         if others and self.before >= 0:
@@ -174,7 +177,8 @@ def _renew() -> None:
     _redirection = _Redirection()
 
 
-os.register_at_fork(after_in_child=_renew)
+if hasattr(os, "register_at_fork"):  # where processes fork
+    os.register_at_fork(after_in_child=_renew)
 
 
 @contextmanager
@@ -203,7 +207,7 @@ def decode(data: bytes, header: Header, where: Path) -> Pixels:
     elif header.format == "jpeg":
         end = end_of_scans(data)
         if end is None:
-            raise _truncated(where, "all scans and an end-of-image marker")
+            raise _truncated(where, f"all scans, at most {MOST_SCANS}, and an end-of-image marker")
         if HOLE in data and data[:end].rstrip(b"\0").find(HOLE, scan_without_zeros(data)) >= 0:
             raise _truncated(where, "all of its pixels", "a hole of zeros")
     pixels, said = _decoded(data, tiff=header.format == "tiff")

@@ -9,6 +9,7 @@ CIPA DC-008 (EXIF), section 4.6.
 """
 
 import io
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -23,19 +24,29 @@ WIDTH, HEIGHT, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 2
 ORIENTATION, SAMPLES_PER_PIXEL, ROWS_PER_STRIP, PLANAR = 274, 277, 278, 284
 YCBCR, FIRST_IFD = 6, 8
 STRIP_OFFSETS, STRIP_BYTES, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 273, 279, 322, 323, 324, 325
-TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-"""Whole numbers without sign: of 1, 2, 4 and 8 bytes."""
+TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}
+"""Whole numbers of 1, 2, 4 and 8 bytes; a decoder takes sizes with a sign, too, and the first of two equal tags."""
 
 END_OF_IMAGE = 0xD9
 PROGRESSIVE, SEQUENTIAL = frozenset({0xC2, 0xCA}), frozenset({0xC0, 0xC1})
 HUFFMAN_TABLES = 0xC4
 COEFFICIENTS = 64
+MOST_SCANS = 500
+"""Of a JPEG file; encoders write about ten, and a decoder goes over the whole image for each."""
 # Within a scan, 0xFF is followed by zero where it is data, or by the number of a restart.
 AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 JPEG_2000_STREAM = b"\xff\x4f\xff\x51"
 JPEG_2000_BOXES = b"\x00\x00\x00\x0cjP  "
+# Of JPEG 2000; what stands behind any other marker is read by nobody, or by every decoder in its own way.
+TILE_PART, TILE_DATA, CODE_STREAM_END = 0xFF90, 0xFF93, 0xFFD9
+CODING_STYLES = 0xFF52, 0xFF53
+MOST_SEGMENTS = 200_000
+CODE_STREAM_MARKERS = frozenset(
+    (TILE_PART, *(0xFF00 + n for n in (*range(0x50, 0x54), 0x55, 0x57, 0x58, *range(0x5C, 0x62), 0x63, 0x64)))
+)
+
 FORMATS = "PNG, JPEG, BMP, TIFF, WebP, PBM, PGM, PPM or JPEG 2000"
 START_OF_SCAN = 0xDA
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -121,7 +132,7 @@ def scan_without_zeros(data: bytes) -> int:
 
 def _walk(data: bytes) -> int | None:
     missing: dict[int, set[int]] = {}
-    position, progressive = 2, False
+    position, progressive, scans = 2, False, 0
     while True:
         if data[position] != 0xFF:  # noqa: PLR2004 - bytes between segments are passed over
             position = data.index(b"\xff", position)
@@ -139,6 +150,9 @@ def _walk(data: bytes) -> int | None:
             missing = {content[6 + 3 * n]: set(range(COEFFICIENTS)) for n in range(content[5])}
         elif marker == START_OF_SCAN:
             _strike_out(missing, content, progressive)
+            scans += 1
+            if scans > MOST_SCANS:
+                return None
             found = AFTER_SCAN.search(data, position)
             if found is None:
                 return None
@@ -168,6 +182,7 @@ class Header:
         grey: whether the file holds one channel, neither colours nor a palette nor alpha.
         white: the value of white where the file states it; None where it is the largest that a channel can hold.
         tile_wh: width and height of the tiles that the image is stored in; they can be larger than a small image.
+        pieces: about how many parts a JPEG 2000 decoder keeps in memory, each up to 1.5 kB.
     """
 
     format: str
@@ -176,6 +191,7 @@ class Header:
     grey: bool
     white: int | None = None
     tile_wh: tuple[int, int] = (0, 0)
+    pieces: int = 1
 
 
 def strip_fault(data: bytes, header: Header) -> str:
@@ -340,7 +356,7 @@ def _webp_header(file: BinaryIO) -> Header:
 
 def _tiff_header(file: BinaryIO) -> Header:
     tags = {tag: found.value for tag, found in tiff_tags(file).items()}
-    if WIDTH not in tags or HEIGHT not in tags:
+    if min(tags.get(WIDTH, -1), tags.get(HEIGHT, -1)) < 0:
         raise ValueError
     grey = tags.get(SAMPLES_PER_PIXEL, 1) == 1
     tile_wh = (tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0))
@@ -375,12 +391,56 @@ def _jpeg_2000_header(file: BinaryIO) -> Header:
     """Read the size of the code stream, which the decoder goes by; boxes around it may claim another."""
     start = 0 if file.read(4) == JPEG_2000_STREAM else _code_stream(file)
     file.seek(start)
-    stream, _length, _needs, right, bottom, left, top = struct.unpack(">4sHHIIII", file.read(24))
+    stream, length, _needs, *grid = struct.unpack(">4sHH8I", file.read(40))
     if stream != JPEG_2000_STREAM:
         raise ValueError
-    file.seek(start + 40)
     channels, bits = struct.unpack(">HB", file.read(3))
-    return Header("jpeg2000", (max(right - left, 0), max(bottom - top, 0)), 1 + (bits & 0x7F), grey=channels == 1)
+    width, height = (max(end - begin, 0) for end, begin in zip(grid[:2], grid[2:4], strict=True))
+    tiles = math.prod(-(-end // side) if side else 0 for end, side in zip(grid[:2], grid[4:6], strict=True))
+    pieces = max(_pieces(file, start + 4 + length, width * height, channels))
+    return Header(
+        "jpeg2000", (width, height), 1 + (bits & 0x7F), grey=channels == 1, pieces=channels * (tiles + pieces)
+    )
+
+
+def _pieces(file: BinaryIO, position: int, pixels: int, channels: int) -> Iterator[int]:
+    """Count the precincts and code blocks of a channel, as each coding style states them; also those of tiles."""
+    end = 0
+    yield 0
+    for _ in range(MOST_SEGMENTS):
+        file.seek(position)
+        head = file.read(4)
+        if not head:  # it ends early, which the decoder tells
+            return
+        (marker,) = struct.unpack(">H", head[:2])
+        if marker == CODE_STREAM_END or (marker == TILE_DATA and end <= position):
+            return
+        if marker == TILE_DATA:
+            position = end
+            continue
+        (length,) = struct.unpack(">H", head[2:])
+        content = file.read(length - 2)
+        if marker not in CODE_STREAM_MARKERS or length < 2:  # noqa: PLR2004
+            raise ValueError
+        if marker == TILE_PART:
+            end = position + int.from_bytes(content[2:6], "big")
+        elif marker in CODING_STYLES:
+            yield _of_style(content, 0 if marker == CODING_STYLES[0] else 1 + (channels > 256), pixels)  # noqa: PLR2004
+        position += 2 + length
+    raise ValueError
+
+
+def _of_style(content: bytes, at: int, pixels: int) -> int:
+    """Count over all resolutions, of which each has a quarter of the pixels of the next."""
+    levels, wide, high, _how, _wavelet, *precincts = content[at + (5 if at == 0 else 1) :]
+    sizes = precincts if content[at] & 1 else [0xFF] * (levels + 1)
+    if len(sizes) <= levels:
+        raise ValueError
+    block = 4 + (wide & 15) + (high & 15)
+    return sum(
+        (pixels >> 2 * (levels - n)) >> min(block, (size & 15) + (size >> 4))
+        for n, size in enumerate(sizes[: levels + 1])
+    )
 
 
 def _code_stream(file: BinaryIO) -> int:

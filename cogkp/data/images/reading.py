@@ -32,6 +32,9 @@ MISSING_MASK_IGNORE_INDEX = 255
 MAX_PIXELS = 64_000_000
 """Largest accepted image; beyond it a file is more likely a mistake than a frame."""
 
+MAX_PIECES = 500_000
+"""Most parts of a JPEG 2000 image; its decoder takes up to 1.5 kB for each before it looks at any pixel."""
+
 BYTES_PER_PIXEL = 16
 METADATA_BYTES = 1 << 26
 """The most bytes of a file: for each pixel, twice what four channels of 16 bits need; and for metadata."""
@@ -273,6 +276,14 @@ def _checked_header(file: BinaryIO, path: Path, max_pixels: int) -> Header:
     check_size(header.size_wh, max_pixels, path)
     if math.prod(header.tile_wh) > MAX_PIXELS:
         check_size(header.tile_wh, MAX_PIXELS, path)
+    if header.pieces > MAX_PIECES:
+        raise ImageError(
+            "the image is stored in too many pieces",
+            where=str(path),
+            expected=f"at most {MAX_PIECES} code blocks, precincts and tiles",
+            got=str(header.pieces),
+            hint="Save it again, with code blocks of 64 x 64.",
+        )
     return header
 
 

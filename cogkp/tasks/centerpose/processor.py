@@ -152,7 +152,7 @@ def _numbers(value: Any) -> Array | None:
     """Read floats, also of a tensor; None where there are none."""
     try:
         return np.asarray(value.numpy(force=True) if hasattr(value, "numpy") else value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -219,7 +219,7 @@ def _numbers(box: Any) -> npt.NDArray[np.float64] | None:
     """Read four finite numbers, or None."""
     try:
         numbers = np.asarray(box, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return numbers if numbers.shape == (BOX_NUMBERS,) and np.isfinite(numbers).all() else None
 

@@ -78,6 +78,10 @@ RELEASES = {
         ENGINE.format(more=f"{SIZES}  opset_version: 16\n  batch_size: -1\n  verbose: False\n"),
     ),
     "7.0 engine": ("gen_trt_engine", ENGINE.format(more=f"{SIZES}  timing_cache: null\n")),
+    "7.0 optional": (
+        "gen_trt_engine",
+        ENGINE.format(more="").replace('cal_image_dir: "???"', "cal_image_dir: null") + "    layers_precision: null\n",
+    ),
     "5.2 export": (
         "export",
         "results_dir: /results\nexport:\n  gpu_id: 0\n  checkpoint: model.pth\n  onnx_file: model.onnx\n"

@@ -73,6 +73,7 @@ REFUSED = [
     ({"data_mappings": {"y": [["p", "q", "p"]]}}, ["data_mappings.y[0]"], "datakey given twice"),
     ({"data_mappings": {"mask": ["a", "b"]}}, ["data_mappings.mask"], "so 1, got 2"),
     ({"data_mappings": {"x": [""]}}, ["data_mappings.x[0]"], "empty name"),
+    ({"stereo_pairing": {"cameras": ["a", "a"]}}, ["stereo_pairing.cameras"], "one camera twice"),
     ({"data_mappings": {"y": [["a", " "]]}}, ["data_mappings.y[0][1]"], "empty name"),
     ({"data_mappings": {"valid": ""}, "calibration_file": ""}, ["data_mappings.valid", "calibration_file"], "empty"),
     ({"base_dir": ""}, ["base_dir[0]"], "empty name"),

@@ -1,6 +1,7 @@
 """Pixels and labels move together; what is drawn depends on the key alone."""
 
 import math
+import os
 from typing import NamedTuple
 
 import attrs
@@ -248,3 +249,14 @@ def test_the_size_report_counts(root):
 def test_no_folder_is_an_error():
     with pytest.raises(DataError, match="no data set is configured"):
         ObjectDataset([], "train", encode)
+
+
+def test_file_names_and_classes_of_any_bytes_have_a_fingerprint(tmp_path):
+    root = tmp_path / "train"
+    write(root, os.fsdecode(b"\xff\x80"), annotation(boxes=[attrs.evolve(box(), category="a\ud800")]))
+    before = opened(root, category="a\ud800").fingerprint
+    assert changes({"train": before}, {"train": opened(root, category="a\ud800").fingerprint}) == []
+    for path in root.iterdir():
+        path.rename(path.with_name(f"b{path.suffix}"))
+    (line,) = changes({"train": before}, {"train": opened(root, category="a\ud800").fingerprint})
+    assert line == "train data 'train': other file names or sizes"

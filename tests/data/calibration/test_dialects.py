@@ -1,14 +1,26 @@
 """Files as people and other programs write them: every spelling of one rig is read as that rig."""
 
+import gzip
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from cogkp.data.calibration import open_calibration, read_calibration
 from cogkp.errors import DataError
-from tests.builders.calibrations import camera, chain, kalibr_text, pose_of, rectified, same, stereo_entries, toed_in
+from tests.builders.calibrations import (
+    camera,
+    chain,
+    kalibr_text,
+    pose_of,
+    rectified,
+    same,
+    stereo_entries,
+    toed_in,
+    write_storage,
+)
 
 SIZES = ([640, 480], [640.0, 480.0], ["640", "480"], [[640], [480]], {"width": 640, "height": 480}, "[640, 480.0]")
 NO_SIZES = (
@@ -202,8 +214,6 @@ def ros_camera(name, matrix, lens, rectified_by, projection):
 
 def ros_pair(rig, names=("left", "right")):
     """The two files of ROS, rectified by OpenCV as ROS's calibration program does it."""
-    import cv2
-
     pose = rig.cameras[1].world_to_camera.numpy()
     K, lenses = [each.K.numpy() for each in rig.cameras], [each.distortion.numpy() for each in rig.cameras]
     bends = [lens if lens.size else np.zeros(5) for lens in lenses]
@@ -359,3 +369,110 @@ def test_lenses_of_one_camera_are_the_same_camera(tmp_path):
         seen.append(read_calibration(written(tmp_path, json.dumps(content), f"{number}.json"))["B"].project(xyz).uv)
     expected = camera(np.eye(4), distortion=[]).project(xyz).uv
     assert all(torch.equal(uv, expected) for uv in seen)
+
+
+def base64_storage(folder, suffix):
+    path = folder / f"rig.{suffix}"
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE_BASE64)
+    for name, value in stereo_entries(toed_in()).items():
+        storage.write(name, np.ascontiguousarray(value))
+    storage.write("imageSize", np.array([640.0, 480.0]))
+    storage.release()
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["yml", "xml", "json"])
+def test_opencv_may_write_numbers_in_base64(tmp_path, suffix):
+    assert same(read_calibration(base64_storage(tmp_path, suffix)), toed_in())
+
+
+@pytest.mark.parametrize("suffix", ["yml.gz", "xml.gz"])
+def test_opencv_may_pack_its_file(tmp_path, suffix):
+    path = write_storage(tmp_path / f"rig.{suffix}", {**stereo_entries(toed_in()), "imageSize": np.array([640.0, 480])})
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
+    assert same(read_calibration(path), toed_in())
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"rig\..*gz: .*got a damaged \.gz file"):
+        read_calibration(path)
+    path.write_bytes(gzip.compress(b" " * 100_000_000))
+    with pytest.raises(DataError, match="unknown format"):
+        read_calibration(path)
+
+
+def test_the_rotation_between_two_cameras_may_be_a_vector(tmp_path):
+    entries = {key: value.tolist() for key, value in stereo_entries(toed_in()).items()}
+    entries["R"] = cv2.Rodrigues(np.array(entries["R"]))[0].tolist()
+    path = written(tmp_path, json.dumps({**entries, "width": 640, "height": "480.0"}), "rig.json")
+    assert same(read_calibration(path), toed_in(), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig", "latin-1"])
+def test_a_calibration_may_be_in_any_common_encoding(tmp_path, encoding):
+    (tmp_path / "chain.yaml").write_bytes(f"# Winkel in \N{DEGREE SIGN}\n{kalibr_text(chain())}".encode(encoding))
+    assert same(read_calibration(tmp_path / "chain.yaml"), chain(), tolerance=1e-12)
+
+
+def test_a_comment_may_stand_before_opencvs_header(tmp_path):
+    path = written(tmp_path, f"# mine\n\n# yours\n%YAML:1.0\n---\n{kalibr_text(chain())}", "chain.yaml")
+    assert same(read_calibration(path), chain(), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("lens", ["Plumb Bob", "PLUMB_BOB", "radial-tangential", "plumb_bob"])
+def test_models_are_known_by_all_their_names(tmp_path, lens):
+    text = kalibr_text(chain()).replace("radtan", lens).replace("pinhole", "Pinhole")
+    assert same(read_calibration(written(tmp_path, text, "chain.yaml")), chain(), tolerance=1e-12)
+    pair = [{**each, "distortion_model": lens} for each in ros_pair(toed_in())]
+    paths = [written(tmp_path, json.dumps(each), f"{each['camera_name']}.yaml") for each in pair]
+    assert same(read_calibration(paths), toed_in(), tolerance=1e-9)
+
+
+def test_numbers_are_names_of_cameras(tmp_path):
+    pair = ros_pair(toed_in(), (0, 1))
+    paths = [written(tmp_path, json.dumps(each), f"{each['camera_name']}.yaml") for each in pair]
+    assert read_calibration(paths).names == ("0", "1")
+
+
+OST = (
+    "# oST version 5.0 parameters\n\n[image]\n\nwidth\n640\n\nheight\n480\n\n[narrow_stereo]\n\ncamera matrix\n1 0 0\n"
+)
+
+
+@pytest.mark.parametrize("name", ["ost.txt", "ost.ini"])
+def test_a_file_is_not_blamed_for_a_language_that_it_is_not_in(tmp_path, name):
+    with pytest.raises(DataError, match="unknown format of calibration") as refusal:
+        read_calibration(written(tmp_path, OST, name))
+    assert "cut off" not in str(refusal.value)
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    with pytest.raises(DataError, match="got an empty file"):
+        read_calibration(written(tmp_path, "\n", "rig.yaml"))
+
+
+@pytest.mark.parametrize(("form", "told"), [(own, "our JSON"), (kalibr, "Kalibr")])
+def test_two_files_of_a_form_that_holds_all_cameras_are_not_joined(tmp_path, form, told):
+    text, name = form([640, 480])
+    paths = [written(tmp_path, text, f"{index}{name}") for index in (0, 1)]
+    with pytest.raises(DataError, match=rf"cannot join these files @ .*0rig.* and .*1rig.*got {told}"):
+        read_calibration(paths)
+
+
+@pytest.mark.parametrize("value", [None, "1.0", 3, [9, 7], True])
+def test_what_else_stands_beside_cameras_is_left_alone(tmp_path, value):
+    content = plain(toed_in()) | {"extra": value}
+    rig = read_calibration(written(tmp_path, json.dumps(content), "rig.json"))
+    assert rig.names == ("LL", "LR")
+
+
+def test_a_gap_in_a_chain_harms_only_those_behind_it(tmp_path):
+    path = written(tmp_path, kalibr_text(chain()).replace("cam1:", "cam7:"), "chain.yaml")
+    found = open_calibration(path)
+    assert list(found.cameras) == ["cam0", "cam2", "cam7"]
+    assert "the chain has a gap" in str(found.unusable["cam2"])
+    assert same(read_calibration(path, cameras=("cam0",)), chain().select(("cam0",)))
+
+
+def test_too_many_cameras_are_told_with_their_file(tmp_path):
+    content = {f"c{index}": plain(toed_in())["LL"] for index in range(251)}
+    with pytest.raises(DataError, match=r"too many cameras @ .*rig\.json"):
+        read_calibration(written(tmp_path, json.dumps(content), "rig.json"))

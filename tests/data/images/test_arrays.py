@@ -125,7 +125,7 @@ def test_what_is_no_image_is_refused_in_one_line(image, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("white", [0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("white", [0, -1.0, np.nan, np.inf, 10**400])
 def test_white_is_a_positive_number(white):
     with pytest.raises(ImageError, match="max_value cannot stand for white @ image: expected a number > 0"):
         as_image(RGB, max_value=white)

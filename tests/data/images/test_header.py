@@ -143,6 +143,82 @@ def test_huge_tiles_of_a_small_image_are_refused(tmp_path):
         read_grey(path)
 
 
+def jpeg_2000_coded(width, height, tile_wh, channels, style, tile_style=b""):
+    """A code stream with a coding style in its header, and another one in the header of its tile."""
+    siz = struct.pack(">HIIIIIIIIH", 0, width, height, 0, 0, *tile_wh, 0, 0, channels) + b"\7\1\1" * channels
+    steps = b"\xff\x5c" + struct.pack(">HB", 19, 0x40) + b"\x40" * 16
+    tile = b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 14 + len(tile_style) + 20, 0, 1) + tile_style + b"\xff\x93"
+    head = b"\xff\x4f\xff\x51" + struct.pack(">H", len(siz) + 2) + siz
+    return head + style + steps + tile + bytes(20) + b"\xff\xd9"
+
+
+def coding_style(block=(4, 4), precincts=b""):
+    """64 x 64 code blocks and five levels, or others."""
+    content = struct.pack(">BBHBBBBBB", bool(precincts), 0, 1, 0, 5, *block, 0, 1) + precincts
+    return b"\xff\x52" + struct.pack(">H", len(content) + 2) + content
+
+
+PIECES = {
+    "small code blocks": (8000, 8000, (8000, 8000), 3, coding_style((0, 0))),
+    "small precincts": (8000, 8000, (8000, 8000), 3, coding_style(precincts=b"\x11" * 6)),
+    "of a tile": (8000, 8000, (8000, 8000), 3, coding_style(), coding_style(precincts=b"\x11" * 6)),
+    "tiles of many channels": (65025, 765, (255, 3), 16000, coding_style()),
+    "one precinct a pixel": (8000, 8000, (8000, 8000), 1, coding_style(precincts=b"\0" * 6)),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_jpeg_2000_file_of_too_many_pieces_is_refused_before_it_costs_memory(tmp_path, name):
+    (tmp_path / "a.jp2").write_bytes(jpeg_2000_coded(*PIECES[name]))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for ask in (read_grey, image_size):
+        with pytest.raises(ImageError, match=r"too many pieces @ .*a.jp2: expected at most 500000"):
+            ask(tmp_path / "a.jp2")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 20_000
+
+
+def test_the_largest_jpeg_2000_file_with_usual_code_blocks_is_read(tmp_path):
+    (tmp_path / "a.jp2").write_bytes(jpeg_2000_coded(8000, 8000, (1024, 1024), 3, coding_style((3, 3))))
+    assert image_size(tmp_path / "a.jp2") == (8000, 8000)
+
+
+def test_a_marker_that_no_decoder_knows_hides_nothing(tmp_path):
+    hidden = b"\xff\x6a" + struct.pack(">H", 17) + coding_style(precincts=b"\x11" * 6)
+    (tmp_path / "a.jp2").write_bytes(jpeg_2000_coded(64, 64, (64, 64), 3, coding_style() + hidden))
+    with pytest.raises(ImageError, match="header"):
+        image_size(tmp_path / "a.jp2")
+
+
+@pytest.mark.parametrize("kind", [6, 8, 9, 17])
+def test_sizes_with_a_sign_count_as_the_decoder_takes_them(tmp_path, kind):
+    """A decoder takes the first of two tags, whatever its type, so that the second is a decoy."""
+    form = {6: "b3x", 8: "h2x", 9: "i", 17: "i"}[kind]
+    entries = [
+        struct.pack("<HHI" + form, tag, kind, 1, 100) + struct.pack("<HHII", tag, 4, 1, 64) for tag in (256, 257)
+    ]
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 4) + b"".join(entries) + struct.pack("<IQ", 0, 0))
+    if kind == 17:  # eight bytes, which stand elsewhere
+        data = bytearray((tmp_path / "a.tif").read_bytes()) + struct.pack("<q", 100)
+        (tmp_path / "a.tif").write_bytes(bytes(data.ljust(108, b"\0")[:100]) + struct.pack("<q", 100))
+    assert image_size(tmp_path / "a.tif") == (100, 100)
+
+
+def test_a_size_below_zero_is_none(tmp_path):
+    entries = [struct.pack("<HHIi", tag, 9, 1, -64) for tag in (256, 257)]
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 2) + b"".join(entries) + bytes(4))
+    with pytest.raises(ImageError):
+        image_size(tmp_path / "a.tif")
+
+
+def test_what_opencv_says_of_a_damaged_tiff_is_not_passed_on(tmp_path, capfd):
+    (tmp_path / "a.tif").write_bytes(
+        tiff(64, 64).replace(struct.pack("<HHII", 277, 4, 1, 1), struct.pack("<HHII", 277, 4, 1, 65535)) + bytes(5000)
+    )
+    with pytest.raises(ImageError):
+        read_grey(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_canvas_of_an_animation_counts(tmp_path):
     path = tmp_path / "a.webp"
     path.write_bytes(webp_canvas(16_383, 16_383, animated=2))

@@ -346,3 +346,36 @@ def test_images_are_read_where_standard_error_is_closed(tmp_path):
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ended.stdout.split("\n")[:2] == ["(120, 160)", "ImageError"]
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_at_once(tmp_path):
+    """A decoder goes over the whole image for each: some hundred kilobytes cost it minutes."""
+    data = jpeg(NATURAL, JPEGS["progressive"])
+    start = data.index(b"\xff\xda")
+    end = next(
+        at for at in range(start + 2, len(data)) if data[at] == 0xFF and data[at + 1] not in (0, *range(0xD0, 0xD8))
+    )
+    refused(tmp_path, data[:start] + data[start:end] * 1000 + data[start:], "expected all scans, at most 500")
+
+
+def test_images_are_read_where_processes_neither_fork_nor_lock(tmp_path):
+    """As on Windows: no fcntl, no fork, no file in memory."""
+    program = """
+import os, sys
+sys.modules["fcntl"] = None
+for name in ("fork", "register_at_fork", "memfd_create", "pread", "pwrite"):
+    vars(os).pop(name, None)
+from pathlib import Path
+from cogkp.data.images import read_grey
+print(read_grey(Path(sys.argv[1])).shape)
+try:
+    read_grey(Path(sys.argv[2]))
+except Exception as error:
+    print(type(error).__name__)
+"""
+    data = jpeg(NATURAL)
+    (tmp_path / "a.jpg").write_bytes(data)
+    (tmp_path / "b.jpg").write_bytes(data[: len(data) // 2] + END)
+    words = [sys.executable, "-c", program, "a.jpg", "b.jpg"]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (ended.stdout, ended.stderr) == ("(120, 160)\nImageError\n", "")

@@ -443,6 +443,8 @@ def test_facts_that_are_missing_are_named(name):
         {"stride_px": 0},
         {"stride_px": 2.5},
         {"stride_px": [4]},
+        {"stride_px": 10**400},
+        {"input": FACTS["input"] | {"mean": [0.1, 10**400, 0.1]}},
         {"category": ""},
         {"category": 3},
         {"input": FACTS["input"] | {"size_wh_px": [256]}},

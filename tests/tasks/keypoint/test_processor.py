@@ -138,6 +138,7 @@ BOXES = {
     "words": (["a", "b", "c", "d"], "not a box"),
     "NaN": ((1, 2, np.nan, 4), "not a box"),
     "complex": ((1, 2, 3j, 4), "not a box"),
+    "beyond all numbers": ((1, 2, 10**400, 4), "not a box"),
     "ragged": ([1, [2, 3], 4, 5], "not a box"),
     "right before left": ((30, 20, 29, 50), "not a box"),
     "bottom above top": ((30, 20, 60, 19), "not a box"),

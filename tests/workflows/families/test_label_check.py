@@ -1,5 +1,7 @@
 """Checking a folder gives a report and a drawing."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,10 @@ def test_axes_are_words(tmp_path):
     assert check_box_labels(tmp_path / "set", camera_frame="opengl", output=tmp_path / "a.png").report.problems
     with pytest.raises(DataError, match="Did you mean 'opengl'"):
         check_box_labels(tmp_path / "set", camera_frame="opengles")
+
+
+def test_images_whose_names_are_no_utf_8_are_checked_and_drawn(tmp_path):
+    write(tmp_path / "set", os.fsdecode(b"\xff\x80"), annotation())
+    found = check_box_labels(tmp_path / "set", output=tmp_path / "a.png")
+    assert found.report.problems == ()
+    assert read_colour(tmp_path / "a.png").any()

@@ -3,7 +3,6 @@
 What can be read in two ways is refused, with what to do.
 """
 
-import codecs
 import csv
 import io
 import logging
@@ -17,20 +16,12 @@ from typing import NamedTuple
 import attrs
 
 from cogkp.errors import DataError
-from cogkp.files import read_whole
+from cogkp.files import WINDOWS, decoded_text, read_whole
 
 log = logging.getLogger("cogkp")
 
 SEPARATORS = (",", ";", "\t")
 REMEDY = "Save the table again as CSV in UTF-8, cells separated by commas, decimal points in numbers."
-# The marks of UTF-32 begin like those of UTF-16, so they come first.
-MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 MISSING = frozenset({"", "nan", "-nan", "na", "n/a", "#n/a", "<na>", "none", "null"})
 WITH_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 WITH_POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -78,29 +69,18 @@ def read_cells(path: Path, first_cells: Sequence[str]) -> Cells:
 
 
 def _text(path: Path) -> str:
-    """Decode a file by its mark, else as UTF-16 where every other byte is zero, else as UTF-8, else as Windows does."""
+    """Read the text of a file, in any common encoding."""
     try:
         raw = read_whole(path, None)
     except OSError as error:
         raise DataError("the label table cannot be read", where=str(path), got=error.strerror or str(error)) from error
-    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), _unmarked(raw))
-    if encoding == "cp1252":
-        log.warning("%s: not UTF-8, read as Latin-1 (Windows-1252); check names with letters beyond a-z", path)
     try:
-        return raw.decode(encoding)
+        text, encoding = decoded_text(raw)
     except UnicodeDecodeError as error:
         raise DataError("the label table cannot be read", where=str(path), got=str(error), hint=REMEDY) from error
-
-
-def _unmarked(raw: bytes) -> str:
-    start = raw[:64]
-    if start.count(0) * 3 >= len(start) > 0:
-        return "utf-16-be" if start[0] == 0 else "utf-16-le"
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+    if encoding == WINDOWS:
+        log.warning("%s: not UTF-8, read as Latin-1 (Windows-1252); check names with letters beyond a-z", path)
+    return text
 
 
 def _rows(text: str, separator: str) -> list[Row]:
