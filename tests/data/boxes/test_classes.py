@@ -169,3 +169,9 @@ def test_corners_may_leave_the_image_but_not_be_absurd(tmp_path, change, reason)
     assert [len(record.boxes) for record in index.records] == [0 if reason else 1]
     assert (reason or "") in " ".join(index.dropped)
     assert bool(index.dropped) == bool(reason)
+
+
+@pytest.mark.parametrize(("classes", "said"), [(("cup", "cup"), ""), (("cup", "crate", "cup"), "cup 2, crate 1")])
+def test_a_check_counts_the_classes_where_there_are_several(tmp_path, classes, said):
+    summary = check_root(folder(tmp_path, classes)).text().splitlines()[0]
+    assert summary.partition("; classes: ")[2] == said
