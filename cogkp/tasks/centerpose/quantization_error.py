@@ -12,6 +12,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+MUCH_PX = 2.0
+"""A median by which corners may move without a warning, pixels of the input."""
+
 FloatArray = npt.NDArray[np.floating[Any]]
 CORNER_AXES = (-1, 8, 2)
 
@@ -81,6 +84,12 @@ class Agreement:
             "direct_px_largest": float(self.direct_px.max()),
             "score_largest": float(np.abs(self.scores).max()),
         }
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether objects are lost, corners move far, or nothing could be compared."""
+        found = self.figures
+        return not found["objects"] or self.lost > 0 or found["corner_px_median"] > MUCH_PX
 
     def text(self) -> str:
         """Return one line for people."""

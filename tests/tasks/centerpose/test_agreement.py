@@ -34,6 +34,22 @@ def test_moves_are_told_in_pixels_whatever_the_order():
     assert "2 objects in 1 images move by 3 px (median)" in found.text()
 
 
+@pytest.mark.parametrize(
+    ("after", "poor"),
+    [
+        ([(0.9, 10.4, 10), (0.5, 30, 20)], False),  # corners move by 1.6 and 0 pixels
+        ([(0.9, 10.7, 10), (0.5, 30, 20.7)], True),  # by 2.8
+        ([(0.9, 10, 10), (0.1, 30, 20)], True),  # one is lost
+    ],
+)
+def test_what_needs_a_warning_is_poor(after, poor):
+    assert agreement([(0.9, 10, 10), (0.5, 30, 20)], after).is_poor is poor
+
+
+def test_nothing_to_compare_is_poor():
+    assert agreement([(0.1, 10, 10)], [(0.1, 10, 10)]).is_poor
+
+
 @pytest.mark.parametrize("after", [[(0.9, 13, 10)], [(0.1, 10, 10)]])
 def test_objects_too_far_off_or_too_unlikely_are_lost(after):
     found = agreement([(0.9, 10, 10)], after)

@@ -42,7 +42,6 @@ from cogkp.workflows.families.centerpose.results_folder import AtWork
 log = logging.getLogger("cogkp")
 
 COMPARED = 8
-MUCH_PX = 2.0
 CALIBRATION = "gen_trt_engine.tensorrt.calibration"
 Batch = npt.NDArray[np.float32]
 PRECISIONS = {"FP32": "fp32", "FP16": "fp16", "INT8": "int8"}
@@ -165,10 +164,8 @@ def _cost(onnx: Path, copy: Path, manifest: Manifest, images: ImageBatches, thre
     ):
         for batch in images.batches(COMPARED, 1, "compare"):
             agreement = agreement.joined(before.infer({name: batch}), after.infer({name: batch}))
-    figures = agreement.figures
-    bad = not figures["objects"] or figures["lost"] or figures["corner_px_median"] > MUCH_PX
-    log.log(logging.WARNING if bad else logging.INFO, "8 bits against float32: %s", agreement.text())
-    return figures
+    log.log(logging.WARNING if agreement.is_poor else logging.INFO, "8 bits against float32: %s", agreement.text())
+    return agreement.figures
 
 
 @contextmanager
