@@ -104,3 +104,8 @@ def test_every_epoch_is_validated_unless_asked_otherwise_and_the_last_one_always
     assert [every.validates(epoch) for epoch in range(5)] == [True] * 5
     some = attrs.evolve(every, validate_every=2)
     assert [some.validates(epoch) for epoch in range(5)] == [False, True, False, True, True]
+
+
+def test_a_validation_follows_every_so_many_epochs_and_the_last_one():
+    plan = attrs.evolve(plan_training(TrainOptions(epochs=7), frozenset(), None), validate_every=3)
+    assert [epoch for epoch in range(plan.last_epoch) if plan.validates(epoch)] == [2, 5, 6]
