@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -307,12 +308,19 @@ def _slips(fields: Fields, objects: Sequence[Fields]) -> Iterator[tuple[str, str
     """Find keys of a file that mean nothing and look like one that is missing; with it."""
     camera = fields.within("camera_data") or Fields("", {})
     for part, known in ((fields, KEYS), (camera, CAMERA_KEYS), *((entry, BOX_KEYS) for entry in objects)):
-        missing = {key.casefold(): key for key in known if key not in part.content}
+        missing = tuple(key for key in known if key not in part.content)
         for word in part.content.keys() - set(known):
-            near = get_close_matches(word.casefold(), missing, n=1, cutoff=0.85)
-            near += [key for key in missing if key.startswith(f"{word.casefold()}_")]
-            if meant := missing.get(near[0]) if near else ALIASES.get(word) if "class" in missing else None:
+            if meant := _meant(word, missing):
                 yield word, meant
+
+
+@lru_cache(maxsize=256)
+def _meant(word: str, missing: tuple[str, ...]) -> str | None:
+    """Choose the missing key that a word looks like; kept, since the files of a folder have the same words."""
+    plain = {key.casefold(): key for key in missing}
+    near = get_close_matches(word.casefold(), plain, n=1, cutoff=0.85)
+    near += [key for key in plain if key.startswith(f"{word.casefold()}_")]
+    return plain.get(near[0]) if near else ALIASES.get(word) if "class" in plain else None
 
 
 def tell_slips(root: Path, slips: Counter[tuple[str, str]]) -> None:
