@@ -197,6 +197,18 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {match[0]!r}?" if match else ""
 
 
+def first_few(names: Iterable[str], most: int) -> str:
+    """Name the first of several, and say how many more there are.
+
+    Example:
+        >>> first_few(["a", "b"], 2), first_few(["a", "b", "c"], 1)
+        ('a, b', 'a and 2 more')
+    """
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
 def counted(number: int, word: str, more: str = "s") -> str:
     """Phrase how many things there are.
 

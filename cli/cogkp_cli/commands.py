@@ -14,6 +14,8 @@ from cogkp_cli import options as flag
 from cogkp_cli.console import Console
 from cogkp_cli.failures import FAILED
 
+THRESHOLDS_PX = (2.0, 5.0, 10.0)
+
 
 def compare(
     first: flag.FirstRun,
@@ -81,9 +83,6 @@ def import_dataset(
     report.say(f"config: {result.config}")
     report.say(f"next: s6 cog keypoint --config {result.config} --preview-data --train")
     report.finish(train=result.train, validation=result.validation, counts=result.counts, config=result.config)
-
-
-THRESHOLDS_PX = (2.0, 5.0, 10.0)
 
 
 def evaluate(

@@ -55,9 +55,12 @@ def is_evaluation_file(path: Path) -> bool:
 
     Text and tables have no room for a mark, and earlier releases marked nothing, not even the document.
     """
+    if has_mark(path):
+        return True
     document = path.with_name(EVALUATION_NAME)
-    beside = document.is_file() and is_json_with(document, "format_version", "overall")
-    return has_mark(path) or (beside and (path.suffix not in MARKED_SUFFIXES or not has_mark(document)))
+    if not document.is_file() or (path.suffix in MARKED_SUFFIXES and has_mark(document)):
+        return False
+    return is_json_with(document, "format_version", "overall")
 
 
 def require_evaluation_folder(folder: Path) -> None:

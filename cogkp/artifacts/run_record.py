@@ -93,7 +93,10 @@ def training_seconds(folder: Path) -> float | None:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of those libraries that are installed."""
-    return {"python": platform.python_version(), **{name: found for name in LIBRARIES if (found := _version(name))}}
+    return {
+        "python": platform.python_version(),
+        **{name: found for name in LIBRARIES if (found := installed_version(name))},
+    }
 
 
 def describe_machine() -> dict[str, Any]:
@@ -109,7 +112,8 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _version(library: str) -> str:
+def installed_version(library: str) -> str:
+    """Return the version of a library, empty where it is not installed."""
     try:
         return version(library)
     except PackageNotFoundError:

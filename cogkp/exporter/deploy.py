@@ -5,7 +5,6 @@ A file gets its release name only after it has been compared with its source.
 
 import platform
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -26,6 +25,7 @@ from cogkp.artifacts.manifest import (
     write_manifest,
 )
 from cogkp.artifacts.names import file_sha256, manifest_path, unverified_path
+from cogkp.artifacts.run_record import installed_version
 from cogkp.errors import EngineError, ParityError, printable
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
@@ -114,7 +114,10 @@ def deploy(
         parity = _verified(verify, module, draft, signature, onnx_path.parent)
         manifest = Manifest(
             created=utc_now(),
-            versions={"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+            versions={
+                "python": platform.python_version(),
+                **{name: installed_version(name) or "unknown" for name in _LIBRARIES},
+            },
             origin=origin,
             precision=precision,
             batch_size=batch_size,
@@ -208,10 +211,3 @@ def _kept(error: EngineError, onnx_path: Path, engine_path: Path) -> EngineError
     stale = f" {engine_path} is left from an earlier model." if engine_path.exists() else ""
     hint = " ".join(part for part in (error.problem.hint, f"The ONNX file is complete: {onnx_path}.{stale}") if part)
     return error.changed(hint=hint)
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "unknown"

@@ -80,16 +80,13 @@ def decoded_text(raw: bytes) -> tuple[str, str]:
         >>> decoded_text("tip".encode("utf-16")), decoded_text(bytes([0xB0]))[1]
         (('tip', 'utf-16'), 'cp1252')
     """
-    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), None) or _unmarked(raw)
-    return raw.decode(encoding), encoding
-
-
-def _unmarked(raw: bytes) -> str:
     start = raw[:64]
-    if start.count(0) * 3 >= len(start) > 0:
-        return "utf-16-be" if start[0] == 0 else "utf-16-le"
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and start.count(0) * 3 >= len(start) > 0:
+        encoding = "utf-16-be" if start[0] == 0 else "utf-16-le"
     try:
-        raw.decode("utf-8")
+        return raw.decode(encoding), encoding
     except UnicodeDecodeError:
-        return WINDOWS
-    return "utf-8"
+        if encoding != "utf-8":
+            raise
+        return raw.decode(WINDOWS), WINDOWS

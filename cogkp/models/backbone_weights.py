@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from cogkp.errors import ModelError
+from cogkp.errors import ModelError, first_few
 from cogkp.models.dla import DLA34
 from cogkp.models.fan import FullyAttentionalNetwork
 from cogkp.models.keypoint import GenericKeypointModel
@@ -55,7 +55,12 @@ def load_encoder(model: GenericKeypointModel, weights: Mapping[str, Tensor], whe
     named = _published(model, weights, where) if STEM_KERNELS in weights else weights
     fitting = {name: tensor for name, tensor in named.items() if _part(name) in model.encoder_parts}
     missing = [name for name in own if name not in fitting and not name.endswith(COUNTER)]
-    _refuse("the encoder's weights are missing", where, missing, f"The file holds {_listed(_parts(weights))}.")
+    _refuse(
+        "the encoder's weights are missing",
+        where,
+        missing,
+        f"The file holds {first_few(_parts(weights), NAMED_AT_MOST)}.",
+    )
     _refuse("there are weights that the encoder does not have", where, [name for name in fitting if name not in own])
     shapes = [(name, tuple(fitting[name].shape), tuple(own[name].shape)) for name in fitting]
     wrong = [f"{name} {got}, not {wanted}" for name, got, wanted in shapes if got != wanted]
@@ -90,13 +95,7 @@ def _parts(names: Iterable[str]) -> tuple[str, ...]:
 
 def _refuse(what: str, where: str, names: list[str], hint: str = "") -> None:
     if names:
-        raise ModelError(what, where=where, got=_listed(names), hint=hint)
-
-
-def _listed(names: Iterable[str]) -> str:
-    all_names = list(names)
-    more = f" and {len(all_names) - NAMED_AT_MOST} more" if len(all_names) > NAMED_AT_MOST else ""
-    return ", ".join(all_names[:NAMED_AT_MOST]) + more
+        raise ModelError(what, where=where, got=first_few(names, NAMED_AT_MOST), hint=hint)
 
 
 def load_backbone(backbone: DLA34 | FullyAttentionalNetwork, weights: Mapping[str, Tensor], where: str) -> int:

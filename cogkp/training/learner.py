@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cogkp.artifacts.checkpoint import Checkpoint, TrainingState
 from cogkp.artifacts.restore import older_saves
 from cogkp.data.sample import Batch
-from cogkp.errors import TrainingError
+from cogkp.errors import TrainingError, first_few
 from cogkp.tasks.base import Loss, Task
 from cogkp.training.checkpointer import capture_state, restore_state
 from cogkp.training.distributed import SINGLE, Ranks, normalise_over_ranks
@@ -230,15 +230,10 @@ def _suspects(ranks: Ranks, comparison: BatchResult, batch: Batch[Any]) -> str:
     for blocks in zip(*found, strict=True):
         names = [name for block in blocks for name in block]
         if 0 < len(names) < comparison.images:
-            return _listed(names)
-    return _listed([name for ids in ranks.gather(batch.ids) for name in ids])
+            return f"samples {first_few(names, NAMED_SAMPLES)}"
+    return f"samples {first_few((name for ids in ranks.gather(batch.ids) for name in ids), NAMED_SAMPLES)}"
 
 
 def _not_finite_rows(tensor: Tensor, ids: Sequence[str]) -> list[str]:
     rows = (~tensor.isfinite().flatten(1).all(dim=1)).nonzero().flatten().tolist()
     return [ids[row] for row in rows]
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED_SAMPLES} more" if len(names) > NAMED_SAMPLES else ""
-    return "samples " + ", ".join(names[:NAMED_SAMPLES]) + more

@@ -216,9 +216,9 @@ def decode(data: bytes, header: Header, where: Path) -> Pixels:
         raise _truncated(where, "all of its pixels", "; ".join(faults[:1]))
     # libjpeg tells of the first fault alone, so a harmless one may hide another.
     if said and end is not None:
-        padding = len(data[:end]) - len(data[:end].rstrip(data[end - 1 : end]))
-        used = data[: end - max(padding - FEW, 0)]
-        if _is_left_over(said, data[:end]) or _differs(pixels, used + MORE_DATA + JPEG_END):
+        scans = data[:end]
+        used = scans[: len(scans.rstrip(scans[-1:])) + FEW]  # the rest is padding
+        if _is_left_over(said, scans) or _differs(pixels, used + MORE_DATA + JPEG_END):
             raise _truncated(where, "all of its pixels", "a scan that ends early")
     return pixels
 

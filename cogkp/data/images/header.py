@@ -266,29 +266,30 @@ class Chunk(NamedTuple):
 
 
 def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """List the chunks of a PNG file, as far as they are whole."""
-    position = len(PNG_START)
-    while True:
-        file.seek(position)
-        head = file.read(8)
-        if len(head) < 8:  # noqa: PLR2004
-            return
-        size, name = struct.unpack(">I4s", head)
-        yield Chunk(name, position + 8, size)
-        position += size + 12
+    """List the chunks of a PNG file, as far as their heads are whole; a check sum follows each."""
+    return _chunks(
+        file, len(PNG_START), lambda head: (head[4:], int.from_bytes(head[:4], "big")), lambda size: size + 4
+    )
 
 
 def riff_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """List the chunks of a WebP file, as far as their heads are whole."""
-    position = 12
-    while True:
-        file.seek(position)
-        head = file.read(8)
-        if len(head) < 8:  # noqa: PLR2004
-            return
-        name, size = struct.unpack("<4sI", head)
+    """List the chunks of a WebP file, as far as their heads are whole; those of odd sizes are padded."""
+    return _chunks(file, 12, lambda head: (head[:4], int.from_bytes(head[4:], "little")), lambda size: size + size % 2)
+
+
+def _chunks(
+    file: BinaryIO, position: int, parse: Callable[[bytes], tuple[bytes, int]], room: Callable[[int], int]
+) -> Iterator[Chunk]:
+    """Go from one head of 8 bytes, ``parse``d to name and size, to the next, behind the ``room`` of its content."""
+    while len(head := _read_at(file, position, 8)) == 8:  # noqa: PLR2004
+        name, size = parse(head)
         yield Chunk(name, position + 8, size)
-        position += 8 + size + size % 2
+        position += 8 + room(size)
+
+
+def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
 
 
 def _png_header(file: BinaryIO) -> Header:

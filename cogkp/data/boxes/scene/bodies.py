@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 Texture = npt.NDArray[np.float32]
 
-TEXELS = 96
 PART_BITS = 6
+TEXELS = 96
 """Side of a texture."""
 
 RIGHT, LEFT, TOP, BOTTOM, FRONT, BACK = range(6)
