@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ from cogkp.families import Family, family_named, family_of
 from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, image_reading, infer_rows, open_exported
 from cogkp.inference.processor import Prediction, Prepared, Processor, Shapes
 from cogkp.inference.runner import Runner
+
+if TYPE_CHECKING:
+    from cogkp.geometry.rig import CameraRig
+    from cogkp.inference.views import ViewRig, ViewsPrediction
 
 log = logging.getLogger("cogkp")
 
@@ -191,6 +195,7 @@ class Model:
         self._look = _keywords(processor.prepare, 1)
         self._known = _keywords(processor.predictions, 2)
         self._closed = False
+        self._rig: ViewRig | None = None
         self._oriented, self._levels = image_reading(facts, str(path))
         self._told_orientation = self._levels_warned = False
         runner.open()
@@ -262,6 +267,55 @@ class Model:
             found += self.answer(group, **{name: _of_rows(value, rows) for name, value in known.items()})
         return found
 
+    def views(
+        self,
+        images: Mapping[str, ImageLike],
+        calibration: CameraRig | ViewRig | str | os.PathLike[str] | None = None,
+        *,
+        bgr: bool = False,
+        max_value: float | None = None,
+        min_confidence: float = 0.2,
+        max_reprojection_px: float | None = None,
+        unit_mm: float | None = None,
+        **ask: Any,
+    ) -> ViewsPrediction:
+        """Find points in images that several calibrated cameras took at one moment, and the points of space.
+
+        Args:
+            images: by the names of cameras, ``{"LL": left, "LR": right}``; each as :meth:`__call__` takes it.
+            calibration: the cameras, or their file; None takes those given to the last call.
+            bgr: see :meth:`__call__`.
+            max_value: see :meth:`__call__`.
+            min_confidence: pixels of less do not count in space.
+            max_reprojection_px: reprojection error from which a view disagrees; None takes 1 % of the image's width,
+                at least 5 px.
+            unit_mm: millimetres of one world unit; None tells points in world units.
+            ask: as :meth:`__call__`; a mapping has one value for each view.
+
+        Returns:
+            Predictions by camera, and points of space with covariance, validity and reprojection errors.
+
+        Raises:
+            ModelError: the model finds no points, there is one view only, or no calibration.
+            GeometryError: the calibration has no such camera, or is for images of another shape.
+            ImageError: an image cannot be used.
+        """
+        from cogkp.inference.views import LiftRules, ViewRig, check_views, lifted
+
+        check_views(images)
+        if calibration is not None:
+            self._rig = ViewRig.of(calibration)
+        if self._rig is None:
+            raise ModelError("the cameras are not known", expected="views(images, calibration)", got="no calibration")
+        self._rig.require(tuple(images))
+        asked = {
+            name: [value[view] for view in images] if isinstance(value, Mapping) else value
+            for name, value in ask.items()
+        }
+        found = self.predict(list(images.values()), bgr=bgr, max_value=max_value, **asked)
+        rules = LiftRules(min_confidence, max_reprojection_px, unit_mm)
+        return lifted(dict(zip(images, found, strict=True)), self._rig, rules)
+
     def _sorted(self, ask: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Part what is needed to look at an image from what is needed to read the outputs."""
         if self._closed:
@@ -294,6 +348,19 @@ class Model:
     def prepare(self, image: ImageLike, *, bgr: bool = False, max_value: float | None = None, **look: Any) -> Prepared:
         """Make the network's input of an image; :meth:`answer` goes on from there."""
         return self._prepared(image, bgr, max_value, "image", look)
+
+    def beside(self, image: Path) -> Mapping[str, Any]:
+        """Read what files beside an image file say of it, as its camera: arguments for :meth:`answer`."""
+        return self._processor.beside(image)
+
+    def takes(self, name: str) -> bool:
+        """Say whether calls take a further argument of this name."""
+        return name in (*self._look, *self._known)
+
+    @property
+    def asks_where(self) -> bool:
+        """Whether it must be told where to look: it takes a ``box`` and was trained on squares round the points."""
+        return self._processor.asks_where
 
     def _prepared(
         self, image: Any, bgr: bool, max_value: float | None, where: str, look: Mapping[str, Any]

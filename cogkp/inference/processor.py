@@ -5,6 +5,7 @@ It works on NumPy arrays without torch. A family has one, used by its codec for 
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from cogkp.errors import ArtifactError
 
 FloatArray = npt.NDArray[np.floating[Any]]
+Box = tuple[float, float, float, float]
 Shapes = Mapping[str, tuple[int | str, ...]]
 """Lengths of the axes of each input or output, by name; a word stands for any length."""
 
@@ -44,6 +46,18 @@ class Prepared(NamedTuple):
 class Prediction(Protocol):
     """What a model found in one image."""
 
+    @property
+    def confidence(self) -> FloatArray:
+        """(N,) 0 to 1, of each point or object."""
+
+    def box(self, names: Sequence[str], least: float) -> Box | None:
+        """Return the smallest upright rectangle round what was found, (left, top, right, bottom) pixels of the image.
+
+        Args:
+            names: of the points it is to hold; where not all of them are known here, it holds all there are.
+            least: confidence from which a point or an object counts; None is returned where too little counts.
+        """
+
     def draw(self) -> npt.NDArray[np.uint8]:
         """Draw it over the image: (H, W, 3) uint8 RGB."""
 
@@ -60,6 +74,17 @@ class Processor(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the points, or of the classes of objects."""
+
+    @property
+    def asks_where(self) -> bool:
+        """Whether :meth:`prepare` needs a ``box``: the smallest upright rectangle round what is looked for."""
+
+    def beside(self, image: Path) -> Mapping[str, Any]:
+        """Read what files beside an image file say of it: keyword arguments of :meth:`predictions`.
+
+        Raises:
+            DataError: such a file cannot be used.
+        """
 
     def check(self, takes: Shapes, gives: Shapes) -> None:
         """Compare a file's inputs and outputs with what its facts say.

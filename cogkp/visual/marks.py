@@ -75,7 +75,7 @@ class SpaceMarks:
     Args:
         name: of the pair, for people.
         point_names: N words.
-        views: left and right.
+        views: left and right; none where space alone is drawn.
         xyz_true: (N, 3) float, in ``unit``.
         known: (N,) bool, where the truth is known.
         xyz_found: (N, 3) float, in ``unit``.
@@ -89,7 +89,7 @@ class SpaceMarks:
 
     name: str
     point_names: tuple[str, ...]
-    views: tuple[ViewMarks, ViewMarks]
+    views: tuple[ViewMarks, ...]
     xyz_true: FloatArray
     known: BoolArray
     xyz_found: FloatArray

@@ -136,12 +136,12 @@ class _Redirection:
         except OSError:  # closed
             self.before = -1
         os.dup2(self.file.fileno(), STDERR)
-        self.level = _set_log_level(level)
+        self.level = set_log_level(level)
         self.since = time.monotonic()
 
     def restore(self) -> None:
         """Let standard error lead where it led before."""
-        _set_log_level(self.level)
+        set_log_level(self.level)
         if self.before < 0:
             os.close(STDERR)
         else:
@@ -160,7 +160,7 @@ class _Redirection:
         return said
 
 
-def _set_log_level(level: int) -> int:
+def set_log_level(level: int) -> int:
     """Set what OpenCV writes to the console; returns the level before. OpenCV 5 has moved the function."""
     change = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     return int(change(level))

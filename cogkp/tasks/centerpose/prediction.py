@@ -1,6 +1,6 @@
 """The prediction of a CenterPose model for one image."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from cogkp.errors import counted, printable
 from cogkp.geometry.camera_frame import CameraFrame
 from cogkp.geometry.cuboid import Cuboids
 from cogkp.geometry.rotation import quaternion_from_rotation
-from cogkp.inference.processor import Prepared
+from cogkp.inference.processor import Box, Prepared
 from cogkp.tasks.centerpose.detections import Detections
 from cogkp.tasks.centerpose.overlays import detection_outlines, detection_points, pose_outline
 from cogkp.tasks.centerpose.poses import ObjectPose, ObjectPoses
@@ -192,6 +192,18 @@ class CenterPosePrediction:
             )
             for score, box, uv, direct, size in columns
         )
+
+    @property
+    def confidence(self) -> FloatArray:
+        """(M,) the score of each object, 0 to 1."""
+        return np.array([each.score for each in self.objects], np.float32)
+
+    def box(self, names: Sequence[str], least: float) -> Box | None:
+        """Return the rectangle of the likeliest object; see :meth:`cogkp.inference.processor.Prediction.box`."""
+        if not self.objects or self.objects[0].score < least:
+            return None
+        left, top, right, bottom = self.objects[0].box_uv.tolist()
+        return left, top, right, bottom
 
     @property
     def size_wh(self) -> tuple[int, int]:

@@ -5,12 +5,14 @@ Axes: B images, K objects decoded.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from cogkp.data.boxes.reader import read_unlabelled
 from cogkp.data.boxes.view import BoxInput
 from cogkp.data.images import to_colour
 from cogkp.errors import ArtifactError, ModelError, NotFiniteError
@@ -56,6 +58,18 @@ class CenterPoseProcessor:
     def names(self) -> tuple[str, ...]:
         """The one class of objects."""
         return (self.category,)
+
+    @property
+    def asks_where(self) -> bool:
+        """Never: it looks at whole images."""
+        return False
+
+    def beside(self, image: Path) -> Mapping[str, Any]:
+        """Read camera, ground and height of the object of the JSON file beside an image, where there is one."""
+        record = read_unlabelled(image.parent, image)
+        known = {"camera": record.K, "height": record.object_height}
+        ground = None if record.ground is None else (record.ground.center, record.ground.normal)
+        return {name: value for name, value in {**known, "ground": ground}.items() if value is not None}
 
     def check(self, takes: Shapes, gives: Shapes) -> None:
         """Compare a file's inputs and outputs with what its facts say; raises ArtifactError where they disagree."""

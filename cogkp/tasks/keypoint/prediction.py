@@ -1,6 +1,6 @@
 """The prediction of a keypoint model for one image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cogkp.data.images import encode_image, to_display, warp_mask
 from cogkp.errors import printable
 from cogkp.geometry.plane_map import inverse_map
-from cogkp.inference.processor import Prepared
+from cogkp.inference.processor import Box, Prepared
 from cogkp.visual.canvas import RgbImage, as_rgb, write_text
 from cogkp.visual.markup import data_uri, escape
 from cogkp.visual.overlay import draw_points, tint_mask
@@ -70,6 +70,19 @@ class KeypointPrediction:
     def size_wh(self) -> tuple[int, int]:
         """Width and height of the image, pixels."""
         return self.seen.size_wh
+
+    def box(self, names: Sequence[str], least: float) -> Box | None:
+        """Return the smallest upright rectangle round the points that are sure enough; None for less than half of them.
+
+        See :meth:`cogkp.inference.processor.Prediction.box`.
+        """
+        wanted = [self.names.index(name) for name in names] if set(names) <= set(self.names) else slice(None)
+        sure = self.confidence[wanted] >= least
+        if 2 * sure.sum() < len(sure):
+            return None
+        points = self.points[wanted][sure].astype(np.float64)
+        (left, top), (right, bottom) = points.min(0), points.max(0)
+        return float(left), float(top), float(right), float(bottom)
 
     def draw(self) -> RgbImage:
         """Draw mask, points and names over the image: (H, W, 3) uint8 RGB.

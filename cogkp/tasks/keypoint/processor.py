@@ -6,6 +6,7 @@ Axes: B batch, N keypoints, C classes, S side of the crop, h w heatmap.
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import attrs
@@ -55,6 +56,15 @@ class KeypointProcessor:
     )
     where: str = setting("", "The model's file, for messages.")
 
+    @property
+    def asks_where(self) -> bool:
+        """Whether it was trained on squares round the points."""
+        return self.crop.region == "points"
+
+    def beside(self, image: Path) -> Mapping[str, Any]:
+        """Return nothing: no file beside an image matters to its points."""
+        return {}
+
     def check(self, takes: Shapes, gives: Shapes) -> None:
         """Compare a file's inputs and outputs with what its facts say; raises ArtifactError where they disagree."""
         side, count = self.crop.output_size, len(self.names)
@@ -85,7 +95,7 @@ class KeypointProcessor:
         return Prepared(crop[None], source_to_crop, (width, height), image)
 
     def _bounds(self, box: Any, size_wh: tuple[int, int]) -> Bounds | None:
-        if (self.crop.region == "points") != (box is not None):
+        if self.asks_where != (box is not None):
             self._refuse_box(box)
         if box is None:
             return None
