@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from cogkp.workflows.evaluate import evaluate
     from cogkp.workflows.export import ExportResult, export
     from cogkp.workflows.families.keypoint.calibration_check import check_calibration
-    from cogkp.workflows.predict import PredictResult, predict
+    from cogkp.workflows.predict import InferResult, infer
+    from cogkp.workflows.prediction import Predictions, PredictionSummary, predict, write_predictions
     from cogkp.workflows.preview import preview_data
     from cogkp.workflows.report_writer import EvaluationResult
     from cogkp.workflows.train import TrainResult, dry_run, train
@@ -44,9 +45,11 @@ __all__ = [
     "ExportResult",
     "GenericKeypointModel",
     "ImageWarp",
+    "InferResult",
     "KeypointConfig",
     "PinholeCamera",
-    "PredictResult",
+    "PredictionSummary",
+    "Predictions",
     "TrainOptions",
     "TrainResult",
     "build_engine",
@@ -57,12 +60,14 @@ __all__ = [
     "evaluate",
     "export",
     "import_dataset",
+    "infer",
     "load",
     "load_config",
     "predict",
     "preview_data",
     "read_calibration",
     "train",
+    "write_predictions",
     "write_template",
 ]
 
@@ -96,7 +101,8 @@ _HOMES = {
     ),
     "cogkp.workflows.families.keypoint.calibration_check": ("check_calibration",),
     "cogkp.workflows.predict": (
-        "PredictResult",
+        "PredictionSummary",
+        "Predictions",
         "predict",
     ),
     "cogkp.workflows.preview": ("preview_data",),

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from cogkp.workflows.export import missing_builder
     from cogkp.workflows.families.centerpose.label_check import check_box_labels
     from cogkp.workflows.families.centerpose.torchrun import ranks_to_start
+    from cogkp.workflows.prediction.output import FORMATS
 
 __all__ = [
+    "FORMATS",
     "Progress",
     "check_box_labels",
     "import_boxes",
@@ -37,5 +39,6 @@ _HOMES = {
     "cogkp.workflows.export": ("missing_builder",),
     "cogkp.workflows.families.centerpose.label_check": ("check_box_labels",),
     "cogkp.workflows.families.centerpose.torchrun": ("ranks_to_start",),
+    "cogkp.workflows.prediction.output": ("FORMATS",),
 }
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -15,8 +15,8 @@ class Step(Protocol):
 class Progress(Protocol):
     """Something that can show progress."""
 
-    def work(self, label: str, total: int) -> AbstractContextManager[Step]:
-        """Begin a piece of work of ``total`` units."""
+    def work(self, label: str, total: int | None) -> AbstractContextManager[Step]:
+        """Begin a piece of work of ``total`` units; None where nobody knows how many."""
 
 
 class _SilentStep:
@@ -26,7 +26,7 @@ class _SilentStep:
 
 class _Silent:
     @contextmanager
-    def work(self, label: str, total: int) -> Iterator[Step]:
+    def work(self, label: str, total: int | None) -> Iterator[Step]:
         yield _SilentStep()
 
 

@@ -168,7 +168,7 @@ def evaluate(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fla
 def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
     """Find objects in images without labels: a JSON file and a drawing of each."""
     report = open_console(as_json)
-    found = run_verb(spec, overrides, "inference", cogkp.predict)
+    found = run_verb(spec, overrides, "inference", cogkp.infer)
     report.say(f"images: {found.images}, objects: {found.counts['objects']}; wrote {found.folder}")
     if up_to_scale := found.counts["up_to_scale"]:
         report.say(

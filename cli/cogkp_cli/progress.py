@@ -50,15 +50,15 @@ class Lines:
         self.write, self.now, self.every_s = write, clock, every_s
 
     @contextmanager
-    def work(self, label: str, total: int) -> Iterator[Step]:
-        """Begin a piece of work of ``total`` units."""
+    def work(self, label: str, total: int | None) -> Iterator[Step]:
+        """Begin a piece of work of ``total`` units; None where nobody knows how many."""
         step = _LineStep(label, total, self)
         yield step
         step.close()
 
 
 class _LineStep:
-    def __init__(self, label: str, total: int, lines: Lines) -> None:
+    def __init__(self, label: str, total: int | None, lines: Lines) -> None:
         self._label, self._total, self._lines = printable(label), total, lines
         self._done = 0
         self._facts: dict[str, float | str] = {}
@@ -69,18 +69,19 @@ class _LineStep:
         self._facts.update(facts)
         if self._lines.now() - self._last_line >= self._lines.every_s:
             self._last_line = self._lines.now()
-            self._lines.write(self._line(f"about {duration(self._left_s())} left"))
+            self._lines.write(
+                self._line("" if self._total is None else f"about {duration(self._left_s(self._total))} left")
+            )
 
     def close(self) -> None:
         self._lines.write(self._line(f"took {duration(self._lines.now() - self._started)}"))
 
-    def _left_s(self) -> float:
-        return (self._last_line - self._started) * (self._total - self._done) / max(self._done, 1)
+    def _left_s(self, total: int) -> float:
+        return (self._last_line - self._started) * (total - self._done) / max(self._done, 1)
 
     def _line(self, ending: str) -> str:
-        return ", ".join(
-            part for part in (f"{self._label}: {self._done}/{self._total}", facts_text(self._facts), ending) if part
-        )
+        count = f"{self._done}" if self._total is None else f"{self._done}/{self._total}"
+        return ", ".join(part for part in (f"{self._label}: {count}", facts_text(self._facts), ending) if part)
 
 
 class Bars:
@@ -90,8 +91,8 @@ class Bars:
         self._bar = bar
 
     @contextmanager
-    def work(self, label: str, total: int) -> Iterator[Step]:
-        """Begin a piece of work of ``total`` units."""
+    def work(self, label: str, total: int | None) -> Iterator[Step]:
+        """Begin a piece of work of ``total`` units; None where nobody knows how many."""
         task = self._bar.add_task(printable(label), total=total, facts="")
         yield _BarStep(self._bar, task)
         self._bar.stop_task(task)

@@ -5,6 +5,7 @@ through, and a file is replaced only where this program wrote it, which it sees 
 the caller brings. docs/decisions/0017-outputs.md says why.
 """
 
+from cogkp.files.lines import LineFile
 from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
 from cogkp.files.reading import WINDOWS, decoded_text, open_file, read_whole, text_lines
@@ -26,6 +27,7 @@ from cogkp.files.writing import (
 __all__ = [
     "MARK",
     "WINDOWS",
+    "LineFile",
     "Ours",
     "atomic_path",
     "check_written",

@@ -24,7 +24,7 @@ TEXT_SCALE_PER_PX = 1 / 22
 """Hershey capitals are about 22 pixels high at scale 1."""
 
 
-def _shape_to(image: RgbImage, shape_hw: tuple[int, int]) -> RgbImage:
+def shape_to(image: RgbImage, shape_hw: tuple[int, int]) -> RgbImage:
     """Shrink or enlarge an image to a tile, unstretched, and pad what is left."""
     height, width = shape_hw
     scale = min(height / image.shape[0], width / image.shape[1])
@@ -75,7 +75,7 @@ def image_grid(
         raise ValueError("a grid needs at least one image")
     side = math.ceil(math.sqrt(len(tiles)))
     rows = side if columns is None else math.ceil(len(tiles) / columns)
-    tiles = [_shape_to(tile, (tiles[0].shape[0], tiles[0].shape[1])) for tile in tiles]
+    tiles = [shape_to(tile, (tiles[0].shape[0], tiles[0].shape[1])) for tile in tiles]
     if captions is not None:
         tiles = [_captioned(tile, caption) for tile, caption in zip(tiles, captions, strict=True)]
     return _laid_out(tiles, rows, columns or side, gap_px)

@@ -181,7 +181,7 @@ class EngineJob:
 
 @attrs.frozen(kw_only=True)
 class PredictionRequest:
-    """What a caller of ``predict`` asked for; see :func:`cogkp.predict`."""
+    """What a caller of ``infer`` asked for; see :func:`cogkp.infer`."""
 
     source: Path | None = None
     model: str | None = None
@@ -220,7 +220,7 @@ class PredictionJob:
         workers: threads that read images.
         save_json: whether JSON files are written.
         save_drawings: whether drawings are written.
-        finished: called with the result, a :class:`cogkp.workflows.predict.PredictResult`.
+        finished: called with the result, a :class:`cogkp.workflows.predict.InferResult`.
     """
 
     model: Model

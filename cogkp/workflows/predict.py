@@ -24,7 +24,7 @@ DRAWING_SUFFIX = ".jpg"
 
 
 @attrs.frozen(repr=False)
-class PredictResult(Printable):
+class InferResult(Printable):
     """What was found in a set of images.
 
     Args:
@@ -48,7 +48,7 @@ class PredictResult(Printable):
         return "\n".join(map(printable, [*lines, *self.problems]))
 
 
-def predict(
+def infer(
     config: Any,
     source: Path | str | None = None,
     *,
@@ -56,7 +56,7 @@ def predict(
     output_dir: Path | None = None,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     progress: Progress = SILENT,
-) -> PredictResult:
+) -> InferResult:
     """Find points or objects in images without labels; to ask about single images, see :func:`cogkp.load`.
 
     Args:
@@ -96,7 +96,7 @@ def predict(
                     counts.update(job.count(found))
                 looked_at += len(good)
                 work.advance(len(group), **{name: str(count) for name, count in counts.items()})
-        result = PredictResult(
+        result = InferResult(
             folder=job.folder,
             images=looked_at,
             counts=counts,

@@ -16,7 +16,7 @@ from cogkp.data.boxes.dataset import ObjectDataset
 from cogkp.data.images.orientation import turned
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.workflows.families.centerpose.inference import find_inference_images
-from cogkp.workflows.predict import predict
+from cogkp.workflows.predict import infer
 from tests.builders.box_files import SIZE_WH, annotation, write_set
 from tests.builders.command import run_s6
 from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, scene
@@ -125,7 +125,7 @@ def test_predictions_tell_of_turned_images_once_with_their_count(tmp_path, caplo
         if index != 1:
             note(tmp_path / "images" / f"{index}.png")
     model = keypoint_model(tmp_path / "a.pth", False)
-    predict(keypoint_config(), tmp_path / "images", model=str(model), output_dir=tmp_path / "out")
+    infer(keypoint_config(), tmp_path / "images", model=str(model), output_dir=tmp_path / "out")
     said = [record.getMessage() for record in caplog.records if "orientation" in record.getMessage()]
     assert len(said) == 1
     assert TOLD in said[0]
@@ -138,7 +138,7 @@ def test_a_model_that_was_trained_the_other_way_is_told(tmp_path, caplog, traine
     cv2.imwrite(str(tmp_path / "images" / "0.png"), scene(0))
     model = keypoint_model(tmp_path / "a.pth", trained)
     config = attrs.evolve(keypoint_config(), images=ImageFiles(apply_exif_orientation=configured))
-    predict(config, tmp_path / "images", model=str(model), output_dir=tmp_path / "out")
+    infer(config, tmp_path / "images", model=str(model), output_dir=tmp_path / "out")
     words = f"trained with images.apply_exif_orientation {str(trained).lower()}"
     assert (words in caplog.text) == (trained != configured)
 

@@ -26,7 +26,7 @@ from cogkp.workflows.export import export
 from cogkp.workflows.families.centerpose.engine import available_images
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES
-from cogkp.workflows.predict import predict
+from cogkp.workflows.predict import infer
 from cogkp.workflows.setup import restored_task
 from tests.builders.model_files import write_checkpoint
 from tests.builders.tiny_boxes import FOUND, tiny_experiment
@@ -109,7 +109,7 @@ def test_an_oblong_file_sees_pictures_whole_and_says_what_its_network_says(exper
         trt_engine=str(result.onnx), results_dir=str(tmp_path), use_pnp=False, visualization_threshold=1e-6
     )
     data = attrs.evolve(experiment.dataset, inference_data=experiment.dataset.test_data)
-    found = predict(attrs.evolve(experiment, inference=section, dataset=data))
+    found = infer(attrs.evolve(experiment, inference=section, dataset=data))
     assert (found.images, found.problems) == (4, ())
     asked = attrs.evolve(experiment, inference=attrs.evolve(section, num_select=FOUND))
     task = restored_task(asked, open_experiment_checkpoint(Path(experiment.export.checkpoint), asked))

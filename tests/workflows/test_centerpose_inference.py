@@ -19,7 +19,7 @@ from cogkp.tasks.centerpose.ground_truth import ObjectTruth
 from cogkp.tasks.centerpose.poses import find_poses
 from cogkp.tasks.centerpose.task import CenterPoseTask
 from cogkp.workflows.families.centerpose.inference import find_inference_images
-from cogkp.workflows.predict import predict
+from cogkp.workflows.predict import infer
 from tests.builders.experiment_model import with_section
 from tests.builders.said_objects import truth_of, write_said
 from tests.builders.tiny_boxes import SIDE, tiny_experiment
@@ -69,7 +69,7 @@ def objects_of(folder, name):
 
 
 def test_files_say_what_the_evaluation_judges(experiment):
-    found = predict(experiment)
+    found = infer(experiment)
     assert (found.images, found.counts["objects"], found.problems) == (PICTURES, PICTURES, ())
     task = CenterPoseTask(experiment)
     dataset = task.datasets("evaluation")
@@ -88,7 +88,7 @@ def test_files_say_what_the_evaluation_judges(experiment):
         assert np.linalg.norm(np.array(said["location"]) - true.numpy()) < 0.05 * np.linalg.norm(true)
         assert said["class"] == "carton"
         assert said["score"] > 0.99
-    turned = predict(with_section(experiment, "inference", opencv=True))
+    turned = infer(with_section(experiment, "inference", opencv=True))
     for index in range(PICTURES):
         (said,) = objects_of(turned.folder, f"{index:05d}")
         assert said["location"][2] > 0
@@ -110,7 +110,7 @@ def test_results_mirror_the_pictures_and_drawings_show_the_boxes(experiment):
         (folder / place).mkdir(parents=True)
         for path in folder.glob(f"0000{number}.*"):
             path.rename(folder / place / f"0{path.suffix}")
-    found = predict(experiment)  # in the order of paths, as the model's rows
+    found = infer(experiment)  # in the order of paths, as the model's rows
     names = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if path.is_file()}
     each = {f"{name}{suffix}" for name in ("00002", "a/b/0", "a/c/0") for suffix in (".json", ".jpg")}
     assert names == each | {"experiment.yaml", "status.json"}
@@ -134,22 +134,22 @@ def test_pictures_with_one_stem_keep_their_whole_names(experiment):
     cv2.imwrite(str(folder / "00000.png"), pixels)
     cv2.imwrite(str(folder / "status.png"), pixels)
     shutil.copy(folder / "00000.json", folder / "status.json")
-    found = predict(experiment)
+    found = infer(experiment)
     names = {path.name for path in found.folder.glob("*.json")}
     assert names == {"00000.jpg.json", "00000.png.json", "status.png.json", "status.json"}
 
 
 def test_the_experiments_camera_serves_pictures_without_labels(experiment):
     camera = camera_of(experiment)
-    (before,) = objects_of(predict(experiment).folder, "00000")
+    (before,) = objects_of(infer(experiment).folder, "00000")
     without_labels(experiment)
-    found = predict(with_section(experiment, "inference", **camera))
+    found = infer(with_section(experiment, "inference", **camera))
     assert found.counts["up_to_scale"] == PICTURES
     (after,) = objects_of(found.folder, "00000")
     assert (before["up_to_scale"], after["up_to_scale"]) == (False, True)
     np.testing.assert_allclose(before["quaternion_xyzw"], after["quaternion_xyzw"], atol=1e-6)
     np.testing.assert_allclose(np.array(before["location"]) / before["size"][1], after["location"], rtol=1e-6)
-    tall = predict(with_section(experiment, "inference", object_height=0.3, **camera))
+    tall = infer(with_section(experiment, "inference", object_height=0.3, **camera))
     assert tall.counts["up_to_scale"] == 0
     assert objects_of(tall.folder, "00000")[0]["size"][1] == pytest.approx(0.3)
 
@@ -158,7 +158,7 @@ def test_a_file_beside_a_picture_may_tell_the_height(experiment):
     for path in pictures_of(experiment).glob("*.json"):
         camera = json.loads(path.read_text())["camera_data"]
         path.write_text(json.dumps({"camera_data": camera, "object_height": 0.25}))
-    found = predict(with_section(experiment, "inference", object_height=0.3))
+    found = infer(with_section(experiment, "inference", object_height=0.3))
     assert found.counts["up_to_scale"] == 0
     assert objects_of(found.folder, "00001")[0]["size"][1] == pytest.approx(0.25)
 
@@ -166,14 +166,14 @@ def test_a_file_beside_a_picture_may_tell_the_height(experiment):
 def test_no_camera_is_assumed(experiment):
     without_labels(experiment)
     with pytest.raises(DataError, match=r"camera is not known.*focal_length_x") as refused:
-        predict(experiment)
+        infer(experiment)
     assert "\n" not in str(refused.value)
-    flat = predict(with_section(experiment, "inference", use_pnp=False))
+    flat = infer(with_section(experiment, "inference", use_pnp=False))
     (said,) = objects_of(flat.folder, "00000")
     assert said.keys() == {"id", "relative_scale", "keypoints_2d", "class", "score", "bbox"}
     assert (flat.folder / "00000.jpg").is_file()
     with pytest.raises(ConfigError, match="unusable camera"):
-        predict(with_section(experiment, "inference", **dict.fromkeys(camera_keys(), 0.0)))
+        infer(with_section(experiment, "inference", **dict.fromkeys(camera_keys(), 0.0)))
 
 
 def camera_keys():
@@ -186,7 +186,7 @@ def test_what_cannot_be_used_is_left_out_and_told(experiment):
     content = json.loads((folder / "00001.json").read_text())
     content["camera_data"]["intrinsics"]["fx"] = 0
     (folder / "00001.json").write_text(json.dumps(content))
-    found = predict(experiment)
+    found = infer(experiment)
     assert found.images == 1
     assert sorted(path.name for path in found.folder.glob("0*.json")) == ["00002.json"]
     told = "\n".join(found.problems)
@@ -194,11 +194,11 @@ def test_what_cannot_be_used_is_left_out_and_told(experiment):
     assert "00001.json camera_data.intrinsics.fx: expected a number > 0" in told
     assert "no camera is assumed" in told
     (folder / "00002.jpg").write_bytes(b"")
-    none = predict(experiment)
+    none = infer(experiment)
     assert (none.images, len(none.problems)) == (0, PICTURES)
     (folder / "00000.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
-        predict(experiment)
+        infer(experiment)
 
 
 def test_folders_that_cannot_be_meant_are_refused(experiment, tmp_path):
@@ -206,10 +206,10 @@ def test_folders_that_cannot_be_meant_are_refused(experiment, tmp_path):
         return attrs.evolve(experiment, dataset=attrs.evolve(experiment.dataset, inference_data=str(folder)))
 
     with pytest.raises(DataError, match="does not exist"):
-        predict(at(tmp_path / "none"))
+        infer(at(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="there are no images"):
-        predict(at(tmp_path / "empty"))
+        infer(at(tmp_path / "empty"))
 
 
 @pytest.mark.parametrize("place", [".", "..", "results", "../in/a/b"])
@@ -218,14 +218,14 @@ def test_results_stay_apart_from_the_pictures_and_a_refusal_writes_nothing(exper
     images = pictures_of(experiment)
     before = sorted(images.parent.rglob("*"))
     with pytest.raises(OutputError, match="among the images"):
-        predict(with_section(experiment, "inference", results_dir=str(images / place)))
+        infer(with_section(experiment, "inference", results_dir=str(images / place)))
     assert sorted(images.parent.rglob("*")) == before
 
 
 def test_neither_files_nor_drawings_where_none_are_wanted(experiment):
-    found = predict(with_section(experiment, "inference", save_json=False, save_visualization=False))
+    found = infer(with_section(experiment, "inference", save_json=False, save_visualization=False))
     assert {path.name for path in found.folder.iterdir()} == {"experiment.yaml", "status.json"}
-    few = predict(with_section(experiment, "inference", visualization_threshold=1.0))
+    few = infer(with_section(experiment, "inference", visualization_threshold=1.0))
     assert few.counts["objects"] == 0
     assert objects_of(few.folder, "00000") == []
 

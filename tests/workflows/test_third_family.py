@@ -79,7 +79,7 @@ def test_it_is_evaluated_exported_compared_and_asked(config, tmp_path):
     found = [cogkp.load(path)(sample.sample.image[0]).to_dict()["uv"] for path in (run.checkpoint, model.onnx)]
     np.testing.assert_allclose(*found, atol=1e-3)
     write_png(tmp_path / "images" / "a.png", sample.sample.image[0])
-    asked = cogkp.predict(config, tmp_path / "images", model=str(model.onnx), output_dir=tmp_path / "predictions")
+    asked = cogkp.infer(config, tmp_path / "images", model=str(model.onnx), output_dir=tmp_path / "predictions")
     assert asked.images == 1
     written = json.loads((asked.folder / "a.json").read_text())
     np.testing.assert_allclose(written["uv"], found[1], atol=0.05)  # the PNG file has 8 bits

@@ -31,6 +31,7 @@ class RecordedSource:
     datakey: str
     lines: Sequence[tuple[int, str | None]]
     live: bool = False
+    fps: float = 0.0
 
     @property
     def name(self) -> str:

@@ -50,6 +50,10 @@ class Source(Protocol):
     def live(self) -> bool:
         """Whether frames come whether they are read or not, so that those nobody has time for are lost."""
 
+    @property
+    def fps(self) -> float:
+        """Frames per second; 0 where there are none, or nobody knows."""
+
     def __len__(self) -> int:
         """Count its frames; :data:`ENDLESS` where nobody knows."""
 

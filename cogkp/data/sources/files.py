@@ -23,6 +23,7 @@ class ImageFilesSource:
     paths: Sequence[Path]
     names: Sequence[str]
     live: bool = False
+    fps: float = 0.0
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -124,6 +124,7 @@ class LiveSource:
 
     address: int | str
     live: bool = True
+    fps: float = 0.0
 
     @property
     def name(self) -> str:

@@ -2,5 +2,6 @@
 
 from cogkp.workflows.prediction.predict import predict
 from cogkp.workflows.prediction.stream import FramePrediction, Predictions
+from cogkp.workflows.prediction.writing import PredictionSummary, write_predictions
 
-__all__ = ["FramePrediction", "Predictions", "predict"]
+__all__ = ["FramePrediction", "PredictionSummary", "Predictions", "predict", "write_predictions"]

@@ -112,7 +112,11 @@ def predict(
             if isinstance(source, Mapping) or calibration is not None:
                 known = {**_camera(asked, tuple(cameras), calibration), **known}
             sources, asker = [each for some in cameras.values() for each in some], ask(known)
-        return Predictions(chosen(sources, selection), asker, workers, stack.pop_all().close)
+        parts = chosen(sources, selection)
+        trained_on = asked.facts.get("images", {}).get("seen")
+        return Predictions(
+            parts, asker, workers, stack.pop_all().close, trained_on, _named_places(source), selection.shard
+        )
 
 
 def _opened(source: Place | Sequence[Place] | Mapping[str, Place], datakeys: Sequence[str]) -> dict[str, list[Source]]:
@@ -132,6 +136,14 @@ def _places(place: Place, datakeys: Sequence[str]) -> dict[str, Source]:
     if _is_recording(place):
         return {**recorded_sources(Path(place), datakeys)}
     return {str(number): each for number, each in enumerate(open_sources(place))}
+
+
+def _named_places(source: Place | Sequence[Place] | Mapping[str, Place]) -> list[Path]:
+    """List the files and folders among the sources."""
+    if isinstance(source, str | os.PathLike | int):
+        source = [source]
+    places = source.values() if isinstance(source, Mapping) else source
+    return [path for place in places if not isinstance(place, int) and (path := Path(place)).exists()]
 
 
 def _is_recording(place: Place) -> TypeGuard[str | os.PathLike[str]]:

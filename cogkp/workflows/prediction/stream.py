@@ -6,9 +6,10 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -56,11 +57,24 @@ class Predictions(Iterator[FramePrediction]):
         asker: asks the model about them.
         workers: threads that read and prepare; None takes one for each processor, at most four.
         closing: is called at the end.
+        trained_on: what the model file says of its training images.
+        places: files and folders that are looked at.
+        part: (k, n), of n parts the k-th.
     """
 
     def __init__(
-        self, parts: Sequence[Part], asker: Asker, workers: int | None = None, closing: Callable[[], None] | None = None
+        self,
+        parts: Sequence[Part],
+        asker: Asker,
+        workers: int | None = None,
+        closing: Callable[[], None] | None = None,
+        trained_on: Mapping[str, Any] | None = None,
+        places: Sequence[Path] = (),
+        part: tuple[int, int] = (1, 1),
     ) -> None:
+        self.places, self.part = places, part
+        self.trained_on = trained_on or {}
+        self._rates = {part.source.name: part.source.fps / part.numbers.step for part in parts}
         self._closing = closing
         counts = [part.count for part in parts]
         self.total = None if None in counts else sum(each or 0 for each in counts)
@@ -88,6 +102,10 @@ class Predictions(Iterator[FramePrediction]):
                 raise StopIteration
             self._ready = self._answered(self._group())[::-1]
         return self._ready.pop()
+
+    def rate(self, source: str) -> float:
+        """Frames per second of what is looked at of a source, by its name; 0 where nobody knows."""
+        return self._rates.get(source, 0.0)
 
     def close(self) -> None:
         """End reading; what was read ahead is dropped."""

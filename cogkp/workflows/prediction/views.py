@@ -64,6 +64,11 @@ class PairedSource:
         """Whether any of them is."""
         return any(source.live for source in self.cameras.values())
 
+    @property
+    def fps(self) -> float:
+        """Frames per second of the first camera."""
+        return next(iter(self.cameras.values())).fps
+
     def __len__(self) -> int:
         return min(map(len, self.cameras.values()))
 
@@ -168,7 +173,7 @@ class _Nearest:
 
 
 def _step_s(source: Source) -> float:
-    return 1 / source.fps if isinstance(source, VideoSource) and source.fps > 0 else DEFAULT_STEP_S
+    return 1 / source.fps if source.fps > 0 else DEFAULT_STEP_S
 
 
 def _moment(frames: Mapping[str, Frame]) -> Moment:

@@ -35,7 +35,7 @@ from cogkp.workflows.families.centerpose.model import (
 )
 from cogkp.workflows.families.centerpose.results_folder import AtWork
 from cogkp.workflows.image_levels import with_exported_levels
-from cogkp.workflows.predict import PredictResult
+from cogkp.workflows.predict import InferResult
 from cogkp.workflows.result_files import names_of, require_apart
 from cogkp.workflows.setup import is_exported, restored_task
 
@@ -171,7 +171,7 @@ def prediction_job(config: CenterPoseConfig, work: AtWork) -> Iterator[Predictio
             "up_to_scale": int((~posed.metric).sum()) if isinstance(posed, ObjectPoses) else 0,
         }
 
-    def finished(result: PredictResult) -> None:
+    def finished(result: InferResult) -> None:
         kpi = {"pictures": result.images, "objects": result.counts["objects"], "unusable": len(result.problems)}
         message = "the inference is done" + (", but not all images could be used" if result.problems else "")
         work.status.write("SUCCESS", message, verbosity="WARNING" if result.problems else "INFO", kpi=kpi)
