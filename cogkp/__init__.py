@@ -101,9 +101,14 @@ _HOMES = {
     ),
     "cogkp.workflows.families.keypoint.calibration_check": ("check_calibration",),
     "cogkp.workflows.predict": (
+        "InferResult",
+        "infer",
+    ),
+    "cogkp.workflows.prediction": (
         "PredictionSummary",
         "Predictions",
         "predict",
+        "write_predictions",
     ),
     "cogkp.workflows.preview": ("preview_data",),
     "cogkp.workflows.train": (

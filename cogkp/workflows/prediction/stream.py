@@ -26,6 +26,8 @@ AHEAD = 4
 MOST_TOLD = 20
 """So many frames that cannot be used are told one by one."""
 PATIENCE_S = 0.2
+LONGEST_WAIT_S = 2.0
+"""How long the end waits for a camera that sends nothing."""
 
 
 @attrs.frozen(eq=False)
@@ -87,12 +89,15 @@ class Predictions(Iterator[FramePrediction]):
         self._queue: queue.Queue[Any] = queue.Queue(1 if self._live else AHEAD * self._size)
         self._stop = threading.Event()
         self._ready: list[FramePrediction] = []
-        self._ended = False
+        self._begun = self._ended = False
         self._error: BaseException | None = None
         # A camera that hangs must not keep the program from ending.
-        threading.Thread(target=self._read, name="cogkp-source", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="cogkp-source", daemon=True)
 
     def __next__(self) -> FramePrediction:
+        if not self._begun:
+            self._begun = True
+            self._reader.start()
         while not self._ready:
             if self._ended:
                 self.close()
@@ -111,9 +116,9 @@ class Predictions(Iterator[FramePrediction]):
         """End reading; what was read ahead is dropped."""
         self._ended = True
         self._stop.set()
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._begun:
+            self._reader.join(LONGEST_WAIT_S if self._live else None)
+        self._pool.shutdown(cancel_futures=True)
         if self._closing is not None:
             self._closing()
             self._closing = None
