@@ -38,6 +38,7 @@ ROUNDS = 2
 LEAST_VIEWS = 2
 SAME_SCALE = 1e-3
 """How far the scales of an image along both axes may be apart, relative."""
+PATIENCE = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-12)
 STEPS_UV = STEP_PX * np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)], np.float64)
 
 
@@ -96,7 +97,7 @@ class ViewCamera:
             whether the lens can be undone there.
         """
         around = (uv[:, None] + STEPS_UV).reshape(-1, 1, 2)
-        xy = cv2.undistortPoints(around, self.K, self.distortion).reshape(-1, 5, 2)
+        xy = _without_lens(around, self.K, self.distortion).reshape(-1, 5, 2)
         jacobian = np.stack([xy[:, 1] - xy[:, 2], xy[:, 3] - xy[:, 4]], -1) / (2 * STEP_PX)
         determinant = jacobian[:, 0, 0] * jacobian[:, 1, 1] - jacobian[:, 0, 1] * jacobian[:, 1, 0]
         ok = np.isfinite(xy).all((1, 2)) & (determinant > 0)
@@ -107,6 +108,12 @@ class ViewCamera:
             )
             ok &= np.abs(again.reshape(-1, 2) - uv).max(1) < BACK_PX
         return np.where(ok[:, None], xy[:, 0], 0.0), np.where(ok[:, None, None], jacobian, np.eye(2)), ok
+
+
+def _without_lens(uv: Array, K: Array, distortion: Array) -> Array:
+    if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4
+        return np.asarray(cv2.undistortPointsIter(uv, K, distortion, None, None, PATIENCE))
+    return np.asarray(cv2.undistortPoints(uv, K, distortion, criteria=PATIENCE))
 
 
 @attrs.frozen(eq=False)

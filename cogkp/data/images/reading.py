@@ -46,6 +46,8 @@ Levels = tuple[int, int]
 
 FULL: Levels = (0, 65535)
 
+SMALL_BYTES = 1 << 22
+
 THIRDS = np.full(3, 1.0 / 3.0, np.float32)
 
 
@@ -253,7 +255,10 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _stored(path: Path, oriented: bool, max_pixels: int) -> tuple[Pixels, Header, int]:
     """Decode a file after its header has been found harmless; also give the orientation it notes, where wanted."""
-    with _opened(path) as file:
+    with _opened(path) as opened:
+        # Dozens of reads of a few bytes each take longer than one of a small file.
+        small = os.fstat(opened.fileno()).st_size <= SMALL_BYTES
+        file = io.BytesIO(opened.read()) if small else opened
         header = _checked_header(file, path, max_pixels)
         most = math.prod(header.size_wh) * BYTES_PER_PIXEL + METADATA_BYTES
         if file.seek(0, os.SEEK_END) > most:

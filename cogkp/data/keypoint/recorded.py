@@ -55,7 +55,8 @@ class RecordedSource:
             except DataError as error:
                 yield attrs.evolve(error.problem, where=where)
                 continue
-            yield Frame(source=self.name, name=name, number=number, time_s=None, image=self.root / name)
+            path = self.root / name
+            yield Frame(source=self.name, where=str(path), name=name, number=number, time_s=None, image=path)
 
 
 def recorded_sources(root: Path, datakeys: Sequence[str] = ()) -> dict[str, RecordedSource]:

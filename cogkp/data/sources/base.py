@@ -24,6 +24,7 @@ class Frame:
 
     Args:
         source: the folder, video or camera it comes from.
+        where: names it for people: the file, or the video or camera and the frame.
         name: of its results: its path below the folder, or the video's name and the number of the frame.
         number: within the source, from 0; for a video the frame as it is decoded.
         time_s: seconds from the start of a video, or since a camera was opened; None where there is none.
@@ -32,6 +33,7 @@ class Frame:
     """
 
     source: str
+    where: str
     name: str
     number: int
     time_s: float | None

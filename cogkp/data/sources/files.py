@@ -34,4 +34,4 @@ class ImageFilesSource:
             if number >= len(self.paths):
                 return
             path, name = self.paths[number], self.names[number]
-            yield Frame(source=self.name, name=name, number=number, time_s=None, image=path)
+            yield Frame(source=self.name, where=str(path), name=name, number=number, time_s=None, image=path)

@@ -94,7 +94,8 @@ class VideoSource:
             return self._problem("the frame cannot be decoded", number)
         name = f"{self.path.name}-{number:06d}"
         known_time = time_s if math.isfinite(time_s) and time_s >= 0 else None
-        return Frame(source=self.name, name=name, number=number, time_s=known_time, image=image)
+        where = f"{self.path} frame {number}"
+        return Frame(source=self.name, where=where, name=name, number=number, time_s=known_time, image=image)
 
     def _damaged(self, number: int, damaged: int, numbers: range) -> Iterator[Problem]:
         for missing in range(number + 1, number + 1 + damaged):
@@ -152,7 +153,8 @@ class LiveSource:
                 done, image = capture.retrieve()
                 if not done:
                     raise self._gone(number, time.monotonic() - asked)
-                yield Frame(source=self.name, name=f"frame-{number:06d}", number=number, time_s=time_s, image=image)
+                name, where = f"frame-{number:06d}", f"{self.name} frame {number}"
+                yield Frame(source=self.name, where=where, name=name, number=number, time_s=time_s, image=image)
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:

@@ -125,7 +125,7 @@ class Located:
 
 
 def _unseen(frame: Frame) -> Answer:
-    return Answer(problems=(Problem("what is looked for is not seen", frame_text(frame)),))
+    return Answer(problems=(Problem("what is looked for is not seen", frame.where),))
 
 
 @attrs.define(eq=False)
@@ -204,16 +204,11 @@ def _with_pixels(frame: Frame, known: Mapping[str, Any]) -> Frame:
     return attrs.evolve(frame, image=pixels, known={**frame.known, **known})
 
 
-def frame_text(frame: Frame) -> str:
-    """Name a frame for people."""
-    return str(frame.image) if not isinstance(frame.image, np.ndarray) else f"{frame.source} frame {frame.number}"
-
-
 def unreadable(frame: Frame, error: DataError | ModelError) -> Problem:
     """Make the problem of a frame that cannot be used, which names it."""
     problem = error.problem
     return (
         problem
         if isinstance(error, DataError) and problem.where != "image"
-        else attrs.evolve(problem, where=frame_text(frame))
+        else attrs.evolve(problem, where=frame.where)
     )

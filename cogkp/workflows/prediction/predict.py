@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from cogkp.config.torchrun import launched
+from cogkp.data.images.survey import SOME_IMAGES, spread
 from cogkp.data.keypoint.recorded import recorded_sources
 from cogkp.data.keypoint.structured.reader import LINES_FILE
-from cogkp.data.sources import Selection, Source, chosen, open_sources
+from cogkp.data.sources import ImageFilesSource, Selection, Source, chosen, open_sources
 from cogkp.errors import DataError, ModelError
 from cogkp.inference.model import Model, load
 from cogkp.inference.views import LEAST_CONFIDENCE, LiftRules, ViewRig
@@ -113,6 +114,7 @@ def predict(
                 known = {**_camera(asked, tuple(cameras), calibration), **known}
             sources, asker = [each for some in cameras.values() for each in some], ask(known)
         parts = chosen(sources, selection)
+        _tell_orientations(asked, [each for some in cameras.values() for each in some])
         trained_on = asked.facts.get("images", {}).get("seen")
         return Predictions(
             parts, asker, workers, stack.pop_all().close, trained_on, _named_places(source), selection.shard
@@ -136,6 +138,13 @@ def _places(place: Place, datakeys: Sequence[str]) -> dict[str, Source]:
     if _is_recording(place):
         return {**recorded_sources(Path(place), datakeys)}
     return {str(number): each for number, each in enumerate(open_sources(place))}
+
+
+def _tell_orientations(model: Model, sources: Sequence[Source]) -> None:
+    """Tell of images that note an orientation, by some of each folder, and not again of each one."""
+    for source in sources:
+        if isinstance(source, ImageFilesSource):
+            model.tell_orientations(spread(source.paths, SOME_IMAGES), source.name)
 
 
 def _named_places(source: Place | Sequence[Place] | Mapping[str, Place]) -> list[Path]:

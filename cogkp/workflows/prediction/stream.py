@@ -114,7 +114,7 @@ class Predictions(Iterator[FramePrediction]):
 
     def close(self) -> None:
         """End reading; what was read ahead is dropped."""
-        self._ended = True
+        self._ended, self._ready = True, []
         self._stop.set()
         if self._begun:
             self._reader.join(LONGEST_WAIT_S if self._live else None)
