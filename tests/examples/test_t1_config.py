@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import cogkp
 from cogkp.config.keypoint.io import dump, structure
+from cogkp.data.keypoint.scene.render import calibration, render_frame, stereo_head
+from cogkp.data.keypoint.structured import read_lines
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.errors import ConfigError
+from cogkp.files import write_json
 from tests.examples.test_examples import EXAMPLES
 
 CONFIG = EXAMPLES / "configs" / "cog" / "data" / "T1-v3m-3kp-mask.json"
@@ -75,3 +84,42 @@ def test_it_trains_as_the_demo_does():
 
 def test_it_trains_on_the_recording_of_the_demo(recording, tmp_path):
     check_that_it_trains(recording, tmp_path / "runs")
+
+
+PIPELINE = """
+import sys
+import cogkp
+from cogkp.data.keypoint.scene.render import render_frame
+
+with cogkp.record(sys.argv[1], append=True) as recorder:
+    for index in range(int(sys.argv[2]), 10_000):
+        views = render_frame(7, index).views
+        targets = {
+            name: {**dict(zip(("tip", "turn", "end"), view.uv)), "mask": view.mask} for name, view in views.items()
+        }
+        recorder.add(
+            {name: {"image": view.image} for name, view in views.items()},
+            debug={"training_targets": {"keypoint3_mask": {"valid": True, **targets}}},
+            time_s=index / 30,
+        )
+        print(index, flush=True)
+"""
+
+
+def test_it_trains_on_what_a_pipeline_recorded_until_it_was_killed_twice(tmp_path):
+    root, generator = tmp_path / "recording", random.Random(5)
+    for start in (0, 100):
+        words = [sys.executable, "-c", PIPELINE, str(root), str(start)]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=env) as pipeline:
+            told = [pipeline.stdout.readline() for _ in range(3)]
+            time.sleep(generator.uniform(0.0, 0.1))
+            pipeline.kill()
+        assert told == [f"{start + step}\n" for step in range(3)]
+    write_json(root / CALIBRATION_FILE, calibration(stereo_head()))
+    lines = [line.content for line in read_lines(root)]
+    assert len(lines) >= 6
+    frame = render_frame(7, 1).views["LR"]
+    assert lines[1]["debug"]["training_targets"]["keypoint3_mask"]["LR"]["turn"] == frame.uv[1].tolist()
+    assert np.array_equal(cv2.imread(str(root / lines[1]["LR"]["image"]), cv2.IMREAD_UNCHANGED), frame.image)
+    check_that_it_trains(root, tmp_path / "runs")
