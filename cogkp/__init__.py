@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cogkp.data.calibration import read_calibration
     from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
     from cogkp.data.keypoint.importers.registry import import_dataset
+    from cogkp.data.keypoint.structured.recorder import Recorder, record
     from cogkp.demonstration import demo
     from cogkp.errors import CogkpError
     from cogkp.families import load_config, write_template
@@ -50,6 +51,7 @@ __all__ = [
     "PinholeCamera",
     "PredictionSummary",
     "Predictions",
+    "Recorder",
     "TrainOptions",
     "TrainResult",
     "build_engine",
@@ -66,6 +68,7 @@ __all__ = [
     "predict",
     "preview_data",
     "read_calibration",
+    "record",
     "train",
     "write_predictions",
     "write_template",
@@ -78,6 +81,10 @@ _HOMES = {
     "cogkp.data.calibration": ("read_calibration",),
     "cogkp.data.keypoint.dataset": ("AugmentedKeypointDataset",),
     "cogkp.data.keypoint.importers.registry": ("import_dataset",),
+    "cogkp.data.keypoint.structured.recorder": (
+        "Recorder",
+        "record",
+    ),
     "cogkp.demonstration": ("demo",),
     "cogkp.errors": ("CogkpError",),
     "cogkp.families": (

@@ -8,6 +8,7 @@ the caller brings. docs/decisions/0017-outputs.md says why.
 from cogkp.files.lines import LineFile
 from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
+from cogkp.files.partial import hold_alone
 from cogkp.files.reading import WINDOWS, decoded_text, open_file, read_whole, text_lines
 from cogkp.files.staging import staged_files, staged_folder, staging_in
 from cogkp.files.writing import (
@@ -33,6 +34,7 @@ __all__ = [
     "check_written",
     "decoded_text",
     "has_mark",
+    "hold_alone",
     "in_own_folder",
     "is_file",
     "is_json_with",

@@ -26,10 +26,20 @@ def partial_name(stem: str, suffix: str) -> str:
 def held(path: Path) -> int:
     """Open a file or folder and lock it, so that others see that somebody works on it."""
     handle = os.open(path, os.O_RDONLY)
-    if _SYSTEM is not None:
-        with suppress(OSError):  # no locks on this disk: then nothing on it is ever swept, see below
-            _SYSTEM.flock(handle, _SYSTEM.LOCK_EX | _SYSTEM.LOCK_NB)
+    hold_alone(handle)
     return handle
+
+
+def hold_alone(handle: int) -> bool:
+    """Lock an open file or folder until it is closed, and say whether nobody else holds it, as far as can be told."""
+    if _SYSTEM is not None:
+        try:
+            _SYSTEM.flock(handle, _SYSTEM.LOCK_EX | _SYSTEM.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # no locks on this disk: then nothing on it is ever swept, see below
+            pass
+    return True
 
 
 def sweep(folder: Path) -> None:

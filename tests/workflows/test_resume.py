@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import attrs
@@ -24,10 +20,10 @@ from cogkp.config.keypoint.io import load, structure
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.errors import CheckpointError, DataError, OutputError, TrainingError
 from cogkp.workflows.train import train
+from tests.builders.small_disk import on_a_small_disk
 from tests.builders.tiny_keypoints import tiny_config
 from tests.builders.training import OPTIONS
 
-REPOSITORY = Path(__file__).parents[2]
 SHORT = attrs.evolve(OPTIONS, epochs=1, log_interval=1, keep_last=3)
 FURTHER = {"restore": "latest", "given": frozenset({"epochs"})}
 
@@ -329,28 +325,6 @@ def test_a_full_disk_under_the_board_is_told_and_costs_no_epoch(tmp_path):
     assert 0 < epoch < 16
     assert (epoch, step) == (told, 0)
     assert end == "16"
-
-
-def on_a_small_disk(script: str, tmp_path: Path) -> str:
-    """Run a script in namespaces of its own, where it may mount a disk, and return what it printed."""
-    (tmp_path / "disk").mkdir()
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a small disk cannot be mounted here")
-    done = subprocess.run(
-        [unshare, "-m", sys.executable, "-c", textwrap.dedent(script), tmp_path / "disk", tmp_path],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    if "permission denied" in done.stderr.lower():
-        pytest.skip("a small disk cannot be mounted here")
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
 
 
 def test_a_full_and_a_read_only_disk_are_told_and_cost_nothing(tmp_path):

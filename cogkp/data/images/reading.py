@@ -304,8 +304,11 @@ def check_size(size_wh: tuple[int, int], max_pixels: int, where: Path | str) -> 
         )
 
 
-def encode_image(pixels: npt.NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """Encode (H, W) or (H, W, 3) RGB uint8 so that viewers show the same colours; OutputError if OpenCV cannot."""
+def encode_image(pixels: npt.NDArray[Any], suffix: str = ".png") -> bytes:
+    """Encode (H, W) or (H, W, 3) RGB so that viewers show the same colours; OutputError if OpenCV cannot.
+
+    uint8, and for PNG uint16, too.
+    """
     stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # noqa: PLR2004
     try:
         done, data = cv2.imencode(suffix, stored)

@@ -103,8 +103,13 @@ def parse_lines(root: Path) -> Iterator[RecordedLine | Problem]:
         raise _no_data_set(root, error) from error
     with file:
         for number, raw in enumerate(file, start=1):
-            if raw.strip():
-                yield _parsed(raw, number, where)
+            if not raw.strip():
+                continue
+            line = parsed_line(raw, number, where)
+            if isinstance(line, Problem) and is_torn(raw):
+                log.warning("%s:%d: the last line was cut off while it was written, and is left out", where, number)
+            else:
+                yield line
 
 
 def _no_data_set(root: Path, error: OSError) -> DataError:
@@ -115,7 +120,14 @@ def _no_data_set(root: Path, error: OSError) -> DataError:
     return DataError("the data set cannot be read", where=str(root / LINES_FILE), got=error.strerror or str(error))
 
 
-def _parsed(raw: bytes, number: int, file: str) -> RecordedLine | Problem:
+def is_torn(raw: bytes) -> bool:
+    """Say whether a line that is not JSON is the beginning of one that was being written when its writer died."""
+    # A power cut may leave zeros.
+    return not raw.endswith(b"\n") and raw.startswith((b"{", b"\0"))
+
+
+def parsed_line(raw: bytes, number: int, file: str) -> RecordedLine | Problem:
+    """Read a line, or say why it is none."""
     try:
         content = _loaded((raw[len(BOM_UTF8) :] if raw.startswith(BOM_UTF8) else raw).decode())
     except UnicodeDecodeError:

@@ -161,7 +161,7 @@ def full_disk_after(count):
 
 
 def test_a_full_disk_leaves_the_old_data_set_or_none(tmp_path):
-    with pytest.raises(OutputError, match="the disk is full"):
+    with pytest.raises(OutputError, match="No space left"):
         write_structured(tmp_path / "new", full_disk_after(3))
     assert not (tmp_path / "new").exists()
     write_structured(tmp_path / "old", [{"B": IMAGE, "n": 0}])
