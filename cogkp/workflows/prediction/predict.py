@@ -115,9 +115,8 @@ def predict(
             sources, asker = [each for some in cameras.values() for each in some], ask(known)
         parts = chosen(sources, selection)
         _tell_orientations(asked, [each for some in cameras.values() for each in some])
-        trained_on = asked.facts.get("images", {}).get("seen")
         return Predictions(
-            parts, asker, workers, stack.pop_all().close, trained_on, _named_places(source), selection.shard
+            parts, asker, workers, stack.pop_all().close, asked.facts, _named_places(source), selection.shard
         )
 
 

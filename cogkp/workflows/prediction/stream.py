@@ -59,7 +59,7 @@ class Predictions(Iterator[FramePrediction]):
         asker: asks the model about them.
         workers: threads that read and prepare; None takes one for each processor, at most four.
         closing: is called at the end.
-        trained_on: what the model file says of its training images.
+        facts: what the model file says of itself.
         places: files and folders that are looked at.
         part: (k, n), of n parts the k-th.
     """
@@ -70,12 +70,12 @@ class Predictions(Iterator[FramePrediction]):
         asker: Asker,
         workers: int | None = None,
         closing: Callable[[], None] | None = None,
-        trained_on: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
         places: Sequence[Path] = (),
         part: tuple[int, int] = (1, 1),
     ) -> None:
         self.places, self.part = places, part
-        self.trained_on = trained_on or {}
+        self.facts = facts or {}
         self._rates = {part.source.name: part.source.fps / part.numbers.step for part in parts}
         self._closing = closing
         counts = [part.count for part in parts]

@@ -17,6 +17,7 @@ from cogkp.errors import OutputError, counted, printable
 from cogkp.files import LineFile
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.prediction.drawing import Drawings
+from cogkp.workflows.prediction.labels import Labels
 from cogkp.workflows.prediction.output import Plan, planned, require_outside
 from cogkp.workflows.prediction.stream import FramePrediction, Predictions
 from cogkp.workflows.prediction.tally import Tally
@@ -158,12 +159,14 @@ def write_predictions(
 
 
 def _writer(plan: Plan, predictions: Predictions, as_labels: float | None) -> Writer:
+    if as_labels is not None and isinstance(plan.output, Path):
+        return Labels(plan.output, as_labels, predictions.facts.get("num_segmentation_classes"))
     return JsonLines(plan.output)
 
 
 def _run(predictions: Predictions, writers: list[Writer], least: float, progress: Progress) -> PredictionSummary:
     started = time.perf_counter()
-    tally = Tally(least, predictions.trained_on)
+    tally = Tally(least, predictions.facts.get("images", {}).get("seen"))
     number: int | None = None
     files: list[Path] = []
     with progress.work("predict", predictions.total) as step:
