@@ -25,6 +25,7 @@ from cogkp.files import is_plain_name, read_whole
 KIND = "cogkp checkpoint"
 LARGEST_COUNT = 2**53
 FORMAT_VERSION = 5
+IMAGES = "images"
 FIRST_WITH_CHECKSUM = 2
 FIRST_BYTES = 1 << 20
 
@@ -89,7 +90,8 @@ class Provenance:
         points: names of the points, in the order of the network.
         num_classes: classes of the mask, None without segmentation.
         data: names of the data set roots.
-        fingerprint: what the data was, as :mod:`cogkp.data.dataset` tells it; empty where nobody recorded it.
+        fingerprint: what the data was, as :mod:`cogkp.data.dataset` tells it, and under IMAGES what most of the
+            training images were like; empty where nobody recorded it.
         family: name of the model family, see :mod:`cogkp.families`; empty in files of before format 5.
         network: the network in a few words, for messages; empty in files of before format 5.
     """
@@ -112,6 +114,12 @@ class Checkpoint:
     state: TrainingState
     provenance: Provenance
     library: str = attrs.field(factory=lambda: metadata.version("cogkp"))
+
+    @property
+    def images(self) -> Mapping[str, Any]:
+        """What most of the training images were like: size_wh, bits, brightness; empty where nobody recorded it."""
+        seen = self.provenance.fingerprint.get(IMAGES)
+        return seen if isinstance(seen, Mapping) else {}
 
     @property
     def family(self) -> str:

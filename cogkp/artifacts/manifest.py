@@ -115,11 +115,13 @@ class Origin:
         config_sha256: hash of the configuration.
         checkpoint: path as given, or 'untrained'.
         checkpoint_sha256: of that file; None where untrained.
+        images: what the training images were like; empty where nobody wrote it down.
     """
 
     config_sha256: str
     checkpoint: str = "untrained"
     checkpoint_sha256: str | None = None
+    images: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -30,11 +30,13 @@ class Exported(NamedTuple):
         runner: not open yet.
         facts: what the model's family wrote down; empty for files of other programs.
         checkpoint: what it was made of; empty where nobody wrote it down.
+        training_images: what these were like; empty where nobody wrote it down.
     """
 
     runner: Runner
     facts: Mapping[str, Any]
     checkpoint: str = ""
+    training_images: Mapping[str, Any] = {}
 
 
 def open_exported(path: Path, *, threads: int = 0) -> Exported:
@@ -52,10 +54,14 @@ def open_exported(path: Path, *, threads: int = 0) -> Exported:
         from cogkp.inference.tensorrt_runner import TensorRTRunner
 
         manifest = read_engine_manifest(path)
-        return Exported(TensorRTRunner(path, manifest), manifest.facts, manifest.origin.checkpoint)
+        return _described(TensorRTRunner(path, manifest), manifest)
     signature, known = described_onnx(path)
     runner = OnnxRuntimeRunner(path, signature, threads=threads, device=best_device())
-    return Exported(runner, known.facts, known.origin.checkpoint) if known else Exported(runner, {})
+    return _described(runner, known) if known else Exported(runner, {})
+
+
+def _described(runner: Runner, manifest: Manifest) -> Exported:
+    return Exported(runner, manifest.facts, manifest.origin.checkpoint, manifest.origin.images)
 
 
 def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:

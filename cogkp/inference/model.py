@@ -46,6 +46,8 @@ ImageLike = npt.NDArray[Any] | str | os.PathLike[str]
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NEWEST = "*_latest.pth"
+TRAINING_IMAGES = "training_images"
+"""Where a model's facts say what most of its training images were like."""
 MUCH_DARKER = 8.0
 """One image may be so many times darker than the range of the training before there is a warning."""
 GROUP = 16
@@ -91,7 +93,8 @@ def load(path: str | os.PathLike[str], *, threads: int = 0, **known: Any) -> Mod
     processor = _processor(family, found.facts, file, known)
     signature = found.runner.signature
     processor.check(_shapes(signature.inputs), _shapes(signature.outputs))
-    return Model(file, family.name, found.runner, processor, found.facts)
+    facts = {**found.facts, TRAINING_IMAGES: found.training_images}
+    return Model(file, family.name, found.runner, processor, facts)
 
 
 def _file(path: Path) -> Path:
@@ -151,10 +154,10 @@ def _from_checkpoint(path: Path, known: Mapping[str, Any]) -> Model:
         raise CheckpointError(what, where=str(path), got=str(error.problems[0])) from error
     task: Task = family.part("task")(family.part("adapter").to_ask(config))
     load_weights(checkpoint, task.model, str(path), averaged=True)
-    return model_of_task(task, path, **known)
+    return model_of_task(task, path, checkpoint.images, **known)
 
 
-def model_of_task(task: Any, path: Path, **known: Any) -> Model:
+def model_of_task(task: Any, path: Path, training_images: Mapping[str, Any] | None = None, **known: Any) -> Model:
     """Ask a network in memory, a task with trained weights, as :func:`load` does those of files."""
     import torch
 
@@ -168,7 +171,8 @@ def model_of_task(task: Any, path: Path, **known: Any) -> Model:
         tuple(OutputFacts(each.name, (ANY_BATCH,), each.unit, each.tolerance) for each in spec.outputs),
     )
     runner = TorchRunner(task.export_module(), signature, device="cuda" if torch.cuda.is_available() else "cpu")
-    return Model(path, family.name, runner, processor, spec.facts)
+    facts = {**spec.facts, TRAINING_IMAGES: training_images or {}}
+    return Model(path, family.name, runner, processor, facts)
 
 
 class Model:

@@ -436,7 +436,7 @@ class Adapter(ABC):
             task = restored_task(config, restored)
             self._warn_of_names(restored, config)
             path = own_name(restored.path, restored.home)
-            return task, Origin(sha256, str(path), file_sha256(path))
+            return task, Origin(sha256, str(path), file_sha256(path), restored.checkpoint.images)
         if not asked.untrained:
             raise ExportError(
                 "no checkpoint to deploy",

@@ -23,21 +23,24 @@ def lacks_levels(config: Any) -> bool:
     return files is not None and files.levels_16bit is None
 
 
-def with_found_levels(config: Any, dataset: ImageDataset) -> Any:
+def with_found_levels(config: Any, dataset: ImageDataset) -> tuple[Any, dict[str, Any]]:
     """Put the levels of the training data into a configuration that does not state them, and tell what does not fit.
 
     It stays as it is where there is nothing to find: images of 8 bits, or such that fill their range.
+
+    Returns:
+        The configuration, and what the images are like: :meth:`cogkp.data.images.ImageValues.summary`.
     """
     files = _files(config)
     if files is None:
-        return config
+        return config, {}
     values = ImageValues.of(dataset.some_images)
     levels = values.levels if files.levels_16bit is None else files.levels_16bit
     if levels != files.levels_16bit:
         said = "the training images of 16 bits do not fill their range: values %d to %d are spread over it, here and in"
         log.info(f"{said} every use of the model", *(levels or ()))
     values.tell("train data", levels)
-    return _with_levels(config, levels)
+    return _with_levels(config, levels), values.summary(levels)
 
 
 def with_trained_levels(config: Any, checkpoint: Checkpoint) -> Any:
@@ -77,11 +80,14 @@ def _with_levels(config: Any, levels: Levels | None) -> Any:
     return family_of(config).part("adapter").with_image_files(config, attrs.evolve(files, levels_16bit=levels))
 
 
-def tell_dataset(config: Any, dataset: ImageDataset, split: str) -> None:
-    """Warn where the images of a data set lie far outside the levels of a configuration."""
+def tell_dataset(config: Any, dataset: ImageDataset, split: str) -> dict[str, Any]:
+    """Warn where the images of a data set lie far outside the levels of a configuration; returns what they are like."""
     files = _files(config)
-    if files is not None:
-        ImageValues.of(dataset.some_images).tell(f"{split} data", files.levels_16bit)
+    if files is None:
+        return {}
+    values = ImageValues.of(dataset.some_images)
+    values.tell(f"{split} data", files.levels_16bit)
+    return values.summary(files.levels_16bit)
 
 
 def _files(config: Any) -> ImageFiles | None:

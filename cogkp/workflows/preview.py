@@ -35,7 +35,8 @@ def preview_data(config: Any, *, batch_size: int = 32, num_workers: int = 0) -> 
     require(adapter_of(config).check_loading(config, options))
     task = build_task(config)
     dataset = task.datasets("preview")
-    if (levelled := with_found_levels(config, dataset)) is not config:
+    levelled, _ = with_found_levels(config, dataset)
+    if levelled is not config:
         dataset = build_task(levelled).datasets("preview")
     for batch in open_loader(dataset, options, shuffle=False):
         yield draw_batch(task.codec, batch)

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from cogkp.artifacts.checkpoint import Checkpoint
+from cogkp.artifacts.checkpoint import IMAGES, Checkpoint
 from cogkp.artifacts.evaluations import EVALUATION_NAME, PAGE_NAME, write_evaluation
 from cogkp.artifacts.run_record import describe_machine, library_versions
 from cogkp.artifacts.runs import METRICS_NAME
@@ -110,7 +110,7 @@ def training_facts(checkpoint: Checkpoint | None) -> dict[str, Any]:
         "epochs": checkpoint.state.epoch,
         "steps": checkpoint.state.step,
         "library": checkpoint.library,
-        "data": dict(checkpoint.provenance.fingerprint),
+        "data": {split: roots for split, roots in checkpoint.provenance.fingerprint.items() if split != IMAGES},
     }
 
 

@@ -349,12 +349,13 @@ def _open_data(job: TrainingJob, task: Task, *, fresh: bool) -> dict[Split, Imag
     for split, key in job.adapter.splits(job.config).items():
         dataset = task.datasets(split)
         if fresh and split == "train":
-            config = with_found_levels(job.config, dataset)
+            config, job.images = with_found_levels(job.config, dataset)
             if config is not job.config:
                 job.config = task.config = config
                 dataset = task.datasets(split)
         else:
-            tell_dataset(job.config, dataset, split)
+            images = tell_dataset(job.config, dataset, split)
+            job.images = images if split == "train" else job.images
         data[split] = dataset
         log.info("%s data: %s", split, dataset.size_report)
         if job.adapter.needs_labels(job.config) and not any(dataset.size_report.labelled.values()):

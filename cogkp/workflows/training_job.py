@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 import torch
 
-from cogkp.artifacts.checkpoint import Provenance, is_checkpoint_file
+from cogkp.artifacts.checkpoint import IMAGES, Provenance, is_checkpoint_file
 from cogkp.artifacts.restore import Restored, open_checkpoint, was_left_behind
 from cogkp.artifacts.runs import (
     CHECKPOINT_NAME,
@@ -198,6 +198,8 @@ class TrainingJob:
     config: Any
     asked: TrainingRequest
     ranks: Ranks
+    images: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True)
+    """What most of the training images are like; known once they were looked at."""
 
     @property
     def is_dry_run(self) -> bool:
@@ -261,7 +263,7 @@ class TrainingJob:
             num_classes=adapter.num_classes(config),
             data=adapter.roots(config),
             run=place.path.name,
-            fingerprint=fingerprint,
+            fingerprint={**fingerprint, IMAGES: self.images} if self.images else fingerprint,
             family=family_of(config).name,
             network=adapter.network(config),
         )

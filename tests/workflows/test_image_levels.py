@@ -114,7 +114,7 @@ def test_a_checkpoint_without_levels_is_used_as_it_was_trained(twelve, tmp_path,
 def test_full_ranges_stay_as_they_were(tmp_path, factor):
     config = config_of(tmp_path, factor)
     dataset = build_task(config).datasets("train")
-    assert with_found_levels(config, dataset) is config
+    assert with_found_levels(config, dataset)[0] is config
 
 
 def test_an_exported_model_reads_as_its_checkpoint(eight, twelve, tmp_path):
@@ -186,7 +186,7 @@ def test_dark_images_of_8_bits_are_told_before_a_training_of_any_family(tmp_path
         cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) // 16)
         if path.suffix != ".png":
             path.unlink()
-    assert with_found_levels(config, build_task(config).datasets("train")) is config
+    assert with_found_levels(config, build_task(config).datasets("train"))[0] is config
     assert "train data, images of 8 bits: values" in caplog.text
 
 
@@ -212,4 +212,4 @@ def deepened(config):
         cv2.imwrite(str(path.with_suffix(".png")), cv2.imread(str(path)).astype(np.uint16) * 16)
         if path.suffix != ".png":
             path.unlink()
-    return with_found_levels(config, build_task(config).datasets("train"))
+    return with_found_levels(config, build_task(config).datasets("train"))[0]

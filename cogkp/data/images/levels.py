@@ -8,8 +8,10 @@ kept with the model.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -78,11 +80,13 @@ class ImageValues:
         deep: (65536,) how many pixels have each value, over all images of 16 bits.
         ranges: smallest and largest value of each of these, and the same of nearly all of its pixels.
         plain: (256,) the same as ``deep``, over images of 8 bits.
+        sizes: how many images have each width and height.
     """
 
     deep: Counts
     ranges: Sequence[tuple[tuple[int, int], tuple[int, int]]]
     plain: Counts
+    sizes: Mapping[tuple[int, int], int]
 
     @classmethod
     def of(cls, images: Sequence[Path]) -> ImageValues:
@@ -91,18 +95,35 @@ class ImageValues:
         ranges = []
         some = spread(images, SOME_IMAGES)
         few = set(spread(some, FEW_IMAGES))
+        sizes = Counter[tuple[int, int]]()
         for path in some:
             try:
                 pixels = read_image(path) if path in few or image_bits(path) > 8 else None  # noqa: PLR2004
             except ImageError:
                 continue
+            if path in few and pixels is not None:
+                sizes[pixels.shape[1], pixels.shape[0]] += 1
             if pixels is not None and pixels.dtype == np.uint16:
                 counts = counted_values(pixels)
                 deep += counts
                 ranges.append((value_range(counts), value_range(counts, BULK)))
             elif pixels is not None and pixels.dtype == np.uint8:
                 plain += np.bincount(pixels.ravel(), minlength=256)
-        return cls(deep, ranges, plain)
+        return cls(deep, ranges, plain, sizes)
+
+    def summary(self, levels: Levels | None) -> dict[str, Any]:
+        """Say what most of the images are like, ready for JSON: size, bits of a value, and mean brightness, 0 to 1.
+
+        ``levels`` are those that images of 16 bits are spread by. Empty where no image could be read.
+        """
+        counts, span = (self.plain, (0, 255)) if self.plain.any() else (self.deep, levels or FULL)
+        if not self.sizes or not counts.any():
+            return {}
+        values = ((np.arange(len(counts)) - span[0]) / max(span[1] - span[0], 1)).clip(0.0, 1.0)
+        (width, height), _ = max(self.sizes.items(), key=lambda item: item[1])
+        bits = 8 if self.plain.any() else 16
+        mean = float((values * counts).sum() / counts.sum())
+        return {"size_wh": [width, height], "bits": bits, "brightness": round(mean, 4)}
 
     @property
     def levels(self) -> Levels | None:

@@ -15,6 +15,7 @@ import attrs
 
 from cogkp.errors import OutputError, counted, printable
 from cogkp.files import LineFile
+from cogkp.inference.model import TRAINING_IMAGES
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.prediction.drawing import Drawings
 from cogkp.workflows.prediction.labels import Labels
@@ -166,7 +167,7 @@ def _writer(plan: Plan, predictions: Predictions, as_labels: float | None) -> Wr
 
 def _run(predictions: Predictions, writers: list[Writer], least: float, progress: Progress) -> PredictionSummary:
     started = time.perf_counter()
-    tally = Tally(least, predictions.facts.get("images", {}).get("seen"))
+    tally = Tally(least, predictions.facts.get(TRAINING_IMAGES))
     number: int | None = None
     files: list[Path] = []
     with progress.work("predict", predictions.total) as step:

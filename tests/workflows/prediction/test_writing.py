@@ -20,6 +20,7 @@ from cogkp.workflows.prediction.output import planned
 from tests.builders.keypoint_model import keypoint_config, keypoint_task, scene
 from tests.builders.model_files import write_onnx
 from tests.builders.rendered_pair import SIZE_WH, write_calibration, write_folders
+from tests.builders.tiny_keypoints import tiny_config, write_recording
 from tests.builders.videos import write_video
 
 
@@ -264,3 +265,36 @@ def test_a_crop_that_cuts_most_of_the_image_away_is_said(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), scene(0, (400, 300)))
     result = cogkp.write_predictions(cogkp.predict(file, tmp_path / "a.png"), tmp_path / "o.jsonl", least=1.0)
     assert "cut away (1 of 1 such frame looked at): the network looks at 1 %" in "\n".join(result.explanation)
+
+
+def test_images_unlike_those_of_the_training_are_said(tmp_path):
+    """Dark, small, 16-bit images, after a training on bright ones of 8 bits, through checkpoint and export."""
+    (tmp_path / "in").mkdir()
+    write_recording(tmp_path / "set", frames=6, seed=0)
+    config = tiny_config(tmp_path / "set")
+    options = cogkp.TrainOptions(epochs=1, batch_size=2, num_workers=0)
+    result = cogkp.train(config, options, checkpoint_root=tmp_path / "runs", log_dir=None, report=False)
+    exported = cogkp.export(
+        config,
+        cogkp.ExportOptions(path=str(tmp_path / "m.onnx"), engine=False),
+        checkpoint=str(result.checkpoint),
+        checkpoint_root=tmp_path / "runs",
+    )
+    images = [path for path in sorted((tmp_path / "set").rglob("*.png")) if "mask" not in path.name]
+    size = read_image(images[0]).shape[1::-1]
+    for file in (result.checkpoint, exported.onnx):
+        with cogkp.load(file) as model:
+            seen = model.facts["training_images"]
+        assert (tuple(seen["size_wh"]), seen["bits"]) == (size, 8)
+        mean = np.mean([read_image(path).mean() / 255 for path in images])
+        assert seen["brightness"] == pytest.approx(mean, abs=0.02)
+    dark = np.full((size[1] * 2, size[0] * 2), int(65535 * seen["brightness"] / 10), np.uint16)
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), dark)
+    summary = cogkp.write_predictions(cogkp.predict(file, tmp_path / "in"), tmp_path / "o.jsonl", least=1.0)
+    said = "\n".join(summary.explanation)
+    wide, high = size
+    assert f"another size (1 of 1 such frame looked at): {2 * wide} x {2 * high} pixels" in said
+    assert "images of 16 bits" in said
+    assert "much darker images" in said
+    like = cogkp.write_predictions(cogkp.predict(file, images[0]), tmp_path / "p.jsonl", least=1.0)
+    assert len(like.explanation) == 1

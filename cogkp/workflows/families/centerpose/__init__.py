@@ -170,7 +170,8 @@ class CenterPoseAdapter(Adapter):
         with at_work(config, "export") as work:
             path, checkpoint = onnx_path(section), Path(str(section.checkpoint))
             _require_new(path)
-            task = restored_task(config, open_experiment_checkpoint(checkpoint, config))
+            restored = open_experiment_checkpoint(checkpoint, config)
+            task, sha256 = restored_task(config, restored), plain_hash(dump_experiment(config))
 
             def finished(parity: Mapping[str, float]) -> None:
                 kpi = {f"parity_{name}": off for name, off in parity.items()}
@@ -179,7 +180,7 @@ class CenterPoseAdapter(Adapter):
             yield ExportJob(
                 folder=work.results.path,
                 task=task,
-                origin=Origin(plain_hash(dump_experiment(config)), str(checkpoint), file_sha256(checkpoint)),
+                origin=Origin(sha256, str(checkpoint), file_sha256(checkpoint), restored.checkpoint.images),
                 onnx=path,
                 engine=None,
                 precision="fp32",
