@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -19,7 +21,7 @@ from cogkp_cli.failures import FAILED, stop_code
 if TYPE_CHECKING:
     from cogkp import PredictionSummary
 
-STDOUT = "-"
+STDOUT, STDOUT_NUMBER = "-", 1
 NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 SHARD = re.compile(r"(\d+)/(\d+)")
 
@@ -167,10 +169,10 @@ def predict(
         max_reprojection_px=max_reprojection,
         unit_mm=unit_mm,
     )
-    with predictions, shown_progress() as progress:
+    with predictions, _destination(output) as place, shown_progress() as progress:
         result = cogkp.write_predictions(
             predictions,
-            sys.stdout if output == STDOUT else output,
+            place,
             format=_one_of(output_format, "--format", tuple(cli_api.FORMATS)),
             as_labels=as_labels,
             draw=draw,
@@ -178,6 +180,17 @@ def predict(
             progress=progress,
         )
     _tell(report, result, as_json and output != STDOUT)
+
+
+@contextmanager
+def _destination(output: str | None) -> Iterator[TextIO | str | None]:
+    """Open standard output for lines of JSON: when nobody reads them any more, the work ends."""
+    if output != STDOUT:
+        yield output
+        return
+    sys.stdout.flush()
+    with os.fdopen(os.dup(STDOUT_NUMBER), "w", buffering=1, encoding="utf-8", newline="\n") as lines:
+        yield lines
 
 
 def _tell(report: Console, result: PredictionSummary, as_json: bool) -> None:
