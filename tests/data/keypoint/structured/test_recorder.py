@@ -196,9 +196,9 @@ def test_a_recording_goes_on_behind_images_of_any_name(tmp_path):
 def test_images_are_numbered_as_their_lines_are(tmp_path):
     for _ in range(2):
         with cogkp.record(tmp_path, append=True) as recorder:
-            for frames in ({"n": 1}, {"B": GREY}):
+            for frames in ({"B": GREY}, {"n": 1}):
                 recorder.add(frames)
-    assert files(tmp_path) == ["B/000001.png", "B/000003.png", "data.jsonl"]
+    assert files(tmp_path) == ["B/000000.png", "B/000002.png", "data.jsonl"]
 
 
 def test_a_recording_whose_first_line_never_came_goes_on(tmp_path):
