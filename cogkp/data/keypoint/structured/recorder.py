@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,7 +62,7 @@ class Recorder:
         self._file = _opened(self._lines_path)
         try:
             self._whole = _end_of_lines(self._file, self._lines_path)
-            self._number = max(self._whole[1], _first_free_number(self.root))
+            self._numbers = count(max(self._whole[1], _first_free_number(self.root)))
         except BaseException:
             self._file.close()
             raise
@@ -106,9 +107,7 @@ class Recorder:
 
     def add_line(self, line: Mapping[str, Any]) -> int:
         """Record one moment as one dictionary, whose names are those of the line; else as :meth:`add`."""
-        with self._lock:
-            number, self._number = self._number, self._number + 1
-        writer = LineWriter(self.root, number, self._suffix)
+        writer = LineWriter(self.root, next(self._numbers), self._suffix)
         try:
             return self._append(writer.text(line))
         except Exception:

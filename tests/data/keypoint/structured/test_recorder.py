@@ -193,6 +193,31 @@ def test_a_recording_goes_on_behind_images_of_any_name(tmp_path):
     assert contents(tmp_path) == [{"B": "B/000007.png"}, {"B": "B/000008.png"}]
 
 
+def test_images_are_numbered_as_their_lines_are(tmp_path):
+    for _ in range(2):
+        with cogkp.record(tmp_path, append=True) as recorder:
+            for frames in ({"B": GREY}, {"n": 1}):
+                recorder.add(frames)
+    assert files(tmp_path) == ["B/000000.png", "B/000002.png", "data.jsonl"]
+
+
+def test_a_recording_whose_first_line_never_came_goes_on(tmp_path):
+    (tmp_path / "data.jsonl").touch()
+    (tmp_path / "B").mkdir()
+    (tmp_path / "B" / "000000.png").write_bytes(b"half an im")
+    for numbers in ((), (1, 2), (3,)):
+        with cogkp.record(tmp_path, append=True) as recorder:
+            assert tuple(recorder.add({"B": GREY}) for _ in numbers) == numbers
+    assert [line["B"] for line in contents(tmp_path)] == [f"B/00000{number}.png" for number in (1, 2, 3)]
+
+
+def test_blanks_behind_the_last_line_are_no_line_but_count_as_in_an_editor(tmp_path):
+    (tmp_path / "data.jsonl").write_text('{"n": 1}\n  ')
+    with cogkp.record(tmp_path, append=True) as recorder:
+        assert recorder.add({"n": 2}) == 3
+    assert [line.number for line in read_lines(tmp_path)] == [1, 3]
+
+
 def test_a_last_line_cut_off_anywhere_is_left_out_and_gone_on_from(tmp_path, caplog):
     with cogkp.record(tmp_path) as recorder:
         for number in range(3):
@@ -246,6 +271,16 @@ def test_a_process_killed_at_any_moment_leaves_whole_lines_and_their_images(tmp_
     assert said["orphans"] > 0  # deaths between an image and its line did occur
 
 
+@pytest.fixture
+def restless():
+    """Let threads take turns as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("restless")
 def test_threads_lose_and_mix_nothing(tmp_path):
     per_thread, numbers = 40, {}
     with cogkp.record(tmp_path) as recorder:
