@@ -63,8 +63,8 @@ ROOMS = {
         "errors files progress config tasks.base artifacts", "attrs google numpy onnx tensorrt tensorrt_rtx torch"
     ),
     "inference": room(
-        "errors families files progress geometry data.images tasks.base artifacts",
-        "attrs numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
+        "errors families files progress geometry data.calibration data.images tasks.base artifacts visual",
+        "attrs cv2 numpy onnx onnxruntime tensorrt tensorrt_rtx torch",
     ),
     "inference.processor": room("errors", "numpy"),
     "visual": room("errors files measures", "attrs cv2 numpy"),
@@ -73,6 +73,11 @@ ROOMS = {
         "errors families files progress config geometry data measures tasks artifacts training exporter inference "
         "visual drawing",
         "attrs cv2 numpy torch",
+    ),
+    "workflows.prediction": room(
+        "errors files progress config config.keypoint geometry data data.keypoint artifacts inference visual "
+        "workflows.printing",
+        "attrs cv2 numpy",
     ),
     "workflows.families.keypoint": room(
         "errors families files progress config config.keypoint geometry data data.keypoint models measures tasks "

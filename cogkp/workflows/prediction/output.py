@@ -20,7 +20,7 @@ IN_PARTS = ("jsonl", "csv", "deeplabcut")
 
 
 @attrs.frozen(eq=False)
-class Plan:
+class OutputPlan:
     """Where results go.
 
     Args:
@@ -38,7 +38,7 @@ class Plan:
 
 def planned(
     output: Path | str | TextIO | None, wanted: str | None, labels: bool, part: tuple[int, int] = (1, 1)
-) -> Plan:
+) -> OutputPlan:
     """Decide where results go, and in which form.
 
     Raises:
@@ -52,7 +52,7 @@ def planned(
     if labels:
         folder = Path(f"labels-{timestamp()}" if output is None else output)
         folder = folder.with_name(folder.name + word)
-        return Plan(folder, "labels", folder.with_name(f"{folder.name}-drawn"), part)
+        return OutputPlan(folder, "labels", folder.with_name(f"{folder.name}-drawn"), part)
     form = wanted or "jsonl"
     path = Path(f"predictions-{timestamp()}{FORMATS[form]}" if output is None else output)
     if path.is_dir() or not path.suffix:
@@ -64,14 +64,14 @@ def planned(
     if part[1] > 1 and form not in IN_PARTS:
         raise OutputError("this format cannot be written in parts", expected=", ".join(IN_PARTS), got=form)
     path = path.with_name(f"{path.stem}{word}{path.suffix}")
-    return Plan(path, form, path.with_name(f"{path.stem}-drawn"), part)
+    return OutputPlan(path, form, path.with_name(f"{path.stem}-drawn"), part)
 
 
-def _stream(output: TextIO, wanted: str | None, labels: bool, part: tuple[int, int]) -> Plan:
+def _stream(output: TextIO, wanted: str | None, labels: bool, part: tuple[int, int]) -> OutputPlan:
     if labels or wanted not in (None, "jsonl"):
         got = "labels" if labels else str(wanted)
         raise OutputError("only lines of JSON can be written to a stream", expected="jsonl", got=got)
-    return Plan(output, "jsonl", Path(f"predictions-{timestamp()}-drawn"), part)
+    return OutputPlan(output, "jsonl", Path(f"predictions-{timestamp()}-drawn"), part)
 
 
 def require_outside(results: Path, places: Sequence[Path]) -> None:

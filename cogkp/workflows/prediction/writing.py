@@ -19,8 +19,9 @@ from cogkp.inference.model import TRAINING_IMAGES
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.prediction.drawing import Drawings
 from cogkp.workflows.prediction.labels import Labels
-from cogkp.workflows.prediction.output import Plan, planned, require_outside
+from cogkp.workflows.prediction.output import OutputPlan, planned, require_outside
 from cogkp.workflows.prediction.stream import FramePrediction, Predictions
+from cogkp.workflows.prediction.tables import CocoResults, DeepLabCutTable, PointsTable
 from cogkp.workflows.prediction.tally import Tally
 from cogkp.workflows.printing import Printable
 
@@ -159,10 +160,15 @@ def write_predictions(
         return _run(predictions, writers, least, progress)
 
 
-def _writer(plan: Plan, predictions: Predictions, as_labels: float | None) -> Writer:
+def _writer(plan: OutputPlan, predictions: Predictions, as_labels: float | None) -> Writer:
     if as_labels is not None and isinstance(plan.output, Path):
         return Labels(plan.output, as_labels, predictions.facts.get("num_segmentation_classes"))
-    return JsonLines(plan.output)
+    if not isinstance(plan.output, Path) or plan.format == "jsonl":
+        return JsonLines(plan.output)
+    if plan.format == "coco":
+        return CocoResults(plan.output)
+    table = DeepLabCutTable if plan.format == "deeplabcut" else PointsTable
+    return table(plan.output, first=plan.part[0] == 1)
 
 
 def _run(predictions: Predictions, writers: list[Writer], least: float, progress: Progress) -> PredictionSummary:
