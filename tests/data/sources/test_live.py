@@ -61,12 +61,16 @@ def serve():
         server.server_close()
 
 
+def read(source, frames):
+    for frame in source.frames(range(1000)):
+        frames.append(frame)  # noqa: PERF402
+
+
 def test_frames_come_in_order_until_the_camera_stops(serve):
     source = LiveSource(serve())
     frames = []
     with pytest.raises(DataError, match="the camera stopped sending") as found:
-        for frame in source.frames(range(1000)):
-            frames.append(frame)  # noqa: PERF402
+        read(source, frames)
     assert f"{len(frames)} frames before" in str(found.value)
     numbers = [number_of(frame.image) for frame in frames]
     assert numbers == list(range(len(numbers)))
@@ -80,8 +84,7 @@ def test_a_stream_that_stalls_is_told(serve, monkeypatch):
     frames = []
     started = time.monotonic()
     with pytest.raises(DataError, match=r"the camera has sent nothing for [12] s"):
-        for frame in LiveSource(serve(stalls=True)).frames(range(1000)):
-            frames.append(frame)  # noqa: PERF402
+        read(LiveSource(serve(stalls=True)), frames)
     assert len(frames) >= FRAMES - 1
     assert time.monotonic() - started < 30
 
@@ -91,10 +94,14 @@ def test_a_model_that_is_too_slow_leaves_frames_out_and_counts_them(serve, tmp_p
     predictions = cogkp.predict(file, serve(pause_s=0.05))
     assert predictions.total is None
     numbers = []
-    with predictions, pytest.raises(DataError, match="stopped sending"):
+
+    def slowly():
         for each in predictions:
             numbers.append(each.frame.number)
             time.sleep(0.2)
+
+    with predictions, pytest.raises(DataError, match="stopped sending"):
+        slowly()
     assert numbers == sorted(set(numbers))
     assert predictions.dropped > 0
     assert len(numbers) + predictions.dropped <= FRAMES
