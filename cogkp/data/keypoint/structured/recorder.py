@@ -150,11 +150,11 @@ class Recorder:
 
     def _remove(self) -> None:
         """Take away what was made for lines that never came; folders that hold anything stay."""
-        self._lines_path.unlink(missing_ok=True)
-        folders = [entry for entry in self.root.iterdir() if entry.is_dir()]
-        for folder in [*folders, *[self.root] * self._made]:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):
+            self._lines_path.unlink()
+            for folder in [*filter(Path.is_dir, self.root.iterdir()), *[self.root] * self._made]:
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def _is_new(path: Path, append: bool) -> bool:
