@@ -16,11 +16,13 @@ import pytest
 
 import cogkp
 from cogkp.config.keypoint.io import dump, structure
+from cogkp.data.keypoint.importers.stereo_pairs import read_stereo_pairs
 from cogkp.data.keypoint.scene.render import calibration, render_frame, stereo_head
 from cogkp.data.keypoint.structured import read_lines
 from cogkp.data.keypoint.synthetic import CALIBRATION_FILE, demo_config, write_recording
 from cogkp.errors import ConfigError
 from cogkp.files import write_json
+from tests.builders.shared_data import shared
 from tests.examples.test_examples import EXAMPLES
 
 CONFIG = EXAMPLES / "configs" / "cog" / "data" / "T1-v3m-3kp-mask.json"
@@ -123,3 +125,22 @@ def test_it_trains_on_what_a_pipeline_recorded_until_it_was_killed_twice(tmp_pat
     assert lines[1]["debug"]["training_targets"]["keypoint3_mask"]["LR"]["turn"] == frame.uv[1].tolist()
     assert np.array_equal(cv2.imread(str(root / lines[1]["LR"]["image"]), cv2.IMREAD_UNCHANGED), frame.image)
     check_that_it_trains(root, tmp_path / "runs")
+
+
+def test_it_trains_on_recorded_photographs(tmp_path):
+    """Files of a real rig, whose calibration is in units of which the tool's links measure 1.5 and 2."""
+    pairs = read_stereo_pairs(shared("adapter-stereo"))
+    names = ("tip", "turn", "end", "mask")
+    with cogkp.record(tmp_path / "recording") as recorder:
+        for line in pairs.lines[:4]:
+            views = {camera: line.record[camera] for camera in ("LL", "LR")}
+            targets = {camera: {name: view[name] for name in names} for camera, view in views.items()}
+            recorder.add(
+                {camera: {"image": view["image"]} for camera, view in views.items()},
+                debug={"training_targets": {"keypoint3_mask": {"valid": True, **targets}}},
+            )
+    for line, written in zip(pairs.lines[:4], read_lines(tmp_path / "recording"), strict=True):
+        source = line.record["LR"]["image"]
+        assert (tmp_path / "recording" / written.content["LR"]["image"]).read_bytes() == source.read_bytes()
+    write_json(tmp_path / "recording" / CALIBRATION_FILE, pairs.calibration)
+    check_that_it_trains(tmp_path / "recording", tmp_path / "runs")

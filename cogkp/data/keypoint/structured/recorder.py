@@ -23,8 +23,6 @@ from cogkp.files import hold_alone, make_folder, writing_to
 
 log = logging.getLogger("cogkp")
 
-OWN_NAMES = ("time_s", "export", "debug")
-
 
 def record(root: Path | str, *, append: bool = False, suffix: str = ".png") -> Recorder:
     """Begin a recording; use it in a ``with`` block, or call its ``close``.
@@ -94,16 +92,16 @@ class Recorder:
             OutputError: the disk is full, or cannot be written; the recorder is closed. The lines before stay, nothing
                 of this one is left, and later ones may be added.
         """
+        for name, given in (("frames", frames), ("export", export), ("debug", debug)):
+            if not isinstance(given, Mapping) and (given is not None or name == "frames"):
+                raise DataError("not a dictionary", where=name, expected="names and values", got=type(given).__name__)
         own = {"time_s": time_s, "export": export, "debug": debug}
-        if taken := [name for name in OWN_NAMES if name in frames]:
+        if taken := [name for name in own if name in frames]:
             raise DataError(
                 "the name belongs to an argument", got=repr(taken[0]), hint=f"Give it as add(..., {taken[0]}=...)."
             )
-        for name in OWN_NAMES[1:]:
-            if not isinstance(own[name], Mapping | None):
-                raise DataError("the scope is no dictionary", where=name, got=type(own[name]).__name__)
         told = {name: value for name, value in own.items() if value is not None}
-        return self.add_line({name: told[name] for name in OWN_NAMES[:1] if name in told} | {**frames} | told)
+        return self.add_line({name: told[name] for name in told if name == "time_s"} | {**frames} | told)
 
     def add_line(self, line: Mapping[str, Any]) -> int:
         """Record one moment as one dictionary, whose names are those of the line; else as :meth:`add`."""
@@ -150,11 +148,11 @@ class Recorder:
 
     def _remove(self) -> None:
         """Take away what was made for lines that never came; folders that hold anything stay."""
-        self._lines_path.unlink(missing_ok=True)
-        folders = [entry for entry in self.root.iterdir() if entry.is_dir()]
-        for folder in [*folders, *[self.root] * self._made]:
-            with suppress(OSError):
-                folder.rmdir()
+        with suppress(OSError):
+            self._lines_path.unlink()
+            for folder in [*filter(Path.is_dir, self.root.iterdir()), *[self.root] * self._made]:
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def _is_new(path: Path, append: bool) -> bool:

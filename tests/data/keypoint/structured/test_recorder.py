@@ -82,10 +82,15 @@ def test_names_with_arguments_of_their_own_are_not_taken_twice(tmp_path, name):
         recorder.add({name: {}})
 
 
-@pytest.mark.parametrize("scope", ["export", "debug"])
-def test_a_scope_is_a_dictionary(tmp_path, scope):
-    with cogkp.record(tmp_path) as recorder, pytest.raises(DataError, match=f"{scope}.*list"):
-        recorder.add({}, **{scope: [1]})
+@pytest.mark.parametrize("wrong", [{"export": [1]}, {"debug": []}, {"frames": None}, {"frames": GREY}])
+def test_frames_and_scopes_are_dictionaries(tmp_path, wrong):
+    ((name, value),) = wrong.items()
+    with cogkp.record(tmp_path) as recorder:
+        with pytest.raises(DataError, match=f"not a dictionary @ {name}.*got {type(value).__name__}"):
+            recorder.add(**{"frames": {}, **wrong})
+        with pytest.raises(DataError, match="dictionary"):
+            recorder.add_line([wrong])
+        assert recorder.add({}, export=None, debug=None) == 1
 
 
 def test_images_of_the_wrong_type_are_refused_and_not_spelt_out_as_numbers(tmp_path):
