@@ -99,7 +99,9 @@ def pair_rig() -> CameraRig:
     aside = torch.eye(4, dtype=torch.float64)
     aside[0, 3] = -1.0
     lens = torch.tensor([-0.1, 0.02, 0.0, 0.0, 0.0], dtype=torch.float64)
-    return CameraRig(("LL", "LR"), tuple(PinholeCamera(K, pose, SIZE_WH, lens) for pose in (torch.eye(4).double(), aside)))
+    return CameraRig(
+        ("LL", "LR"), tuple(PinholeCamera(K, pose, SIZE_WH, lens) for pose in (torch.eye(4).double(), aside))
+    )
 
 
 def main() -> None:

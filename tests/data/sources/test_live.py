@@ -63,7 +63,7 @@ def serve():
 
 def read(source, frames):
     for frame in source.frames(range(1000)):
-        frames.append(frame)  # noqa: PERF402
+        frames.append(frame)
 
 
 def test_frames_come_in_order_until_the_camera_stops(serve):
