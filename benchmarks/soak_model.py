@@ -28,6 +28,11 @@ def resident_kib() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+def open_files() -> int:
+    """Count the open files of this process."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def told(what: str, before: int, after: int) -> None:
     """Print growth."""
     print(f"{what}: {before:,} -> {after:,} KiB, {100 * (after - before) / before:+.2f} %")
@@ -62,13 +67,13 @@ def main() -> None:
         for _ in range(20):
             cogkp.load(file, threads=1).close()
         gc.collect()
-        before, files = resident_kib(), len(os.listdir("/proc/self/fd"))
+        before, files = resident_kib(), open_files()
         for _ in range(asked.opens):
             with cogkp.load(file, threads=1) as model:
                 model(image)
         gc.collect()
         told(f"{asked.opens} opens and closes", before, resident_kib())
-        print(f"open files: {files} -> {len(os.listdir('/proc/self/fd'))}")
+        print(f"open files: {files} -> {open_files()}")
     for key, value in provenance().items():
         print(f"{key}: {value}")
 
