@@ -19,7 +19,7 @@ from cogkp.artifacts.manifest import (
 )
 from cogkp.artifacts.names import ONNX_ENDINGS, file_sha256, manifest_path
 from cogkp.errors import ArtifactError, ModelError, printable
-from cogkp.files import MARK, atomic_path, has_mark, is_plain_name, require_replaceable, write_text
+from cogkp.files import MARK, atomic_path, in_own_folder, is_plain_name, require_replaceable, write_text
 from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX, described_onnx
 from cogkp.workflows.printing import Printable
 
@@ -114,13 +114,10 @@ def write_triton_repository(
 
 def _write(result: TritonResult, config: str, source: Path, manifest: Manifest) -> None:
     """Write the config first: its mark says that the folder is ours, also where the process dies here."""
-
-    def is_ours(_: Path) -> bool:
-        return result.config.is_file() and has_mark(result.config)
-
-    require_replaceable([result.config, result.model, result.manifest], is_ours)
+    require_replaceable([result.config])
+    require_replaceable([result.model, result.manifest], lambda _: result.config.is_file())
     write_text(result.config, config)
-    with atomic_path(result.model, is_ours) as copy:
+    with atomic_path(result.model, in_own_folder) as copy:
         shutil.copyfile(source, copy)
     write_manifest(manifest, result.model)
 
@@ -167,10 +164,8 @@ def _own_name(path: Path) -> str:
 
 
 def _batch_sizes(manifest: Manifest) -> tuple[int, int | None]:
-    """Return the fewest and the most images; None for any number."""
+    """Return the fewest and the most images of a model that has no fixed batch; None for any number."""
     built = manifest.engine
-    if manifest.batch_size is not None:
-        return 1, manifest.batch_size
     if built is not None and built.batch_sizes is not None:
         return built.batch_sizes[0], built.batch_sizes[2]
     return 1, None
@@ -178,7 +173,6 @@ def _batch_sizes(manifest: Manifest) -> tuple[int, int | None]:
 
 def _most_rows(manifest: Manifest, asked: int | None, where: str) -> int:
     """Choose ``max_batch_size``: 0 stands for a fixed batch."""
-    most = _batch_sizes(manifest)[1]
     if manifest.batch_size is not None:
         if asked:
             raise ModelError(
@@ -189,6 +183,7 @@ def _most_rows(manifest: Manifest, asked: int | None, where: str) -> int:
                 hint="Export it for any batch.",
             )
         return 0
+    most = _batch_sizes(manifest)[1]
     if asked is None:
         return most or MAX_BATCH_SIZE
     if asked < 1 or asked > (most or asked):
