@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cogkp.workflows.preview import preview_data
     from cogkp.workflows.report_writer import EvaluationResult
     from cogkp.workflows.train import TrainResult, dry_run, train
+    from cogkp.workflows.triton import TritonResult, write_triton_repository
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ __all__ = [
     "Recorder",
     "TrainOptions",
     "TrainResult",
+    "TritonResult",
     "build_engine",
     "check_calibration",
     "compare",
@@ -72,6 +74,7 @@ __all__ = [
     "train",
     "write_predictions",
     "write_template",
+    "write_triton_repository",
 ]
 
 _HOMES = {
@@ -122,6 +125,10 @@ _HOMES = {
         "TrainResult",
         "dry_run",
         "train",
+    ),
+    "cogkp.workflows.triton": (
+        "TritonResult",
+        "write_triton_repository",
     ),
 }
 __getattr__ = lazy_names(__name__, _HOMES)

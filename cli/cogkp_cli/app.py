@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import centerpose, commands, keypoint, predict
+from cogkp_cli import centerpose, commands, keypoint, predict, serving
 from cogkp_cli.console import complain, lost_output, steady_streams
 from cogkp_cli.failures import FAILED, fault, reported, stoppable, stopped
 from cogkp_cli.writing import writing
@@ -61,6 +61,7 @@ cog.add_typer(poses, name="centerpose")
 cog.command("keypoint")(writing(keypoint.keypoint))
 cog.command("evaluate")(writing(commands.evaluate))
 cog.command("predict")(writing(predict.predict))
+cog.command("triton")(writing(serving.triton))
 cog.command("compare")(writing(commands.compare))
 cog.command("import")(commands.import_dataset)
 cog.command("schema")(writing(commands.schema))

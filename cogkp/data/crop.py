@@ -15,6 +15,17 @@ from cogkp.geometry.plane_map import fit_map
 
 Pair = npt.NDArray[np.float64]
 
+BOX_RULES = {
+    "frame": "the whole image",
+    "box": "the rectangle crop.box of every image: outer left edge + 0.5, outer top edge + 0.5, width, height",
+    "points": (
+        "a square round the points, which is not in the image: whoever runs the model gives left, top, right, bottom "
+        "of the smallest upright rectangle round the points; same centre, side = max(width, height) (1 + 2 margin), "
+        "at least min_size_px"
+    ),
+}
+"""Which rectangle each region shows, for manifests."""
+
 
 class Bounds(NamedTuple):
     """The smallest upright rectangle round points: (left, top) and (right, bottom), each (2,) float64 pixels."""

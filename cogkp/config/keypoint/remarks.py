@@ -30,12 +30,13 @@ def deployment_remarks(config: KeypointConfig) -> list[Problem]:
         if isinstance(stage, Crop) and stage.region == "points":
             return [
                 Problem(
-                    "the deployed model cannot find its crop",
+                    "the deployed model needs a box at run time",
                     f"augmentations[{place}].region",
-                    "'frame' or 'box'",
+                    "'frame' or 'box', which say where to look",
                     "'points', a square round labelled points, which nobody has where the model is used",
-                    "Train with another region, or find the object first and cut the square that the manifest "
-                    "describes under 'crop'. The figures of an evaluation are those with the square known.",
+                    "Give it a box (s6 cog predict --boxes), another model that finds the object (--locator), or the "
+                    "points of the frame before (--track), or train with another region. The manifest states the rule "
+                    "under 'crop'. The figures of an evaluation are those with the square known.",
                 )
             ]
     return []

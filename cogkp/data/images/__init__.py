@@ -20,13 +20,14 @@ from cogkp.data.images.reading import (
     stretched,
     write_png,
 )
-from cogkp.data.images.resample import warp_image, warp_mask
+from cogkp.data.images.resample import RESAMPLING, warp_image, warp_mask
 from cogkp.data.images.survey import tell_orientations
 
 __all__ = [
     "FULL",
     "MAX_PIXELS",
     "MISSING_MASK_IGNORE_INDEX",
+    "RESAMPLING",
     "UPRIGHT",
     "ImageFile",
     "ImageValues",

@@ -6,6 +6,7 @@ Knows nothing of: torch, labels, which map is wanted.
 """
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +21,24 @@ Matrix = npt.NDArray[np.floating[Any]]
 
 # Source pixels per crop pixel up to which linear interpolation alone aliases little.
 PLAIN_SHRINK = 1.25
+ROOM_SHARE, ROOM_PX = 2.0, 2.0
+"""Room round what is seen: crop pixels where the map shrinks, and source pixels."""
+DECIMALS = 6
+"""Digits of what is rounded to whole pixels, so that the last bit of a computation never adds a pixel."""
+
+RESAMPLING: Mapping[str, Any] = {
+    "outside": 0.0,
+    "interpolation": "linear",
+    "shrinking": (
+        "where a crop pixel spans s > linear_up_to source pixels, the seen part is reduced first, by averaging areas, "
+        "to floor(length * linear_up_to / s + 0.5) pixels; the seen part is the crop's square widened on each side by "
+        "room[0] * max(s, 1) + room[1] source pixels, from floor(low) to ceil(high), end included, within the image; "
+        "numbers are rounded to 6 decimals before floor and ceil"
+    ),
+    "linear_up_to": PLAIN_SHRINK,
+    "room": [ROOM_SHARE, ROOM_PX],
+}
+"""What :func:`warp_image` does along a map without rotation, for manifests."""
 
 
 def warp_image(
@@ -98,15 +117,15 @@ def _sampled_region(
         return 0, 0, *frame_wh
     right, bottom = size_wh[0] - 0.5, size_wh[1] - 0.5
     corners = map_points(crop_to_source, np.array([[-0.5, -0.5], [right, -0.5], [-0.5, bottom], [right, bottom]]))
-    room = 2.0 * np.maximum(shrink_uv, 1.0) + 2.0
-    low = np.clip(np.floor(corners.min(axis=0) - room), 0, frame_wh)
-    high = np.clip(np.ceil(corners.max(axis=0) + room) + 1, 0, frame_wh)
+    room = ROOM_SHARE * np.maximum(shrink_uv, 1.0) + ROOM_PX
+    low = np.clip(np.floor((corners.min(axis=0) - room).round(DECIMALS)), 0, frame_wh)
+    high = np.clip(np.ceil((corners.max(axis=0) + room).round(DECIMALS)) + 1, 0, frame_wh)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def _small_size(size_wh: tuple[int, int], shrink_uv: tuple[float, float]) -> tuple[int, int]:
     width, height = (
-        max(1, math.floor(length / max(1.0, shrink / PLAIN_SHRINK) + 0.5))
+        max(1, math.floor(round(length / max(1.0, shrink / PLAIN_SHRINK) + 0.5, DECIMALS)))
         for length, shrink in zip(size_wh, shrink_uv, strict=True)
     )
     return width, height

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from cogkp.config.keypoint.spec import KeypointConfig
+from cogkp.data.crop import BOX_RULES
 from cogkp.data.dataset import Split
+from cogkp.data.images import RESAMPLING
 from cogkp.data.keypoint.dataset import AugmentedKeypointDataset
 from cogkp.data.keypoint.stereo import paired_rig
 from cogkp.models.keypoint import GenericKeypointModel, KeypointMaskOutputs, KeypointOutputs
@@ -106,9 +108,10 @@ class KeypointTask:
                 "box": None if crop.box is None else list(crop.box),
                 "margin": crop.margin,
                 "min_size_px": crop.min_size_px,
-                "placement": "as large as fits into the input, unstretched, centred",
-                "outside": 0.0,
-                "shrinking": "areas are averaged to at most 1.25 source pixels per pixel, then linear interpolation",
+                "box_rule": BOX_RULES[crop.region],
+                "needs_box": crop.region == "points",
+                "placement": "the rectangle as large as fits into the input, unstretched, centred",
+                **RESAMPLING,
                 "pixel_rule": "the centre of the top-left pixel is (0, 0); resizing by s maps u to (u + 0.5) s - 0.5",
             },
             "points": {"names": list(self.config.point_names), "unit": "px of the input crop"},

@@ -67,7 +67,7 @@ def test_a_full_swap_no_flip_and_a_flip_that_never_acts_are_no_matter():
 def test_a_deployed_model_cannot_crop_round_points_it_does_not_know():
     (remark,) = deployment_remarks(config("tip", crop=Crop(region="points")))
     assert "augmentations[0].region" in str(remark)
-    assert "Train with another region" in str(remark)
+    assert "train with another region" in str(remark)
     for crop in (Crop(), Crop(region="box", box=(0.0, 0.0, 9.0, 9.0))):
         assert deployment_remarks(config("tip", crop=crop)) == []
 

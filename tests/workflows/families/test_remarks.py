@@ -17,11 +17,12 @@ def test_a_training_says_that_a_flip_keeps_left_and_right(caplog):
     ADAPTER.training(CONFIG, TrainingRequest(), Ranks())
     assert "left_ear and right_ear not swapped" in caplog.text
     assert "[[0, 1]]" in caplog.text
-    assert "cannot find its crop" not in caplog.text
+    assert "needs a box" not in caplog.text
 
 
-def test_an_export_says_that_the_model_cannot_find_its_crop(caplog, tmp_path):
+def test_an_export_says_once_that_the_model_needs_a_box_at_run_time(caplog, tmp_path):
     with ADAPTER.export(CONFIG, ExportRequest(untrained=True, models_root=tmp_path)):
         pass
-    assert "the deployed model cannot find its crop" in caplog.text
+    assert caplog.text.count("the deployed model needs a box at run time") == 1
+    assert all(flag in caplog.text for flag in ("--boxes", "--locator", "--track"))
     assert "left_ear" not in caplog.text
