@@ -1,5 +1,7 @@
 """Memory that is kept between calls gives the same answers, and nobody else's arrays."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,8 @@ def test_a_closed_runner_is_closed_and_opens_again(runners):
     feed = {"input": images(1, 0)}
     with fixed:
         before = fixed.infer(feed)
+        session = weakref.ref(fixed._session)
+    assert session() is None, "its memory is given back"
     with pytest.raises(ModelError, match="closed"):
         fixed.infer(feed)
     with fixed:
