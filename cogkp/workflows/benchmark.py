@@ -204,7 +204,7 @@ def benchmark(
         Percentiles of the latency, throughput, shares of the steps, start-up, memory, machine and versions.
 
     Raises:
-        ModelError: there is no model, one is closed, or does not take a batch.
+        ModelError: there is no model, one is closed, does not take a batch, or none has a use for an argument.
         ArtifactError: a model cannot be used.
         DataError: there are no images, or one cannot be used.
     """
@@ -222,6 +222,7 @@ def benchmark(
         opened = [held.enter_context(_opened(each, threads, fixed_buffers)) for each in models]
         files = _images(images, size_wh, held)
         asked = [_asked(name, model, files[0], ask) for name, model in zip(_names(opened), opened, strict=True)]
+        _require_use(asked, ask)
         cells = [(each, batch) for each in asked for batch in batches_of(each.model, batches)]
         times = in_turns(cells, files, warmup=warmup, runs=runs, progress=progress)
         answers = 1 + min(runs, MEMORY_ANSWERS)
@@ -278,6 +279,14 @@ def _asked(name: str, model: Model, image: Path, ask: Mapping[str, Any]) -> Aske
     filled = assumed(model, image, ask)
     look = {key: value for key, value in filled.items() if model.looks_with(key)}
     return Asked(name, model, look, {key: value for key, value in filled.items() if key not in look})
+
+
+def _require_use(asked: Sequence[Asked], ask: Mapping[str, Any]) -> None:
+    """Refuse what no model has a use for; what only some of them have a use for is for these."""
+    useful = {name for each in asked for name in (*each.look, *each.known)}
+    for name in ask:
+        if name not in useful:
+            raise ModelError(f"no model has a use for {name!r}", where=", ".join(each.name for each in asked))
 
 
 def _compared(cells: Sequence[tuple[str, int]], times: Sequence[Sequence[Steps]]) -> tuple[BatchTimes, ...]:

@@ -125,7 +125,8 @@ def assumed(model: Model, image: Path, ask: Mapping[str, Any]) -> dict[str, Any]
     """Fill in what a model must be told and nobody did: a box of the whole image, and a camera of some focal length."""
     oriented, _ = image_reading(model.facts, str(model.path))
     width, height = image_size(image, oriented=oriented)
-    filled = {name: value for name, value in ask.items() if model.takes(name)}
+    useful = (name for name in ask if model.takes(name) and (name != "box" or model.asks_where))
+    filled = {name: ask[name] for name in useful}
     if model.asks_where:
         filled.setdefault("box", [0.0, 0.0, width - 1.0, height - 1.0])
     if model.takes("camera"):
@@ -227,20 +228,19 @@ def _fresh_process(order: Mapping[str, Any], threads: int) -> dict[str, Any]:
     home = Path(__file__).parents[2]
     limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
     words = [sys.executable, "-m", "cogkp.inference.first_answer", json.dumps(order)]
-    done = subprocess.run(
-        words,
-        cwd=home,
-        env={**os.environ, **limit},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    env = {**os.environ, **limit}
+    try:
+        done = subprocess.run(words, cwd=home, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _unanswered(order, f"no answer within {PATIENCE_S:g} s") from error
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ModelError("the model does not answer in a fresh process", where=str(order["model"]), got=last)
+        raise _unanswered(order, (done.stderr.strip().splitlines() or ["no output"])[-1])
     record: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return record
+
+
+def _unanswered(order: Mapping[str, Any], got: str) -> ModelError:
+    return ModelError("the model does not answer in a fresh process", where=str(order["model"]), got=got)
 
 
 def _median(records: Sequence[Mapping[str, Any]]) -> StartUp:

@@ -16,7 +16,7 @@ from cogkp.inference.model import Model
 from cogkp.inference.processor import Prepared
 from cogkp.inference.runner import Runner
 from cogkp.workflows.benchmark import _compared
-from cogkp.workflows.benchmark_runs import STEPS, Steps
+from cogkp.workflows.benchmark_runs import STEPS, Steps, assumed
 from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, scene
 from tests.builders.model_files import write_onnx
 from tests.builders.shared_data import shared
@@ -156,9 +156,22 @@ def test_what_is_said_is_not_assumed(home):
     images = home / "images"
     camera = np.array([[100.0, 0, 60], [0, 100, 45], [0, 0, 1]])
     ask = {"box": [3, 4, 50, 60], "camera": camera}
-    found = cogkp.benchmark(home / "points.onnx", home / "objects.onnx", images=images, **QUICK, **ask)
+    models = [home / name for name in ("points.onnx", "objects.onnx", "plain.onnx")]
+    found = cogkp.benchmark(*models, images=images, **QUICK, **ask)
     assert not any("was given" in note or "drawn" in note for note in found.notes)
     assert found.settings["images"] == f"3 images of {images}"
+
+
+def test_what_nobody_says_is_filled_in_and_no_more(home):
+    image = home / "images" / "2.png"  # 33 x 200 pixels
+    with cogkp.load(home / "points.onnx") as points, cogkp.load(home / "objects.onnx") as objects:
+        assert assumed(points, image, {"camera": 1}) == {"box": [0, 0, 32, 199]}
+        assert assumed(points, image, {"box": [1, 2, 3, 4]}) == {"box": [1, 2, 3, 4]}
+        (camera,) = assumed(objects, image, {"box": [1, 2, 3, 4]}).values()
+        np.testing.assert_allclose(camera, [[240, 0, 16], [0, 240, 99.5], [0, 0, 1]])
+        assert assumed(objects, image, {"camera": None, "height": 2}) == {"camera": None, "height": 2}
+    with cogkp.load(home / "plain.onnx") as plain:
+        assert assumed(plain, image, {"box": [1, 2, 3, 4]}) == {}
 
 
 @pytest.mark.real_data
@@ -187,6 +200,12 @@ def test_a_model_that_fails_in_a_fresh_process_is_told_in_one_line(home, tmp_pat
         with pytest.raises(ModelError, match=r"fresh process @ .*gone\.onnx.*got .*cannot be used") as failure:
             cogkp.benchmark(model, **(QUICK | {"starts": 1}))
     assert "\n" not in str(failure.value)
+
+
+def test_a_fresh_process_that_never_answers_is_told(home, monkeypatch):
+    monkeypatch.setattr("cogkp.workflows.benchmark_runs.PATIENCE_S", 0.01)
+    with pytest.raises(ModelError, match=r"fresh process @ .*plain\.onnx.*no answer within 0\.01 s"):
+        cogkp.benchmark(home / "plain.onnx", **(QUICK | {"starts": 1}))
 
 
 def test_an_open_model_stays_open_and_the_same_file_counts_twice(home):
@@ -245,6 +264,8 @@ def spoilt(home, tmp_path, what):
         ("", {"batches": [1, 8]}, ModelError, r"does not take this batch @ .*plain\.onnx: expected 1, got 8"),
         ("", {"runs": 0}, ModelError, "runs = 0: expected >= 1"),
         ("", {"warmup": -1}, ModelError, "warmup = -1"),
+        ("", {"box": [1, 2, 3, 4]}, ModelError, r"no model has a use for 'box' @ plain\.onnx"),
+        ("", {"boks": [1, 2, 3, 4]}, ModelError, "no model has a use for 'boks'"),
     ],
 )
 def test_what_cannot_be_measured_is_told_in_one_line(home, tmp_path, what, more, kind, said):
