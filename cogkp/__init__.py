@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cogkp.geometry.warp import ImageWarp
     from cogkp.inference.model import load
     from cogkp.models.keypoint import GenericKeypointModel
+    from cogkp.workflows.benchmark import BenchmarkResult, benchmark
     from cogkp.workflows.compare import compare
     from cogkp.workflows.engine import build_engine
     from cogkp.workflows.evaluate import evaluate
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AugmentedKeypointDataset",
+    "BenchmarkResult",
     "CameraRig",
     "CenterPoseConfig",
     "CogkpError",
@@ -56,6 +58,7 @@ __all__ = [
     "TrainOptions",
     "TrainResult",
     "TritonResult",
+    "benchmark",
     "build_engine",
     "check_calibration",
     "compare",
@@ -99,6 +102,10 @@ _HOMES = {
     "cogkp.geometry.warp": ("ImageWarp",),
     "cogkp.inference.model": ("load",),
     "cogkp.models.keypoint": ("GenericKeypointModel",),
+    "cogkp.workflows.benchmark": (
+        "BenchmarkResult",
+        "benchmark",
+    ),
     "cogkp.workflows.compare": ("compare",),
     "cogkp.workflows.engine": ("build_engine",),
     "cogkp.workflows.evaluate": (

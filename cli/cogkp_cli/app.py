@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import cogkp
-from cogkp_cli import centerpose, commands, keypoint, predict, serving
+from cogkp_cli import benchmark, centerpose, commands, keypoint, predict, serving
 from cogkp_cli.console import complain, lost_output, steady_streams
 from cogkp_cli.failures import FAILED, fault, reported, stoppable, stopped
 from cogkp_cli.writing import writing
@@ -62,6 +62,7 @@ cog.command("keypoint")(writing(keypoint.keypoint))
 cog.command("evaluate")(writing(commands.evaluate))
 cog.command("predict")(writing(predict.predict))
 cog.command("triton")(writing(serving.triton))
+cog.command("benchmark")(writing(benchmark.benchmark))
 cog.command("compare")(writing(commands.compare))
 cog.command("import")(commands.import_dataset)
 cog.command("schema")(writing(commands.schema))

@@ -54,13 +54,16 @@ GROUP = 16
 """Images that pass together through a model which takes any number."""
 
 
-def load(path: str | os.PathLike[str], *, threads: int = 0, **known: Any) -> Model:
+def load(path: str | os.PathLike[str], *, threads: int = 0, fixed_buffers: bool = False, **known: Any) -> Model:
     """Open a trained model; the file itself says what it is.
 
     Args:
         path: a checkpoint (``.pth``), the folder of a run, an ONNX file (``.onnx``), or an engine (``.trt``,
             ``.engine``, ``.plan``) with its manifest beside it. An ONNX file needs no torch.
         threads: of ONNX Runtime; 0 leaves the choice to it.
+        fixed_buffers: of an ONNX file or an engine: keep the memory of inputs and outputs between calls, one set for
+            each number of images, and on an NVIDIA GPU record the work as a CUDA graph where that can be done. Such a
+            model is asked by one thread at a time.
         known: what a file of an older version does not say of itself; a warning or an error names it.
 
     Returns:
@@ -88,7 +91,7 @@ def load(path: str | os.PathLike[str], *, threads: int = 0, **known: Any) -> Mod
             expected=f"a name that ends in {', '.join((*CHECKPOINT_SUFFIXES, ONNX_SUFFIX, *ENGINE_SUFFIXES))}",
             got=file.name,
         )
-    found = open_exported(file, threads=threads)
+    found = open_exported(file, threads=threads, fixed_buffers=fixed_buffers)
     family = _family_of(found.facts, file)
     processor = _processor(family, found.facts, file, known)
     signature = found.runner.signature
@@ -339,6 +342,21 @@ class Model:
         return look, {name: value for name, value in ask.items() if name in self._known}
 
     @property
+    def runs_on(self) -> str:
+        """What runs it, and where: 'onnxruntime on cpu'."""
+        return f"{self._runner.name} on {self._runner.device}"
+
+    @property
+    def rows(self) -> tuple[int, int | None]:
+        """Fewest and most images of one batch; None where there is no limit."""
+        return self._runner.rows
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
     def most_rows(self) -> int:
         """The most images that pass together."""
         return self._runner.rows[1] or GROUP
@@ -360,6 +378,10 @@ class Model:
     def takes(self, name: str) -> bool:
         """Say whether calls take a further argument of this name."""
         return name in (*self._look, *self._known)
+
+    def looks_with(self, name: str) -> bool:
+        """Say whether this argument is needed to prepare an image; else it is one of :meth:`read`."""
+        return name in self._look
 
     @property
     def asks_where(self) -> bool:
@@ -394,10 +416,19 @@ class Model:
 
     def answer(self, prepared: Sequence[Prepared], **known: Any) -> list[Prediction]:
         """Say what is found in images that were prepared; a list in ``known`` holds one value for each."""
+        return self.read(self.network(prepared), prepared, **known)
+
+    def network(self, prepared: Sequence[Prepared]) -> dict[str, npt.NDArray[Any]]:
+        """Run the network alone on images that were prepared: its outputs by name, one row for each image."""
         one = len(prepared) == 1
         rows = prepared[0].input[None] if one else np.stack([each.input for each in prepared])
-        rows = rows.astype(self._dtype, copy=False)
-        return list(self._processor.predictions(infer_rows(self._runner, rows), prepared, **known))
+        return infer_rows(self._runner, rows.astype(self._dtype, copy=False))
+
+    def read(
+        self, outputs: Mapping[str, npt.NDArray[Any]], prepared: Sequence[Prepared], **known: Any
+    ) -> list[Prediction]:
+        """Say what the outputs of :meth:`network` mean in the pixels of the images, as :meth:`answer` does."""
+        return list(self._processor.predictions(outputs, prepared, **known))
 
     def close(self) -> None:
         """Give memory and devices back; closing twice changes nothing."""

@@ -1,15 +1,20 @@
 """Run an ONNX file with ONNX Runtime."""
 
 import ctypes
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts, Signature, from_metadata, read_manifest
 from cogkp.errors import ArtifactError, ModelError
 from cogkp.files import read_whole
 from cogkp.inference.runner import Array, Described, Runner, require_same
+
+log = logging.getLogger("cogkp")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -25,30 +30,84 @@ class OnnxRuntimeRunner(Runner):
         signature: what it should take and give; None reads it from the manifest beside the file.
         threads: of one operator; 0 leaves the choice to the runtime.
         device: 'cpu' or 'cuda'.
+        fixed_buffers: keep the memory of inputs and outputs between calls, and record a CUDA graph on 'cuda'.
     """
 
     name = "onnxruntime"
 
     def __init__(
-        self, path: Path, signature: Signature | None = None, *, threads: int = 0, device: str = "cpu"
+        self,
+        path: Path,
+        signature: Signature | None = None,
+        *,
+        threads: int = 0,
+        device: str = "cpu",
+        fixed_buffers: bool = False,
     ) -> None:
         super().__init__(signature if signature is not None else read_manifest(path).signature)
         self._path = path
         self._threads = threads
-        self._device = device
+        self.device = device
+        self._fixed_buffers = fixed_buffers
         self._session: Any = None
+        self._bound: dict[int, BoundSession] = {}
 
     def _load(self) -> None:
-        session = _session(self._path, self._threads, self._device)
+        session = _session(self._path, self._threads, self.device, recorded=self._fixed_buffers)
         require_same(self.signature, _described(session, self._path), str(self._path))
         self._session = session
 
     def _unload(self) -> None:
+        self._bound = {}
         self._session = None
 
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        if self._fixed_buffers:
+            rows = len(next(iter(feed.values())))
+            if rows not in self._bound:
+                self._bound[rows] = BoundSession(self._session, self.signature, rows, self.device)
+            return self._bound[rows].run(feed)
         names = [entry.name for entry in self.signature.outputs]
         return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+
+
+class BoundSession:
+    """A session whose inputs and outputs lie at fixed places of a device, for one number of rows.
+
+    Args:
+        session: ONNX Runtime's.
+        signature: what goes in and what comes out.
+        rows: of each batch.
+        device: 'cpu' or 'cuda'.
+    """
+
+    def __init__(self, session: Any, signature: Signature, rows: int, device: str) -> None:
+        import onnxruntime
+
+        self._session, self._binding = session, session.io_binding()
+        self._inputs = {entry.name: _room(entry, rows, device) for entry in signature.inputs}
+        self._outputs = {entry.name: _room(entry, rows, device) for entry in signature.outputs}
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+        self._options = onnxruntime.RunOptions()
+        if device == "cuda":  # each number of rows is a CUDA graph of its own
+            self._options.add_run_config_entry("gpu_graph_id", str(rows))
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Copy the inputs to their places, run, and copy the outputs, which the caller owns."""
+        for name, array in feed.items():
+            self._inputs[name].update_inplace(array)
+        self._session.run_with_iobinding(self._binding, self._options)
+        return {name: np.array(value.numpy()) for name, value in self._outputs.items()}
+
+
+def _room(entry: InputFacts | OutputFacts, rows: int, device: str) -> Any:
+    import onnxruntime
+
+    shape = [rows, *map(int, entry.shape[1:])]
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(entry.dtype).type, device, 0)
 
 
 def best_device() -> str:
@@ -113,10 +172,17 @@ def session_options(path: Path, threads: int) -> Any:
     return options
 
 
-def _session(path: Path, threads: int, device: str) -> Any:
+def _session(path: Path, threads: int, device: str, *, recorded: bool = False) -> Any:
+    """Open a session; ``recorded`` asks for CUDA graphs, without which it goes on where the network does not allow."""
     import onnxruntime
 
     provider = _provider(device, onnxruntime.get_available_providers())
+    if recorded and device == "cuda":
+        try:
+            content, options = read_whole(path, None), session_options(path, threads)
+            return onnxruntime.InferenceSession(content, options, providers=[(provider, {"enable_cuda_graph": "1"})])
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            log.warning("%s runs without a CUDA graph: %s", path, str(error).split("\n", 1)[0])
     try:
         # The bytes are read here, so that a missing file and a broken one can be distinguished.
         content, options = read_whole(path, None), session_options(path, threads)

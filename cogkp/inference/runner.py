@@ -29,6 +29,8 @@ class Runner(ABC):
 
     name: str
     """Word for messages."""
+    device: str = "cpu"
+    """Where it computes."""
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature

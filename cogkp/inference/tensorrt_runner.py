@@ -3,6 +3,7 @@
 Device memory is torch's, so that no CUDA binding besides torch is needed.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cogkp.artifacts.manifest import ANY_BATCH, Manifest, OutputFacts, Shape, read_engine_manifest
+from cogkp.artifacts.manifest import (
+    ANY_BATCH,
+    InputFacts,
+    Manifest,
+    OutputFacts,
+    Shape,
+    Signature,
+    read_engine_manifest,
+)
 from cogkp.artifacts.tensorrt_package import tensorrt_logger, tensorrt_package
 from cogkp.errors import ArtifactError, EngineError, ModelError
 from cogkp.files import read_whole
 from cogkp.inference.runner import Array, Described, Runner, require_same
+
+log = logging.getLogger("cogkp")
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
 
@@ -29,11 +40,13 @@ class TensorRTRunner(Runner):
         path: the engine; its manifest lies beside it.
         manifest: what it should take and give, and who built it; None reads it from beside the engine. Where it has
             any batch and does not say which the engine was built for, the engine does, once it is open.
+        fixed_buffers: keep the memory of inputs and outputs between calls, and record the work as a CUDA graph.
     """
 
     name = "tensorrt"
+    device = "cuda"
 
-    def __init__(self, path: Path, manifest: Manifest | None = None) -> None:
+    def __init__(self, path: Path, manifest: Manifest | None = None, *, fixed_buffers: bool = False) -> None:
         manifest = manifest if manifest is not None else read_engine_manifest(path)
         if manifest.engine is None:
             raise ArtifactError("manifest describes no engine", where=str(path))
@@ -47,6 +60,8 @@ class TensorRTRunner(Runner):
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
+        self._fixed_buffers = fixed_buffers
+        self._recorded: dict[int, RecordedEngine] = {}
 
     @property
     def rows(self) -> tuple[int, int | None]:
@@ -81,6 +96,7 @@ class TensorRTRunner(Runner):
 
     def _unload(self) -> None:
         # The order matters: a context must not outlive its engine, nor an engine its runtime.
+        self._recorded = {}
         self._context = None
         self._engine = None
         self._runtime = None
@@ -88,11 +104,21 @@ class TensorRTRunner(Runner):
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         rows = len(next(iter(feed.values())))
         self._require_rows(rows)
+        if self._fixed_buffers:
+            if rows not in self._recorded:
+                # A context of its own, since a CUDA graph holds only as long as nobody changes what it was recorded in.
+                context = self._engine.create_execution_context()
+                self._recorded[rows] = RecordedEngine(context, self.signature, rows, str(self._path))
+            return self._recorded[rows].run(feed)
         outputs = {entry.name: _room(entry, rows) for entry in self.signature.outputs}
         inputs = {name: torch.from_numpy(array).cuda() for name, array in feed.items()}
         for name, tensor in inputs.items():
             self._context.set_input_shape(name, tuple(tensor.shape))
-        self._execute({**inputs, **outputs})
+        _place(self._context, {**inputs, **outputs})
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        _execute(self._context, stream, str(self._path))
+        stream.synchronize()
         return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
     def _require_rows(self, rows: int) -> None:
@@ -106,17 +132,64 @@ class TensorRTRunner(Runner):
                 hint="Change the batch size, or build the engine with a wider profile.",
             )
 
-    def _execute(self, buffers: Mapping[str, Tensor]) -> None:
-        for name, tensor in buffers.items():
-            self._context.set_tensor_address(name, tensor.data_ptr())
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        if not self._context.execute_async_v3(stream.cuda_stream):
-            raise EngineError("the engine could not be run", where=str(self._path))
-        stream.synchronize()
+
+class RecordedEngine:
+    """An engine whose inputs and outputs lie at fixed places, for one number of rows; a CUDA graph where it can be.
+
+    Args:
+        context: for this alone.
+        signature: what goes in and what comes out.
+        rows: of each batch.
+        where: the engine's file, for messages.
+    """
+
+    def __init__(self, context: Any, signature: Signature, rows: int, where: str) -> None:
+        self._context, self._where = context, where
+        self._inputs = {entry.name: _room(entry, rows) for entry in signature.inputs}
+        self._outputs = {entry.name: _room(entry, rows) for entry in signature.outputs}
+        for name, tensor in self._inputs.items():
+            context.set_input_shape(name, tuple(tensor.shape))
+        _place(context, {**self._inputs, **self._outputs})
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._stream.wait_stream(torch.cuda.current_stream())
+        # Once before it is recorded: an engine allocates on its first run.
+        _execute(context, self._stream, where)
+        self._stream.synchronize()
+        self._graph = self._record()
+
+    def _record(self) -> Any:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                _execute(self._context, self._stream, self._where)
+        except (RuntimeError, EngineError) as error:
+            log.warning("%s runs without a CUDA graph: %s", self._where, str(error).split("\n", 1)[0])
+            return None
+        return graph
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Copy the inputs to their places, run, and copy the outputs, which the caller owns."""
+        with torch.cuda.stream(self._stream):
+            for name, array in feed.items():
+                self._inputs[name].copy_(torch.from_numpy(array))
+            if self._graph is None:
+                _execute(self._context, self._stream, self._where)
+            else:
+                self._graph.replay()
+            return {name: tensor.cpu().numpy() for name, tensor in self._outputs.items()}
 
 
-def _room(entry: OutputFacts, rows: int) -> Tensor:
+def _place(context: Any, buffers: Mapping[str, Tensor]) -> None:
+    for name, tensor in buffers.items():
+        context.set_tensor_address(name, tensor.data_ptr())
+
+
+def _execute(context: Any, stream: Any, where: str) -> None:
+    if not context.execute_async_v3(stream.cuda_stream):
+        raise EngineError("the engine could not be run", where=where)
+
+
+def _room(entry: InputFacts | OutputFacts, rows: int) -> Tensor:
     lengths = (rows, *map(int, entry.shape[1:]))
     return torch.empty(lengths, dtype=getattr(torch, entry.dtype), device="cuda")
 

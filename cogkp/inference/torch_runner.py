@@ -24,13 +24,13 @@ class TorchRunner(Runner):
     def __init__(self, module: nn.Module, signature: Signature, *, device: str = "cpu") -> None:
         super().__init__(signature)
         self._module = module
-        self._device = device
+        self.device = device
         self._placed: nn.Module | None = None
 
     def _load(self) -> None:
         tensors = (*self._module.parameters(), *self._module.buffers())
-        in_place = all(tensor.device == torch.device(self._device) for tensor in tensors)
-        self._placed = self._module if in_place else copy.deepcopy(self._module).to(self._device)
+        in_place = all(tensor.device == torch.device(self.device) for tensor in tensors)
+        self._placed = self._module if in_place else copy.deepcopy(self._module).to(self.device)
 
     def _unload(self) -> None:
         self._placed = None
@@ -38,5 +38,5 @@ class TorchRunner(Runner):
     def _run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         assert self._placed is not None
         with torch.inference_mode():
-            outputs = self._placed(*(torch.from_numpy(array).to(self._device) for array in feed.values()))
+            outputs = self._placed(*(torch.from_numpy(array).to(self.device) for array in feed.values()))
         return {name: tensor.cpu().numpy().copy() for name, tensor in outputs._asdict().items()}
