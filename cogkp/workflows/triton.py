@@ -114,7 +114,6 @@ def write_triton_repository(
 
 def _write(result: TritonResult, config: str, source: Path, manifest: Manifest) -> None:
     """Write the config first: its mark says that the folder is ours, also where the process dies here."""
-    require_replaceable([result.config])
     require_replaceable([result.model, result.manifest], lambda _: result.config.is_file())
     write_text(result.config, config)
     with atomic_path(result.model, in_own_folder) as copy:

@@ -66,20 +66,22 @@ def test_the_node_finds_what_the_library_finds_in_every_encoding(model, padding)
     rgb = scene(4, (97, 61))
     grey = rgb[..., 1].copy()
     alpha = np.full((61, 97, 1), 200, np.uint8)
-    coloured, plain = model(rgb), model(grey)
+    deep = grey.astype(np.uint16) * 200 + 7  # whose bytes differ, so that their order matters
     cases = {
-        "rgb8": (rgb, coloured),
-        "bgr8": (rgb[..., ::-1], coloured),
-        "rgba8": (np.concatenate([rgb, alpha], -1), coloured),
-        "bgra8": (np.concatenate([rgb[..., ::-1], alpha], -1), coloured),
-        "mono8": (grey, plain),
-        "mono16": (grey.astype(np.uint16) * 257, plain),
+        "rgb8": (rgb, rgb),
+        "bgr8": (rgb[..., ::-1], rgb),
+        "rgba8": (np.concatenate([rgb, alpha], -1), rgb),
+        "bgra8": (np.concatenate([rgb[..., ::-1], alpha], -1), rgb),
+        "mono8": (grey, grey[..., None]),
+        "mono16": (deep, deep[..., None]),
     }
-    look = node_parts()["look"]
-    assert set(cases) == set(node_parts()["KINDS"])
-    for encoding, (image, wanted) in cases.items():
+    node = node_parts()
+    assert set(cases) == set(node["KINDS"])
+    for encoding, (stored, shown) in cases.items():
         for big in (False, True):
-            found = look(model, message(np.ascontiguousarray(image), encoding, padding, big))
+            asked = message(np.ascontiguousarray(stored), encoding, padding, big)
+            np.testing.assert_array_equal(node["image_of"](asked)[..., : shown.shape[2]], shown, encoding)
+            found, wanted = node["look"](model, asked), model(shown)
             np.testing.assert_allclose(found[:, :2], wanted.points, atol=1e-3, err_msg=encoding)
             np.testing.assert_allclose(found[:, 2], wanted.confidence, atol=1e-4, err_msg=encoding)
 
