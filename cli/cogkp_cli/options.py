@@ -149,7 +149,7 @@ DeployPath = Annotated[
     typer.Option("--deploy-path", metavar="FILE", help="ONNX file to write; else a name under assets/models."),
 ]
 DeployBatchSize = Annotated[
-    int, typer.Option("--deploy-batch-size", min=1, metavar="N", help="Fixed batch size of the export.")
+    int, typer.Option("--deploy-batch-size", min=0, metavar="N", help="Fixed batch size of the export; 0: any.")
 ]
 NoEngine = Annotated[bool, typer.Option("--no-engine", help="Stop after ONNX; build no engine.")]
 EngineBuilder = Annotated[

@@ -27,7 +27,7 @@ from cogkp.artifacts.manifest import (
 from cogkp.artifacts.names import file_sha256, manifest_path, unverified_path
 from cogkp.artifacts.run_record import installed_version
 from cogkp.errors import EngineError, ParityError, printable
-from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, FROM_ONE_TO_A_GROUP, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.files import in_own_folder, require_replaceable, staged_files, write_bytes
@@ -88,7 +88,7 @@ def deploy(
     Args:
         task: says what is exported.
         onnx_path: ONNX file to write.
-        engine_path: engine to write; None leaves it out.
+        engine_path: engine to write; None leaves it out. Of a file that takes any batch, it takes 1 to 16 rows.
         precision: 'fp32' or 'bf16'; the ONNX file holds float32 in both cases.
         batch_size: fixed; None for a file that takes any.
         builder: see :func:`cogkp.exporter.tensorrt_build.choose_builder`.
@@ -131,7 +131,10 @@ def deploy(
     log(printable(f"wrote {onnx_path}"))
     if engine_path is None:
         return described
-    engine_manifest = build_engine(onnx_path, engine_path, described.manifest, builder=builder, log=log)
+    options = FROM_ONE_TO_A_GROUP if batch_size is None else AS_THE_FILE_SAYS
+    engine_manifest = build_engine(
+        onnx_path, engine_path, described.manifest, builder=builder, log=log, options=options
+    )
     return attrs.evolve(described, engine=engine_path, manifest=engine_manifest)
 
 

@@ -393,7 +393,7 @@ class Adapter(ABC):
             onnx=onnx,
             engine=engine_path(onnx) if options.engine else None,
             precision=precision,
-            batch_size=options.batch_size,
+            batch_size=options.batch_size or None,
             builder=options.builder,
             samples=self._parity_samples(config, task),
         )
