@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Shape, Signature
-from cogkp.errors import ExportError
+from cogkp.errors import ExportError, first_line
 from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec, OutputSpec, TwoSteps
 
@@ -196,7 +196,7 @@ def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Trac
             )
         except (RuntimeError, ValueError, TypeError) as error:
             raise ExportError(
-                "module cannot be exported to ONNX", where=type(module).__name__, got=_first_line(error)
+                "module cannot be exported to ONNX", where=type(module).__name__, got=first_line(error)
             ) from error
         for warning in caught:
             _LOG.debug("while exporting: %s", warning.message)
@@ -222,7 +222,7 @@ def _check(model: Any, signature: Signature, where: str) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError("exported graph is not valid ONNX", where=where, got=_first_line(error)) from error
+        raise ExportError("exported graph is not valid ONNX", where=where, got=first_line(error)) from error
     expected = [
         *((entry.name, entry.dtype, entry.shape) for entry in signature.inputs),
         *((entry.name, entry.dtype, entry.shape) for entry in signature.outputs),
@@ -241,7 +241,3 @@ def _element(value: Any) -> str:
 
 def _shape(value: Any) -> tuple[int | str, ...]:
     return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0]
