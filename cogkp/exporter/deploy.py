@@ -27,6 +27,7 @@ from cogkp.artifacts.manifest import (
 from cogkp.artifacts.names import file_sha256, manifest_path, unverified_path
 from cogkp.artifacts.run_record import installed_version
 from cogkp.errors import EngineError, ParityError, printable
+from cogkp.exporter.dynamo import LEGACY
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, FROM_ONE_TO_A_GROUP, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.exporter.tensorrt_build import choose_builder
@@ -82,6 +83,7 @@ def deploy(
     log: Callable[[str], None],
     opset: int = OPSET,
     fold: bool = True,
+    exporter: str = LEGACY,
 ) -> DeployOutcome:
     """Export a task's model, compare it with its source, describe it, and build an engine.
 
@@ -97,6 +99,7 @@ def deploy(
         log: takes one line per step.
         opset: ONNX operator set.
         fold: whether what depends on no input is computed once, while exporting.
+        exporter: 'legacy' or 'dynamo', see :mod:`cogkp.exporter.dynamo`.
 
     Raises:
         ExportError: the module cannot be exported; nothing was written.
@@ -105,7 +108,7 @@ def deploy(
         OutputError: a file cannot be written.
     """
     require_replaceable([onnx_path, manifest_path(onnx_path)], _is_ours)
-    how = Tracing(opset, batch_size is None, fold)
+    how = Tracing(opset, batch_size is None, fold, exporter)
     module, spec = task.export_module(), task.export_spec(batch_size or _ROWS_OF_ANY)
     signature = signature_of(module, spec, any_batch=how.any_batch)
     with staged_files(onnx_path.parent, last=onnx_path.name, ours=_is_ours) as staging:
