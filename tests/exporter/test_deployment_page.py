@@ -26,7 +26,7 @@ def test_the_snippets_of_the_page_run(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
-    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    first, second, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(first, scope)
     assert capsys.readouterr().out.splitlines() == [
         "keypoints (1, 2, 2) px",
