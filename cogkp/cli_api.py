@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cogkp.config.torchrun import launched
     from cogkp.data.boxes.importers import import_boxes
     from cogkp.data.boxes.synthetic import render_boxes
+    from cogkp.exporter.dynamo import require_exporter
     from cogkp.progress import Progress
     from cogkp.training.distributed import joined
     from cogkp.workflows.export import missing_builder
@@ -27,6 +28,7 @@ __all__ = [
     "missing_builder",
     "ranks_to_start",
     "render_boxes",
+    "require_exporter",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "cogkp.config.torchrun": ("launched",),
     "cogkp.data.boxes.importers": ("import_boxes",),
     "cogkp.data.boxes.synthetic": ("render_boxes",),
+    "cogkp.exporter.dynamo": ("require_exporter",),
     "cogkp.progress": ("Progress",),
     "cogkp.training.distributed": ("joined",),
     "cogkp.workflows.export": ("missing_builder",),

@@ -186,6 +186,16 @@ def printable(text: str) -> str:
     return text if text.isprintable() else OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def first_line(error: BaseException) -> str:
+    r"""Quote another package's error in one line: the first of its text, or its type where it has none.
+
+    Example:
+        >>> first_line(ValueError("no such layer\n  at ...")), first_line(ValueError())
+        ('no such layer', 'ValueError')
+    """
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Phrase a hint that names the known word nearest to a misspelt one, or nothing.
 

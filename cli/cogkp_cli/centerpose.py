@@ -189,10 +189,15 @@ def inference(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: fl
         raise typer.Exit(FAILED)
 
 
-def export(spec: flag.SpecFile, overrides: flag.Overrides = None, as_json: flag.Json = False) -> None:
+def export(
+    spec: flag.SpecFile,
+    overrides: flag.Overrides = None,
+    onnx_exporter: flag.OnnxExporter = flag.ExporterName.LEGACY,
+    as_json: flag.Json = False,
+) -> None:
     """Export a checkpoint to ONNX, and compare the file with the checkpoint."""
     report = open_console(as_json)
-    found = run_verb(spec, overrides, "export", cogkp.export)
+    found = run_verb(spec, overrides, "export", partial(cogkp.export, exporter=onnx_exporter.value))
     for unit in dict.fromkeys(found.units.values()):
         off = {name: value for name, value in found.parity.items() if found.units[name] == unit}
         worst = max(off, key=lambda name: off[name])

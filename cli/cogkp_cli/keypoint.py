@@ -17,7 +17,7 @@ from cogkp_cli.console import Console, complain
 from cogkp_cli.failures import MISUSED, stop_code
 
 if TYPE_CHECKING:
-    from cogkp import ExportOptions, KeypointConfig, TrainOptions, TrainResult
+    from cogkp import ExportResult, KeypointConfig, TrainOptions, TrainResult
 
 
 def keypoint(
@@ -49,6 +49,7 @@ def keypoint(
     prefetch_factor: flag.PrefetchFactor = 4,
     deploy_path: flag.DeployPath = None,
     deploy_batch_size: flag.DeployBatchSize = 1,
+    onnx_exporter: flag.OnnxExporter = flag.ExporterName.LEGACY,
     no_engine: flag.NoEngine = False,
     engine_builder: flag.EngineBuilder = flag.BuilderName.AUTO,
     no_tb: flag.NoTb = False,
@@ -71,6 +72,8 @@ def keypoint(
         _write_template(report, config)
         return
     _check_deploy(deploy=deploy, has_source=train or deploy_untrained or restore is not None, precision=precision)
+    if deploy:
+        cli_api.require_exporter(onnx_exporter.value)  # before a training whose export would fail
     with cli_api.joined() if launch.ranks > 1 else nullcontext():
         settings = cogkp.load_config(config)
         flag.check_family(settings, cogkp.KeypointConfig, config, ".json")
@@ -120,7 +123,8 @@ def keypoint(
             given = flag.spelled_out(ctx, frozenset(attrs.fields_dict(cogkp.TrainOptions)))
             restore = _train(report, partial(run, settings, plan, given=given, log_dir=logs, report=not no_report))
         if deploy and launch.first:
-            _deploy(report, settings, model, restore, untrained=deploy_untrained)
+            export = partial(cogkp.export, untrained=deploy_untrained, exporter=onnx_exporter.value)
+            _deploy(report, partial(export, settings, model, checkpoint=restore))
     report.finish()
 
 
@@ -186,10 +190,8 @@ def _train(report: Console, training: Callable[..., TrainResult]) -> str:
     return str(result.checkpoint)
 
 
-def _deploy(
-    report: Console, settings: KeypointConfig, plan: ExportOptions, restore: str | None, *, untrained: bool
-) -> None:
-    result = cogkp.export(settings, plan, checkpoint=restore, untrained=untrained)
+def _deploy(report: Console, export: Callable[[], ExportResult]) -> None:
+    result = export()
     report.say(f"onnx: {result.onnx}", f"manifest: {result.manifest}", f"engine: {result.engine or 'none'}")
     report.add(
         deploy={

@@ -29,6 +29,13 @@ class BuilderName(str, Enum):
     TENSORRT_RTX = "tensorrt_rtx"
 
 
+class ExporterName(str, Enum):
+    """Ways of torch to write ONNX files."""
+
+    LEGACY = "legacy"
+    DYNAMO = "dynamo"
+
+
 class CameraAxes(str, Enum):
     """Camera axes that annotation files may be in."""
 
@@ -149,7 +156,15 @@ DeployPath = Annotated[
     typer.Option("--deploy-path", metavar="FILE", help="ONNX file to write; else a name under assets/models."),
 ]
 DeployBatchSize = Annotated[
-    int, typer.Option("--deploy-batch-size", min=1, metavar="N", help="Fixed batch size of the export.")
+    int, typer.Option("--deploy-batch-size", min=0, metavar="N", help="Fixed batch size of the export; 0: any.")
+]
+OnnxExporter = Annotated[
+    ExporterName,
+    typer.Option(
+        "--onnx-exporter",
+        metavar="{legacy,dynamo}",
+        help="How torch writes the ONNX file; dynamo needs cogkp[export].",
+    ),
 ]
 NoEngine = Annotated[bool, typer.Option("--no-engine", help="Stop after ONNX; build no engine.")]
 EngineBuilder = Annotated[

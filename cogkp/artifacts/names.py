@@ -27,7 +27,7 @@ def timestamp(clock: Clock = datetime.now) -> str:
 
 
 def onnx_name(prefix: str, batch_size: int, moment: str, precision: str) -> str:
-    """Name an exported model.
+    """Name an exported model; batch 0 stands for any.
 
     Example:
         >>> onnx_name("tool", 2, "20260131-090507", "bf16")

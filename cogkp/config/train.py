@@ -34,7 +34,7 @@ class ExportOptions:
         "ONNX file to write; null makes a name under assets/models.",
         matching(r"(?s:.+)\.onnx", "a name that ends in .onnx"),
     )
-    batch_size: int = setting(1, "Fixed batch size of the exported model.", between(1, LARGEST_BATCH))
+    batch_size: int = setting(1, "Fixed batch size of the exported model; 0: any.", between(0, LARGEST_BATCH))
     precision: str | None = setting(
         None, "fp32 or bf16, the tag in the name; null means bf16 on CUDA and fp32 elsewhere.", one_of("fp32", "bf16")
     )

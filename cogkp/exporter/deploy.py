@@ -27,7 +27,8 @@ from cogkp.artifacts.manifest import (
 from cogkp.artifacts.names import file_sha256, manifest_path, unverified_path
 from cogkp.artifacts.run_record import installed_version
 from cogkp.errors import EngineError, ParityError, printable
-from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
+from cogkp.exporter.dynamo import LEGACY
+from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, FROM_ONE_TO_A_GROUP, EngineOptions
 from cogkp.exporter.onnx_export import OPSET, Tracing, export_onnx, signature_of, with_metadata
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.files import in_own_folder, require_replaceable, staged_files, write_bytes
@@ -82,13 +83,14 @@ def deploy(
     log: Callable[[str], None],
     opset: int = OPSET,
     fold: bool = True,
+    exporter: str = LEGACY,
 ) -> DeployOutcome:
     """Export a task's model, compare it with its source, describe it, and build an engine.
 
     Args:
         task: says what is exported.
         onnx_path: ONNX file to write.
-        engine_path: engine to write; None leaves it out.
+        engine_path: engine to write; None leaves it out. Of a file that takes any batch, it takes 1 to 16 rows.
         precision: 'fp32' or 'bf16'; the ONNX file holds float32 in both cases.
         batch_size: fixed; None for a file that takes any.
         builder: see :func:`cogkp.exporter.tensorrt_build.choose_builder`.
@@ -97,6 +99,7 @@ def deploy(
         log: takes one line per step.
         opset: ONNX operator set.
         fold: whether what depends on no input is computed once, while exporting.
+        exporter: 'legacy' or 'dynamo', see :mod:`cogkp.exporter.dynamo`.
 
     Raises:
         ExportError: the module cannot be exported; nothing was written.
@@ -105,7 +108,7 @@ def deploy(
         OutputError: a file cannot be written.
     """
     require_replaceable([onnx_path, manifest_path(onnx_path)], _is_ours)
-    how = Tracing(opset, batch_size is None, fold)
+    how = Tracing(opset, batch_size is None, fold, exporter)
     module, spec = task.export_module(), task.export_spec(batch_size or _ROWS_OF_ANY)
     signature = signature_of(module, spec, any_batch=how.any_batch)
     with staged_files(onnx_path.parent, last=onnx_path.name, ours=_is_ours) as staging:
@@ -131,7 +134,10 @@ def deploy(
     log(printable(f"wrote {onnx_path}"))
     if engine_path is None:
         return described
-    engine_manifest = build_engine(onnx_path, engine_path, described.manifest, builder=builder, log=log)
+    options = FROM_ONE_TO_A_GROUP if batch_size is None else AS_THE_FILE_SAYS
+    engine_manifest = build_engine(
+        onnx_path, engine_path, described.manifest, builder=builder, log=log, options=options
+    )
     return attrs.evolve(described, engine=engine_path, manifest=engine_manifest)
 
 

@@ -35,6 +35,9 @@ class EngineOptions:
 AS_THE_FILE_SAYS = EngineOptions()
 """An engine of its ONNX file's fixed batch, and nothing else asked for."""
 
+FROM_ONE_TO_A_GROUP = EngineOptions(batch_sizes=(1, 8, 16))
+"""For a file of any batch: single frames, and groups as large as those that a loaded model is asked in."""
+
 
 def profile_of(model: Any, options: EngineOptions) -> dict[str, Shapes]:
     """Say for which shapes each input of an ``onnx.ModelProto`` is to be built; empty for a file of fixed batch.

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.artifacts.manifest import ANY_BATCH, InputFacts, OutputFacts, Shape, Signature
-from cogkp.errors import ExportError
+from cogkp.errors import ExportError, first_line
+from cogkp.exporter.dynamo import LEGACY, export_over_dynamo, require_exporter, without_notes
 from cogkp.files import write_bytes
 from cogkp.tasks.base import ExportSpec, OutputSpec, TwoSteps
 
@@ -34,11 +35,13 @@ class Tracing:
         opset: ONNX operator set.
         any_batch: whether the file takes any number of rows; else as many as the example inputs have.
         fold: whether what depends on no input is computed once, while exporting.
+        exporter: 'legacy' or 'dynamo', see :mod:`cogkp.exporter.dynamo`.
     """
 
     opset: int = OPSET
     any_batch: bool = False
     fold: bool = True
+    exporter: str = LEGACY
 
 
 def signature_of(module: nn.Module, spec: ExportSpec, *, any_batch: bool = False) -> Signature:
@@ -113,10 +116,12 @@ def export_onnx(
     import onnx
 
     how = how or Tracing()
+    require_exporter(how.exporter)
     signature = signature_of(module, spec, any_batch=how.any_batch)
-    model = onnx.load_from_string(_traced(_on_cpu(module), spec, signature, how))
+    model = without_notes(onnx.load_from_string(_traced(_on_cpu(module), spec, signature, how)))
     _settle_outputs(model, signature)
     _check(model, signature, str(path))
+    _require_opset(model, how.opset, str(path))
     write_bytes(path, _with_pairs(model, metadata or {}))
     return path
 
@@ -182,25 +187,40 @@ def _traced(module: nn.Module, spec: ExportSpec, signature: Signature, how: Trac
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         draft = Path(folder) / "draft.onnx"
+        opened = _Open(module).eval() if spec.inner and isinstance(module, TwoSteps) else module
+        write = _over_torchscript if how.exporter == LEGACY else _over_dynamo
         try:
-            torch.onnx.export(
-                _Open(module).eval() if spec.inner and isinstance(module, TwoSteps) else module,
-                tuple(spec.inputs.values()),
-                draft,
-                dynamo=False,
-                opset_version=how.opset,
-                do_constant_folding=how.fold,
-                input_names=inputs,
-                output_names=outputs,
-                dynamic_axes={name: {0: ANY_BATCH} for name in (*inputs, *outputs)} if how.any_batch else None,
-            )
+            write(opened, tuple(spec.inputs.values()), draft, (inputs, outputs), how)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ExportError(
-                "module cannot be exported to ONNX", where=type(module).__name__, got=_first_line(error)
+                "module cannot be exported to ONNX", where=type(module).__name__, got=first_line(error)
             ) from error
         for warning in caught:
             _LOG.debug("while exporting: %s", warning.message)
         return draft.read_bytes()
+
+
+def _over_torchscript(
+    module: nn.Module, examples: tuple[Tensor, ...], path: Path, names: tuple[list[str], list[str]], how: Tracing
+) -> None:
+    inputs, outputs = names
+    torch.onnx.export(
+        module,
+        examples,
+        path,
+        dynamo=False,
+        opset_version=how.opset,
+        do_constant_folding=how.fold,
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_axes={name: {0: ANY_BATCH} for name in (*inputs, *outputs)} if how.any_batch else None,
+    )
+
+
+def _over_dynamo(
+    module: nn.Module, examples: tuple[Tensor, ...], path: Path, names: tuple[list[str], list[str]], how: Tracing
+) -> None:
+    export_over_dynamo(module, examples, path, names=names, opset=how.opset, any_batch=how.any_batch, fold=how.fold)
 
 
 def _settle_outputs(model: Any, signature: Signature) -> None:
@@ -222,7 +242,7 @@ def _check(model: Any, signature: Signature, where: str) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError("exported graph is not valid ONNX", where=where, got=_first_line(error)) from error
+        raise ExportError("exported graph is not valid ONNX", where=where, got=first_line(error)) from error
     expected = [
         *((entry.name, entry.dtype, entry.shape) for entry in signature.inputs),
         *((entry.name, entry.dtype, entry.shape) for entry in signature.outputs),
@@ -233,6 +253,16 @@ def _check(model: Any, signature: Signature, where: str) -> None:
             raise ExportError("exported graph differs from the module", where=where, expected=str(wanted), got=str(got))
 
 
+def _require_opset(model: Any, opset: int, where: str) -> None:
+    """Refuse a graph of another operator set, which an exporter writes where it cannot convert to the wanted one."""
+    (found,) = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if found != opset:
+        hint = "Ask for that one, or for the other exporter."
+        raise ExportError(
+            "exported graph has another operator set", where=where, expected=str(opset), got=str(found), hint=hint
+        )
+
+
 def _element(value: Any) -> str:
     import onnx
 
@@ -241,7 +271,3 @@ def _element(value: Any) -> str:
 
 def _shape(value: Any) -> tuple[int | str, ...]:
     return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cogkp.errors import ModelError, closest
 from cogkp.models.dla import DLA34, DeepUp, JoinUp
 from cogkp.models.fan import FullyAttentionalNetwork
+from cogkp.models.tracing import is_traced
 
 Backbone = Literal["DLA34", "fan_small", "fan_base", "fan_large"]
 BACKBONES: tuple[Backbone, ...] = get_args(Backbone)
@@ -123,7 +124,7 @@ class CenterPoseNetwork(nn.Module):
         Raises:
             ModelError: the image has another shape or type. Not checked while tracing for export.
         """
-        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        if not is_traced():
             _check_image(image)
         features = self.neck(self.backbone(image))
         looks = [features] * len(STEPS) if self.gru is None else self.gru(features)

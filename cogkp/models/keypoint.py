@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from cogkp.errors import ModelError, closest
 from cogkp.geometry.heatmap import expectation, spatial_softmax
 from cogkp.models.blocks import CoarseToFineHead, ConvNorm, MaskHead, PyramidDecoder, residual_stage
 from cogkp.models.resnet import ResNet18
+from cogkp.models.tracing import is_traced
 
 BACKBONES = ("plain", "resnet18")
 
@@ -131,7 +131,7 @@ class GenericKeypointModel(nn.Module):
         Raises:
             ModelError: the image has another shape or type. Not checked while tracing for export.
         """
-        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        if not is_traced():
             _check_image(image, self.in_channels)
         decoded = self.decoder(self.encode(image))
         heatmaps = spatial_softmax(self.heatmap_head(decoded))

@@ -1,6 +1,7 @@
 """Loggers of a training: their interface, and TensorBoard; a new log is a new sink."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from cogkp.data.sample import Batch
+from cogkp.errors import first_line, printable
 from cogkp.training.events import EVENT_FILES, EventFile, network_graph
 from cogkp.training.learner import BatchResult
 from cogkp.training.seeding import undisturbed_rng
+
+log = logging.getLogger("cogkp")
 
 DrawBatch = Callable[[Batch[Any], Any], npt.NDArray[np.uint8]]
 """Render a batch with its labels, or, where outputs are given, with the predictions: (H, W, 3) uint8 RGB."""
@@ -127,12 +131,20 @@ class TensorBoardSink:
         self.draw = draw
 
     def start(self, model: nn.Module, example: Tensor) -> None:
-        """Write the model's graph once per run, traced from a copy so that the model keeps its state."""
+        """Write the model's graph once per run, traced from a copy so that the model keeps its state.
+
+        A network that cannot be copied, traced or drawn is trained without a graph, and a warning says so.
+        """
         if self.has_graph:
             return
-        twin = copy.deepcopy(model).eval()
-        with undisturbed_rng(), torch.no_grad():
-            graph = network_graph(twin, example)
+        try:
+            twin = copy.deepcopy(model).eval()
+            with undisturbed_rng(), torch.no_grad():
+                graph = network_graph(twin, example)
+        except Exception as error:  # whatever a network raises: it only costs the drawing
+            said = "the TensorBoard log has no graph of the network, which cannot be traced (%s); all else is logged"
+            log.warning(said, printable(first_line(error)))
+            return
         self.writer.add_graph(graph)
 
     def step(self, event: StepEvent) -> None:

@@ -27,6 +27,7 @@ from cogkp.config.train import ExportOptions, TrainOptions
 from cogkp.data.dataset import Split
 from cogkp.data.images.survey import find_images
 from cogkp.errors import ArtifactError, ConfigError, DataError, ExportError, Problem
+from cogkp.exporter.dynamo import LEGACY
 from cogkp.exporter.engine_options import AS_THE_FILE_SAYS, EngineOptions
 from cogkp.exporter.onnx_export import OPSET
 from cogkp.families import family_of
@@ -103,6 +104,7 @@ class ExportRequest:
     options: ExportOptions | None = None
     checkpoint: str | None = None
     untrained: bool = False
+    exporter: str = LEGACY
     checkpoint_root: Path = CHECKPOINT_ROOT
     models_root: Path = MODELS_ROOT
 
@@ -393,7 +395,7 @@ class Adapter(ABC):
             onnx=onnx,
             engine=engine_path(onnx) if options.engine else None,
             precision=precision,
-            batch_size=options.batch_size,
+            batch_size=options.batch_size or None,
             builder=options.builder,
             samples=self._parity_samples(config, task),
         )

@@ -13,6 +13,7 @@ from cogkp.artifacts.manifest import InputFacts, Manifest, OutputFacts
 from cogkp.config.train import ExportOptions
 from cogkp.errors import EngineError, printable
 from cogkp.exporter.deploy import deploy
+from cogkp.exporter.dynamo import LEGACY, require_exporter
 from cogkp.exporter.tensorrt_build import choose_builder
 from cogkp.inference.parity import verify_onnx
 from cogkp.progress import SILENT, Progress
@@ -85,6 +86,7 @@ def export(
     *,
     checkpoint: str | None = None,
     untrained: bool = False,
+    exporter: str = LEGACY,
     checkpoint_root: Path = CHECKPOINT_ROOT,
     models_root: Path = MODELS_ROOT,
     progress: Progress = SILENT,
@@ -97,6 +99,8 @@ def export(
             section says it.
         checkpoint: 'latest', 'best' or a path; None takes what an experiment names, and else needs ``untrained``.
         untrained: export fresh weights.
+        exporter: 'legacy', torch's exporter over TorchScript, or 'dynamo', the one over torch.export, which needs the
+            package onnxscript (``cogkp[export]``). Both files pass the same comparison and hold the same facts.
         checkpoint_root: folder of all runs.
         models_root: where unnamed files go.
         progress: not used; exporting is one step.
@@ -104,15 +108,17 @@ def export(
     Raises:
         ConfigError: the configuration does not fit together.
         CheckpointError: the checkpoint cannot be used.
-        ExportError: no checkpoint was named, or the network cannot be exported.
+        ExportError: no checkpoint was named, the exporter cannot run here, or the network cannot be exported.
         ParityError: the exported model differs from its source; it stays under a name that says so.
         EngineError: no engine; the ONNX file and its manifest stay.
         OutputError: something cannot be written.
     """
+    require_exporter(exporter)
     asked = ExportRequest(
         options=options,
         checkpoint=checkpoint,
         untrained=untrained,
+        exporter=exporter,
         checkpoint_root=checkpoint_root,
         models_root=models_root,
     )
@@ -130,6 +136,7 @@ def export(
                 log=log.info,
                 opset=job.opset,
                 fold=job.fold,
+                exporter=exporter,
             )
         except EngineError as error:
             raise _or_without(error) from error

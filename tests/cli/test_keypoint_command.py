@@ -119,7 +119,7 @@ def test_deploy_without_weights_is_refused_in_one_line(template: Path) -> None:
         (["-w", "-1"], "--num-workers"),
         (["--precision", "fp8"], "--precision"),
         (["--deploy", "--restore", "latest", "--precision", "fp16"], "--deploy makes fp32 or bf16"),
-        (["--deploy-batch-size", "0"], "--deploy-batch-size"),
+        (["--deploy-batch-size", "-1"], "--deploy-batch-size"),
         (["--log-interval", "0"], "--log-interval"),
         (["--engine-builder", "magic"], "--engine-builder"),
         (["--epoch", "3"], "--epochs"),

@@ -98,7 +98,8 @@ ROOMS = {
         "",
     ),
     "cli_api": room(
-        "lazy progress config config.keypoint data.boxes training.distributed workflows workflows.families.centerpose",
+        "lazy progress config config.keypoint data.boxes exporter training.distributed workflows "
+        "workflows.families.centerpose",
         "",
     ),
     "cli": room("errors files progress cli_api", "attrs rich typer"),

@@ -37,7 +37,7 @@ def test_the_snippets_of_the_page_run(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
-    first, _, second = SNIPPETS
+    first, _, second, *_ = SNIPPETS
     exec(first, scope)
     assert capsys.readouterr().out.splitlines() == [
         "keypoints (1, 2, 2) px",

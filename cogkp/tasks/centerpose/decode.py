@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cogkp.errors import ModelError
 from cogkp.geometry.cuboid import CORNERS
 from cogkp.models.centerpose import CenterPoseOutputs
+from cogkp.models.tracing import is_traced
 from cogkp.tasks.base import TwoSteps
 from cogkp.tasks.centerpose.detections import MISSING, DecodedObjects
 from cogkp.tasks.centerpose.targets import read_cells
@@ -75,7 +76,7 @@ def decode_maps(maps: Any, rules: DecodeRules, *, by_place: bool = False) -> Dec
 
     Gradient: flows to the maps, but not through the choice of peaks.
     """
-    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if not is_traced():
         _check_grid(maps.hm, rules)
     maps = type(maps)(*(field.float() for field in maps))
     center = _peaks(maps.hm, rules.num_select, by_place)
@@ -120,8 +121,7 @@ def _peaks(logits: Tensor, count: int, by_place: bool) -> Peaks:
     """Find the local maxima of each map."""
     # Cells beside peaks follow behind all peaks, in an order that does not depend on who sorts them.
     ranked = torch.where(logits == _highest_around(logits), logits, logits - BEHIND).flatten(2)
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    cell = (_by_place(ranked) if by_place and not tracing else ranked).topk(count, dim=-1).indices
+    cell = (_by_place(ranked) if by_place and not is_traced() else ranked).topk(count, dim=-1).indices
     row = torch.div(cell, logits.shape[-1], rounding_mode="floor")
     column = cell - row * logits.shape[-1]
     return Peaks(ranked.gather(-1, cell), cell, torch.stack((column, row), -1).to(logits.dtype))

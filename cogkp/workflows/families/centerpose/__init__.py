@@ -28,6 +28,7 @@ from cogkp.data.dataset import Split
 from cogkp.data.images import read_colour
 from cogkp.data.images.survey import evenly
 from cogkp.errors import ConfigError, DataError, ExportError, Problem, printable
+from cogkp.exporter.dynamo import LEGACY
 from cogkp.files import write_text
 from cogkp.inference.exported import Exported
 from cogkp.measures.evidence import Evidence
@@ -67,6 +68,7 @@ from cogkp.workflows.training_job import TrainingRequest
 __all__ = ["ADAPTER", "CenterPoseAdapter", "rows_of"]
 
 PARITY_SAMPLES = 4
+DYNAMO_OPSET = 18  # the oldest that torch's other exporter writes this network with
 TEXT_NAME = "report.txt"
 ROWS_NAME = "report.csv"
 SHORT = {"validation": "val", "evaluation": "test"}
@@ -187,7 +189,7 @@ class CenterPoseAdapter(Adapter):
                 batch_size=None if section.batch_size < 1 else section.batch_size,
                 builder="auto",
                 samples=_samples(task.config),
-                opset=section.opset_version,
+                opset=_opset(section.opset_version, asked.exporter),
                 fold=section.do_constant_folding,
                 verbose=section.verbose,
                 finished=finished,
@@ -243,6 +245,14 @@ def _said_twice(asked: ExportRequest) -> Iterator[Problem]:
         yield Problem("an experiment says itself how it is exported", "options", "None", "options", hint)
     if asked.untrained:
         yield Problem("an experiment exports a checkpoint", "untrained", "False", "True")
+
+
+def _opset(stated: int, exporter: str) -> int:
+    if exporter == LEGACY or stated >= DYNAMO_OPSET:
+        return stated
+    said = "the exporter '%s' writes this network with ONNX operator set %d, not export.opset_version %d"
+    log.warning(said, exporter, DYNAMO_OPSET, stated)
+    return DYNAMO_OPSET
 
 
 def _require_new(path: Path) -> None:
