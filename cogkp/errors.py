@@ -141,14 +141,14 @@ class TrainingError(CogkpError):
 
 
 class RankError(TrainingError):
-    """Another of the processes that train together has ended; ``reported`` where one of them says why."""
+    """Another of the processes that work together has ended; ``reported`` where one of them says why."""
 
     reported = False
 
     @classmethod
     def beside_the_point(cls) -> RankError:
         """Make the error of a process that ends because another one did, which has the word."""
-        error = cls("another rank ended the training, and says why")
+        error = cls("another rank ended the work, and says why")
         error.reported = True
         return error
 

@@ -13,9 +13,9 @@ import typer
 import cogkp
 from cogkp import cli_api
 from cogkp_cli import options as flag
-from cogkp_cli.console import Console, complain
+from cogkp_cli.console import Console, complain, open_console
 from cogkp_cli.failures import FAILED, stop_code
-from cogkp_cli.ranks import on_every_gpu
+from cogkp_cli.ranks import RANKED, on_every_gpu
 
 if TYPE_CHECKING:
     from cogkp import CenterPoseConfig
@@ -34,11 +34,6 @@ class Work(Protocol[Result]):
         """Do it."""
 
 
-def open_console(as_json: bool) -> Console:
-    """Open the console of a command; of several processes the first one prints."""
-    return Console(as_json, silent=not cli_api.launched().first)
-
-
 def run_verb(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Result]) -> Result:
     """Read an experiment for a command, and run it with a progress bar; the console is open before any warning."""
     from cogkp_cli.progress import shown_progress
@@ -46,8 +41,8 @@ def run_verb(spec: Path, overrides: list[str] | None, verb: Verb, work: Work[Res
     with cli_api.joined() if cli_api.launched().ranks > 1 else nullcontext():
         config = cogkp.load_config(spec, overrides or (), verb=verb)
         flag.check_family(config, cogkp.CenterPoseConfig, spec, ".yaml")
-        if verb == "train":
-            on_every_gpu(config)
+        if verb in RANKED:
+            on_every_gpu(config, verb)
         with shown_progress() as progress:
             return work(config, progress=progress)
 

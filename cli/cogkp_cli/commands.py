@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -11,8 +13,9 @@ import cogkp
 from cogkp import cli_api
 from cogkp.files import write_text
 from cogkp_cli import options as flag
-from cogkp_cli.console import Console
+from cogkp_cli.console import Console, open_console
 from cogkp_cli.failures import FAILED
+from cogkp_cli.ranks import on_every_gpu
 
 THRESHOLDS_PX = (2.0, 5.0, 10.0)
 
@@ -86,6 +89,7 @@ def import_dataset(
 
 
 def evaluate(
+    ctx: typer.Context,
     config: flag.ExistingConfig,
     model: flag.ModelToEvaluate = "latest",
     split: flag.SplitChoice = None,
@@ -97,26 +101,31 @@ def evaluate(
     num_workers: flag.NumWorkers = 4,
     as_json: flag.Json = False,
 ) -> None:
-    """Measure a checkpoint on labelled frames: error in source pixels, PCK, mask IoU; stereo pairs also in space."""
+    """Measure a model on labelled frames: error in source pixels, PCK, mask IoU; stereo pairs also in space."""
     from cogkp_cli.progress import shown_progress
 
-    report = Console(as_json)
-    if not config.exists():
-        raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
-    settings = cogkp.load_config(config)
-    with shown_progress() as progress:
-        result = cogkp.evaluate(
-            settings,
-            model=model,
-            split=split.value if split else None,
-            thresholds_px=tuple(threshold),
-            world_unit_mm=unit_mm,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            worst=worst,
-            output_dir=output,
-            progress=progress,
-        )
+    report = open_console(as_json)
+    with cli_api.joined() if cli_api.launched().ranks > 1 else nullcontext():
+        if not config.exists():
+            raise typer.BadParameter(f"{config} does not exist.", param_hint="'--config'")
+        settings = cogkp.load_config(config)
+        asked: dict[str, Any] = {"model": model, "batch_size": batch_size, "num_workers": num_workers}
+        if isinstance(settings, cogkp.CenterPoseConfig):
+            on_every_gpu(settings, "evaluate")
+            # An experiment says itself what is not spelled out here.
+            given = flag.spelled_out(ctx, frozenset(asked))
+            asked = {name: value for name, value in asked.items() if name in given}
+        with shown_progress() as progress:
+            result = cogkp.evaluate(
+                settings,
+                **asked,
+                split=split.value if split else None,
+                thresholds_px=tuple(threshold),
+                world_unit_mm=unit_mm,
+                worst=worst,
+                output_dir=output,
+                progress=progress,
+            )
     report.tell(result.text)
     report.wrote(result.html_path, result.json_path, result.drawing_path, result.drawing_3d_path)
     if result.drawing_3d_path is not None:

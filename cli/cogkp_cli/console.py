@@ -17,6 +17,7 @@ from typing import Any
 
 import typer
 
+from cogkp import cli_api
 from cogkp.errors import printable
 
 STDOUT, STDERR = 1, 2
@@ -177,3 +178,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def open_console(as_json: bool) -> Console:
+    """Open the console of a command; of several processes the first one prints."""
+    return Console(as_json, silent=not cli_api.launched().first)

@@ -88,7 +88,8 @@ def stoppable() -> Iterator[list[KeyboardInterrupt]]:
 def stopped(stop: KeyboardInterrupt) -> int:
     """Tell of a signal that ended the work and return its exit code."""
     number = getattr(stop, "number", signal.SIGINT)
-    complain("interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}")
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        complain("interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}")
     return stop_code(number)
 
 

@@ -103,7 +103,10 @@ ConfigFile = Annotated[
     ),
 ]
 ExistingConfig = Annotated[
-    Path, typer.Option("-c", "--config", metavar="FILE", help="Dataset config, JSON.", dir_okay=False)
+    Path,
+    typer.Option(
+        "-c", "--config", metavar="FILE", help="Dataset config, JSON; or experiment spec, YAML.", dir_okay=False
+    ),
 ]
 SchemaFile = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help="Write the schema here instead of printing it.")

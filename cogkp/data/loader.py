@@ -92,10 +92,10 @@ class _EpochBatches(Sampler[list[ItemKey]]):
 def _shared(items: Sequence[T], launch: Launch, parts: int) -> list[T]:
     """Take this rank's share of each part, so that the first parts of all ranks are the first part of the batch."""
     most = min(parts, len(items) // launch.ranks)
-    return [item for number in range(most) for item in _part(_part(items, Launch(number, most)), launch)]
+    return [item for number in range(most) for item in share_of(share_of(items, Launch(number, most)), launch)]
 
 
-def _part(items: Sequence[T], launch: Launch) -> list[T]:
+def share_of(items: Sequence[T], launch: Launch) -> list[T]:
     """Take one rank's part: neighbours, as many as on any other rank, or one more on the first ones."""
     least, more = divmod(len(items), launch.ranks)
     start = launch.rank * least + min(launch.rank, more)
@@ -187,7 +187,7 @@ def build_loader(
     """Load a data set in batches.
 
     Where several ranks train together, each loads its part: of every batch where ``shuffle`` is set, as a training
-    needs it, and else of the one pass over all items.
+    needs it, and else of the one pass over all items: whole batches of ``batch_size`` over the number of ranks.
 
     Args:
         dataset: gives an item for an :class:`ItemKey`.
@@ -241,9 +241,11 @@ def _check_batch_size(batch_size: int, views: int, launch: Launch) -> None:
 def _dealt(sampler: EpochSampler, items_per_batch: int, epoch: int, launch: Launch, parts: int) -> _EpochBatches:
     if sampler.shuffle:
         return _EpochBatches(sampler, items_per_batch, epoch, launch, parts)
-    mine = _part(range(sampler.size), launch)
-    own = attrs.evolve(sampler, size=len(mine), first=mine[0] if mine else 0)
-    return _EpochBatches(own, items_per_batch // launch.ranks, epoch, ALONE)
+    # Whole batches: each is one that a single process would have, so that the ranks find its figures, bit by bit.
+    items = items_per_batch // launch.ranks
+    mine = share_of(range(0, sampler.size, items), launch)
+    first, end = (mine[0], min(mine[-1] + items, sampler.size)) if mine else (0, 0)
+    return _EpochBatches(attrs.evolve(sampler, size=end - first, first=first), items, epoch, ALONE)
 
 
 def _sampler(dataset: ImageDataset, seed: int, shuffle: bool) -> EpochSampler:

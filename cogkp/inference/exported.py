@@ -39,11 +39,13 @@ class Exported(NamedTuple):
     training_images: Mapping[str, Any] = {}
 
 
-def open_exported(path: Path, *, threads: int = 0, fixed_buffers: bool = False) -> Exported:
+def open_exported(path: Path, *, threads: int = 0, gpu: int = 0, fixed_buffers: bool = False) -> Exported:
     """Open an exported model: ONNX Runtime for ``.onnx``, TensorRT for everything else.
 
     An engine needs a manifest, its own or that of its ONNX file, and torch, whose memory on the GPU it uses.
-    ``threads`` are of ONNX Runtime; 0 leaves the choice to it. ``fixed_buffers`` keeps memory between calls.
+    ``threads`` are of ONNX Runtime; 0 leaves the choice to it. ``gpu`` is the index of the GPU that ONNX Runtime takes
+    where it takes one; TensorRT takes torch's current one. ``fixed_buffers`` keeps memory
+    between calls.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be used.
@@ -56,7 +58,7 @@ def open_exported(path: Path, *, threads: int = 0, fixed_buffers: bool = False) 
         manifest = read_engine_manifest(path)
         return _described(TensorRTRunner(path, manifest, fixed_buffers=fixed_buffers), manifest)
     signature, known = described_onnx(path)
-    runner = OnnxRuntimeRunner(path, signature, threads=threads, device=best_device(), fixed_buffers=fixed_buffers)
+    runner = OnnxRuntimeRunner(path, signature, threads=threads, device=best_device(gpu), fixed_buffers=fixed_buffers)
     return _described(runner, known) if known else Exported(runner, {})
 
 

@@ -29,8 +29,8 @@ class OnnxRuntimeRunner(Runner):
     Args:
         signature: what it should take and give; None reads it from the manifest beside the file.
         threads: of one operator; 0 leaves the choice to the runtime.
-        device: 'cpu' or 'cuda'.
-        fixed_buffers: keep the memory of inputs and outputs between calls, and record a CUDA graph on 'cuda'.
+        device: 'cpu', 'cuda' or 'cuda:1'.
+        fixed_buffers: keep the memory of inputs and outputs between calls, and record a CUDA graph on a GPU.
     """
 
     name = "onnxruntime"
@@ -78,7 +78,7 @@ class BoundSession:
         session: ONNX Runtime's.
         signature: what goes in and what comes out.
         rows: of each batch.
-        device: 'cpu' or 'cuda'.
+        device: 'cpu', 'cuda' or 'cuda:1'.
     """
 
     def __init__(self, session: Any, signature: Signature, rows: int, device: str) -> None:
@@ -92,7 +92,7 @@ class BoundSession:
         for name, value in self._outputs.items():
             self._binding.bind_ortvalue_output(name, value)
         self._options = onnxruntime.RunOptions()
-        if device == "cuda":  # each number of rows is a CUDA graph of its own
+        if device.startswith("cuda"):  # each number of rows is a CUDA graph of its own
             self._options.add_run_config_entry("gpu_graph_id", str(rows))
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
@@ -107,14 +107,15 @@ def _room(entry: InputFacts | OutputFacts, rows: int, device: str) -> Any:
     import onnxruntime
 
     shape = [rows, *map(int, entry.shape[1:])]
-    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(entry.dtype).type, device, 0)
+    kind, _, number = device.partition(":")
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(entry.dtype).type, kind, int(number or 0))
 
 
-def best_device() -> str:
-    """Name the device that the installed ONNX Runtime computes fastest on: 'cuda' or 'cpu'."""
+def best_device(gpu: int = 0) -> str:
+    """Name the device that the installed ONNX Runtime computes fastest on: that GPU, as 'cuda:0', or 'cpu'."""
     import onnxruntime
 
-    return "cuda" if PROVIDERS["cuda"] in onnxruntime.get_available_providers() and _has_gpu() else "cpu"
+    return f"cuda:{gpu}" if PROVIDERS["cuda"] in onnxruntime.get_available_providers() and _has_gpu() else "cpu"
 
 
 def _has_gpu() -> bool:
@@ -176,11 +177,13 @@ def _session(path: Path, threads: int, device: str, *, recorded: bool = False) -
     """Open a session; ``recorded`` asks for CUDA graphs, without which it goes on where the network does not allow."""
     import onnxruntime
 
-    provider = _provider(device, onnxruntime.get_available_providers())
-    if recorded and device == "cuda":
+    kind, _, number = device.partition(":")
+    provider = _provider(kind, onnxruntime.get_available_providers())
+    if recorded and kind == "cuda":
         try:
             content, options = read_whole(path, None), session_options(path, threads)
-            return onnxruntime.InferenceSession(content, options, providers=[(provider, {"enable_cuda_graph": "1"})])
+            graph = {"enable_cuda_graph": "1", "device_id": number or "0"}
+            return onnxruntime.InferenceSession(content, options, providers=[(provider, graph)])
         except Exception as error:  # ONNX Runtime's own errors have no common base
             log.warning("%s runs without a CUDA graph: %s", path, str(error).split("\n", 1)[0])
     try:
@@ -188,7 +191,8 @@ def _session(path: Path, threads: int, device: str, *, recorded: bool = False) -
         content, options = read_whole(path, None), session_options(path, threads)
         # Another try on the CPU is none where the first was there; ONNX Runtime would print four lines about it.
         again = int(provider != PROVIDERS["cpu"])
-        return onnxruntime.InferenceSession(content, options, providers=[provider], enable_fallback=again)
+        chosen = [(provider, {"device_id": number} if number else {})]
+        return onnxruntime.InferenceSession(content, options, providers=chosen, enable_fallback=again)
     except OSError as error:
         raise ArtifactError("ONNX file cannot be read", where=str(path), got=error.strerror or "") from error
     except Exception as error:  # ONNX Runtime's own errors have no common base

@@ -1,6 +1,7 @@
-"""Distributed training with torchrun: joining the ranks, collective operations, and which rank reports an error.
+"""Distributed work with torchrun: joining the ranks, collective operations, and which rank reports an error.
 
-Each rank reads its part of every batch, and all of them take the same step. The first one alone writes and speaks.
+In training each rank reads its part of every batch, and all of them take the same step; evaluations and predictions
+share out whole batches. The first rank alone writes reports and speaks.
 Everything goes through plain torch.distributed; docs/decisions/0010-distributed.md says why.
 
 BatchNorm counts the images of all ranks, as PyTorch's own SyncBatchNorm does on CUDA alone.
@@ -23,12 +24,13 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from cogkp.config.torchrun import ALONE, Launch, launched
-from cogkp.errors import RankError, TrainingError
+from cogkp.errors import CogkpError, RankError, TrainingError
 
 IMAGE_AXES = (0, 2, 3)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others: a slow disk is no fault, and a dead process is noticed in other ways."""
 
@@ -105,7 +107,7 @@ def normalise_over_ranks(model: nn.Module, wanted: bool) -> None:
 
 @attrs.frozen
 class Ranks:
-    """The processes of one training, as seen from one of them.
+    """The processes of one training or other work, as seen from one of them.
 
     All methods are collective: every rank calls them, in the same order. Where there is one rank they do nothing.
     """
@@ -168,6 +170,18 @@ class Ranks:
             dist.broadcast_object_list(held)
         return cast(R, held[0])
 
+    def joint(self, part: Callable[[], R], whole: Callable[[list[R]], S]) -> S:
+        """Let every rank do its part, and the first one make a whole of the parts, which all ranks get.
+
+        Raises:
+            CogkpError: a part or the whole failed. The first rank raises it once all parts are done, and the others a
+                :class:`RankError`.
+        """
+        if self.alone:
+            return whole([part()])
+        outcomes = self.gather(_outcome(part))
+        return self.from_first(lambda: whole(list(_required(outcomes))))
+
     def copy_first(self, model: nn.Module) -> None:
         """Broadcast the first rank's parameters and buffers."""
         if self.alone:
@@ -209,7 +223,22 @@ class Ranks:
 
 
 SINGLE = Ranks()
-"""One process that trains by itself."""
+"""One process that works by itself."""
+
+
+def _outcome(part: Callable[[], R]) -> R | CogkpError:
+    """Return what a part gives, also where that is an error: one that is raised would keep the others waiting."""
+    try:
+        return part()
+    except CogkpError as error:
+        return error
+
+
+def _required(outcomes: Iterable[R | CogkpError]) -> Iterator[R]:
+    for outcome in outcomes:
+        if isinstance(outcome, CogkpError):
+            raise outcome
+        yield outcome
 
 
 @contextmanager
@@ -295,7 +324,7 @@ def _meet(launch: Launch) -> Any:
 
 
 def _reports_first(store: Any, launch: Launch) -> bool:
-    """Claim the report of the error that ends the training; only the first rank to ask gets it."""
+    """Claim the report of the error that ends the work; only the first rank to ask gets it."""
     with suppress(RuntimeError):
         return bool(store.compare_set(FAILED, "", str(launch.rank)) == str(launch.rank).encode())
     return True  # the process that kept the store is gone

@@ -37,7 +37,7 @@ from cogkp.inference.model import Model, load, model_of_task
 from cogkp.progress import Progress
 from cogkp.tasks.base import Report, Task
 from cogkp.tasks.registry import build_task
-from cogkp.training.distributed import Ranks
+from cogkp.training.distributed import SINGLE, Ranks
 from cogkp.training.precision import resolve_precision
 from cogkp.training.seeding import seed_everything
 from cogkp.workflows.evaluation_page import Words
@@ -64,6 +64,9 @@ class EvaluationRequest:
     num_workers: int | None = None
     output_dir: Path | None = None
     checkpoint_root: Path = CHECKPOINT_ROOT
+    ranks: Ranks = SINGLE
+    in_training: bool = False
+    """Whether a training asks, which has processes of its own, whatever the configuration says of evaluations."""
 
 
 def _unchanged(report: Report, found: EvaluationResult) -> EvaluationResult:
@@ -81,11 +84,12 @@ class EvaluationJob:
     Args:
         model: what is evaluated.
         split: the data it is evaluated on.
-        loading: batch size and loader processes.
+        loading: batch size and loader processes of each rank.
         folder: makes the folder of the results.
         subject: what the model finds, in a word: the title of the page.
         words: what the page calls things.
-        finished: writes what only this family leaves beside the report, and returns the result with it.
+        finished: writes what only this family leaves beside the report, and returns the result with it; called on the
+            first rank alone.
     """
 
     model: OpenedModel
@@ -189,6 +193,7 @@ class PredictionRequest:
     model: str | None = None
     output_dir: Path | None = None
     checkpoint_root: Path = CHECKPOINT_ROOT
+    ranks: Ranks = SINGLE
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -222,7 +227,7 @@ class PredictionJob:
         workers: threads that read images.
         save_json: whether JSON files are written.
         save_drawings: whether drawings are written.
-        finished: called with the result, a :class:`cogkp.workflows.predict.InferResult`.
+        finished: called with the result, a :class:`cogkp.workflows.predict.InferResult`, on the first rank alone.
     """
 
     model: Model

@@ -12,10 +12,12 @@ from typing import Any
 import attrs
 
 from cogkp.data.images import encode_image
+from cogkp.data.loader import share_of
 from cogkp.errors import DataError, Problem, counted, printable
 from cogkp.files import is_json_with, marked, write_bytes, write_json
 from cogkp.inference.processor import Prepared
 from cogkp.progress import SILENT, Progress
+from cogkp.training.distributed import Ranks, together
 from cogkp.workflows.adapter import AskedImage, PredictionJob, PredictionRequest, adapter_of
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
@@ -48,6 +50,7 @@ class InferResult(Printable):
         return "\n".join(map(printable, [*lines, *self.problems]))
 
 
+@together
 def infer(
     config: Any,
     source: Path | str | None = None,
@@ -58,6 +61,9 @@ def infer(
     progress: Progress = SILENT,
 ) -> InferResult:
     """Find points or objects in images without labels; to ask about single images, see :func:`cogkp.load`.
+
+    Started by ``torchrun``, each process takes its part of the images; the files are those of one process, and all
+    return the same result. The first one alone shows progress.
 
     Args:
         config: what :func:`cogkp.load_config` returns.
@@ -77,6 +83,8 @@ def infer(
         ArtifactError: the model cannot be used, or is of another family.
         DataError: there are no images, or none can be used.
         OutputError: something cannot be written, or results would be written among the images.
+        TrainingError: an experiment asks for several GPUs, and this is one process.
+        RankError: another process of this prediction has ended.
     """
     started = time.perf_counter()
     asked = PredictionRequest(
@@ -84,31 +92,56 @@ def infer(
         model=model,
         output_dir=output_dir,
         checkpoint_root=checkpoint_root,
+        ranks=Ranks.here(),
     )
+    ranks = asked.ranks
     with adapter_of(config).prediction(config, asked) as job:
-        problems, counts, looked_at = list(job.problems), Counter[str](), 0
-        with progress.work("predict", len(job.images)) as work:
-            for group in _groups(job):
-                good = [(image, seen) for image, seen in group if isinstance(seen, Prepared)]
-                problems += [seen for _, seen in group if isinstance(seen, Problem)]
-                for image, found in zip([image for image, _ in good], _answers(job, good), strict=True):
-                    _write(job, image, found)
-                    counts.update(job.count(found))
-                looked_at += len(good)
-                work.advance(len(group), **{name: str(count) for name, count in counts.items()})
-        result = InferResult(
-            folder=job.folder,
-            images=looked_at,
-            counts=counts,
-            problems=tuple(map(str, problems)),
-            seconds=time.perf_counter() - started,
-        )
-        job.finished(result)
-        return result
+        ranks.require_same([image.name for image in job.images], "images")
+
+        def whole(parts: list[_Part]) -> InferResult:
+            result = InferResult(
+                folder=job.folder,
+                images=sum(part.images for part in parts),
+                counts=sum((part.counts for part in parts), Counter[str]()),
+                problems=tuple(map(str, [*job.problems, *(each for part in parts for each in part.problems)])),
+                seconds=time.perf_counter() - started,
+            )
+            job.finished(result)
+            return result
+
+        return ranks.joint(lambda: _predicted(job, ranks, progress if ranks.first else SILENT), whole)
 
 
-def _groups(job: PredictionJob) -> Iterator[list[tuple[AskedImage, Prepared | Problem]]]:
-    """Read images in groups, in order; one that cannot be read is its problem."""
+@attrs.frozen
+class _Part:
+    """What one rank found: images looked at, counts, and what is wrong with images that cannot be used."""
+
+    images: int
+    counts: Counter[str]
+    problems: list[Problem]
+
+
+def _predicted(job: PredictionJob, ranks: Ranks, progress: Progress) -> _Part:
+    """Ask about this rank's images, and write what is found."""
+    looked_at, counts, problems = 0, Counter[str](), list[Problem]()
+    size = min(job.batch_size, job.model.most_rows)
+    starts = share_of(range(0, len(job.images), size), ranks.launch)
+    with progress.work("predict", sum(len(job.images[start : start + size]) for start in starts)) as work:
+        for group in _groups(job, starts, size):
+            good = [(image, seen) for image, seen in group if isinstance(seen, Prepared)]
+            problems += [seen for _, seen in group if isinstance(seen, Problem)]
+            for image, found in zip([image for image, _ in good], _answers(job, good), strict=True):
+                _write(job, image, found)
+                counts.update(job.count(found))
+            looked_at += len(good)
+            work.advance(len(group), **{name: str(count) for name, count in counts.items()})
+    return _Part(looked_at, counts, problems)
+
+
+def _groups(
+    job: PredictionJob, starts: Sequence[int], size: int
+) -> Iterator[list[tuple[AskedImage, Prepared | Problem]]]:
+    """Read groups of images, in order; one that cannot be read is its problem."""
 
     def read(image: AskedImage) -> tuple[AskedImage, Prepared | Problem]:
         try:
@@ -116,9 +149,8 @@ def _groups(job: PredictionJob) -> Iterator[list[tuple[AskedImage, Prepared | Pr
         except DataError as error:
             return image, error.problem
 
-    size = min(job.batch_size, job.model.most_rows)
     with ThreadPoolExecutor(max(1, min(job.workers, size))) as pool:
-        for start in range(0, len(job.images), size):
+        for start in starts:
             yield list(pool.map(read, job.images[start : start + size]))
 
 

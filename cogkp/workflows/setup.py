@@ -11,7 +11,7 @@ import torch
 from cogkp.artifacts.checkpoint import Checkpoint, load_weights
 from cogkp.artifacts.restore import Restored
 from cogkp.artifacts.runs import own_name
-from cogkp.config.torchrun import ALONE, Launch
+from cogkp.config.torchrun import ALONE, Launch, launched
 from cogkp.config.train import TrainOptions
 from cogkp.data.dataset import ImageDataset
 from cogkp.data.images.survey import evenly
@@ -101,11 +101,16 @@ def is_exported(path: Path) -> bool:
     return path.suffix.lower() in (ONNX_SUFFIX, *ENGINE_SUFFIXES)
 
 
+def gpu_of(device: torch.device | None) -> int:
+    """Return the index of a GPU; where none is named, that of this process: of several each has its own."""
+    return launched().local_rank if device is None else device.index or 0
+
+
 @contextmanager
 def open_model(config: Any, model: Path | Restored, *, device: torch.device | None = None) -> Iterator[OpenedModel]:
     """Open a model for predictions: a checkpoint that was read, or the file of an exported model.
 
-    ``device`` is where a checkpoint runs; None takes a GPU when there is one.
+    ``device`` is where it runs; None takes the GPU of this process when there is one.
 
     Raises:
         ArtifactError: the file cannot be used, is of another family, or takes other images.
@@ -118,7 +123,7 @@ def open_model(config: Any, model: Path | Restored, *, device: torch.device | No
         path, home = own_name(model.path, model.home), model.home
         yield OpenedModel(path=path, home=home, task=task, predict=predict, checkpoint=model.checkpoint)
         return
-    found = open_exported(model)
+    found = open_exported(model, gpu=gpu_of(device))
     family = family_of(config).name
     if found.facts.get("family", family) != family:
         raise ArtifactError(

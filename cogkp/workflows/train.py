@@ -32,8 +32,8 @@ from cogkp.training.seeding import seed_everything
 from cogkp.training.sinks import Sink
 from cogkp.training.stopwatch import TRACE_NAME, ProfileSink
 from cogkp.training.trainer import FitResult, Loaders, fit, rehearse
-from cogkp.workflows.adapter import adapter_of
-from cogkp.workflows.evaluate import evaluate
+from cogkp.workflows.adapter import EvaluationRequest, adapter_of
+from cogkp.workflows.evaluate import evaluated
 from cogkp.workflows.image_levels import tell_dataset, with_found_levels, with_trained_levels
 from cogkp.workflows.printing import Printable
 from cogkp.workflows.setup import open_loader
@@ -307,13 +307,14 @@ class _Run:
         """Evaluate the best checkpoint; a training is never lost for want of it."""
         source = place.best if place.best.is_file() else place.checkpoint
         try:
-            found = evaluate(
-                self.job.config,
+            asked = EvaluationRequest(
                 model=str(source),
                 split="validation",
                 batch_size=plan.options.batch_size // self.ranks.launch.ranks,
                 output_dir=self.job.report_folder(place),
+                in_training=True,
             )
+            found = evaluated(self.job.config, asked)
         except CogkpError as error:
             log.warning("no report was written: %s", error)
             return None

@@ -34,7 +34,7 @@ def became(monkeypatch) -> list[list[str]]:
 
 def test_the_words_of_the_command_stay(became):
     with pytest.raises(BecameError):
-        on_every_gpu(CenterPoseConfig(train=TrainSpec(num_gpus=2)))
+        on_every_gpu(CenterPoseConfig(train=TrainSpec(num_gpus=2)), "train")
     (words,) = became
     assert words[:4] == [sys.executable, sys.executable, "-m", "torch.distributed.run"]
     assert words[-8:] == ["-m", "cogkp_cli", "cog", "centerpose", "train", "-e", "spec.yaml", "train.num_gpus=2"]
@@ -42,7 +42,7 @@ def test_the_words_of_the_command_stay(became):
 
 
 def test_one_process_stays_what_it_is(became, monkeypatch):
-    on_every_gpu(CenterPoseConfig())
+    on_every_gpu(CenterPoseConfig(), "train")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    on_every_gpu(CenterPoseConfig(train=TrainSpec(num_gpus=2)))
+    on_every_gpu(CenterPoseConfig(train=TrainSpec(num_gpus=2)), "train")
     assert not became

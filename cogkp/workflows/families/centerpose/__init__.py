@@ -18,7 +18,7 @@ from cogkp.artifacts.manifest import Origin
 from cogkp.artifacts.names import file_sha256
 from cogkp.config.centerpose import rules
 from cogkp.config.centerpose.io import dump_experiment, structure_experiment
-from cogkp.config.centerpose.results import onnx_path
+from cogkp.config.centerpose.results import onnx_path, results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
 from cogkp.config.converter import plain_hash
 from cogkp.config.images import ImageFiles
@@ -58,7 +58,8 @@ from cogkp.workflows.families.centerpose.model import (
     require_colours,
     require_outputs,
 )
-from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
+from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work, first_at_work
+from cogkp.workflows.families.centerpose.torchrun import require_started
 from cogkp.workflows.families.centerpose.training import CORNER_NAMES, Training, begin_training, start_network
 from cogkp.workflows.image_levels import with_exported_levels
 from cogkp.workflows.report_writer import EvaluationResult
@@ -135,14 +136,17 @@ class CenterPoseAdapter(Adapter):
         data, section = config.dataset, config.evaluate
         size = asked.batch_size or (data.batch_size if section.batch_size < 1 else section.batch_size)
         workers = data.workers if asked.num_workers is None else asked.num_workers
-        with at_work(config, "evaluate") as work, opened_model(config, "evaluate") as model:
-            require_evaluation_folder(work.results.path)  # before the work, which would be lost
-            split = asked.split or "evaluation"
+        if not asked.in_training:
+            require_started(section, "evaluate")
+        folder, split = results_of(config, "evaluate").path, asked.split or "evaluation"
+        with first_at_work(config, "evaluate", asked.ranks) as work, opened_model(config, asked.ranks) as model:
+            if work is not None:
+                require_evaluation_folder(folder)  # before the work, which would be lost
             yield EvaluationJob(
                 model=model,
                 split=split,
                 loading=TrainOptions(batch_size=size, num_workers=workers),
-                folder=lambda: work.results.path,
+                folder=lambda: folder,
                 subject=data.category,
                 words=self.words,
                 finished=partial(_evaluated, work, split),
@@ -207,7 +211,11 @@ class CenterPoseAdapter(Adapter):
             data = attrs.evolve(data, inference_data=str(asked.source))
         config = attrs.evolve(config, inference=section, dataset=data)
         require_image_folder(config)
-        with at_work(config, "inference") as work, prediction_job(config, work) as job:
+        require_started(section, "inference")
+        with (
+            first_at_work(config, "inference", asked.ranks) as work,
+            prediction_job(config, work, asked.ranks) as job,
+        ):
             yield job
 
     def to_ask(self, config: CenterPoseConfig) -> CenterPoseConfig:
@@ -226,8 +234,9 @@ class CenterPoseAdapter(Adapter):
 ADAPTER = CenterPoseAdapter()
 
 
-def _evaluated(work: AtWork, split: Split, report: Report, found: EvaluationResult) -> EvaluationResult:
+def _evaluated(work: AtWork | None, split: Split, report: Report, found: EvaluationResult) -> EvaluationResult:
     """Write tables and rows, and the last line of the status file; what is printed leaves the rows to the files."""
+    assert work is not None  # only the first rank writes
     text_path, rows_path = found.folder / TEXT_NAME, found.folder / ROWS_NAME
     write_text(text_path, f"{found.text}\n")
     write_text(rows_path, rows_of(report.evidence))

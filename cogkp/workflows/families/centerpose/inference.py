@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import torch
 
 from cogkp.config.centerpose.results import results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig
@@ -24,6 +25,7 @@ from cogkp.tasks.centerpose.poses import ObjectPoses
 from cogkp.tasks.centerpose.prediction import CenterPosePrediction, detection_record, inference_record
 from cogkp.tasks.centerpose.processor import processor_of
 from cogkp.tasks.centerpose.task import needed_facts
+from cogkp.training.distributed import SINGLE, Ranks
 from cogkp.workflows.adapter import AskedImage, PredictionJob
 from cogkp.workflows.families.centerpose.model import (
     FAMILY,
@@ -37,7 +39,7 @@ from cogkp.workflows.families.centerpose.results_folder import AtWork
 from cogkp.workflows.image_levels import with_exported_levels
 from cogkp.workflows.predict import InferResult
 from cogkp.workflows.result_files import names_of, require_apart
-from cogkp.workflows.setup import is_exported, restored_task
+from cogkp.workflows.setup import gpu_of, is_exported, restored_task
 
 CAMERA = (
     "intrinsics in the JSON file beside it, or all four numbers of the camera in the experiment's inference section"
@@ -145,8 +147,10 @@ def to_ask(config: CenterPoseConfig) -> CenterPoseConfig:
 
 
 @contextmanager
-def prediction_job(config: CenterPoseConfig, work: AtWork) -> Iterator[PredictionJob]:
+def prediction_job(config: CenterPoseConfig, work: AtWork | None, ranks: Ranks = SINGLE) -> Iterator[PredictionJob]:
     """Find the images below ``dataset.inference_data``, and open the model that the ``inference`` section names.
+
+    ``work`` is None on all ranks but the first.
 
     The camera is that of the JSON file beside an image, else that of the experiment; no camera is assumed.
 
@@ -172,18 +176,20 @@ def prediction_job(config: CenterPoseConfig, work: AtWork) -> Iterator[Predictio
         }
 
     def finished(result: InferResult) -> None:
+        assert work is not None  # only the first rank tells
         kpi = {"pictures": result.images, "objects": result.counts["objects"], "unusable": len(result.problems)}
         message = "the inference is done" + (", but not all images could be used" if result.problems else "")
         work.status.write("SUCCESS", message, verbosity="WARNING" if result.problems else "INFO", kpi=kpi)
 
-    with _opened(config) as model:
+    device = torch.device("cuda", section.gpus[0]) if ranks.alone else None
+    with _opened(config, device) as model:
         yield PredictionJob(
             model=model,
             images=[
                 AskedImage(path=path, name=name, known=_known(each, config))
                 for each, (path, name) in zip(images.usable, named, strict=True)
             ],
-            folder=work.results.path,
+            folder=results_of(config, "inference").path,
             count=count,
             record=record,
             draw=lambda found: found.draw(axis_size=section.axis_size, least_side_px=LEAST_SIDE_PX),
@@ -205,12 +211,12 @@ def _known(record: ImageRecord, config: CenterPoseConfig) -> dict[str, Any]:
     return {"camera": record.K, "height": height, "ground": ground}
 
 
-def _opened(config: CenterPoseConfig) -> Model:
+def _opened(config: CenterPoseConfig, device: torch.device | None) -> Model:
     path, threshold = model_path(config, "inference"), config.inference.visualization_threshold
     if not is_exported(path) and config.inference.checkpoint is not None:
         task = restored_task(to_ask(config), open_experiment_checkpoint(path, config))
         return model_of_task(task, path, threshold=threshold)
-    found = open_exported(path)
+    found = open_exported(path, gpu=gpu_of(device))
     require_outputs(found.runner.signature, found.facts, path)
     require_colours(found, path, config)
     config = with_exported_levels(config, found.facts, str(path))

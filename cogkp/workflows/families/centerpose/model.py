@@ -15,6 +15,7 @@ from cogkp.config.centerpose.spec import CenterPoseConfig, EvaluateSpec, Inferen
 from cogkp.errors import ArtifactError, ConfigError, Problem
 from cogkp.inference.exported import Exported
 from cogkp.tasks.centerpose.detections import DecodedObjects
+from cogkp.training.distributed import SINGLE, Ranks
 from cogkp.workflows.setup import OpenedModel, is_exported, open_model, require_family
 
 COLOURS = 3
@@ -24,18 +25,20 @@ log = logging.getLogger("cogkp")
 
 
 @contextmanager
-def opened_model(config: CenterPoseConfig, verb: Literal["evaluate", "inference"]) -> Iterator[OpenedModel]:
-    """Open the model that a verb's section names; what ends in ``.onnx`` or ``.engine`` may stand in either key.
+def opened_model(config: CenterPoseConfig, ranks: Ranks = SINGLE) -> Iterator[OpenedModel]:
+    """Open the model that is to be evaluated; what ends in ``.onnx`` or ``.engine`` may stand in either key.
 
     Raises:
         ConfigError: it names none.
         ArtifactError: the file cannot be used, or belongs to another family or has no input that images fit into.
         EngineError: an engine without a GPU.
     """
-    path, section = model_path(config, verb), getattr(config, verb)
+    path, section = model_path(config, "evaluate"), config.evaluate
     exported = section.checkpoint is None or is_exported(path)
     model = path if exported else open_experiment_checkpoint(path, config)
-    device = torch.device("cuda", section.gpus[0]) if torch.cuda.is_available() else None
+    # Of several processes each has its GPU already.
+    alone = ranks.alone and torch.cuda.is_available()
+    device = torch.device("cuda", section.gpus[0]) if alone else None
     with open_model(config, model, device=device) as opened:
         yield opened
 
@@ -46,8 +49,6 @@ def model_path(config: CenterPoseConfig, verb: Literal["evaluate", "inference"])
     if not section.model_file:
         wanted = f"a file, or one in {verb}.trt_engine"
         raise ConfigError([Problem("there is no model", f"{verb}.checkpoint", wanted, "nothing")])
-    if len(section.gpus) > 1 or section.num_nodes > 1:
-        log.warning("%s.num_gpus: one GPU is used", verb)
     if section.checkpoint and section.trt_engine:
         message = "%s.trt_engine is not used: %s.checkpoint is given; %s.checkpoint=null takes the engine"
         log.warning(message, verb, verb, verb)

@@ -1,7 +1,7 @@
 """Lock the results folder of a verb, and write ``experiment.yaml`` and ``status.json``."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from cogkp.config.centerpose.results import Results, results_of
 from cogkp.config.centerpose.spec import CenterPoseConfig, Verb
 from cogkp.errors import CogkpError, ConfigError
 from cogkp.files import has_mark, in_own_folder, make_folder, require_replaceable
+from cogkp.training.distributed import Ranks
 
 OUR_NAMES = ("experiment.yaml", "status.json", RECORD_NAME, METRICS_NAME, TABLE_NAME)
 EARLIER_START, EARLIER_KEY = b"model_name: ", b"\n  camera_frame: "
@@ -78,3 +79,12 @@ def at_work(config: CenterPoseConfig, verb: Verb) -> Iterator[AtWork]:
         except BaseException as error:
             status.write("FAILURE", f"{verb} failed: {type(error).__name__}", verbosity="CRITICAL")
             raise
+
+
+@contextmanager
+def first_at_work(config: CenterPoseConfig, verb: Verb, ranks: Ranks) -> Iterator[AtWork | None]:
+    """Let the first rank hold the folder, as :func:`at_work` does, before any other goes on; None on the others."""
+    with ExitStack() as stack:
+        held: list[AtWork] = []
+        ranks.from_first(lambda: held.append(stack.enter_context(at_work(config, verb))))
+        yield held[0] if held else None

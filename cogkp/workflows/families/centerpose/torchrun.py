@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import attrs
 import torch
 
-from cogkp.config.centerpose.spec import RunSpec
+from cogkp.config.centerpose.spec import RunSpec, Verb
 from cogkp.errors import TrainingError
 
 TORCHRUN = "torch.distributed.run"
-ON_PROCESSORS = "to train with that many processes on this machine's processors, start: {}"
+ON_PROCESSORS = "to take that many processes on this machine's processors, start: {}"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -31,12 +31,13 @@ class Start:
 
 
 def ranks_to_start(
-    run: RunSpec, environment: Mapping[str, str] | None = None, *, present: int | None = None
+    run: RunSpec, verb: Verb, environment: Mapping[str, str] | None = None, *, present: int | None = None
 ) -> Start | None:
     """Say how to start the processes that a section of an experiment asks for.
 
     Args:
         run: the section; ``num_gpus`` and ``gpu_ids`` are reconciled.
+        verb: whose section it is.
         environment: that of this process when None; who started it with ``torchrun`` has decided, whatever the section
             says.
         present: GPUs of this machine; counted when None.
@@ -51,18 +52,18 @@ def ranks_to_start(
     if "WORLD_SIZE" in found:
         return None
     count = len(run.gpus)
-    advice = f"torchrun --nproc-per-node {count} --no-python s6 cog centerpose train -e SPEC.yaml"
+    advice = f"torchrun --nproc-per-node {count} --no-python s6 cog centerpose {verb} -e SPEC.yaml"
     if run.num_nodes > 1:
         nodes = f"torchrun --nnodes {run.num_nodes} --rdzv-backend c10d --rdzv-endpoint FIRST-MACHINE:29500 "
         hint = f"Start on each machine: {nodes}{advice.removeprefix('torchrun ')}"
-        raise TrainingError("other machines cannot be started from here", where="num_nodes", hint=hint)
+        raise TrainingError("other machines cannot be started from here", where=f"{verb}.num_nodes", hint=hint)
     gpus = torch.cuda.device_count() if present is None else present
     if count > 1 and not gpus:
-        hint = f"Give num_gpus=1; or, {ON_PROCESSORS.format(advice)}"
-        raise TrainingError("there is no GPU here", where="num_gpus", got=f"{count} asked for", hint=hint)
+        hint = f"Give {verb}.num_gpus=1; or, {ON_PROCESSORS.format(advice)}"
+        raise TrainingError("there is no GPU here", where=f"{verb}.num_gpus", got=f"{count} asked for", hint=hint)
     if gpus and max(run.gpus, default=0) >= gpus:
         got = ", ".join(map(str, run.gpus))
-        raise TrainingError("there is no such GPU here", where="gpu_ids", expected=f"0 to {gpus - 1}", got=got)
+        raise TrainingError("there is no such GPU here", where=f"{verb}.gpu_ids", expected=f"0 to {gpus - 1}", got=got)
     if count <= 1:
         return None
     words = (sys.executable, "-m", TORCHRUN, "--standalone", "--nproc-per-node", str(count))
@@ -70,13 +71,13 @@ def ranks_to_start(
     return Start(words, {VISIBLE: chosen}, f"{VISIBLE}={chosen} {advice}")
 
 
-def require_started(run: RunSpec) -> None:
+def require_started(run: RunSpec, verb: Verb) -> None:
     """Refuse to do alone (TrainingError) what several GPUs are asked for; the message has the command."""
-    start = ranks_to_start(run)
+    start = ranks_to_start(run, verb)
     if start is not None:
         raise TrainingError(
             "several GPUs are asked for, and this is one process",
-            where="num_gpus",
+            where=f"{verb}.num_gpus",
             expected="1",
             got=str(len(run.gpus)),
             hint=f"Start: {start.advice}",

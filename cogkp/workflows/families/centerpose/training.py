@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from cogkp.training.plan import Plan
 from cogkp.training.sinks import EpochEvent, Sink, StepEvent
 from cogkp.training.trainer import FitResult
 from cogkp.workflows.families.centerpose.model import open_experiment_checkpoint
-from cogkp.workflows.families.centerpose.results_folder import AtWork, at_work
+from cogkp.workflows.families.centerpose.results_folder import AtWork, first_at_work
 from cogkp.workflows.families.centerpose.torchrun import require_started
 from cogkp.workflows.training_job import CHECKPOINT_ROOT, LOG_DIR, RunPlace, TrainingJob, TrainingRequest
 
@@ -54,7 +54,7 @@ def begin_training(adapter: Any, config: CenterPoseConfig, asked: TrainingReques
     """
     if problems := [*_said_twice(asked), *rules.check(config, "train")]:
         raise ConfigError(problems)
-    require_started(config.train)
+    require_started(config.train, "train")
     return Training(adapter, config, asked, ranks)
 
 
@@ -88,12 +88,7 @@ class Training(TrainingJob):
         """Let the first rank hold the folder of results and keep its file of status."""
         cudnn = self.config.train.cudnn
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn.benchmark, cudnn.deterministic
-        with ExitStack() as stack:
-
-            def hold() -> None:
-                self.work = stack.enter_context(at_work(self.config, "train"))
-
-            self.ranks.from_first(hold)
+        with first_at_work(self.config, "train", self.ranks) as self.work:
             yield
 
     def restored(self) -> Restored | None:
