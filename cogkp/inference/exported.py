@@ -31,12 +31,14 @@ class Exported(NamedTuple):
         facts: what the model's family wrote down; empty for files of other programs.
         checkpoint: what it was made of; empty where nobody wrote it down.
         training_images: what these were like; empty where nobody wrote it down.
+        precision: of most of its layers.
     """
 
     runner: Runner
     facts: Mapping[str, Any]
     checkpoint: str = ""
     training_images: Mapping[str, Any] = {}
+    precision: str = "fp32"
 
 
 def open_exported(path: Path, *, threads: int = 0, gpu: int = 0, fixed_buffers: bool = False) -> Exported:
@@ -44,8 +46,8 @@ def open_exported(path: Path, *, threads: int = 0, gpu: int = 0, fixed_buffers: 
 
     An engine needs a manifest, its own or that of its ONNX file, and torch, whose memory on the GPU it uses.
     ``threads`` are of ONNX Runtime; 0 leaves the choice to it. ``gpu`` is the index of the GPU that ONNX Runtime takes
-    where it takes one; TensorRT takes torch's current one. ``fixed_buffers`` keeps memory
-    between calls.
+    where it takes one; TensorRT takes torch's current one. ``fixed_buffers`` keeps memory between
+    calls.
 
     Raises:
         ArtifactError: there is no such file, or it cannot be used.
@@ -56,14 +58,17 @@ def open_exported(path: Path, *, threads: int = 0, gpu: int = 0, fixed_buffers: 
         from cogkp.inference.tensorrt_runner import TensorRTRunner
 
         manifest = read_engine_manifest(path)
-        return _described(TensorRTRunner(path, manifest, fixed_buffers=fixed_buffers), manifest)
+        # What trtexec built elsewhere of one of our ONNX files may be of any precision.
+        precision = "unknown" if manifest.engine is None else manifest.engine.precision
+        runner: Runner = TensorRTRunner(path, manifest, fixed_buffers=fixed_buffers)
+        return _described(runner, manifest, precision)
     signature, known = described_onnx(path)
     runner = OnnxRuntimeRunner(path, signature, threads=threads, device=best_device(gpu), fixed_buffers=fixed_buffers)
     return _described(runner, known) if known else Exported(runner, {})
 
 
-def _described(runner: Runner, manifest: Manifest) -> Exported:
-    return Exported(runner, manifest.facts, manifest.origin.checkpoint, manifest.origin.images)
+def _described(runner: Runner, manifest: Manifest, precision: str = "fp32") -> Exported:
+    return Exported(runner, manifest.facts, manifest.origin.checkpoint, manifest.origin.images, precision)
 
 
 def described_onnx(path: Path) -> tuple[Signature, Manifest | None]:

@@ -17,9 +17,11 @@ from cogkp.config.converter import plain_differences
 from cogkp.data.dataset import changes
 from cogkp.errors import ArtifactError, EvaluationError, printable
 from cogkp.files import write_text
+from cogkp.inference.exported import ENGINE_SUFFIXES, ONNX_SUFFIX
 from cogkp.measures.compare import FigureDifference, aligned, differences, on_common_columns, same_frames
 from cogkp.measures.evidence import Curve, Evidence, Measure, Table
 from cogkp.measures.figures import ALL, hit_curve, reach
+from cogkp.measures.frame_changes import FrameChanges, frame_changes
 from cogkp.visual import page
 from cogkp.visual.charts import interval_chart, line_chart
 from cogkp.workflows.printing import Printable
@@ -27,6 +29,7 @@ from cogkp.workflows.report_parts import read_epochs, training_curves
 from cogkp.workflows.training_job import CHECKPOINT_ROOT
 
 TOLD_OF_POINTS = ("mean",)
+MOST_CHANGED = 10
 
 
 @attrs.frozen(repr=False)
@@ -121,6 +124,14 @@ def _side(path: Path) -> Side:
     )
 
 
+def _kind(side: Side) -> dict[str, str]:
+    """Say what kind of file was evaluated, and in which precision; earlier documents say neither."""
+    said = side.document.get("model", {})
+    suffix = Path(side.document["checkpoint"]).suffix.lower()
+    guessed = "onnx" if suffix == ONNX_SUFFIX else "engine" if suffix in ENGINE_SUFFIXES else "checkpoint"
+    return {"kind": str(said.get("kind", guessed)), "precision": str(said.get("precision", ""))}
+
+
 def _labelled(first: Side, second: Side) -> tuple[Side, Side]:
     """Give both names that differ: the run's, then the checkpoint's, then where the evaluation lies."""
     names = zip(_names(first), _names(second), strict=True)
@@ -144,10 +155,12 @@ def _compared(first: Side, second: Side) -> Compared:
             paired, reasons, left_out = False, [str(error)], 0
         if left_out:
             notes.append(f"{left_out} labels that only one of them could compare are left out of the distances")
+    other_file = paired and _kind(first) != _kind(second)
     return Compared(
         first=attrs.evolve(first, evidence=one),
         second=attrs.evolve(second, evidence=other),
         paired=paired,
+        changes=frame_changes(one, other) if other_file else None,
         reasons=tuple(reasons),
         notes=tuple(notes),
         differences=tuple(differences(one, other, paired=paired)),
@@ -168,15 +181,21 @@ def _other_frames(first: Side, second: Side) -> Iterator[str]:
 def _circumstances(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, list[str]]:
     """List what else differs, one line per value."""
     trained, again = one["training"], other["training"]
-    found = {
-        "configuration of the training": plain_differences(trained["config"], again["config"]),
-        "options of the training": plain_differences(trained["options"], again["options"]),
-        "data of the training": changes(trained["data"], again["data"]),
+    found = (
+        {}
+        if not (trained["config"] and again["config"])
+        else {
+            "configuration of the training": plain_differences(trained["config"], again["config"]),
+            "options of the training": plain_differences(trained["options"], again["options"]),
+            "data of the training": changes(trained["data"], again["data"]),
+        }
+    )
+    found |= {
         "configuration of the evaluation": plain_differences(one["config"], other["config"]),
         "versions": plain_differences(one["versions"], other["versions"]),
         "machine": plain_differences(one["machine"], other["machine"]),
     }
-    if found["configuration of the evaluation"] == found["configuration of the training"]:
+    if found["configuration of the evaluation"] == found.get("configuration of the training"):
         del found["configuration of the evaluation"]
     return found
 
@@ -187,6 +206,7 @@ def _report(compared: Compared) -> dict[str, Any]:
             "label": side.label,
             "evaluation": str(side.path),
             "checkpoint": side.document["checkpoint"],
+            "model": _kind(side),
             "frames": len(side.evidence.frames),
             "training_seconds": side.training_seconds,
         }
@@ -197,6 +217,7 @@ def _report(compared: Compared) -> dict[str, Any]:
         "paired": compared.paired,
         "reasons": list(compared.reasons),
         "notes": list(compared.notes),
+        "file_change": None if compared.changes is None else compared.changes.to_dict(),
         "figures": [_entry(each) for each in compared.differences],
         "differences": compared.circumstances,
     }
@@ -220,9 +241,8 @@ def _entry(each: FigureDifference) -> dict[str, Any]:
 
 def _text(compared: Compared) -> str:
     first, second = compared.first, compared.second
-    lines = [f"first:  {first.label} ({first.document['checkpoint']})"]
-    lines.append(f"second: {second.label} ({second.document['checkpoint']})")
-    lines += [compared.how, *compared.notes]
+    lines = [f"first:  {first.label}, {first.model}", f"second: {second.label}, {second.model}"]
+    lines += [compared.how, *compared.notes, *compared.cost]
     for title in dict.fromkeys(each.figure.title for each in compared.differences):
         ours = [each for each in compared.differences if each.figure.title == title]
         lines += ["", title, *_lines([each for each in ours if each.figure.of == ALL])]
@@ -271,6 +291,12 @@ class Side:
     training_seconds: float | None
 
     @property
+    def model(self) -> str:
+        """The model's file, what it is and in which precision it computes."""
+        kind = _kind(self)
+        return f"{self.document['checkpoint']} ({', '.join(filter(None, kind.values()))})"
+
+    @property
     def took(self) -> str:
         """The time of the training, in words."""
         if self.training_seconds is None:
@@ -287,6 +313,8 @@ class Compared:
         first: what is compared with, with the columns that both have.
         second: what is judged.
         paired: whether both measured the same frames.
+        changes: what another kind or precision of file did to each frame; None where both are alike, or where the
+            frames are not the same.
         reasons: why they did not.
         circumstances: what else differs, lines by topic.
     """
@@ -294,10 +322,26 @@ class Compared:
     first: Side
     second: Side
     paired: bool
+    changes: FrameChanges | None
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     differences: tuple[FigureDifference, ...]
     circumstances: Mapping[str, Sequence[str]]
+
+    @property
+    def cost(self) -> list[str]:
+        """What the change of file cost, in one sentence; nothing where it is none."""
+        found = self.changes
+        if found is None:
+            return []
+        worst, unit = found.frames[0], f" {found.unit}".rstrip()
+        what = f"From {self.first.model} to {self.second.model}, {found.title.lower()}"
+        if not worst.size:
+            return [f"{what} is the same in every frame: the change of file costs nothing."]
+        return [
+            f"{what} changes by {found.median:.3g}{unit} in the median frame and by {worst.size:.3g}{unit} at most, "
+            f"in {worst.frame} ({worst.of}: {worst.first:.4g} to {worst.second:.4g}{unit})."
+        ]
 
     @property
     def how(self) -> str:
@@ -323,6 +367,7 @@ def comparison_page(compared: Compared) -> str:
                 page.paragraphs([*compared.notes, *([f"Measured on {compared.how}."] if compared.paired else [])]),
             ),
             page.section("What was compared", page.table(_sides(first, second))),
+            *([] if compared.changes is None else [_changes_section(compared, compared.changes)]),
             *(_measure_section(measure, compared) for measure in first.evidence.measures),
             page.section(
                 "All figures",
@@ -352,13 +397,26 @@ def _cards(found: Sequence[FigureDifference]) -> list[page.Card]:
 def _sides(first: Side, second: Side) -> Table:
     facts = {
         "evaluation": [str(side.path) for side in (first, second)],
-        "checkpoint": [str(side.document["checkpoint"]) for side in (first, second)],
+        "model": [side.model for side in (first, second)],
         "measured": [str(side.document["created"]) for side in (first, second)],
         "split": [str(side.document["split"]) for side in (first, second)],
         "epochs trained": [str(side.document["training"]["epochs"]) for side in (first, second)],
         "training took": [side.took for side in (first, second)],
     }
     return Table("", ("", first.label, second.label), tuple((name, *values) for name, values in facts.items()))
+
+
+def _changes_section(compared: Compared, found: FrameChanges) -> str:
+    """Show what the change of file costs, and the frames that it changes most."""
+    rows = tuple(
+        (each.frame, each.of, *(f"{value:.4g}" for value in (each.first, each.second, each.size)))
+        for each in found.frames[:MOST_CHANGED]
+    )
+    head = ("frame", "point", *(f"{name}, {found.unit}".rstrip(", ") for name in ("first", "second", "change")))
+    title = f"{found.title}: the frames that change most, {len(rows)} of {len(found.frames)}"
+    return page.section(
+        "What the change of file costs", page.paragraphs(compared.cost), page.table(Table(title, head, rows))
+    )
 
 
 def _measure_section(measure: Measure, compared: Compared) -> str:

@@ -149,6 +149,7 @@ def _circumstances(
         "checkpoint": str(model.path),
         "run": "" if model.checkpoint is None else model.checkpoint.provenance.run,
         "origin": model.origin,
+        "model": {"kind": model.kind, "precision": model.precision},
         "split": job.split,
         "prefix": job.subject,
         "seconds": seconds,

@@ -38,6 +38,8 @@ class OpenedModel:
         predict: images (B, C, H, W) float32 to the task's outputs.
         checkpoint: the file's content; None for an exported model.
         origin: the checkpoint an exported model was made of; empty where nobody wrote it down.
+        kind: 'checkpoint', 'onnx' or 'engine'.
+        precision: it computes in.
     """
 
     path: Path
@@ -46,6 +48,8 @@ class OpenedModel:
     predict: Predict
     checkpoint: Checkpoint | None = None
     origin: str = ""
+    kind: str = "checkpoint"
+    precision: str = "fp32"
 
 
 def open_loader(
@@ -132,4 +136,12 @@ def open_model(config: Any, model: Path | Restored, *, device: torch.device | No
     task, outputs = family_of(config).part("adapter").fitted(config, found, model)
     with found.runner as runner:
         predict = runner_predictor(runner, outputs)
-        yield OpenedModel(path=model, home=model.parent, task=task, predict=predict, origin=found.checkpoint)
+        yield OpenedModel(
+            path=model,
+            home=model.parent,
+            task=task,
+            predict=predict,
+            origin=found.checkpoint,
+            kind="onnx" if model.suffix.lower() == ONNX_SUFFIX else "engine",
+            precision=found.precision,
+        )
