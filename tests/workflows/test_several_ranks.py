@@ -119,7 +119,7 @@ def test_two_ranks_evaluate_keypoints_as_one_process_does(tmp_path):
     about = Provenance(config=dump(config), options={}, points=config.point_names, num_classes=None, data=())
     model = write_checkpoint(tmp_path / "model.pth", build_task(config).model.state_dict(), about, epoch=0)
     for ranks, name in enumerate(("one", "two"), 1):
-        words = ("evaluate", "-c", "config.json", "--model", model, "-b", 2, "-w", 0, "--output", name)
+        words = ("evaluate", "-c", "config.json", "--model", model, "-b", 3, "-w", 0, "--output", name)
         done = run(tmp_path, *words, ranks=ranks)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("evaluation.json") == 1
@@ -148,6 +148,21 @@ def test_an_image_that_one_rank_cannot_read_ends_both_with_one_line(experiment, 
     assert not (tmp_path / "out" / "evaluate" / "evaluation.json").exists()
     status, message, _ = statuses((tmp_path / "out" / "evaluate" / "status.json").read_bytes())[-1]
     assert (status, str(broken) in message) == ("FAILURE", True)
+
+
+def test_a_result_that_the_second_rank_cannot_write_ends_both_with_one_line(experiment, tmp_path):
+    """What the first one has written stays, and the status says what was wrong."""
+    place = tmp_path / "out" / "inference"
+    last = max(Path(experiment.dataset.test_data).rglob("*.jpg")).stem
+    (place / f"{last}.json").mkdir(parents=True)
+    written = write_experiment(tmp_path / "spec.yaml", attrs.evolve(experiment, results_dir=str(tmp_path / "out")))
+    done = run(tmp_path, "centerpose", "inference", "-e", written, ranks=2)
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    (line,) = errors(done.stderr)
+    assert f"{last}.json" in line
+    assert (place / "00000.json").is_file()
+    status, message, _ = statuses((place / "status.json").read_bytes())[-1]
+    assert (status, f"{last}.json" in message) == ("FAILURE", True)
 
 
 def test_a_mistake_is_told_once(experiment, tmp_path):
