@@ -75,11 +75,12 @@ def _stream(output: TextIO, wanted: str | None, labels: bool, part: tuple[int, i
 
 
 def require_outside(results: Path, places: Sequence[Path]) -> None:
-    """Refuse drawings among the images that are looked at: the next run would find them there; raises OutputError."""
+    """Refuse drawings among what is looked at, or over it: the next run would find them there; raises OutputError."""
     resolved = results.resolve()
     for place in places:
-        folder = place.resolve()
-        if folder.is_dir() and folder in (resolved, *resolved.parents):
+        looked_at = place.resolve()
+        among = looked_at.is_dir() and looked_at in (resolved, *resolved.parents)
+        if among or resolved in looked_at.parents:
             raise OutputError(
                 "drawings would be written among the images",
                 where=str(results),

@@ -195,6 +195,13 @@ def test_an_mp4_file_without_its_index_is_refused(tmp_path):
         VideoSource.of(cut(write_video(tmp_path / "v.mp4", 20)))
 
 
+def test_a_video_without_frames_is_refused(tmp_path):
+    for name, code in (("v.mp4", "mp4v"), ("v.avi", "MJPG")):
+        cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*code), 25.0, (96, 64)).release()
+        with pytest.raises(DataError, match=r"not a video|no frame"):
+            VideoSource.of(tmp_path / name)
+
+
 def test_an_absent_camera_is_said(tmp_path):
     for address in (93, "http://127.0.0.1:1/stream"):
         with pytest.raises(DataError, match="the camera cannot be opened"):

@@ -160,6 +160,45 @@ def test_views_are_what_the_model_says_of_them_and_their_points(files, tmp_path)
         np.testing.assert_allclose(again.points, 10 * expected.points, atol=1e-6)
 
 
+def test_of_three_cameras_one_may_see_something_else(files, tmp_path):
+    """The third camera's images are of another scene; a point then rests on the two that agree, or is not valid."""
+    names = ("LL", "LR", "UP")
+    folders, rig = write_folders(tmp_path, 3, names), write_calibration(tmp_path / "rig.json", names)
+    for number in range(3):
+        cv2.imwrite(str(folders["UP"] / f"{number:03d}.png"), scene(40 + number, SIZE_WH))
+    found = listed(cogkp.predict(files / "any.onnx", folders, calibration=rig, min_confidence=0.0))
+    assert [list(each.found.views) for each in found] == [list(names)] * 3
+    for each in found:
+        space = each.found.space
+        assert space.used.shape == (3, 3)
+        assert (space.used.sum(0)[space.valid] >= 2).all()
+        errors = np.where(space.used, space.reprojection_px, 0.0)
+        assert errors.max() < 5.0
+    two = {name: folders[name] for name in names[:2]}
+    assert len(listed(cogkp.predict(files / "any.onnx", two, calibration=rig))) == 3
+
+
+def test_images_of_all_kinds_are_used_or_named(files, tmp_path):
+    """Depths, channels and sizes are mixed; what is no single image of one, three or four channels is named."""
+    (tmp_path / "in").mkdir()
+    deep = scene(1).astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "in/deep.png"), deep)
+    cv2.imwrite(str(tmp_path / "in/grey.png"), scene(1, channels=1))
+    cv2.imwrite(str(tmp_path / "in/one.png"), np.full((1, 1), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "in/plain.png"), scene(1))
+    cv2.imwrite(str(tmp_path / "in/tall.png"), scene(1, (31, 200)))
+    cv2.imwritemulti(str(tmp_path / "in/pages.tif"), [scene(1), scene(2)])
+    (tmp_path / "in/empty.png").write_bytes(b"")
+    (tmp_path / "in/half.png").write_bytes((tmp_path / "in/plain.png").read_bytes()[:500])
+    predictions = cogkp.predict(files / "any.onnx", tmp_path / "in")
+    found = {each.frame.name: each.found for each in listed(predictions)}
+    named = {Path(problem.where).name for problem in predictions.problems}
+    assert found.keys() | named == {path.name for path in (tmp_path / "in").iterdir()}
+    assert {"empty.png", "half.png"} <= named
+    assert found.keys() >= {"deep.png", "grey.png", "one.png", "plain.png", "tall.png"}
+    np.testing.assert_allclose(found["deep.png"].points, found["plain.png"].points, atol=1e-2)
+
+
 def test_a_recording_of_two_cameras_is_paired_by_its_lines(files, tmp_path):
     folders, rig = write_folders(tmp_path / "r", 3), write_calibration(tmp_path / "rig.json")
     lines = [{name: {"image": f"{name}/{n:03d}.png"} for name in folders} for n in range(3)]

@@ -137,6 +137,16 @@ def test_drawings_of_images_keep_their_tree_and_never_lie_among_them(file, image
     assert not (images / "out-drawn").exists()
 
 
+def test_a_drawing_does_not_take_the_place_of_the_video_it_is_of(file, tmp_path):
+    video = write_video(tmp_path / "v.mkv", fourcc="FFV1", images=[scene(n) for n in range(3)])
+    cogkp.write_predictions(cogkp.predict(file, video), tmp_path / "out.jsonl", draw=True)
+    drawn = tmp_path / "out-drawn" / "v.mp4"
+    before = drawn.read_bytes()
+    with pytest.raises(OutputError, match="among the images"):
+        cogkp.write_predictions(cogkp.predict(file, drawn), tmp_path / "out.jsonl", draw=True)
+    assert drawn.read_bytes() == before
+
+
 def test_images_that_differ_in_their_endings_have_a_drawing_each(file, tmp_path):
     (tmp_path / "in").mkdir()
     for ending in ("png", "jpg"):
