@@ -64,8 +64,9 @@ class ViewCamera:
             GeometryError: the images are no scaled copies of those it was calibrated with.
         """
         scale = np.divide(size_wh, camera.size_wh if camera.size_wh != (0, 0) else size_wh)
-        # Rounding to whole pixels may have changed one side by half a pixel.
-        if abs(scale[0] - scale[1]) > SAME_SCALE * scale.max() + 0.5 / max(min(camera.size_wh), 1) * scale.max():
+        # Rounding to whole pixels may have changed both sides by half a pixel.
+        rounding = sum(0.5 / max(side, 1) for side in camera.size_wh)
+        if abs(scale[0] - scale[1]) > SAME_SCALE * scale.max() + rounding:
             expected, got = ("{} x {} pixels".format(*size) for size in (camera.size_wh, size_wh))
             raise GeometryError(
                 f"the calibration of camera {name!r} is for other images",

@@ -185,7 +185,11 @@ def test_images_of_another_shape_are_refused():
     rig = around(4, 2)
     with pytest.raises(GeometryError, match=r"camera 'C0' is for other images: expected 640 x 480"):
         ready(rig, (640, 640))
-    ready(rig, (213, 160))  # a third, rounded to whole pixels
+    for whole in ((213, 160), (91, 69), (1281, 960)):  # a third, a seventh, twice, rounded to whole pixels
+        ready(rig, whole)
+    for other in ((91, 72), (1281, 955)):
+        with pytest.raises(GeometryError, match="is for other images"):
+            ready(rig, other)
 
 
 def test_a_pixel_beyond_the_fold_of_a_lens_has_no_place():
