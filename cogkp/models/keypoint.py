@@ -66,6 +66,7 @@ class GenericKeypointModel(nn.Module):
         ModelError: an argument describes no network.
 
     Example:
+        >>> import torch
         >>> outputs = GenericKeypointModel(3, width=8)(torch.zeros(2, 1, 64, 64))
         >>> outputs.keypoints.shape, outputs.heatmaps.shape
         (torch.Size([2, 3, 2]), torch.Size([2, 3, 16, 16]))
