@@ -5,7 +5,7 @@ through, and a file is replaced only where this program wrote it, which it sees 
 the caller brings. docs/decisions/0017-outputs.md says why.
 """
 
-from cogkp.files.lines import LineFile
+from cogkp.files.lines import LineFile, append_whole
 from cogkp.files.names import is_file, is_plain_name, leads_out
 from cogkp.files.origin import MARK, Ours, has_mark, in_own_folder, is_json_with, marked, overwriting
 from cogkp.files.partial import hold_alone
@@ -30,6 +30,7 @@ __all__ = [
     "WINDOWS",
     "LineFile",
     "Ours",
+    "append_whole",
     "atomic_path",
     "check_written",
     "decoded_text",

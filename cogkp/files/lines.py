@@ -9,6 +9,21 @@ from cogkp.files.origin import Ours, destination_of
 from cogkp.files.writing import make_folder, writing_to
 
 
+def append_whole(handle: int, data: bytes, end: int | None) -> None:
+    """Append all of ``data`` to an open file of ``end`` bytes, or, where that fails, leave it as it was.
+
+    ``end`` is None for a device or a pipe, of which nothing can be taken back.
+    """
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(handle, left) :]
+    except BaseException:
+        if end is not None:
+            os.ftruncate(handle, end)
+        raise
+
+
 class LineFile:
     """A file that is written line by line; an older one of ours is replaced when it is opened.
 
@@ -35,18 +50,11 @@ class LineFile:
         Raises:
             OutputError: they cannot be written; the file then ends with the last whole line from before.
         """
-        data = memoryview(text.encode("utf-8"))
-        size = len(data)
+        data = text.encode("utf-8")
         with writing_to(self._path):
-            try:
-                while data:
-                    data = data[os.write(self._handle, data) :]
-            except OSError:
-                if self._whole is not None:
-                    os.ftruncate(self._handle, self._whole)
-                raise
+            append_whole(self._handle, data, self._whole)
         if self._whole is not None:
-            self._whole += size
+            self._whole += len(data)
 
     def close(self) -> None:
         """Close the file."""

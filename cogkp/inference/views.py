@@ -16,11 +16,11 @@ import numpy.typing as npt
 from cogkp.errors import GeometryError, ModelError, closest, printable
 from cogkp.inference.lift import LEAST_VIEWS, SpacePoints, ViewCamera, lift
 from cogkp.inference.processor import Prediction
-from cogkp.visual.canvas import DARK, RgbImage, fit_text, write_text
+from cogkp.visual.canvas import DARK, RgbImage
 from cogkp.visual.marks import SpaceMarks
 from cogkp.visual.overlay import draw_curves
 from cogkp.visual.palette import GREY, point_colours
-from cogkp.visual.space import space_plot
+from cogkp.visual.space import CAPTION_BAR_PX, GAP_PX, space_plot, text_bar
 
 if TYPE_CHECKING:
     from cogkp.geometry.camera import PinholeCamera
@@ -35,7 +35,6 @@ LINE_SAMPLES = 64
 NEAREST, FARTHEST = 0.25, 1e5
 """Ends of an epipolar line, in distances between the two cameras."""
 REGION_SIGMAS = 2.5
-GAP_PX, CAPTION_PX, BAR_PX = 4, 10, 24
 
 
 class LiftRules(NamedTuple):
@@ -186,7 +185,7 @@ class ViewsPrediction:
             tile = draw_curves(found.draw(), lines, ink) if len(lines) else found.draw()
             tiles.append(_captioned(tile, name))
         height = max(tile.shape[0] for tile in tiles)
-        plot = _captioned(self._plot(colours, max(height - BAR_PX, BAR_PX)), self._caption())
+        plot = _captioned(self._plot(colours, max(height - CAPTION_BAR_PX, CAPTION_BAR_PX)), self._caption())
         return _beside([*tiles, plot])
 
     def _lines(self, here: int, colours: Sequence[Any]) -> tuple[FloatArray, list[Any]]:
@@ -301,9 +300,7 @@ def epipolar_lines(here: ViewCamera, there: ViewCamera, uv: npt.NDArray[np.float
 
 
 def _captioned(tile: RgbImage, text: str) -> RgbImage:
-    bar = np.full((BAR_PX, tile.shape[1], 3), DARK, np.uint8)
-    write_text(bar, fit_text(text, CAPTION_PX, tile.shape[1] - 8), (4, 17), CAPTION_PX, GREY)
-    return np.vstack([tile, bar])
+    return np.vstack([tile, text_bar(text, tile.shape[1], GREY)])
 
 
 def _beside(tiles: Sequence[RgbImage]) -> RgbImage:

@@ -81,9 +81,9 @@ def pair_sheet(pairs: Sequence[Pair], *, title: str = "", min_side_px: int = MIN
     colours = point_colours(len(names))
     rows = [_row(pair, colours, min_side_px) for pair in pairs]
     width = rows[0].shape[1]
-    parts = [legend_bar(names, colours, width, TRUTH_AND_PREDICTION), _line(NOTES, width, GREY), *rows]
+    parts = [legend_bar(names, colours, width, TRUTH_AND_PREDICTION), text_bar(NOTES, width, GREY), *rows]
     if title:
-        parts.insert(0, _line(title, width, GREY))
+        parts.insert(0, text_bar(title, width, GREY))
     return np.vstack(parts)
 
 
@@ -96,12 +96,13 @@ def _row(pair: Pair, colours: Sequence[Colour], min_side_px: int) -> RgbImage:
     gap = np.full((height, GAP_PX, 3), DARK, np.uint8)
     row = np.hstack([tiles[0], gap, tiles[1], gap, plot])
     caption = " ".join(part for part in (pair.note, pair.marks.name) if part)
-    bar = _line(fit_text(caption, CAPTION_PX, 2 * width), row.shape[1], GREY)
+    bar = text_bar(fit_text(caption, CAPTION_PX, 2 * width), row.shape[1], GREY)
     _write_errors(bar, pair.marks, colours, 2 * (width + GAP_PX) + LEGEND_PAD_PX)
     return np.vstack([row, bar])
 
 
-def _line(text: str, width: int, colour: Colour) -> RgbImage:
+def text_bar(text: str, width: int, colour: Colour) -> RgbImage:
+    """Write a line of text on a bar of a width, pixels."""
     bar: RgbImage = np.full((CAPTION_BAR_PX, width, 3), DARK, np.uint8)
     write_text(bar, fit_text(text, CAPTION_PX, width - 2 * LEGEND_PAD_PX), (LEGEND_PAD_PX, 17), CAPTION_PX, colour)
     return bar

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from cogkp.data.keypoint.structured.line_writer import LineWriter
 from cogkp.data.keypoint.structured.reader import LINES_FILE, RecordedLine, is_torn, parsed_line
 from cogkp.errors import DataError, OutputError
-from cogkp.files import hold_alone, make_folder, writing_to
+from cogkp.files import append_whole, hold_alone, make_folder, writing_to
 
 log = logging.getLogger("cogkp")
 
@@ -135,15 +135,8 @@ class Recorder:
             if self._file.closed:
                 raise OutputError("the recorder is closed", where=str(self.root))
             end, lines = self._whole
-            try:
-                left = memoryview(text)
-                while left:
-                    left = left[self._file.write(left) :]
-                self._whole = end + len(text), lines + 1
-            except BaseException:
-                os.ftruncate(self._file.fileno(), end)
-                self._whole = end, lines
-                raise
+            append_whole(self._file.fileno(), text, end)
+            self._whole = end + len(text), lines + 1
             return lines + 1
 
     def _remove(self) -> None:
