@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Union, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("cogkp")
 
 ImageLike = npt.NDArray[Any] | str | os.PathLike[str]
+ModelLike = Union["Model", str, os.PathLike[str]]
+"""An open model, or the file of one."""
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 NEWEST = "*_latest.pth"
@@ -98,6 +101,21 @@ def load(path: str | os.PathLike[str], *, threads: int = 0, fixed_buffers: bool 
     processor.check(_shapes(signature.inputs), _shapes(signature.outputs))
     facts = {**found.facts, TRAINING_IMAGES: found.training_images}
     return Model(file, family.name, found.runner, processor, facts)
+
+
+@contextmanager
+def opened(model: ModelLike, *, threads: int = 0, fixed_buffers: bool = False) -> Iterator[Model]:
+    """Open a model file for the block; a model that is open already stays so.
+
+    Raises:
+        ModelError: the model is closed.
+    """
+    if not isinstance(model, Model):
+        with load(model, threads=threads, fixed_buffers=fixed_buffers) as ours:
+            yield ours
+        return
+    model.require_open()
+    yield model
 
 
 def _file(path: Path) -> Path:
@@ -325,8 +343,7 @@ class Model:
 
     def _sorted(self, ask: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Part what is needed to look at an image from what is needed to read the outputs."""
-        if self._closed:
-            raise ModelError("the model is closed", where=str(self.path), hint="Open it again: cogkp.load(path).")
+        self.require_open()
         if not ask:
             return {}, {}
         for name in ask:
@@ -355,6 +372,11 @@ class Model:
     def is_closed(self) -> bool:
         """Whether it was closed."""
         return self._closed
+
+    def require_open(self) -> None:
+        """Refuse (ModelError) to go on with a model that was closed."""
+        if self._closed:
+            raise ModelError("the model is closed", where=str(self.path), hint="Open it again: cogkp.load(path).")
 
     @property
     def most_rows(self) -> int:
@@ -388,20 +410,31 @@ class Model:
         """Whether it must be told where to look: it takes a ``box`` and was trained on squares round the points."""
         return self._processor.asks_where
 
+    def pixels(self, path: Path) -> npt.NDArray[Any]:
+        """Read an image file as :meth:`prepare` does: turned as it notes where the training turned its images.
+
+        Returns:
+            (H, W) or (H, W, 3) RGB, as :func:`cogkp.data.images.read_image` gives it.
+
+        Raises:
+            ImageError: the file cannot be used.
+        """
+        if not self._oriented and not self._told_orientation and noted_orientation(path) != UPRIGHT:
+            self._told_orientation = True
+            message = "%s notes an orientation (EXIF), which this model does not apply: pixels are taken as stored"
+            log.warning(message + ", also those of further images", path)
+        return read_image(path, oriented=self._oriented)
+
     def _prepared(
         self, image: Any, bgr: bool, max_value: float | None, where: str, look: Mapping[str, Any]
     ) -> Prepared:
         if isinstance(image, str | os.PathLike):
-            path, oriented = Path(image), self._oriented
-            if not oriented and not self._told_orientation and noted_orientation(path) != UPRIGHT:
-                self._told_orientation = True
-                message = "%s notes an orientation (EXIF), which this model does not apply: pixels are taken as stored"
-                log.warning(message + ", also those of further images", path)
-            pixels = read_image(path, oriented=oriented)
+            path = Path(image)
+            pixels = self.pixels(path)
             if max_value is not None:
                 pixels = as_image(pixels, max_value=max_value, where=str(path))
                 return self._processor.prepare(pixels, **look)
-            file = ImageFile(path, oriented, self._levels)
+            file = ImageFile(path, self._oriented, self._levels)
             return self._processor.prepare(self._levelled(pixels, str(path)), **look)._replace(image=file)
         pixels = as_image(image, bgr=bgr, max_value=max_value, where=where)
         return self._processor.prepare(self._levelled(pixels, where), **look)

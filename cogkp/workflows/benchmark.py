@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from cogkp.errors import ModelError, counted, printable
 from cogkp.files import is_json_with, write_json
-from cogkp.inference.model import Model, load
+from cogkp.inference.model import Model, ModelLike, opened
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.benchmark_runs import (
     STEPS,
@@ -40,8 +39,6 @@ MEMORY_ANSWERS = 50
 MILLI, MEGA = 1e3, 1e-6
 MORE_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt_rtx")
 FORMAT_VERSION = 1
-
-ModelLike = Model | str | os.PathLike[str]
 
 
 @attrs.frozen
@@ -219,9 +216,9 @@ def benchmark(
         if value < least:
             raise ModelError(f"cannot measure with {name} = {value}", expected=f">= {least}")
     with limited_threads(threads), ExitStack() as held:
-        opened = [held.enter_context(_opened(each, threads, fixed_buffers)) for each in models]
+        ours = [held.enter_context(opened(each, threads=threads, fixed_buffers=fixed_buffers)) for each in models]
         files = _images(images, size_wh, held)
-        asked = [_asked(name, model, files[0], ask) for name, model in zip(_names(opened), opened, strict=True)]
+        asked = [_asked(name, model, files[0], ask) for name, model in zip(_names(ours), ours, strict=True)]
         _require_use(asked, ask)
         cells = [(each, batch) for each in asked for batch in batches_of(each.model, batches)]
         times = in_turns(cells, files, warmup=warmup, runs=runs, progress=progress)
@@ -247,18 +244,6 @@ def benchmark(
             versions=_versions(),
             notes=tuple(_notes(asked, ask, images is None, runs, fixed_buffers)),
         )
-
-
-@contextmanager
-def _opened(model: ModelLike, threads: int, fixed_buffers: bool) -> Iterator[Model]:
-    """Open a model for the block; one that is open already stays so."""
-    if isinstance(model, Model):
-        if model.is_closed:
-            raise ModelError("the model is closed", where=str(model.path), hint="Open it again: cogkp.load(path).")
-        yield model
-        return
-    with load(model, threads=threads, fixed_buffers=fixed_buffers) as opened:
-        yield opened
 
 
 def _images(place: Path | str | None, size_wh: tuple[int, int], held: ExitStack) -> list[Path]:

@@ -16,7 +16,7 @@ import attrs
 import cv2
 import numpy as np
 
-from cogkp.data.images import encode_image, image_size, read_image
+from cogkp.data.images import encode_image, image_size
 from cogkp.data.images.survey import SOME_IMAGES, find_images, spread
 from cogkp.errors import ModelError
 from cogkp.inference.exported import image_reading
@@ -163,9 +163,8 @@ def in_turns(
 def one_batch(asked: Asked, images: Sequence[Path]) -> Steps:
     """Answer one batch of image files, and time its steps."""
     model = asked.model
-    oriented, _ = image_reading(model.facts, str(model.path))
     moments = [time.perf_counter()]
-    pixels = [read_image(path, oriented=oriented) for path in images]
+    pixels = [model.pixels(path) for path in images]
     moments.append(time.perf_counter())
     prepared = [model.prepare(each, **asked.look) for each in pixels]
     moments.append(time.perf_counter())

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
-from cogkp.data.images import read_image
 from cogkp.data.sources import Frame
 from cogkp.errors import DataError, ModelError, Problem
 from cogkp.inference.model import Model
@@ -108,7 +107,7 @@ class Located:
 
     def read(self, frame: Frame) -> tuple[Frame, Prepared]:
         """Read the pixels once, and make the locator's input of them."""
-        read = _with_pixels(frame, self.known)
+        read = _with_pixels(self.model, frame, self.known)
         return read, self.locator.prepare(read.image, bgr=True)
 
     def answer(self, group: Sequence[tuple[Frame, tuple[Frame, Prepared]]]) -> list[Answer]:
@@ -116,12 +115,22 @@ class Located:
         read = [each for _, each in group]
         places = self.locator.answer([seen for _, seen in read])
         boxes = [place.box(self.model.names, LEAST) for place in places]
-        kept = [(frame, box) for (frame, _), box in zip(read, boxes, strict=True) if box is not None]
-        looked = [self.model.prepare(frame.image, bgr=True, box=box) for frame, box in kept]
-        found = iter(self.model.answer(looked, **_together([frame for frame, _ in kept])) if kept else ())
+        looked = [_looked(self.model, frame, box) for (frame, _), box in zip(read, boxes, strict=True)]
+        kept = [(frame, seen) for (frame, _), seen in zip(read, looked, strict=True) if seen is not None]
+        known = _together([frame for frame, _ in kept])
+        found = iter(self.model.answer([seen for _, seen in kept], **known) if kept else ())
         return [
-            _unseen(frame) if box is None else Answer(next(found)) for (frame, _), box in zip(read, boxes, strict=True)
+            _unseen(frame) if seen is None else Answer(next(found))
+            for (frame, _), seen in zip(read, looked, strict=True)
         ]
+
+
+def _looked(model: Model, frame: Frame, box: Box | None) -> Prepared | None:
+    """Make the network's input of a place; None where there is none, or it lies outside of the frame."""
+    try:
+        return None if box is None else model.prepare(frame.image, bgr=True, box=box)
+    except ModelError:
+        return None
 
 
 def _unseen(frame: Frame) -> Answer:
@@ -151,7 +160,7 @@ class Tracked:
 
     def read(self, frame: Frame) -> Frame:
         """Read the pixels."""
-        return _with_pixels(frame, self.known)
+        return _with_pixels(self.model, frame, self.known)
 
     def answer(self, group: Sequence[tuple[Frame, Frame]]) -> list[Answer]:
         """Say what is found in frames that were read."""
@@ -160,10 +169,9 @@ class Tracked:
     def _one(self, frame: Frame) -> Answer:
         if frame.source != self._source:
             self._source, self._box = frame.source, None
-        found = None if self._box is None else self._ask(frame, self._box)
+        found = self._ask(frame, self._box)
         if found is None or float(found.confidence.mean()) < LOST * self._usual:
-            box = self.locate(frame)
-            found = None if box is None else self._ask(frame, box)
+            found = self._ask(frame, self.locate(frame))
             if found is None:
                 self._box = None
                 return _unseen(frame)
@@ -171,12 +179,9 @@ class Tracked:
         self._box = found.box(self.model.names, LEAST)
         return Answer(found)
 
-    def _ask(self, frame: Frame, box: Box) -> Prediction | None:
-        try:
-            seen = self.model.prepare(frame.image, bgr=True, box=box)
-        except ModelError:  # the box has left the frame
-            return None
-        return self.model.answer([seen], **_together([frame]))[0]
+    def _ask(self, frame: Frame, box: Box | None) -> Prediction | None:
+        seen = _looked(self.model, frame, box)
+        return None if seen is None else self.model.answer([seen], **_together([frame]))[0]
 
 
 def whole_frame(model: Model) -> Callable[[Frame], Box | None]:
@@ -195,11 +200,11 @@ def by_locator(model: Model, locator: Model) -> Callable[[Frame], Box | None]:
     return lambda frame: locator(frame.image, bgr=True).box(model.names, LEAST)
 
 
-def _with_pixels(frame: Frame, known: Mapping[str, Any]) -> Frame:
-    """Read a file's pixels, in the order of colours that frames have."""
-    pixels = frame.image
+def _with_pixels(model: Model, frame: Frame, known: Mapping[str, Any]) -> Frame:
+    """Read a file's pixels as a model does, in the order of colours that frames have."""
+    pixels: Any = frame.image
     if not isinstance(pixels, np.ndarray):
-        pixels = read_image(pixels)
+        pixels = model.pixels(pixels)
         pixels = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # noqa: PLR2004
     return attrs.evolve(frame, image=pixels, known={**frame.known, **known})
 

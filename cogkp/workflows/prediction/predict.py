@@ -15,7 +15,7 @@ from cogkp.data.keypoint.recorded import recorded_sources
 from cogkp.data.keypoint.structured.reader import LINES_FILE
 from cogkp.data.sources import ImageFilesSource, Selection, Source, chosen, open_sources
 from cogkp.errors import DataError, ModelError
-from cogkp.inference.model import Model, load
+from cogkp.inference.model import Model, ModelLike, opened
 from cogkp.inference.views import LEAST_CONFIDENCE, LiftRules, ViewRig
 from cogkp.workflows.prediction.asking import MOST, Asker, Direct, Located, Tracked, by_locator, whole_frame
 from cogkp.workflows.prediction.boxes import boxes_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cogkp.geometry.rig import CameraRig
 
 Place = str | os.PathLike[str] | int
-ModelLike = Model | str | os.PathLike[str]
 GivenBoxes = str | os.PathLike[str] | Sequence[float] | Mapping[Any, Sequence[float]]
 WHERE = "boxes=..., locator=... or track=True; on the command line --boxes, --locator or --track"
 
@@ -101,7 +100,8 @@ def predict(
     cameras = _opened(source, datakeys)
     selection = Selection(every=every, start=start, end=end, limit=limit, shard=shard or _rank())
     with ExitStack() as stack:
-        asked, coarse = (_entered(stack, each, threads) for each in (model, locator))
+        asked = stack.enter_context(opened(model, threads=threads))
+        coarse = None if locator is None else stack.enter_context(opened(locator, threads=threads))
         ask = partial(_asker, asked, coarse, boxes, track, batch_size)
         if calibration is not None and len(cameras) > 1:
             rig = ViewRig.of(calibration)
@@ -163,11 +163,6 @@ def _only(name: str, sources: Sequence[Source]) -> Source:
         got = ", ".join(each.name for each in sources[:3])
         raise DataError("a camera needs one source", where=name, expected="images alone, or one video", got=got)
     return sources[0]
-
-
-def _entered(stack: ExitStack, model: ModelLike | None, threads: int) -> Any:
-    """Open a model that was named, until the stack is closed; one that is open already stays so."""
-    return stack.enter_context(load(model, threads=threads)) if isinstance(model, str | os.PathLike) else model
 
 
 def _asker(

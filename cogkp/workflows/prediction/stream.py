@@ -176,7 +176,7 @@ class Predictions(Iterator[FramePrediction]):
         self._put(end)
 
     def _put(self, item: Any) -> None:
-        """Wait for room, but before a live source: there the oldest frame is dropped."""
+        """Wait for room."""
         while not self._stop.is_set():
             try:
                 self._queue.put(item, timeout=PATIENCE_S)
@@ -185,6 +185,7 @@ class Predictions(Iterator[FramePrediction]):
             return
 
     def _put_live(self, item: Any) -> None:
+        """Make room by dropping the oldest frame."""
         while True:
             try:
                 self._queue.put_nowait(item)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cogkp.data.images import image_bits, read_image, to_grey
+from cogkp.data.images import Levels, image_bits, read_image, to_grey
 from cogkp.errors import ImageError, counted
 from cogkp.geometry.plane_map import inverse_map, map_points
 from cogkp.workflows.prediction.stream import FramePrediction
@@ -38,11 +38,13 @@ class Tally:
     Args:
         least: confidence from which a point or an object counts as sure.
         trained_on: what the model file says of its training images: ``size_wh``, ``bits``, ``brightness``.
+        levels: values of black and white in images of 16 bits, as the training had them.
     """
 
-    def __init__(self, least: float, trained_on: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, least: float, trained_on: Mapping[str, Any] | None = None, levels: Levels | None = None) -> None:
+        self._levels = levels
         self.least = least
-        self.frames = self.points = self.sure = self.without = self.in_space = 0
+        self.frames = self.points = self.sure = self.without = 0
         self._histogram = np.zeros(BINS + 1, np.int64)
         self._trained_on = trained_on or {}
         self._looks: list[_Look] = []
@@ -55,10 +57,9 @@ class Tally:
         self.points += len(confidence)
         self.sure += sure
         self.without += not sure
-        self.in_space += int(np.asarray(getattr(each.found, "valid", False)).sum())
         self._histogram += np.bincount((confidence * BINS).astype(int).clip(0, BINS), minlength=BINS + 1)
         if not sure and len(self._looks) < LOOKED_AT:
-            self._looks += _looks(each)
+            self._looks += _looks(each, self._levels)
 
     def counts(self) -> dict[str, int]:
         """Return what was counted, by name."""
@@ -119,21 +120,21 @@ class Tally:
         return f"most of the image is cut away ({self._many(len(odd))}): the network looks at {100 * share:.0f} % of it"
 
 
-def _looks(each: FramePrediction) -> list[_Look]:
+def _looks(each: FramePrediction, levels: Levels | None) -> list[_Look]:
     """Look at a frame, or at the frames of a moment."""
     frames = getattr(each.frame, "frames", None)
     if frames is not None:
         found = each.found.views  # type: ignore[attr-defined]
-        return [_look(frame.image, found[name]) for name, frame in frames.items() if name in found]
-    return [_look(each.frame.image, each.found)]
+        return [_look(frame.image, found[name], levels) for name, frame in frames.items() if name in found]
+    return [_look(each.frame.image, each.found, levels)]
 
 
-def _look(image: Any, found: Any) -> _Look:
+def _look(image: Any, found: Any, levels: Levels | None) -> _Look:
     seen = found.seen
     bits = 8
     try:
         if isinstance(image, Path):
-            bits, pixels = image_bits(image), read_image(image)
+            bits, pixels = image_bits(image), read_image(image, levels=levels)
         else:
             pixels = image
         brightness = float(to_grey(pixels).mean())

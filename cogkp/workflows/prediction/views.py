@@ -39,7 +39,6 @@ class Moment:
     number: int
     time_s: float | None
     frames: Mapping[str, Frame]
-    image: None = None
 
 
 @attrs.frozen(eq=False)

@@ -15,6 +15,7 @@ import attrs
 
 from cogkp.errors import OutputError, counted, printable
 from cogkp.files import LineFile
+from cogkp.inference.exported import image_reading
 from cogkp.inference.model import TRAINING_IMAGES
 from cogkp.progress import SILENT, Progress
 from cogkp.workflows.prediction.drawing import Drawings
@@ -153,9 +154,10 @@ def write_predictions(
     """
     with predictions:
         plan = planned(output, format, as_labels is not None, predictions.part)
+        if draw:  # before older results are replaced
+            require_outside(plan.drawings, predictions.places)
         writers = [_writer(plan, predictions, as_labels)]
         if draw:
-            require_outside(plan.drawings, predictions.places)
             writers.append(Drawings(plan.drawings, predictions.rate))
         return _run(predictions, writers, least, progress)
 
@@ -173,7 +175,8 @@ def _writer(plan: OutputPlan, predictions: Predictions, as_labels: float | None)
 
 def _run(predictions: Predictions, writers: list[Writer], least: float, progress: Progress) -> PredictionSummary:
     started = time.perf_counter()
-    tally = Tally(least, predictions.facts.get(TRAINING_IMAGES))
+    _, levels = image_reading(predictions.facts, "the model")
+    tally = Tally(least, predictions.facts.get(TRAINING_IMAGES), levels)
     number: int | None = None
     files: list[Path] = []
     with progress.work("predict", predictions.total) as step:

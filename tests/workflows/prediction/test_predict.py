@@ -6,15 +6,19 @@ import json
 import logging
 from pathlib import Path
 
+import attrs
 import cv2
 import numpy as np
 import pytest
 
 import cogkp
+from cogkp.config.images import ImageFiles
+from cogkp.data.sources import Frame
 from cogkp.errors import DataError, GeometryError, ModelError
 from cogkp.workflows.prediction import asking
 from tests.builders.keypoint_model import keypoint_config, keypoint_task, save_checkpoint, scene
 from tests.builders.model_files import write_onnx
+from tests.builders.oriented import write_oriented
 from tests.builders.rendered_pair import SIZE_WH, write_calibration, write_folders
 from tests.builders.videos import cut, damaged, write_video
 
@@ -332,6 +336,35 @@ def test_a_locator_says_where_to_look(files, images, monkeypatch):
             sure = coarse.points[coarse.confidence >= 0.02]
             expected = model(path, box=(*sure.min(0), *sure.max(0)))
             np.testing.assert_allclose(each.found.points, expected.points, atol=5e-3)
+
+
+def test_a_locator_looks_at_images_as_the_model_reads_them(tmp_path, monkeypatch):
+    """A model that turns images as their files note finds the same by a locator as by the box of that locator."""
+    monkeypatch.setattr(asking, "LEAST", 0.0)
+    turned = ImageFiles(apply_exif_orientation=True)
+    tasks = {
+        name: keypoint_task(attrs.evolve(keypoint_config(**crop), images=turned))
+        for name, crop in (("whole", {}), ("part", {"region": "points", "margin": 0.3}))
+    }
+    files = {name: write_onnx(tmp_path / f"{name}.onnx", task, None) for name, task in tasks.items()}
+    write_oriented(tmp_path / "a.jpg", scene(3, (120, 70)), 6)
+    with cogkp.load(files["whole"]) as locator, cogkp.load(files["part"]) as model:
+        coarse = locator(tmp_path / "a.jpg")
+        assert coarse.size_wh == (70, 120)
+        expected = model(tmp_path / "a.jpg", box=coarse.box(model.names, 0.0))
+        for options in ({"locator": locator}, {"locator": locator, "track": True}):
+            (found,) = listed(cogkp.predict(model, tmp_path / "a.jpg", **options))
+            assert found.found.size_wh == (70, 120)
+            np.testing.assert_allclose(found.found.points, expected.points, atol=5e-3)
+
+
+def test_a_place_outside_of_the_frame_is_none_to_look_at(files, images):
+    """A locator's points may lie in the border of its crop, beyond the image; that ends no work."""
+    frame = Frame(source="s", where="w", name="n", number=0, time_s=None, image=scene())
+    with cogkp.load(files / "part.onnx") as model:
+        assert asking._looked(model, frame, (500.0, 500.0, 600.0, 600.0)) is None
+        assert asking._looked(model, frame, None) is None
+        assert asking._looked(model, frame, BOX) is not None
 
 
 def test_tracking_looks_where_points_were_found_before(files, tmp_path):

@@ -17,6 +17,7 @@ from cogkp.data.images import read_image, read_mask
 from cogkp.data.keypoint.structured import read_lines
 from cogkp.errors import DataError, OutputError
 from cogkp.workflows.prediction.output import planned
+from cogkp.workflows.prediction.tally import Tally
 from tests.builders.keypoint_model import keypoint_config, keypoint_task, scene
 from tests.builders.model_files import write_onnx
 from tests.builders.rendered_pair import SIZE_WH, write_calibration, write_folders
@@ -135,6 +136,15 @@ def test_drawings_of_images_keep_their_tree_and_never_lie_among_them(file, image
     with pytest.raises(OutputError, match="among the images"):
         cogkp.write_predictions(cogkp.predict(file, images), images / "out.jsonl", draw=True)
     assert not (images / "out-drawn").exists()
+
+
+def test_a_refusal_leaves_older_results_as_they_are(file, images):
+    older = images / "out.jsonl"
+    cogkp.write_predictions(cogkp.predict(file, images), older)
+    before = older.read_text()
+    with pytest.raises(OutputError, match="among the images"):
+        cogkp.write_predictions(cogkp.predict(file, images, limit=1), older, draw=True)
+    assert older.read_text() == before
 
 
 def test_a_drawing_does_not_take_the_place_of_the_video_it_is_of(file, tmp_path):
@@ -267,6 +277,17 @@ def test_empties_are_explained_with_counts(file, images, tmp_path, least):
     else:
         assert f"{15 - sure} of 15 points have a confidence below {least:g}" in result.explanation[0]
         assert "of 5 frames" in result.explanation[0]
+
+
+@pytest.mark.parametrize(("value", "said"), [(2000, False), (40, True)])
+def test_brightness_is_judged_by_the_levels_of_the_training(tmp_path, value, said):
+    """Half of 12 bits is not dark to a model that was trained on 12 bits."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((64, 64), value, np.uint16))
+    tally = Tally(1.1, {"size_wh": [64, 64], "bits": 16, "brightness": 0.5}, (0, 4095))
+    model = write_onnx(tmp_path / "m.onnx", keypoint_task(keypoint_config()), None)
+    with cogkp.predict(model, tmp_path / "a.png") as predictions:
+        tally.add(next(predictions))
+    assert ("darker" in "\n".join(tally.explanation())) == said
 
 
 def test_a_crop_that_cuts_most_of_the_image_away_is_said(tmp_path):
